@@ -1,0 +1,1 @@
+"""What runs on the controller: command line, plan, payload, transport, sessions, fleet."""

@@ -1,0 +1,87 @@
+"""The errors that end a command or a target, and the exit code of each.
+
+GfbenchError                  exit  a message says what, on which target, and what to do next
+├── UsageError                   2  an option or argument that cannot be
+├── InventoryError               2  inventory.yaml: file, line, key, remedy
+├── PlanError                    2  a suite, workload, method, kernel or option that cannot be
+├── PayloadError                 2  the payload or a user's kernel cannot be packed
+├── ResultError                  2  a result folder that is absent, broken or too new
+├── StorageError                 4  the result folder cannot be written (full disk, permissions)
+└── TargetError(target)          4  one target; the others go on
+    ├── Unreachable              4  no connection, or it broke off for good
+    ├── UntrustedHost            4  unknown or changed host key
+    ├── Busy                     4  another run holds the machine
+    ├── CommandFailed            4  a command on the board ended with an error or too late
+    └── BlockFailed              1  a block's own error, with the traceback from the board
+
+Caught in two places: fleet.py (one target's outcome) and cli.py (the exit code).
+"""
+
+from __future__ import annotations
+
+
+class GfbenchError(Exception):
+    """What went wrong and what to do about it, in words for the user."""
+
+    exit_code = 2
+
+
+class UsageError(GfbenchError):
+    """An option or argument that cannot be."""
+
+
+class InventoryError(GfbenchError):
+    """inventory.yaml cannot be used."""
+
+
+class PlanError(GfbenchError):
+    """The suite or the options ask for something that cannot be."""
+
+
+class PayloadError(GfbenchError):
+    """The payload cannot be packed."""
+
+
+class ResultError(GfbenchError):
+    """A result folder is absent, broken or too new."""
+
+
+class StorageError(GfbenchError):
+    """The result folder cannot be written."""
+
+    exit_code = 4
+
+
+class TargetError(GfbenchError):
+    """One target failed; the others go on."""
+
+    exit_code = 4
+
+    def __init__(self, target: str, message: str, *, remedy: str = "") -> None:
+        """Keep the target's name, the cause and the remedy apart for the report."""
+        super().__init__(f"{target}: {message}" + (f" — {remedy}" if remedy else ""))
+        self.target = target
+        self.message = message
+        self.remedy = remedy
+
+
+class Unreachable(TargetError):
+    """No connection to the target, or it broke off for good."""
+
+
+class UntrustedHost(TargetError):
+    """The target's host key is unknown or has changed."""
+
+
+class Busy(TargetError):
+    """Another run holds the machine."""
+
+
+class CommandFailed(TargetError):
+    """A command on the board ended with an error or too late."""
+
+
+class BlockFailed(TargetError):
+    """A block ended with an error of its own; carries the board's traceback."""
+
+    exit_code = 1

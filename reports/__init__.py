@@ -1,0 +1,1 @@
+"""From the raw result folder to numbers, verdicts and pages."""

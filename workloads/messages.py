@@ -1,0 +1,170 @@
+"""The wire format between controller and board, and the history of SCHEMA.
+
+History of SCHEMA (readers ignore unknown fields and refuse a newer major version):
+    gfbench/1   first version.
+
+A board speaks in records on its real standard output: one JSON object per line, each line
+begun by the ASCII record separator (RFC 7464), so that a login banner or a stray print can
+never be mistaken for one.
+"""
+
+import json
+import math
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+SCHEMA = "gfbench/1"
+RECORD_SEPARATOR = "\x1e"
+PHASES = ("forward", "backward", "step")
+BLOCK_KINDS = ("timing", "memory", "fidelity")
+BLOCK_STATUSES = ("ok", "failed", "timeout", "out_of_memory", "interrupted")
+DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class Layer(NamedTuple):
+    """One convolution with its shapes: x is (N, in_channels, height, width)."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    kernel_size: Tuple[int, int] = (3, 3)
+    stride: Tuple[int, int] = (1, 1)
+    padding: Tuple[int, int] = (1, 1)
+    dilation: Tuple[int, int] = (1, 1)
+    groups: int = 1
+    bias: bool = True
+
+
+class Case(NamedTuple):
+    """What is measured: workload x method x patch_size x kernel x device x dtype x batch.
+
+    ``patch_size`` is None for a method that has none (``exact``).
+    """
+
+    layer: Layer
+    method: str
+    patch_size: Optional[int]
+    kernel: str
+    device: str
+    dtype: str
+    batch: int
+
+    @property
+    def key(self):
+        # type: () -> str
+        """A readable identity, unique within a run: ``workload/method-r2/kernel/device/dtype/b8``."""
+        method = self.method if self.patch_size is None else "%s-r%d" % (self.method, self.patch_size)
+        return "/".join(
+            (self.layer.name, method, self.kernel, self.device, self.dtype, "b%d" % self.batch)
+        )
+
+
+class Block(NamedTuple):
+    """One fresh process that measures one case; ``order`` is its place in the target's run."""
+
+    order: int
+    round: int
+    slot: int
+    kind: str
+    case: Case
+    seed: int
+
+
+class Job(NamedTuple):
+    """All that the runner on the board needs; stored there as ``job.json``."""
+
+    schema: str
+    run_id: str
+    target: str
+    blocks: Tuple[Block, ...]
+    min_window_s: float
+    isolation: str
+    threads: int
+    block_timeout_s: float
+    sysroot: str
+    power: Dict[str, Any]
+
+
+def dump(record):
+    # type: (Any) -> str
+    """Return one line of strict JSON: NaN and infinities become null (not measured)."""
+    return json.dumps(_strict(record), allow_nan=False, separators=(",", ":"), sort_keys=True)
+
+
+def frame(record):
+    # type: (Any) -> bytes
+    """Return the record as bytes for the protocol: separator, ASCII JSON, newline."""
+    return (RECORD_SEPARATOR + dump(record) + "\n").encode("ascii")
+
+
+def unframe(line):
+    # type: (bytes) -> Optional[Dict[str, Any]]
+    """Return the record of one received line; None for a banner, a print or a cut line."""
+    text = line.decode("utf-8", "replace")
+    _, separator, body = text.partition(RECORD_SEPARATOR)
+    if not separator:
+        return None
+    try:
+        record = json.loads(body)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def case_from_json(data):
+    # type: (Dict[str, Any]) -> Case
+    """Rebuild a Case from its JSON object; unknown fields are ignored."""
+    layer = _pick(Layer, data["layer"])
+    for field in ("kernel_size", "stride", "padding", "dilation"):
+        layer[field] = tuple(layer[field])
+    fields = _pick(Case, data)
+    fields["layer"] = Layer(**layer)
+    return Case(**fields)
+
+
+def block_from_json(data):
+    # type: (Dict[str, Any]) -> Block
+    """Rebuild a Block from its JSON object; unknown fields are ignored."""
+    fields = _pick(Block, data)
+    fields["case"] = case_from_json(data["case"])
+    return Block(**fields)
+
+
+def job_from_json(data):
+    # type: (Dict[str, Any]) -> Job
+    """Rebuild a Job from ``job.json``; unknown fields are ignored."""
+    fields = _pick(Job, data)
+    fields["blocks"] = tuple(block_from_json(block) for block in data["blocks"])
+    return Job(**fields)
+
+
+def to_json(value):
+    # type: (Any) -> Any
+    """Return NamedTuples as objects, tuples as lists, everything else unchanged."""
+    if hasattr(value, "_asdict"):
+        return {name: to_json(item) for name, item in value._asdict().items()}
+    if isinstance(value, dict):
+        return {name: to_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    return value
+
+
+def _pick(kind, data):
+    # type: (Any, Dict[str, Any]) -> Dict[str, Any]
+    return {name: data[name] for name in kind._fields if name in data}
+
+
+def _strict(value):
+    # type: (Any) -> Any
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(name): _strict(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = to_json(value)
+        if isinstance(items, dict):
+            return _strict(items)
+        return [_strict(item) for item in items]  # type: List[Any]
+    return value
