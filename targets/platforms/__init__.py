@@ -1,0 +1,1 @@
+"""One module per platform family, and the table of them."""
