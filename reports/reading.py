@@ -1,0 +1,306 @@
+"""Reading a result folder: files in, the dataclasses of ``records`` out.
+
+What a board wrote is data: sizes are limited, fields are checked, unknown ones are ignored, and
+nothing in a file is ever used as a path.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from gzip import GzipFile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from reports.records import (
+    BlockRecord,
+    Probe,
+    RailMap,
+    Run,
+    RunHeader,
+    Session,
+    TargetRun,
+    Trace,
+)
+from workloads.messages import SCHEMA
+
+RUN = "run.json"
+SESSION = "session.json"
+PROBE = "probe.json"
+JOURNAL = "journal.jsonl"
+POWER_MAP = "power.json"
+POWER_TRACE = "power.csv.gz"
+REPORT = "report.html"
+MANIFEST = "MANIFEST.sha256"
+
+MAX_JSON_BYTES = 64 << 20
+MAX_LINE_BYTES = 64 << 20
+MAX_BLOCKS = 1_000_000
+MAX_READINGS = 50_000_000
+MAX_NAME = 100
+
+T = TypeVar("T")
+
+
+class ResultProblem(Exception):
+    """A result folder that is absent, broken or too new; says what to do."""
+
+
+def check_target_name(name: str) -> None:
+    """Refuse a name that would leave the folder or hide in it.
+
+    Raises:
+        ValueError: with the reason.
+    """
+    if not name or len(name.encode()) > MAX_NAME:
+        raise ValueError(f"a target's name has 1 to {MAX_NAME} bytes")
+    if name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise ValueError(
+            f"{name!r} cannot be a target's name: no leading dot, slash or control character"
+        )
+
+
+def load_run(path: Path) -> Run:
+    """Read a result folder.
+
+    Tolerant of what a crash leaves: a cut last line, garbage lines and absent files become notes.
+
+    Raises:
+        ResultProblem: no run there, a broken run.json, or a newer major schema.
+    """
+    path = Path(path)
+    if path.name == RUN:
+        path = path.parent
+    document = _read_document(path / RUN)
+    if document is None:
+        raise ResultProblem(f"{path} is not a result folder: it has no {RUN}")
+    check_schema(document.get("schema"), path / RUN)
+    header = _typed(RunHeader, document, path / RUN)
+    names, notes = _target_names(path / "targets")
+    for name in document.get("targets") or {}:
+        if isinstance(name, str) and name not in names:
+            notes.append(f"target {name} left no files")
+    targets = tuple(_load_target(path / "targets" / name) for name in names)
+    return Run(path=path, header=header, targets=targets, notes=tuple(notes))
+
+
+def check_schema(schema: object, where: Path) -> None:
+    """Refuse a file of another family or a newer major version.
+
+    Raises:
+        ResultProblem: with what to do.
+    """
+    family, ours = SCHEMA.split("/")
+    match = re.fullmatch(rf"{family}/(\d+)(\.\d+)*", str(schema))
+    if match is None:
+        raise ResultProblem(f"{where}: schema {schema!r} is not one of {family}'s")
+    if int(match[1]) > int(ours):
+        raise ResultProblem(
+            f"{where}: its schema is {schema}, this gfbench reads up to {SCHEMA}; upgrade gfbench"
+        )
+
+
+def read_trace(target: TargetRun) -> Trace | None:
+    """Read the raw power readings of one target; None where it has none.
+
+    A trace that a crash has cut is read up to the cut; lines that make no sense are counted.
+
+    Raises:
+        ResultProblem: more readings than any run makes.
+    """
+    path = target.folder / POWER_TRACE
+    if not path.is_file():
+        return None
+    ids: dict[str, int] = {}
+    times, channels, readings, unreadable = [], [], [], 0
+    for line in _gzip_lines(path):
+        try:
+            time, channel, raw = line.rstrip("\r\n").split(",")
+            pair = (float(time), float(raw))
+        except ValueError:
+            unreadable += 1
+            continue
+        if not (np.isfinite(pair[0]) and np.isfinite(pair[1])):
+            unreadable += 1
+            continue
+        times.append(pair[0])
+        readings.append(pair[1])
+        channels.append(ids.setdefault(channel, len(ids)))
+        if len(times) > MAX_READINGS:
+            raise ResultProblem(f"{path}: more than {MAX_READINGS} readings")
+    order = np.argsort(np.asarray(times, dtype=np.float64), kind="stable")
+    return Trace(
+        channels=tuple(ids),
+        t_s=np.asarray(times, dtype=np.float64)[order],
+        channel=np.asarray(channels, dtype=np.int32)[order],
+        raw=np.asarray(readings, dtype=np.float64)[order],
+        unreadable=unreadable,
+    )
+
+
+def _gzip_lines(path: Path) -> Iterator[str]:
+    with open(path, "rb") as raw, GzipFile(fileobj=raw) as file:
+        try:
+            header = True
+            while line := file.readline(4096):
+                if not header:
+                    yield line.decode("utf-8", "replace")
+                header = False
+        except (EOFError, zlib.error, OSError):
+            return  # cut by a crash: what came before is good
+
+
+def _target_names(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the targets' names in order of the alphabet, and notes on what is not one."""
+    names: list[str] = []
+    notes: list[str] = []
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            check_target_name(entry.name)
+        except ValueError as error:
+            notes.append(f"left out: {error}")
+            continue
+        if entry.is_symlink():
+            notes.append(f"left out: targets/{entry.name} is a link")
+        elif entry.is_dir():
+            names.append(entry.name)
+    return names, notes
+
+
+def _load_target(folder: Path) -> TargetRun:
+    notes: list[str] = []
+    session = _optional(Session, folder / SESSION, notes) or Session(
+        target=folder.name, reason="the session left no record"
+    )
+    probe = _optional(Probe, folder / PROBE, notes)
+    power = _optional(RailMap, folder / POWER_MAP, notes)
+    blocks = _last_ok_of_each_order(_read_journal(folder / JOURNAL, notes))
+    return TargetRun(
+        name=folder.name,
+        folder=folder,
+        session=session,
+        probe=probe,
+        blocks=blocks,
+        power=power,
+        notes=tuple(notes),
+    )
+
+
+def _last_ok_of_each_order(blocks: list[BlockRecord]) -> tuple[BlockRecord, ...]:
+    """Keep one block per order: a resumed run repeats what had failed."""
+    kept: dict[int, BlockRecord] = {}
+    for block in blocks:
+        earlier = kept.get(block.order)
+        if earlier is None or block.status == "ok" or earlier.status != "ok":
+            kept[block.order] = block
+    return tuple(kept[order] for order in sorted(kept))
+
+
+def _read_journal(path: Path, notes: list[str]) -> list[BlockRecord]:
+    blocks: list[BlockRecord] = []
+    garbage = 0
+    for line, whole in _journal_lines(path):
+        document = _parse(line)
+        if isinstance(document, dict) and document.get("type", "block") != "block":
+            continue
+        try:
+            if not isinstance(document, dict):
+                raise ValueError("not an object")
+            check_schema(document.get("schema", SCHEMA), path)
+            blocks.append(_typed(BlockRecord, document, path))
+        except (ValueError, _Malformed):
+            if whole:
+                garbage += 1
+            else:
+                notes.append("the journal's last line is cut: its block does not count")
+        if len(blocks) > MAX_BLOCKS:
+            raise ResultProblem(f"{path}: more than {MAX_BLOCKS} blocks")
+    if garbage:
+        notes.append(f"{garbage} line(s) of the journal are not blocks and do not count")
+    return blocks
+
+
+def _journal_lines(path: Path) -> Iterator[tuple[bytes, bool]]:
+    """Yield the lines and whether each is whole; an overlong one is cut and its rest dropped."""
+    if not path.is_file():
+        return
+    with open(path, "rb") as file:
+        while line := file.readline(MAX_LINE_BYTES):
+            whole = line.endswith(b"\n")
+            rest = line
+            while len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
+                rest, whole = file.readline(MAX_LINE_BYTES), True
+            if line.strip():
+                yield line, whole
+
+
+class _Malformed(ResultProblem):
+    """A document that lacks what it must have."""
+
+
+def _optional(kind: type[T], path: Path, notes: list[str]) -> T | None:
+    """Read a document that a crash may have left out or broken."""
+    try:
+        document = _read_document(path)
+        return None if document is None else _typed(kind, document, path)
+    except _Malformed as error:
+        notes.append(str(error))
+        return None
+
+
+def _read_document(path: Path) -> dict[str, Any] | None:
+    content = read_limited(path)
+    if content is None or content.strip() == b"null":
+        return None
+    document = _parse(content)
+    if not isinstance(document, dict):
+        raise _Malformed(f"{path} is broken: not a JSON object")
+    return document
+
+
+def read_limited(path: Path) -> bytes | None:
+    """Return a file's bytes, None where there is none; refuse a huge one."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_JSON_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ResultProblem(f"cannot read {path}: {error.strerror}") from error
+    if len(content) > MAX_JSON_BYTES:
+        raise _Malformed(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB")
+    return content
+
+
+def _parse(content: bytes) -> object:
+    """Return the JSON value, None where it is not strict JSON."""
+    try:
+        value: object = json.loads(content, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _typed(kind: type[T], document: Mapping[str, Any], path: Path) -> T:
+    adapter = _ADAPTERS.get(kind)
+    if adapter is None:
+        adapter = _ADAPTERS[kind] = TypeAdapter(kind)
+    try:
+        value: T = adapter.validate_python(dict(document))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise _Malformed(f"{path} is broken: {where}: {first['msg']}") from error
+    return value
