@@ -10,7 +10,7 @@ never be mistaken for one.
 
 import json
 import math
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 SCHEMA = "gfbench/1"
 RECORD_SEPARATOR = "\x1e"
@@ -51,10 +51,11 @@ class Case(NamedTuple):
     batch: int
 
     @property
-    def key(self):
-        # type: () -> str
-        """A readable identity, unique within a run: ``workload/method-r2/kernel/device/dtype/b8``."""
-        method = self.method if self.patch_size is None else "%s-r%d" % (self.method, self.patch_size)
+    def key(self) -> str:
+        """Return ``workload/method-r2/kernel/device/dtype/b8``, unique within a run."""
+        method = self.method
+        if self.patch_size is not None:
+            method += "-r%d" % self.patch_size
         return "/".join(
             (self.layer.name, method, self.kernel, self.device, self.dtype, "b%d" % self.batch)
         )
@@ -86,20 +87,17 @@ class Job(NamedTuple):
     power: Dict[str, Any]
 
 
-def dump(record):
-    # type: (Any) -> str
+def dump(record: Any) -> str:
     """Return one line of strict JSON: NaN and infinities become null (not measured)."""
     return json.dumps(_strict(record), allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
-def frame(record):
-    # type: (Any) -> bytes
+def frame(record: Any) -> bytes:
     """Return the record as bytes for the protocol: separator, ASCII JSON, newline."""
     return (RECORD_SEPARATOR + dump(record) + "\n").encode("ascii")
 
 
-def unframe(line):
-    # type: (bytes) -> Optional[Dict[str, Any]]
+def unframe(line: bytes) -> Optional[Dict[str, Any]]:
     """Return the record of one received line; None for a banner, a print or a cut line."""
     text = line.decode("utf-8", "replace")
     _, separator, body = text.partition(RECORD_SEPARATOR)
@@ -112,8 +110,7 @@ def unframe(line):
     return record if isinstance(record, dict) else None
 
 
-def case_from_json(data):
-    # type: (Dict[str, Any]) -> Case
+def case_from_json(data: Dict[str, Any]) -> Case:
     """Rebuild a Case from its JSON object; unknown fields are ignored."""
     layer = _pick(Layer, data["layer"])
     for field in ("kernel_size", "stride", "padding", "dilation"):
@@ -123,24 +120,21 @@ def case_from_json(data):
     return Case(**fields)
 
 
-def block_from_json(data):
-    # type: (Dict[str, Any]) -> Block
+def block_from_json(data: Dict[str, Any]) -> Block:
     """Rebuild a Block from its JSON object; unknown fields are ignored."""
     fields = _pick(Block, data)
     fields["case"] = case_from_json(data["case"])
     return Block(**fields)
 
 
-def job_from_json(data):
-    # type: (Dict[str, Any]) -> Job
+def job_from_json(data: Dict[str, Any]) -> Job:
     """Rebuild a Job from ``job.json``; unknown fields are ignored."""
     fields = _pick(Job, data)
     fields["blocks"] = tuple(block_from_json(block) for block in data["blocks"])
     return Job(**fields)
 
 
-def to_json(value):
-    # type: (Any) -> Any
+def to_json(value: Any) -> Any:
     """Return NamedTuples as objects, tuples as lists, everything else unchanged."""
     if hasattr(value, "_asdict"):
         return {name: to_json(item) for name, item in value._asdict().items()}
@@ -151,13 +145,11 @@ def to_json(value):
     return value
 
 
-def _pick(kind, data):
-    # type: (Any, Dict[str, Any]) -> Dict[str, Any]
+def _pick(kind: Any, data: Dict[str, Any]) -> Dict[str, Any]:
     return {name: data[name] for name in kind._fields if name in data}
 
 
-def _strict(value):
-    # type: (Any) -> Any
+def _strict(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -166,5 +158,5 @@ def _strict(value):
         items = to_json(value)
         if isinstance(items, dict):
             return _strict(items)
-        return [_strict(item) for item in items]  # type: List[Any]
+        return [_strict(item) for item in items]
     return value

@@ -1,0 +1,87 @@
+"""The payload's commands: probe, run, follow, stop, block, sample.
+
+probe [SYSROOT]         one record with the machine's facts
+run JOBDIR              start the job's runner, detached; one record says how that went
+follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
+stop JOBDIR             end the runner after killing its block
+block JOBDIR ORDER      measure one block of the job in this process (the runner calls this)
+sample JOBDIR           sample the job's power channels (the runner calls this)
+
+Standard output carries records only (see messages.py); everything else goes to standard error.
+"""
+
+import os
+import sys
+from typing import List
+
+from workloads.protocol import RecordWriter
+
+
+def main(arguments: List[str]) -> int:
+    """Run one command and return its exit status; 64 for wrong usage."""
+    sys.argv[0] = os.path.abspath(sys.argv[0])
+    writer = RecordWriter()
+    commands = {
+        "probe": _probe,
+        "run": _run,
+        "follow": _follow,
+        "stop": _stop,
+        "block": _block,
+        "sample": _sample,
+    }
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name not in commands:
+        sys.stderr.write(__doc__ or "")
+        return 64
+    try:
+        commands[name](rest, writer)
+    except BrokenPipeError:  # the controller is gone; the runner goes on
+        return 0
+    return 0
+
+
+def _probe(rest: List[str], writer: RecordWriter) -> None:
+    from workloads.probe import probe
+
+    writer.write(probe(rest[0] if rest else "/"))
+
+
+def _run(rest: List[str], writer: RecordWriter) -> None:
+    from workloads.launch import launch
+
+    writer.write(launch(rest[0]))
+
+
+def _follow(rest: List[str], writer: RecordWriter) -> None:
+    from workloads.follow import follow
+
+    follow(rest[0], int(rest[1]), writer.write)
+
+
+def _stop(rest: List[str], writer: RecordWriter) -> None:
+    from workloads.launch import stop
+
+    writer.write({"type": "stop", "stopped": stop(rest[0])})
+
+
+def _block(rest: List[str], writer: RecordWriter) -> None:
+    from workloads.jobs import JobFolder
+    from workloads.runner import measure_into
+
+    folder = JobFolder(rest[0])
+    job = folder.read_job()
+    block = next(block for block in job.blocks if block.order == int(rest[1]))
+    measure_into(folder, job, block)
+
+
+def _sample(rest: List[str], writer: RecordWriter) -> None:
+    from workloads.jobs import JobFolder
+    from workloads.sampling import run_sampler
+
+    folder = JobFolder(rest[0])
+    job = folder.read_job()
+    run_sampler(job.power, job.sysroot, folder.power)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,179 @@
+"""One block: a fresh process warms up and measures one case, of one kind.
+
+timing     windows of forward, backward and step, raw times kept
+memory     bytes saved for the backward and the peaks of a step
+fidelity   the method's gradients against the exact ones, in the same process
+
+torch is imported inside the functions: a forked block finds it imported, a probe never pays.
+"""
+
+import gc
+import os
+import traceback
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from workloads import memory, timing
+from workloads.messages import Block, Case, to_json
+
+OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+class Work(NamedTuple):
+    """The three things that are timed, the device's barrier, and the layer's parameters."""
+
+    forward: Callable[[], Any]
+    backward: Callable[[], Any]
+    step: Callable[[], Any]
+    synchronize: Callable[[], None]
+    parameters: List[Any]
+
+
+def run_block(block: Block, min_window_s: float, threads: int) -> Dict[str, Any]:
+    """Measure one block and return its part of the journal record; never raises."""
+    measures = {"timing": _timing, "memory": _memory, "fidelity": _fidelity}
+    try:
+        cpus = _use_threads(threads)
+        record = measures[block.kind](block, min_window_s)
+        record.update(status="ok", reason=None, threads=threads, cpus=cpus, pid=os.getpid())
+        return record
+    except Exception as error:
+        status = "out_of_memory" if _is_out_of_memory(error) else "failed"
+        return {
+            "status": status,
+            "reason": "%s: %s" % (type(error).__name__, error),
+            "traceback": traceback.format_exc()[-8000:],
+            "pid": os.getpid(),
+        }
+
+
+def prepare(case: Case, seed: int) -> Work:
+    """Build the case's tensors, random normal and seeded, and its three callables.
+
+    x is (N, C_in, H, W), the gradient of the output (N, C_out, H_y, W_y), both of the case's
+    dtype on its device. The backward returns the gradients of input, weight and bias.
+    """
+    import torch
+
+    from workloads import inputs
+    from workloads.convolution import conv2d
+
+    layer = case.layer
+    device = torch.device(case.device)
+    dtype = getattr(torch, case.dtype)
+
+    def normal(shape: Tuple[int, ...], index: int) -> Any:
+        return inputs.normal(shape, seed + index, dtype=dtype, device=device)
+
+    x = normal((case.batch, layer.in_channels, layer.height, layer.width), 0).requires_grad_()
+    weight_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
+    fan_in = weight_shape[1] * weight_shape[2] * weight_shape[3]
+    weight = normal(weight_shape, 1).mul_(fan_in**-0.5).requires_grad_()
+    bias = normal((layer.out_channels,), 2).requires_grad_() if layer.bias else None
+    wanted = [x, weight] if bias is None else [x, weight, bias]
+
+    def forward() -> Any:
+        return conv2d(
+            x,
+            weight,
+            bias,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
+            method=case.method,
+            patch_size=case.patch_size or 1,
+            kernel=case.kernel,
+        )
+
+    graph: List[Any] = []
+    with torch.no_grad():
+        grad_output = normal(tuple(forward().shape), 3)
+
+    def backward() -> Any:
+        if not graph:
+            graph.append(forward())
+        return torch.autograd.grad(graph[0], wanted, grad_output, retain_graph=True)
+
+    def step() -> Any:
+        return torch.autograd.grad(forward(), wanted, grad_output)
+
+    return Work(forward, backward, step, _barrier(device), wanted[1:])
+
+
+def _timing(block: Block, min_window_s: float) -> Dict[str, Any]:
+    allocator = memory.keep_freed_memory()
+    work = prepare(block.case, block.seed)
+    phases = {}
+    for phase in ("forward", "backward", "step"):
+        run = getattr(work, phase)
+        phases[phase] = to_json(timing.measure(run, work.synchronize, min_window_s))
+    return {"timing": phases, "allocator": allocator}
+
+
+def _memory(block: Block, min_window_s: float) -> Dict[str, Any]:
+    import torch
+
+    del min_window_s  # one step is enough: memory does not depend on how often it is repeated
+    cuda = block.case.device.startswith("cuda")
+    if cuda:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    baseline = memory.rss_bytes()
+    with memory.AvailableDip() as dip:
+        work = prepare(block.case, block.seed)
+        work.step()
+        work.synchronize()
+        gc.collect()
+        was_reset = memory.reset_high_water_mark()
+        if cuda:
+            torch.cuda.reset_peak_memory_stats()
+        work.step()
+        work.synchronize()
+        peak = memory.rss_bytes("VmHWM")
+    saved = memory.saved_bytes(work.forward, work.parameters)
+    figures = memory.Memory(
+        saved_bytes=saved,
+        peak_rss_bytes=None if peak is None or baseline is None else max(0, peak - baseline),
+        peak_rss_method="VmHWM after clear_refs" if was_reset else "VmHWM since the start",
+        cuda_peak_bytes=int(torch.cuda.max_memory_allocated()) if cuda else None,
+        system_dip_bytes=dip.bytes,
+    )
+    return {"memory": to_json(figures), "allocator": {"defaults": True}}
+
+
+def _fidelity(block: Block, min_window_s: float) -> Dict[str, Any]:
+    from workloads.fidelity import layer_fidelity
+
+    del min_window_s
+    return {"fidelity": layer_fidelity(block.case, block.seed)}
+
+
+def _barrier(device: Any) -> Callable[[], None]:
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.synchronize
+    return lambda: None
+
+
+def _use_threads(threads: int) -> Optional[List[int]]:
+    """Set torch's threads and pin the process to as many processors; returns these."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        # A float32 case is measured in float32, in every method alike.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = True
+    from workloads.probe import processors
+
+    try:
+        os.sched_setaffinity(0, processors()[:threads])
+        return sorted(os.sched_getaffinity(0))
+    except OSError:
+        return None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY_WORDS)

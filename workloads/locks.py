@@ -1,0 +1,105 @@
+"""Advisory locks between the payload's processes: freed by the kernel when a holder dies.
+
+runner.lock   held by the runner for as long as it lives
+quiet.lock    held by the runner while a block is measured; a follower waits for it, so that
+              nothing is read or sent in a measured window and nobody has to poll
+lease         one per machine, in the temporary folder: only one run measures at a time
+"""
+
+import errno
+import fcntl
+import json
+import os
+import tempfile
+import time
+from typing import Any, Dict, Optional
+
+LEASE_NAME = "gfbench.lease"
+
+
+class Lock:
+    """An flock on a file of its own; ``close`` (or the death of the process) frees it."""
+
+    def __init__(self, path: str, mode: int = 0o600) -> None:
+        """Open the lock file, creating it if absent; never follows a symbolic link."""
+        self.path = path
+        self._fd = _open_shared(path, mode)
+
+    def acquire(self, timeout_s: float = 0.0, shared: bool = False) -> bool:
+        """Take the lock within ``timeout_s``; False if somebody else keeps it."""
+        operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(self._fd, operation)
+                return True
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.01)
+
+    def wait(self) -> None:
+        """Block, without using the processor, until no writer holds the lock; then let it go."""
+        fcntl.flock(self._fd, fcntl.LOCK_SH)
+        self.release()
+
+    def release(self) -> None:
+        """Let the lock go but keep the file open."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file, which frees the lock unless a forked child still holds it."""
+        os.close(self._fd)
+
+    def write_note(self, note: Dict[str, Any]) -> None:
+        """Say in the file who holds the lock."""
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps(note).encode("ascii"), 0)
+
+    def read_note(self) -> Dict[str, Any]:
+        """Return what the holder wrote; empty if nothing readable is there."""
+        try:
+            note = json.loads(os.pread(self._fd, 4096, 0).decode("ascii"))
+        except ValueError:
+            return {}
+        return note if isinstance(note, dict) else {}
+
+
+def lease_path() -> str:
+    """Return the path of this machine's lease: one kernel, one lease."""
+    return os.path.join(tempfile.gettempdir(), LEASE_NAME)
+
+
+def is_held(path: str) -> bool:
+    """Tell whether somebody holds the lock at ``path``; False if the file does not exist."""
+    if not os.path.exists(path):
+        return False
+    lock = Lock(path)
+    try:
+        return not lock.acquire()
+    finally:
+        lock.close()
+
+
+def boot_id() -> Optional[str]:
+    """Return the kernel's boot id, the same for every container of a machine."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _open_shared(path: str, mode: int) -> int:
+    # An existing file is opened without O_CREAT: sticky folders refuse it for another's file.
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+    fd = os.open(path, flags | os.O_CREAT, mode)
+    os.fchmod(fd, mode)
+    return fd

@@ -1,0 +1,267 @@
+"""What this machine is and what it lets us read: facts only, interpreted by the controller."""
+
+import errno
+import getpass
+import glob
+import os
+import platform
+import shutil
+import sys
+import time
+from typing import Any, Dict, List, Optional
+
+from workloads import locks
+from workloads.memory import available_bytes, kilobytes
+from workloads.messages import SCHEMA
+from workloads.state import cpu_mhz, machine_state, read_number, read_text
+
+MAX_FILES = 4000
+MAX_FILE_BYTES = 2048
+PROGRAM_FOLDERS = ("/usr/bin", "/usr/sbin", "/opt/vc/bin", "/home/nvidia", "/usr/local/bin")
+PROGRAMS = (
+    "tegrastats",
+    "vcgencmd",
+    "nvpmodel",
+    "jetson_clocks",
+    "nvidia-smi",
+    "cc",
+    "sudo",
+)
+
+# What sensors and the machine's state offer, below the sysroot. ``in_power*`` of the old Jetson
+# driver is listed whole: which of its files is a reading is for the controller to know.
+SENSOR_FILES = (
+    "/sys/class/hwmon/hwmon*/name",
+    "/sys/class/hwmon/hwmon*/*_label",
+    "/sys/class/hwmon/hwmon*/in*_input",
+    "/sys/class/hwmon/hwmon*/in*_enable",
+    "/sys/class/hwmon/hwmon*/curr*_input",
+    "/sys/class/hwmon/hwmon*/curr*_alarm",
+    "/sys/class/hwmon/hwmon*/power*_input",
+    "/sys/class/hwmon/hwmon*/shunt*_resistor",
+    "/sys/class/hwmon/hwmon*/update_interval",
+    "/sys/class/hwmon/hwmon*/samples",
+    "/sys/class/hwmon/hwmon*/oc*_event_cnt",
+    "/sys/class/hwmon/hwmon*/oc*_throt_en",
+    "/sys/class/hwmon/hwmon*/temp*_input",
+    "/sys/class/hwmon/hwmon*/pwm[0-9]",
+    "/sys/class/hwmon/hwmon*/fan*_input",
+    "/sys/bus/i2c/drivers/ina3221*/*/iio*/rail_name_*",
+    "/sys/bus/i2c/drivers/ina3221*/*/iio*/in_voltage*_input",
+    "/sys/bus/i2c/drivers/ina3221*/*/iio*/in_current*_input",
+    "/sys/bus/i2c/drivers/ina3221*/*/iio*/in_power*_input",
+    "/sys/devices/*.i2c/i2c-*/*-004*/iio*/rail_name_*",
+    "/sys/devices/*.i2c/i2c-*/*-004*/iio*/in_*_input",
+    "/sys/devices/platform/*.i2c/i2c-*/*-004*/iio*/rail_name_*",
+    "/sys/devices/platform/*.i2c/i2c-*/*-004*/iio*/in_*_input",
+    "/sys/devices/50000000.host1x/*.i2c/i2c-*/*-004*/iio*/rail_name_*",
+    "/sys/devices/50000000.host1x/*.i2c/i2c-*/*-004*/iio*/in_*_input",
+    "/sys/class/powercap/*/name",
+    "/sys/class/powercap/*/energy_uj",
+    "/sys/class/powercap/*/max_energy_range_uj",
+    "/sys/class/powercap/*/enabled",
+    "/sys/class/thermal/thermal_zone*/type",
+    "/sys/class/thermal/thermal_zone*/temp",
+    "/sys/class/thermal/cooling_device*/type",
+    "/sys/class/thermal/cooling_device*/cur_state",
+    "/sys/devices/system/cpu/online",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_min_freq",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq",
+    "/sys/class/devfreq/*gpu*/cur_freq",
+    "/sys/class/devfreq/*gpu*/max_freq",
+    "/sys/class/devfreq/*gpu*/min_freq",
+    "/sys/kernel/debug/bpmp/debug/clk/emc/rate",
+    "/proc/device-tree/model",
+    "/proc/device-tree/compatible",
+    "/proc/swaps",
+    "/proc/loadavg",
+    "/proc/sys/kernel/randomize_va_space",
+    "/proc/sys/vm/swappiness",
+    "/etc/nv_tegra_release",
+)
+
+
+def probe(sysroot: str = "/") -> Dict[str, Any]:
+    """Return the machine's facts as they enter probe.json; files are read below ``sysroot``."""
+    files = sensor_files(sysroot)
+    return {
+        "schema": SCHEMA,
+        "type": "probe",
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "machine": platform.machine(),
+        "kernel": platform.release(),
+        "os": _os_name(),
+        "libc": "-".join(platform.libc_ver()),
+        "hostname": platform.node(),
+        "boot_id": locks.boot_id(),
+        "model": _model(files),
+        "compatible": [
+            item for item in files.get("/proc/device-tree/compatible", "").split("\0") if item
+        ],
+        "l4t": _l4t(files.get("/etc/nv_tegra_release")),
+        "cpu": _cpu(sysroot),
+        "memory": _memory(),
+        "user": {"uid": os.getuid(), "name": _user_name()},
+        "sysroot": sysroot,
+        "files": files,
+        "programs": {name: _program(name) for name in PROGRAMS},
+        "clock": {"monotonic_s": time.monotonic(), "wall_s": time.time()},
+        "threads": len(processors()),
+        "state": machine_state(sysroot),
+        **_torch(),
+    }
+
+
+def processors() -> List[int]:
+    """Return one processor per physical core, of those this process may use, in order."""
+    allowed = sorted(os.sched_getaffinity(0))
+    seen = set()
+    chosen: List[int] = []
+    for cpu in allowed:
+        siblings = read_text(
+            "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % cpu
+        ) or str(cpu)
+        if siblings not in seen:
+            seen.add(siblings)
+            chosen.append(cpu)
+    return chosen or allowed
+
+
+def sensor_files(sysroot: str) -> Dict[str, str]:
+    """Return path -> content of all sensor and state files; ``!EACCES`` is a read error."""
+    root = sysroot.rstrip("/")
+    found: Dict[str, str] = {}
+    for pattern in SENSOR_FILES:
+        for path in sorted(glob.glob(root + pattern)):
+            if len(found) >= MAX_FILES:
+                return found
+            if os.path.isfile(path):
+                found[path[len(root) :]] = _content(path)
+    return found
+
+
+def _content(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            raw = os.read(fd, MAX_FILE_BYTES)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        return "!" + errno.errorcode.get(error.errno or 0, "EIO")
+    return raw.decode("utf-8", "replace").rstrip("\n")
+
+
+def _model(files: Dict[str, str]) -> Optional[str]:
+    model = files.get("/proc/device-tree/model", "").replace("\0", "").strip()
+    if model:
+        return model
+    vendor, product = (
+        read_text("/sys/class/dmi/id/" + name) or "" for name in ("sys_vendor", "product_name")
+    )
+    return ("%s %s" % (vendor, product)).strip() or None
+
+
+def _l4t(text: Optional[str]) -> Optional[str]:
+    """Return ``32.7.4`` from ``# R32 (release), REVISION: 7.4, GCID: ...``."""
+    if not text or text.startswith("!"):
+        return None
+    words = text.replace(",", " ").split()
+    release = next((word[1:] for word in words if word[0] == "R" and word[1:].isdigit()), None)
+    revision = words[words.index("REVISION:") + 1] if "REVISION:" in words[:-1] else None
+    return "%s.%s" % (release, revision) if release and revision else None
+
+
+def _os_name() -> Optional[str]:
+    for line in (read_text("/etc/os-release") or "").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return None
+
+
+def _cpu(sysroot: str) -> Dict[str, Any]:
+    root = sysroot.rstrip("/")
+    first = root + "/sys/devices/system/cpu/cpu0/cpufreq/"
+    maximum = read_number(first + "cpuinfo_max_freq")
+    return {
+        "model": _cpu_model(),
+        "logical": os.cpu_count(),
+        "physical": len(processors()),
+        "online": sorted(os.sched_getaffinity(0)),
+        "mhz": cpu_mhz(root),
+        "governor": read_text(first + "scaling_governor"),
+        "max_mhz": None if maximum is None else maximum / 1000.0,
+    }
+
+
+def _cpu_model() -> Optional[str]:
+    """Return the processor's name; ARM kernels give only implementer and part numbers."""
+    fields: Dict[str, str] = {}
+    for line in _whole("/proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    if fields.get("model name"):
+        return fields["model name"]
+    part = fields.get("CPU part")
+    return "ARM implementer %s part %s" % (fields.get("CPU implementer"), part) if part else None
+
+
+def _whole(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read(65536)
+    except OSError:
+        return ""
+
+
+def _memory() -> Dict[str, Any]:
+    return {
+        "total_bytes": kilobytes("/proc/meminfo", "MemTotal"),
+        "available_bytes": available_bytes(),
+        "swap_total_bytes": kilobytes("/proc/meminfo", "SwapTotal"),
+    }
+
+
+def _user_name() -> Optional[str]:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
+def _program(name: str) -> Optional[str]:
+    folders = os.environ.get("PATH", "").split(os.pathsep) + list(PROGRAM_FOLDERS)
+    return shutil.which(name, path=os.pathsep.join(folders))
+
+
+def _torch() -> Dict[str, Any]:
+    """Return torch's version and devices, or why it cannot be used."""
+    try:
+        import torch
+    except Exception as error:  # a broken wheel raises anything: OSError, ImportError, ...
+        return {"torch": None, "torch_error": "%s: %s" % (type(error).__name__, error)}
+    cuda = None
+    try:
+        if torch.cuda.is_available():
+            cuda = {
+                "device": torch.cuda.get_device_name(0),
+                "capability": list(torch.cuda.get_device_capability(0)),
+                "version": torch.version.cuda,
+                "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+                "memory_bytes": int(torch.cuda.get_device_properties(0).total_memory),
+            }
+    except Exception as error:
+        return {"torch": _torch_facts(torch, None), "torch_error": "CUDA: %s" % error}
+    return {"torch": _torch_facts(torch, cuda), "torch_error": None}
+
+
+def _torch_facts(torch: Any, cuda: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+    return {
+        "version": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "cuda": cuda,
+        "mkldnn": bool(torch.backends.mkldnn.is_available()),
+    }

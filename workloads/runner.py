@@ -1,0 +1,212 @@
+"""The detached runner: block after block into the journal, whatever becomes of the connection.
+
+Every block is a child process: forked from a parent that has imported torch and run nothing
+(``isolation: fork``) or started fresh (``spawn``). After each block one line is appended to
+journal.jsonl and synced. Started again on the same folder, the runner does what is missing.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from typing import Any, Dict, Optional
+
+from workloads import locks
+from workloads.block import run_block
+from workloads.costs import memory_estimate_bytes
+from workloads.jobs import JobFolder, finished_orders, read_json, tail
+from workloads.messages import SCHEMA, Block, Job, dump, to_json
+from workloads.state import machine_state
+
+QUIET_GAP_S = 0.04
+
+
+class Runner:
+    """Runs the blocks of one job folder that its journal does not hold yet."""
+
+    def __init__(self, folder: JobFolder) -> None:
+        """Read the job; nothing is started yet."""
+        self.folder = folder
+        self.job = folder.read_job()
+        self._quiet = locks.Lock(folder.quiet_lock)
+        self._child: Optional[int] = None
+        self._stopping = False
+        self._timed_out = False
+
+    def run(self) -> None:
+        """Run what is missing, with the sampler beside it; a signal ends it after one block."""
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        done = finished_orders(self.folder.journal)
+        blocks = [block for block in self.job.blocks if block.order not in done]
+        if self.job.isolation == "fork" and blocks:
+            import torch  # noqa: F401 - imported here once, run only in the children
+        sampler = self._start_sampler()
+        try:
+            for block in blocks:
+                if self._stopping:
+                    break
+                self._append(self._measure(block))
+        finally:
+            if sampler is not None:
+                sampler.terminate()
+                sampler.wait()
+
+    def _measure(self, block: Block) -> Dict[str, Any]:
+        """Run one block in a child and return its journal record."""
+        record: Dict[str, Any] = {
+            "schema": SCHEMA,
+            "type": "block",
+            "case_key": block.case.key,
+            "isolation": self.job.isolation,
+            "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        record.update(to_json(block))
+        time.sleep(QUIET_GAP_S)  # a follower sends the last block now, not in a window
+        self._quiet.acquire(timeout_s=1.0)
+        try:
+            record["state_before"] = machine_state(self.job.sysroot)
+            begin = time.monotonic()
+            wait_status = self._run_child(block)
+            record["window_s"] = [begin, time.monotonic()]
+            record["state_after"] = machine_state(self.job.sysroot)
+        finally:
+            self._quiet.release()
+        record.update(self._outcome(block, wait_status))
+        record["log_tail"] = tail(self.folder.block_log)
+        return record
+
+    def _run_child(self, block: Block) -> int:
+        """Run the block's process to its end or its deadline; returns its wait status."""
+        if os.path.exists(self.folder.result):
+            os.unlink(self.folder.result)
+        self._timed_out = False
+        start = self._fork if self.job.isolation == "fork" else self._spawn
+        self._child = start(block)
+        signal.setitimer(signal.ITIMER_REAL, self.job.block_timeout_s)
+        try:
+            if self._stopping:  # the signal came before there was a child to end
+                self._kill_child()
+            return os.waitpid(self._child, 0)[1]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._kill_child()  # its own children, if it left any
+            self._child = None
+
+    def _fork(self, block: Block) -> int:
+        pid = os.fork()
+        if pid:
+            _enter_group(pid)  # on both sides of the fork, so that it holds before any signal
+            return pid
+        try:
+            for number in (signal.SIGTERM, signal.SIGALRM):
+                signal.signal(number, signal.SIG_DFL)
+            self._enter_child()
+            log = os.open(self.folder.block_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            measure_into(self.folder, self.job, block)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+
+    def _spawn(self, block: Block) -> int:
+        argv = [sys.executable, sys.argv[0], "block", self.folder.path, str(block.order)]
+        with open(self.folder.block_log, "wb") as log:
+            child = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._enter_child
+            )
+        child.returncode = 0  # reaped by waitpid below, not by the Popen object
+        return child.pid
+
+    @staticmethod
+    def _enter_child() -> None:
+        _enter_group(0)
+        try:  # if memory runs out, the block shall die, not the board's sshd
+            with open("/proc/self/oom_score_adj", "w") as file:
+                file.write("1000")
+        except OSError:
+            pass
+
+    def _outcome(self, block: Block, wait_status: int) -> Dict[str, Any]:
+        """Return the child's own result, or what its death means."""
+        estimate = memory_estimate_bytes(block.case)
+        needs = "the case needs about %.2f GB" % (estimate / 1e9)
+        result = read_json(self.folder.result)
+        if result is not None:
+            if result["status"] == "out_of_memory":
+                result["reason"] = "out of memory, %s: %s" % (needs, result["reason"])
+            return result
+        if self._stopping:
+            return {"status": "interrupted", "reason": "the run was stopped during this block"}
+        if self._timed_out:
+            reason = "the block did not end within %g s" % self.job.block_timeout_s
+            return {"status": "timeout", "reason": reason}
+        if os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) == signal.SIGKILL:
+            return {"status": "out_of_memory", "reason": "killed for memory, %s" % needs}
+        how = (
+            "signal %d" % os.WTERMSIG(wait_status)
+            if os.WIFSIGNALED(wait_status)
+            else ("exit status %d" % os.WEXITSTATUS(wait_status))
+        )
+        return {"status": "failed", "reason": "the block's process ended with " + how}
+
+    def _start_sampler(self) -> Optional["subprocess.Popen[bytes]"]:
+        if not self.job.power.get("channels"):
+            return None
+        argv = [sys.executable, sys.argv[0], "sample", self.folder.path]
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+
+    def _append(self, record: Dict[str, Any]) -> None:
+        """Append one line to the journal and see it on the disk before going on."""
+        cut = _ends_cut(self.folder.journal)
+        fd = os.open(self.folder.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(fd, "ab") as file:
+            file.write((b"\n" if cut else b"") + dump(record).encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _on_stop(self, number: int, stack: Any) -> None:
+        self._stopping = True
+        self._kill_child()
+
+    def _on_alarm(self, number: int, stack: Any) -> None:
+        self._timed_out = True
+        self._kill_child()
+
+    def _kill_child(self) -> None:
+        if self._child is not None:
+            _signal_group(self._child, signal.SIGKILL)
+
+
+def measure_into(folder: JobFolder, job: Job, block: Block) -> None:
+    """Measure a block in this process and leave the result where the runner looks for it."""
+    result = run_block(block, job.min_window_s, job.threads)
+    part = folder.result + ".part"
+    with open(part, "w") as file:
+        file.write(dump(result))
+    os.rename(part, folder.result)
+
+
+def _ends_cut(path: str) -> bool:
+    """Tell whether the file's last line was cut off, by a power loss for instance."""
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
+def _enter_group(pid: int) -> None:
+    with contextlib.suppress(OSError):
+        os.setpgid(pid, pid)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(pid, number)

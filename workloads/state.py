@@ -1,0 +1,95 @@
+"""The machine's state before and after a block: temperatures, clocks, throttling, memory, load.
+
+Read straight from /sys and /proc (below ``sysroot``); one file that cannot be read never stops
+the scan, and what cannot be read is None, never 0.
+"""
+
+import glob
+import os
+import time
+from typing import Any, Dict, List, Optional
+
+from workloads.memory import available_bytes
+
+MAX_FILE_BYTES = 4096
+
+
+def read_text(path: str) -> Optional[str]:
+    """Return a small file's text without blanks around it; None if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, MAX_FILE_BYTES).decode("utf-8", "replace").strip()
+    except OSError:  # a gated thermal zone answers EAGAIN, a switched-off channel ENODATA
+        return None
+    finally:
+        os.close(fd)
+
+
+def read_number(path: str) -> Optional[float]:
+    """Return a file's number; None if there is none."""
+    text = read_text(path)
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def machine_state(sysroot: str = "/") -> Dict[str, Any]:
+    """Return the state as it enters the journal (``state_before``, ``state_after``)."""
+    root = sysroot.rstrip("/")
+    return {
+        "t_s": time.monotonic(),
+        "temperatures_c": temperatures_c(root),
+        "cpu_mhz": cpu_mhz(root),
+        "governor": read_text(root + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "throttle": throttle_counters(root),
+        "mem_available_bytes": available_bytes(),
+        "load_1m": os.getloadavg()[0],
+    }
+
+
+def temperatures_c(root: str) -> Dict[str, Optional[float]]:
+    """Return degrees Celsius by the thermal zone's type; zone numbers differ from boot to boot."""
+    found: Dict[str, Optional[float]] = {}
+    for zone in sorted(glob.glob(root + "/sys/class/thermal/thermal_zone*")):
+        name = read_text(zone + "/type") or os.path.basename(zone)
+        millidegrees = read_number(zone + "/temp")
+        valid = millidegrees is not None and millidegrees > -200000
+        found[name] = millidegrees / 1000.0 if valid and millidegrees is not None else None
+    return found
+
+
+def cpu_mhz(root: str) -> List[Optional[float]]:
+    """Return each processor's present clock in MHz, in the order of their numbers."""
+    pattern = root + "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"
+    paths = sorted(
+        glob.glob(pattern), key=lambda path: int(path.split("/cpu/cpu")[1].split("/")[0])
+    )
+    clocks = [read_number(path) for path in paths]
+    return [clock / 1000.0 if clock is not None else None for clock in clocks]
+
+
+def throttle_counters(root: str) -> Dict[str, float]:
+    """Return what counts or shows throttling: a figure that grew over a block is evidence.
+
+    x86 thermal_throttle counters, Jetson over-current event counters and throttle alerts.
+    """
+    found: Dict[str, float] = {}
+    for path in glob.glob(root + "/sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count"):
+        parts = path.split("/")
+        _keep(found, "%s.%s" % (parts[-3], parts[-1]), read_number(path))
+    for path in glob.glob(root + "/sys/class/hwmon/hwmon*/oc*_event_cnt"):
+        _keep(found, os.path.basename(path), read_number(path))
+    for device in glob.glob(root + "/sys/class/thermal/cooling_device*"):
+        kind = read_text(device + "/type") or ""
+        if kind.endswith("throttle-alert"):
+            _keep(found, kind, read_number(device + "/cur_state"))
+    return found
+
+
+def _keep(found: Dict[str, float], name: str, value: Optional[float]) -> None:
+    if value is not None:
+        found[name] = value
