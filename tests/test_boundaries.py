@@ -48,7 +48,7 @@ for name in sys.argv[1:]:
 
 def test_the_payload_needs_no_more_than_the_library_of_python_3_6() -> None:
     # Not vermin's union-types: it takes os.O_RDWR | os.O_CREAT for one. The next test finds them.
-    options = ["-t=3.6-", "--eval-annotations", "--no-tips", "-vvv"]
+    options = ["-t=3.6-", "--eval-annotations", "--no-tips", "--violations"]
     answer = run_tool("vermin", *options, *map(str, PAYLOAD_SOURCES))
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
