@@ -7,9 +7,12 @@ nothing in a file is ever used as a path.
 from __future__ import annotations
 
 import json
+import math
 import re
 import zlib
+from array import array
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from gzip import GzipFile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,15 +20,14 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from reports.power_trace import RailMap, Trace, rail_map_from_json
 from reports.records import (
     BlockRecord,
     Probe,
-    RailMap,
     Run,
     RunHeader,
     Session,
     TargetRun,
-    Trace,
 )
 from workloads.messages import SCHEMA
 
@@ -82,9 +84,9 @@ def load_run(path: Path) -> Run:
     check_schema(document.get("schema"), path / RUN)
     header = _typed(RunHeader, document, path / RUN)
     names, notes = _target_names(path / "targets")
-    for name in document.get("targets") or {}:
-        if isinstance(name, str) and name not in names:
-            notes.append(f"target {name} left no files")
+    listed = [name for name in document.get("targets") or () if isinstance(name, str)]
+    notes += [f"target {name} left no files" for name in listed if name not in names]
+    names.sort(key=lambda name: (listed.index(name) if name in listed else len(listed), name))
     targets = tuple(_load_target(path / "targets" / name) for name in names)
     return Run(path=path, header=header, targets=targets, notes=tuple(notes))
 
@@ -106,9 +108,9 @@ def check_schema(schema: object, where: Path) -> None:
 
 
 def read_trace(target: TargetRun) -> Trace | None:
-    """Read the raw power readings of one target; None where it has none.
+    """Read the raw power readings of one target by channel; None where it has none.
 
-    A trace that a crash has cut is read up to the cut; lines that make no sense are counted.
+    A trace that a crash has cut is read up to the cut; lines that make no sense are left out.
 
     Raises:
         ResultProblem: more readings than any run makes.
@@ -116,31 +118,22 @@ def read_trace(target: TargetRun) -> Trace | None:
     path = target.folder / POWER_TRACE
     if not path.is_file():
         return None
-    ids: dict[str, int] = {}
-    times, channels, readings, unreadable = [], [], [], 0
+    readings: dict[str, tuple[array[float], array[float]]] = {}
+    count = 0
     for line in _gzip_lines(path):
         try:
             time, channel, raw = line.rstrip("\r\n").split(",")
-            pair = (float(time), float(raw))
+            t_s, value = float(time), float(raw)
         except ValueError:
-            unreadable += 1
             continue
-        if not (np.isfinite(pair[0]) and np.isfinite(pair[1])):
-            unreadable += 1
-            continue
-        times.append(pair[0])
-        readings.append(pair[1])
-        channels.append(ids.setdefault(channel, len(ids)))
-        if len(times) > MAX_READINGS:
+        if math.isfinite(t_s) and math.isfinite(value):
+            times, values = readings.setdefault(channel, (array("d"), array("d")))
+            times.append(t_s)
+            values.append(value)
+            count += 1
+        if count > MAX_READINGS:
             raise ResultProblem(f"{path}: more than {MAX_READINGS} readings")
-    order = np.argsort(np.asarray(times, dtype=np.float64), kind="stable")
-    return Trace(
-        channels=tuple(ids),
-        t_s=np.asarray(times, dtype=np.float64)[order],
-        channel=np.asarray(channels, dtype=np.int32)[order],
-        raw=np.asarray(readings, dtype=np.float64)[order],
-        unreadable=unreadable,
-    )
+    return {name: (np.array(times), np.array(raw)) for name, (times, raw) in readings.items()}
 
 
 def _gzip_lines(path: Path) -> Iterator[str]:
@@ -178,7 +171,7 @@ def _load_target(folder: Path) -> TargetRun:
         target=folder.name, reason="the session left no record"
     )
     probe = _optional(Probe, folder / PROBE, notes)
-    power = _optional(RailMap, folder / POWER_MAP, notes)
+    power = _read_power_map(folder / POWER_MAP, notes)
     blocks = _last_ok_of_each_order(_read_journal(folder / JOURNAL, notes))
     return TargetRun(
         name=folder.name,
@@ -189,6 +182,18 @@ def _load_target(folder: Path) -> TargetRun:
         power=power,
         notes=tuple(notes),
     )
+
+
+def _read_power_map(path: Path, notes: list[str]) -> RailMap | None:
+    """Read power.json; a broken one is a note and no sensor."""
+    try:
+        document = _read_document(path)
+        if document is None:
+            return None
+        return _typed(RailMap, asdict(rail_map_from_json(document)), path)
+    except (_Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
+        notes.append(f"{path.name} is broken, so there is no power: {error}")
+        return None
 
 
 def _last_ok_of_each_order(blocks: list[BlockRecord]) -> tuple[BlockRecord, ...]:

@@ -8,54 +8,16 @@ board's monotonic clock, ``*_at`` are wall time (ISO 8601, UTC).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BeforeValidator, FiniteFloat, PlainValidator
+from pydantic import FiniteFloat
 
-from workloads.messages import Case, case_from_json
-
-Span = tuple[FiniteFloat, FiniteFloat]
-
-
-def _case(data: Any) -> Case:
-    """Rebuild a case and check what the rest of the reports relies on."""
-    if isinstance(data, Case):
-        return data
-    try:
-        case = case_from_json(data)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a case: {error}") from error
-    layer = case.layer
-    axes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    sizes = (layer.in_channels, layer.out_channels, layer.height, layer.width, layer.groups)
-    names = (layer.name, case.method, case.kernel, case.device, case.dtype)
-    if not all(isinstance(name, str) for name in names):
-        raise ValueError("a case has names that are not text")
-    if any(len(pair) != 2 for pair in axes):
-        raise ValueError("a case has window sizes that are not pairs")
-    if not all(type(size) is int for size in (*sizes, *sum(axes, ()), case.batch)):
-        raise ValueError("a case has sizes that are not whole numbers")
-    if case.patch_size is not None and type(case.patch_size) is not int:
-        raise ValueError("a case has a patch size that is not a whole number")
-    return case
-
-
-CaseField = Annotated[Case, PlainValidator(_case)]
-
-
-def _absent_as(default: Any) -> BeforeValidator:
-    """Let a null stand for the default: a board may write null where nothing was recorded."""
-    return BeforeValidator(lambda value: default if value is None else value)
-
-
-Text = Annotated[str, _absent_as("")]
-Texts = Annotated[tuple[str, ...], _absent_as(())]
-Version = Annotated[str, BeforeValidator(lambda value: "" if value is None else str(value))]
-Figures = Annotated[dict[str, FiniteFloat | None], _absent_as({})]
-Settings = Annotated[dict[str, FiniteFloat | str | None], _absent_as({})]
+from reports.fields import CaseField, Figures, Settings, Span, Text, Texts, Version, absent_as
+from reports.power_trace import RailMap
+from workloads.messages import Case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +28,11 @@ class PhaseTiming:
     warmup_s: tuple[FiniteFloat, ...] = ()
     times_s: tuple[FiniteFloat, ...] = ()
     window_s: Span | None = None
+
+    @cached_property
+    def median_s(self) -> float | None:
+        """The median seconds per iteration; None where nothing was measured."""
+        return float(np.median(self.times_s)) if self.times_s else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +64,7 @@ class MachineState:
 
     t_s: FiniteFloat | None = None
     temperatures_c: Figures = field(default_factory=dict)
-    cpu_mhz: Annotated[tuple[FiniteFloat | None, ...], _absent_as(())] = ()
+    cpu_mhz: Annotated[tuple[FiniteFloat | None, ...], absent_as(())] = ()
     governor: Text = ""
     throttle: Settings = field(default_factory=dict)
     mem_available_bytes: int | None = None
@@ -124,9 +91,9 @@ class BlockRecord:
     started_at: Text = ""
     window_s: Span | None = None
     allocator: Settings = field(default_factory=dict)
-    timing: Annotated[dict[str, PhaseTiming], _absent_as({})] = field(default_factory=dict)
+    timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)
     memory: Memory | None = None
-    fidelity: Annotated[dict[str, Fidelity], _absent_as({})] = field(default_factory=dict)
+    fidelity: Annotated[dict[str, Fidelity], absent_as({})] = field(default_factory=dict)
     state_before: MachineState | None = None
     state_after: MachineState | None = None
 
@@ -154,7 +121,7 @@ class Session:
     boot_id: Text = ""
     shares_machine_with: Texts = ()
     blocks_planned: int | None = None
-    skipped: Annotated[tuple[SkippedCase, ...], _absent_as(())] = ()
+    skipped: Annotated[tuple[SkippedCase, ...], absent_as(())] = ()
     notes: Texts = ()
 
 
@@ -163,9 +130,7 @@ class CudaFacts:
     """The CUDA device that torch sees."""
 
     device: Text = ""
-    capability: Annotated[
-        str, BeforeValidator(lambda value: "" if value is None else str(value))
-    ] = ""
+    capability: Version = ""
     version: Text = ""
 
 
@@ -219,70 +184,6 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Channel:
-    """One file or field that was read, and the unit it speaks."""
-
-    id: str
-    path: Text = ""
-    unit: Text = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rail:
-    """One measured rail and the channels that make it."""
-
-    name: str
-    kind: Text = ""
-    channels: Texts = ()
-    conversion: Text = ""
-    update_interval_s: FiniteFloat | None = None
-    resolution: Annotated[tuple[FiniteFloat | None, ...], _absent_as(())] = ()
-    tolerance: FiniteFloat | None = None
-    wrap_j: FiniteFloat | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MissingSensor:
-    """A sensor that could not be read, and what would help."""
-
-    what: Text = ""
-    reason: Text = ""
-    remedy: Text = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RailMap:
-    """How the readings of power.csv.gz become watts or joules."""
-
-    source: Text = ""
-    scope: Text = ""
-    rule: Text = ""
-    total: Texts = ()
-    rails: Annotated[tuple[Rail, ...], _absent_as(())] = ()
-    channels: Annotated[tuple[Channel, ...], _absent_as(())] = ()
-    interval_s: FiniteFloat | None = None
-    missing: Annotated[tuple[MissingSensor, ...], _absent_as(())] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trace:
-    """The raw readings in order of time: ``channel[i]`` indexes ``channels``."""
-
-    channels: tuple[str, ...]
-    t_s: npt.NDArray[np.float64]
-    channel: npt.NDArray[np.int32]
-    raw: npt.NDArray[np.float64]
-    unreadable: int = 0
-
-    def of(self, channel_id: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return times and readings of one channel; empty where it was never read."""
-        if channel_id not in self.channels:
-            return np.empty(0), np.empty(0)
-        mine = self.channel == self.channels.index(channel_id)
-        return self.t_s[mine], self.raw[mine]
-
-
-@dataclass(frozen=True, kw_only=True)
 class TargetRun:
     """All that was measured on one target; ``folder`` is where its files lie."""
 
@@ -298,6 +199,17 @@ class TargetRun:
     def platform(self) -> str:
         """The platform's id, empty where the session never learned it."""
         return self.session.platform
+
+    def blocks_of(self, case: Case, kind: str) -> tuple[BlockRecord, ...]:
+        """Return the case's blocks of one kind, in order."""
+        return tuple(self._blocks_by_case.get((case, kind), ()))
+
+    @cached_property
+    def _blocks_by_case(self) -> dict[tuple[Case, str], list[BlockRecord]]:
+        found: dict[tuple[Case, str], list[BlockRecord]] = {}
+        for block in self.blocks:
+            found.setdefault((block.case, block.kind), []).append(block)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -338,7 +250,7 @@ class KernelFacts:
 class Plan:
     """What was to be measured."""
 
-    cases: Annotated[tuple[CaseField, ...], _absent_as(())] = ()
+    cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
     phases: tuple[str, ...] = ("forward", "backward", "step")
     min_window_s: FiniteFloat | None = None
     isolation: Text = ""
@@ -364,11 +276,11 @@ class RunHeader:
     argv: Texts = ()
     seed: int | None = None
     rounds: int | None = None
-    suite: Annotated[Suite, _absent_as({})] = field(default_factory=Suite)
-    plan: Annotated[Plan, _absent_as({})] = field(default_factory=Plan)
-    tool: Annotated[Tool, _absent_as({})] = field(default_factory=Tool)
+    suite: Annotated[Suite, absent_as({})] = field(default_factory=Suite)
+    plan: Annotated[Plan, absent_as({})] = field(default_factory=Plan)
+    tool: Annotated[Tool, absent_as({})] = field(default_factory=Tool)
     payload: Payload | None = None
-    kernels: Annotated[tuple[KernelFacts, ...], _absent_as(())] = ()
+    kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,188 @@
+"""What a run says in a sentence per method: over all workloads of one target. Pure.
+
+Speedups of several workloads are combined inside each round (geometric mean of exact / method)
+and then over rounds, so that what one round did to all workloads stays paired. Targets are
+never pooled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.comparison import (
+    baseline_of,
+    cases_of,
+    latencies_s,
+    memory_figures,
+)
+from reports.records import Run, TargetRun
+from reports.rows import Row
+from reports.stats import Effect, geometric_mean, hodges_lehmann, ratio_effect
+from workloads.messages import Case
+
+Figures = Callable[[Case], Mapping[int, float]]
+LogRatios = dict[int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A median over workloads and the range that it comes from."""
+
+    median: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """One method on one target against exact, over workloads.
+
+    ``backward`` and ``step`` are speedups (exact / method); ``saved``, ``peak_rss``,
+    ``cuda_peak`` and ``energy`` are what is left (method / exact). ``workloads`` of
+    ``workloads_planned`` have a speedup.
+    """
+
+    target: str
+    platform: str
+    method: str
+    patch_size: int | None
+    kernel: str
+    device: str
+    dtype: str
+    workloads: int
+    workloads_planned: int
+    backward: Effect | None
+    step: Effect | None
+    saved: Effect | None
+    peak_rss: Effect | None
+    cuda_peak: Effect | None
+    energy: Effect | None
+    energy_reason: str
+    cosine_gx: Spread | None
+    cosine_gw: Spread | None
+
+
+def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headline, ...]:
+    """Return one headline per method, patch size, kernel, device and dtype, exact left out."""
+    groups: dict[tuple[str, int | None, str, str, str], list[Case]] = {}
+    for case in cases_of(run, target):
+        if case != baseline_of(case):
+            key = (case.method, case.patch_size, case.kernel, case.device, case.dtype)
+            groups.setdefault(key, []).append(case)
+    mine = [row for row in rows if row.run_id == run.run_id and row.target == target.name]
+    return tuple(_headline(target, cases, mine) for cases in groups.values())
+
+
+def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> Headline:
+    case = cases[0]
+    own = [row for row in rows if _belongs(row, case)]
+    backward = _log_ratios(cases, lambda c: latencies_s(target, c, "backward"))
+    step = _log_ratios(cases, lambda c: latencies_s(target, c, "step"))
+    energy, energy_reason = _energy(own, rows)
+    return Headline(
+        target=target.name,
+        platform=target.platform,
+        method=case.method,
+        patch_size=case.patch_size,
+        kernel=case.kernel,
+        device=case.device,
+        dtype=case.dtype,
+        workloads=len(step or backward),
+        workloads_planned=len(cases),
+        backward=_combined(backward),
+        step=_combined(step),
+        saved=_left(target, cases, "saved_bytes"),
+        peak_rss=_left(target, cases, "peak_rss_bytes"),
+        cuda_peak=_left(target, cases, "cuda_peak_bytes"),
+        energy=energy,
+        energy_reason=energy_reason,
+        cosine_gx=_spread(own, "cosine_gx"),
+        cosine_gw=_spread(own, "cosine_gw"),
+    )
+
+
+def _belongs(row: Row, case: Case) -> bool:
+    ours = (case.method, case.patch_size, case.kernel, case.device, case.dtype)
+    return (row.method, row.patch_size, row.kernel, row.device, row.dtype) == ours
+
+
+def _log_ratios(cases: Sequence[Case], figures: Figures) -> list[LogRatios]:
+    """Return log(exact / method) by round, of each case that has any."""
+    found = []
+    for case in cases:
+        exact, method = figures(baseline_of(case)), figures(case)
+        ratios = {
+            round_: math.log(exact[round_] / method[round_])
+            for round_ in sorted(exact.keys() & method.keys())
+            if exact[round_] > 0 and method[round_] > 0
+        }
+        if ratios:
+            found.append(ratios)
+    return found
+
+
+def _combined(ratios: Sequence[LogRatios]) -> Effect | None:
+    """Average the workloads inside each round, then estimate over the rounds that all have."""
+    if not ratios:
+        return None
+    rounds = sorted(set.intersection(*(set(one) for one in ratios)))
+    if rounds:
+        return ratio_effect([float(np.mean([one[r] for one in ratios])) for r in rounds])
+    centre = float(np.mean([hodges_lehmann(list(one.values())) for one in ratios]))
+    return Effect(ratio=math.exp(centre), ci_low=None, ci_high=None, n=0)
+
+
+def _left(target: TargetRun, cases: Sequence[Case], metric: str) -> Effect | None:
+    """Return method / exact of a memory figure."""
+    ratios = _log_ratios(cases, lambda case: memory_figures(target, case, metric))
+    return _combined([{r: -log for r, log in one.items()} for one in ratios])
+
+
+def _energy(own: Sequence[Row], rows: Sequence[Row]) -> tuple[Effect | None, str]:
+    """Return method / exact of the energy of a step, from the rows' values and intervals.
+
+    The interval takes each side at its worse end, so it covers at least as often as they do.
+    """
+    mine = {_place(row): row for row in own if row.metric == "energy_j" and row.phase == "step"}
+    exact = {
+        _place(row): row
+        for row in rows
+        if row.metric == "energy_j"
+        and row.phase == "step"
+        and (row.method, row.kernel) == ("exact", "torch")
+    }
+    pairs = [(exact[p], mine[p]) for p in mine if p in exact and _comparable(exact[p], mine[p])]
+    if not pairs:
+        reasons = [row.reason for row in mine.values() if row.reason]
+        return None, reasons[0] if reasons else "no power sensor"
+    ratio = geometric_mean([m.value / e.value for e, m in pairs if m.value and e.value])
+    lows = [m.ci_low / e.ci_high for e, m in pairs if m.ci_low and e.ci_high]
+    highs = [m.ci_high / e.ci_low for e, m in pairs if m.ci_high and e.ci_low]
+    bounded = len(lows) == len(highs) == len(pairs)
+    return Effect(
+        ratio=ratio,
+        ci_low=geometric_mean(lows) if bounded else None,
+        ci_high=geometric_mean(highs) if bounded else None,
+        n=min(m.n for _, m in pairs),
+    ), ""
+
+
+def _place(row: Row) -> tuple[str, str, str, int]:
+    return row.workload, row.device, row.dtype, row.batch
+
+
+def _comparable(exact: Row, method: Row) -> bool:
+    return bool(exact.value and method.value and exact.value > 0 and method.value > 0)
+
+
+def _spread(rows: Sequence[Row], metric: str) -> Spread | None:
+    """Return the spread over workloads on the 1/f spectrum."""
+    values = [r.value for r in rows if r.metric == metric and r.phase == "" and r.value is not None]
+    if not values:
+        return None
+    return Spread(median=float(np.median(values)), low=min(values), high=max(values), n=len(values))

@@ -1,0 +1,66 @@
+"""One figure of a run as the export shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+UNITS: dict[str, str] = {
+    "latency_s": "s",
+    "speedup": "1",
+    "peak_rss_bytes": "B",
+    "cuda_peak_bytes": "B",
+    "saved_bytes": "B",
+    "system_dip_bytes": "B",
+    "cosine_gx": "1",
+    "scale_gx": "1",
+    "rel_error_gx": "1",
+    "cosine_gw": "1",
+    "scale_gw": "1",
+    "rel_error_gw": "1",
+    "energy_j": "J",
+    "power_w": "W",
+    "temperature_c": "degC",
+}
+FIDELITY = tuple(name for name in UNITS if name.endswith(("_gx", "_gw")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of the export; the fields are its columns, in order."""
+
+    run_id: str
+    target: str
+    platform: str
+    workload: str
+    method: str
+    patch_size: int | None
+    kernel: str
+    device: str
+    dtype: str
+    batch: int
+    phase: str
+    metric: str
+    unit: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    status: str
+    reason: str
+
+    @property
+    def case(self) -> tuple[str, str, str, int | None, str, str, str, int]:
+        """What tells the cases of all targets apart."""
+        return (
+            self.target,
+            self.workload,
+            self.method,
+            self.patch_size,
+            self.kernel,
+            self.device,
+            self.dtype,
+            self.batch,
+        )
+
+
+COLUMNS = tuple(field.name for field in fields(Row))

@@ -1,0 +1,86 @@
+"""The rows of a run, energy included, and the short table that a terminal shows. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reports.comparison import compare
+from reports.records import Run
+from reports.rows import Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A value with its interval; no value where it was not measured."""
+
+    value: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryRow:
+    """One case in the terminal's final table; speedups and fidelity stand together."""
+
+    target: str
+    workload: str
+    method: str
+    patch_size: int | None
+    kernel: str
+    device: str
+    batch: int
+    backward_s: Figure
+    step_s: Figure
+    backward_speedup: Figure
+    step_speedup: Figure
+    saved_bytes: Figure
+    energy_j: Figure
+    cosine_gx: Figure
+    cosine_gw: Figure
+    status: str
+    reason: str
+
+
+def rows_of(run: Run) -> tuple[Row, ...]:
+    """Return every row of the run: the rows of export, page and terminal."""
+    return compare(run)
+
+
+def summary_rows(run: Run) -> tuple[SummaryRow, ...]:
+    """Return one row per target and case, in the order of the export."""
+    cases: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows_of(run):
+        cases.setdefault(row.case, []).append(row)
+    return tuple(_summary(rows) for rows in cases.values())
+
+
+def _summary(rows: list[Row]) -> SummaryRow:
+    first = rows[0]
+    worst = next((row for row in rows if row.metric == "latency_s" and row.status != "ok"), first)
+    return SummaryRow(
+        target=first.target,
+        workload=first.workload,
+        method=first.method,
+        patch_size=first.patch_size,
+        kernel=first.kernel,
+        device=first.device,
+        batch=first.batch,
+        backward_s=_figure(rows, "latency_s", "backward"),
+        step_s=_figure(rows, "latency_s", "step"),
+        backward_speedup=_figure(rows, "speedup", "backward"),
+        step_speedup=_figure(rows, "speedup", "step"),
+        saved_bytes=_figure(rows, "saved_bytes", ""),
+        energy_j=_figure(rows, "energy_j", "step"),
+        cosine_gx=_figure(rows, "cosine_gx", ""),
+        cosine_gw=_figure(rows, "cosine_gw", ""),
+        status=worst.status,
+        reason=worst.reason,
+    )
+
+
+def _figure(rows: Iterable[Row], metric: str, phase: str) -> Figure:
+    for row in rows:
+        if row.metric == metric and row.phase == phase:
+            return Figure(value=row.value, ci_low=row.ci_low, ci_high=row.ci_high)
+    return Figure()

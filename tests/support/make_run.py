@@ -1,0 +1,366 @@
+"""Small synthetic result folders, seeded: what a run would have left on disk."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SCHEMA = "gfbench/1"
+PHASES = ("forward", "backward", "step")
+LAYERS = (("early", 16, 56), ("middle", 32, 28), ("late", 64, 14))
+METHODS: tuple[tuple[str, int | None], ...] = (
+    ("exact", None),
+    ("gradient_filter", 2),
+    ("gradient_filter", 4),
+)
+# Seconds of one backward relative to exact, and what is saved of the input.
+BACKWARD = {None: 1.0, 2: 0.42, 4: 0.25}
+SAVED = {None: 1.0, 2: 0.27, 4: 0.08}
+COSINE = {2: 0.94, 4: 0.88}
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FakeTarget:
+    """What one target of the run is to look like."""
+
+    name: str = "board-a"
+    platform: str = "linux-arm"
+    hostname: str = "board-a.lan"
+    speed: float = 1.0
+    noise: float = 0.01
+    power: bool = False
+    temperatures: bool = True
+    status: str = "ok"
+    reason: str | None = None
+    remedy: str | None = None
+    shares_machine_with: Sequence[str] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)  # case key -> reason
+    broken: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # case key -> status, why
+    broken_rounds: Sequence[int] | None = None  # None: all of them
+    stop_after: int | None = None  # blocks
+
+
+def make_case(layer: tuple[str, int, int], method: str, patch_size: int | None) -> Json:
+    """Return one case as JSON."""
+    name, channels, size = layer
+    return {
+        "layer": {
+            "name": name,
+            "in_channels": channels,
+            "out_channels": channels,
+            "height": size,
+            "width": size,
+            "kernel_size": [3, 3],
+            "stride": [1, 1],
+            "padding": [1, 1],
+            "dilation": [1, 1],
+            "groups": 1,
+            "bias": True,
+        },
+        "method": method,
+        "patch_size": patch_size,
+        "kernel": "torch",
+        "device": "cpu",
+        "dtype": "float32",
+        "batch": 8,
+    }
+
+
+def case_key(case: Json) -> str:
+    """Return the key that the payload gives the case."""
+    method, patch = case["method"], case["patch_size"]
+    label = method if patch is None else f"{method}-r{patch}"
+    parts = (case["layer"]["name"], label, case["kernel"], case["device"], case["dtype"])
+    return "/".join((*parts, f"b{case['batch']}"))
+
+
+def make_run(
+    directory: Path,
+    *,
+    targets: Sequence[FakeTarget] = (FakeTarget(),),
+    rounds: int = 6,
+    layers: Sequence[tuple[str, int, int]] = LAYERS,
+    seed: int = 1,
+    run_id: str = "20261122-190000-abc123",
+) -> Path:
+    """Write a result folder and return its path."""
+    run = directory / run_id
+    cases = [make_case(layer, method, patch) for layer in layers for method, patch in METHODS]
+    header = {
+        "schema": SCHEMA,
+        "run_id": run_id,
+        "started_at": "2026-11-22T19:00:00Z",
+        "finished_at": "2026-11-22T19:04:00Z",
+        "argv": ["gfbench", "run", "-t", targets[0].name, "--suite", "quick", "--seed", str(seed)],
+        "seed": seed,
+        "rounds": rounds,
+        "suite": {"name": "quick", "description": "three small layers"},
+        "plan": {"cases": cases, "phases": PHASES, "min_window_s": 0.2, "isolation": "fork"},
+        "tool": {
+            "version": "0.1.0",
+            "git": {"revision": "0123abcd" * 5, "dirty": False},
+            "python": "3.11.2",
+        },
+        "payload": {"name": "gfbench-0123456789ab.pyz", "sha256": "0" * 64},
+        "kernels": [{"name": "torch", "version": "1", "source_sha256": "1" * 64}],
+        "targets": {target.name: {"host": target.hostname} for target in targets},
+    }
+    write_json(run / "run.json", header)
+    for number, target in enumerate(targets):
+        _write_target(
+            run / "targets" / target.name, target, cases, rounds, random.Random(seed + number)
+        )
+    return run
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def edit_json(path: Path, change: Callable[[Json], None]) -> None:
+    """Load a JSON file, change it in place, and write it back."""
+    document = json.loads(path.read_text())
+    change(document)
+    write_json(path, document)
+
+
+def _write_target(
+    folder: Path, target: FakeTarget, cases: Sequence[Json], rounds: int, rng: random.Random
+) -> None:
+    measured = [case for case in cases if case_key(case) not in target.skipped]
+    blocks = _blocks(target, measured, rounds, rng)
+    planned = len(blocks)
+    kept = blocks[: target.stop_after]
+    folder.mkdir(parents=True)
+    (folder / "journal.jsonl").write_text("".join(json.dumps(block) + "\n" for block in kept))
+    write_json(folder / "session.json", _session(target, cases, planned))
+    write_json(folder / "probe.json", _probe(target))
+    if target.power:
+        _write_power(folder, kept, rng)
+
+
+def _session(target: FakeTarget, cases: Sequence[Json], planned: int) -> Json:
+    skipped = [
+        {"case": case, "case_key": case_key(case), "reason": target.skipped[case_key(case)]}
+        for case in cases
+        if case_key(case) in target.skipped
+    ]
+    return {
+        "schema": SCHEMA,
+        "target": target.name,
+        "platform": target.platform,
+        "status": target.status,
+        "reason": target.reason,
+        "remedy": target.remedy,
+        "error": "Unreachable" if target.status == "infra" else None,
+        "started_at": "2026-11-22T19:00:01Z",
+        "finished_at": "2026-11-22T19:03:59Z",
+        "boot_id": "b007",
+        "shares_machine_with": list(target.shares_machine_with),
+        "blocks_planned": planned,
+        "skipped": skipped,
+        "notes": [],
+    }
+
+
+def _probe(target: FakeTarget) -> Json:
+    return {
+        "schema": SCHEMA,
+        "python": "3.6.9",
+        "executable": "/usr/bin/python3",
+        "torch": {"version": "1.10.2", "threads": 4, "cuda": None},
+        "torch_error": None,
+        "machine": "aarch64",
+        "kernel": "4.9.253-tegra",
+        "os": "Ubuntu 18.04.6 LTS",
+        "libc": "glibc 2.27",
+        "hostname": target.hostname,
+        "boot_id": "b007",
+        "model": f"A board called {target.name}",
+        "l4t": None,
+        "cpu": {
+            "model": "Cortex-A57",
+            "logical": 4,
+            "physical": 4,
+            "online": [0, 1, 2, 3],
+            "mhz": [1479.0] * 4,
+            "governor": "schedutil",
+            "max_mhz": 1479.0,
+        },
+        "memory": {"total_bytes": 4 << 30, "available_bytes": 3 << 30, "swap_total_bytes": 0},
+        "threads": 4,
+    }
+
+
+def _blocks(
+    target: FakeTarget, cases: Sequence[Json], rounds: int, rng: random.Random
+) -> list[Json]:
+    blocks: list[Json] = []
+    clock = 100.0
+    plan = [("memory", 0), ("fidelity", 0), *(("timing", round_) for round_ in range(rounds))]
+    for kind, round_ in plan:
+        order = list(cases)
+        rng.shuffle(order)
+        for slot, case in enumerate(order):
+            if kind == "fidelity" and case["method"] == "exact":
+                continue
+            block = _block(target, case, kind, clock, rng)
+            block.update(order=len(blocks), round=round_, slot=slot)
+            _break(block, target)
+            blocks.append(block)
+            clock = block["window_s"][1] + 0.05
+    return blocks
+
+
+def _break(block: Json, target: FakeTarget) -> None:
+    wrong = target.broken.get(block["case_key"])
+    if wrong is None or (
+        target.broken_rounds is not None
+        and (block["kind"] != "timing" or block["round"] not in target.broken_rounds)
+    ):
+        return
+    block["status"], block["reason"] = wrong
+    for part in ("timing", "memory", "fidelity"):
+        block.pop(part, None)
+
+
+def _block(target: FakeTarget, case: Json, kind: str, clock: float, rng: random.Random) -> Json:
+    block: Json = {
+        "schema": SCHEMA,
+        "type": "block",
+        "kind": kind,
+        "seed": 1,
+        "case": case,
+        "case_key": case_key(case),
+        "pid": 1234,
+        "status": "ok",
+        "reason": None,
+        "traceback": None,
+        "started_at": "2026-11-22T19:00:00Z",
+        "threads": 4,
+        "isolation": "fork",
+        "allocator": {"mmap_threshold_bytes": 1 << 30},
+        "state_before": _state(target, clock, rng),
+        "log_tail": "",
+    }
+    end = clock + 0.2
+    if kind == "timing":
+        block["timing"], end = _timing(target, case, clock, rng)
+    elif kind == "memory":
+        block["memory"] = _memory(case)
+    else:
+        block["fidelity"] = _fidelity(case, rng)
+    block["window_s"] = [clock, end]
+    block["state_after"] = _state(target, end, rng)
+    return block
+
+
+def _timing(target: FakeTarget, case: Json, clock: float, rng: random.Random) -> tuple[Json, float]:
+    layer = case["layer"]
+    work = layer["in_channels"] * layer["out_channels"] * layer["height"] ** 2 * 1e-9
+    drift = 1 + 0.03 * math.sin(clock / 20)
+    process = math.exp(rng.gauss(0, target.noise))
+    forward = 2 * work / target.speed * drift * process
+    backward = 2 * forward * BACKWARD[case["patch_size"]]
+    timing: Json = {}
+    for phase, mean in (("forward", forward), ("backward", backward), ("step", forward + backward)):
+        count = max(12, min(60, int(0.2 / mean)))
+        times = [mean * math.exp(rng.gauss(0, target.noise)) for _ in range(count)]
+        warmup = [mean * 1.8, mean * 1.2, mean * 1.05]
+        start = clock + sum(warmup)
+        clock = start + sum(times)
+        timing[phase] = {
+            "loops": 1, "warmup_s": warmup, "times_s": times, "window_s": [start, clock],
+        }  # fmt: skip
+    return timing, clock
+
+
+def _memory(case: Json) -> Json:
+    layer = case["layer"]
+    map_bytes = 4 * case["batch"] * layer["in_channels"] * layer["height"] * layer["width"]
+    saved = int(map_bytes * SAVED[case["patch_size"]])
+    return {
+        "saved_bytes": saved,
+        "peak_rss_bytes": saved + 4 * map_bytes,
+        "peak_rss_method": "VmHWM after clear_refs",
+        "cuda_peak_bytes": None,
+        "system_dip_bytes": None,
+    }
+
+
+def _fidelity(case: Json, rng: random.Random) -> Json:
+    def six(cosine: float) -> Json:
+        return {
+            "cosine_gx": cosine,
+            "scale_gx": 1.0 + rng.gauss(0, 0.01),
+            "rel_error_gx": math.sqrt(max(0.0, 1 - cosine**2)),
+            "cosine_gw": min(1.0, cosine + 0.02),
+            "scale_gw": 1.0 + rng.gauss(0, 0.01),
+            "rel_error_gw": math.sqrt(max(0.0, 1 - min(1.0, cosine + 0.02) ** 2)),
+        }
+
+    cosine = COSINE[case["patch_size"]] + rng.gauss(0, 0.01)
+    return {"one_over_f": six(cosine), "white_noise": six(cosine / 4)}
+
+
+def _state(target: FakeTarget, t_s: float, rng: random.Random) -> Json:
+    zones = {"CPU-therm": 45 + (t_s - 100) / 4 + rng.random(), "off": None}
+    return {
+        "t_s": t_s,
+        "temperatures_c": zones if target.temperatures else {},
+        "cpu_mhz": [1479.0, 1479.0, 1428.0, 1479.0] if target.temperatures else [],
+        "governor": "schedutil",
+        "throttle": {"cooling": 0},
+        "mem_available_bytes": 3 << 30,
+        "load_1m": 1.0,
+    }
+
+
+def _write_power(folder: Path, blocks: Sequence[Json], rng: random.Random) -> None:
+    """Write a rail of 5 V whose current is 0.4 A at rest and 1.6 A inside a block."""
+    write_json(
+        folder / "power.json",
+        {
+            "source": "hwmon-ina3221",
+            "scope": "module input",
+            "rule": "VDD_IN is the module's only input",
+            "total": ["VDD_IN"],
+            "rails": [
+                {
+                    "name": "VDD_IN",
+                    "kind": "volt_amp",
+                    "channels": ["c0", "c1"],
+                    "conversion": "average",
+                    "update_interval_s": 0.1,
+                    "resolution": [0.008, 0.008],
+                    "tolerance": 0.02,
+                    "wrap_j": None,
+                }
+            ],
+            "channels": [
+                {"id": "c0", "path": "/sys/class/hwmon/hwmon0/in1_input", "unit": "mV"},
+                {"id": "c1", "path": "/sys/class/hwmon/hwmon0/curr1_input", "unit": "mA"},
+            ],
+            "interval_s": 0.05,
+            "missing": [],
+        },
+    )
+    windows = [block["window_s"] for block in blocks]
+    t_s, lines = windows[0][0] - 1, ["t_s,sensor,raw"]
+    while t_s < windows[-1][1] + 1:
+        busy = any(start <= t_s <= end for start, end in windows)
+        current = (1600 if busy else 400) + rng.randint(-20, 20)
+        lines += [f"{t_s:.6f},c0,5000", f"{t_s:.6f},c1,{current}"]
+        t_s += rng.uniform(0.025, 0.075)
+    with gzip.open(folder / "power.csv.gz", "wt") as file:
+        file.write("\n".join(lines) + "\n")
