@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("harness", "targets", "workloads", "reports")
 CONTROLLER = ("harness", "targets", "reports")
 SHARED_WITH_CONTROLLER = {
-    f"workloads.{module}" for module in ("messages", "catalog", "costs", "geometry")
+    "workloads",  # empty, for the place of its files
+    *(f"workloads.{module}" for module in ("messages", "catalog", "costs", "geometry")),
 }
 OPTIONAL_ON_THE_BOARD = {"jtop", "pyRAPL", "pynvml"}  # in workloads/sensors_optional.py alone
 
