@@ -43,5 +43,5 @@ if ! works "$unfinished"; then
   exit 1
 fi
 rm -rf "$environment"
-mv "$unfinished" "$environment"
+mv -T "$unfinished" "$environment" || works "$environment" # another run was quicker
 echo "$environment/bin/python"
