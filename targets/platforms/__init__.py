@@ -1,1 +1,182 @@
-"""One module per platform family, and the table of them."""
+"""One module per platform family, the table of them, and what follows from a probe.
+
+A probe is the mapping of probe.json; of it only `files`, `compatible`, `model` and `machine` are
+read here, all of which may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from targets.platforms.base import METER, Platform, Sensed, Total, best_total
+from targets.platforms.ids import PLATFORM_IDS as PLATFORM_IDS
+from targets.platforms.linux import LINUX_ARM, LINUX_X86
+from targets.platforms.orin import JETSON_AGX_ORIN, JETSON_ORIN_NANO, JETSON_ORIN_NX
+from targets.platforms.raspberry_pi import RASPBERRY_PI_3, RASPBERRY_PI_4, RASPBERRY_PI_5
+from targets.platforms.tegra_k1 import JETSON_TK1
+from targets.platforms.tegra_x1 import JETSON_NANO, JETSON_TX1
+from targets.platforms.tegra_x2 import JETSON_TX2
+from targets.platforms.thor import JETSON_AGX_THOR
+from targets.platforms.xavier import JETSON_AGX_XAVIER, JETSON_XAVIER_NX
+from targets.rails import (
+    Channel,
+    Files,
+    Missing,
+    PlannedRail,
+    PowerPlan,
+    Reading,
+    SensedRail,
+)
+
+INTERVAL_S = 0.1
+
+PLATFORMS: Mapping[str, Platform] = {
+    "jetson-tk1": JETSON_TK1,
+    "jetson-tx1": JETSON_TX1,
+    "jetson-tx2": JETSON_TX2,
+    "jetson-nano": JETSON_NANO,
+    "jetson-xavier-nx": JETSON_XAVIER_NX,
+    "jetson-agx-xavier": JETSON_AGX_XAVIER,
+    "jetson-orin-nano": JETSON_ORIN_NANO,
+    "jetson-orin-nx": JETSON_ORIN_NX,
+    "jetson-agx-orin": JETSON_AGX_ORIN,
+    "jetson-agx-thor": JETSON_AGX_THOR,
+    "raspberry-pi-3": RASPBERRY_PI_3,
+    "raspberry-pi-4": RASPBERRY_PI_4,
+    "raspberry-pi-5": RASPBERRY_PI_5,
+    "linux-x86": LINUX_X86,
+    "linux-arm": LINUX_ARM,
+}
+
+
+def detect(probe: Mapping[str, Any]) -> str:
+    """Return the id of the platform that a probe shows.
+
+    The longest mark in the device tree's compatible names and model decides, failing that the
+    chip, failing that the machine's architecture.
+    """
+    words = [*(probe.get("compatible") or ()), probe.get("model") or ""]
+    text = "\n".join(str(word) for word in words).lower()
+    marks = [(mark, known.id) for known in PLATFORMS.values() for mark in known.marks]
+    chips = [(chip, known.id) for known in PLATFORMS.values() for chip in known.chips]
+    for clues in (marks, chips):
+        found = [(len(clue), platform_id) for clue, platform_id in clues if clue in text]
+        if found:
+            return max(found)[1]
+    machine = str(probe.get("machine") or "")
+    x86 = machine in ("x86_64", "amd64", "AMD64") or machine.endswith("86")
+    return "linux-x86" if x86 else "linux-arm"
+
+
+def total_of(platform_id: str, names: Iterable[str]) -> Total | None:
+    """Return the rule for the total that fits the named rails best, None without any rule."""
+    return best_total(_known(platform_id).totals, names, partly=True)
+
+
+def power_plan(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
+    """Return what to sample for power; `total` is empty and `missing` says why where it cannot be.
+
+    Every readable rail is sampled, also those that the total does not count.
+    """
+    platform = _known(platform_id)
+    files: Files = probe.get("files") or {}
+    sensed = platform.sense(files)
+    readable = [rail for rail in sensed.rails if rail.fault is None]
+    rails, channels = _numbered(readable)
+    names = {rail.name for rail in readable}
+    total = sensed.total if sensed.total and names.issuperset(sensed.total.rails) else None
+    return PowerPlan(
+        source=_source(readable, total),
+        scope=total.scope if total else None,
+        rule=total.rule if total else "the power is not measured",
+        total=total.rails if total else (),
+        rails=rails,
+        channels=channels,
+        interval_s=INTERVAL_S,
+        missing=_missing(platform, sensed, total),
+    )
+
+
+def _known(platform_id: str) -> Platform:
+    try:
+        return PLATFORMS[platform_id]
+    except KeyError:
+        choices = ", ".join(PLATFORMS)
+        raise ValueError(f"unknown platform {platform_id!r}; there are {choices}") from None
+
+
+def _numbered(
+    rails: Iterable[SensedRail],
+) -> tuple[tuple[PlannedRail, ...], tuple[Channel, ...]]:
+    planned: list[PlannedRail] = []
+    channels: list[Channel] = []
+    for rail in rails:
+        ids = []
+        for reading in rail.readings:
+            ids.append(f"c{len(channels)}")
+            channels.append(Channel(id=ids[-1], path=reading.path, unit=reading.unit))
+        planned.append(
+            PlannedRail(
+                name=rail.name,
+                kind=rail.kind,
+                channels=tuple(ids),
+                conversion=rail.conversion,
+                update_interval_s=rail.update_interval_s,
+                resolution=rail.resolution,
+                tolerance=rail.tolerance,
+                wrap_j=rail.wrap_j,
+            )
+        )
+    return tuple(planned), tuple(channels)
+
+
+def _source(readable: Iterable[SensedRail], total: Total | None) -> str | None:
+    """Name the sensors behind the total, failing that behind the rails there are."""
+    rails = [rail for rail in readable if total is None or rail.name in total.rails]
+    return "+".join(dict.fromkeys(rail.sensor for rail in rails)) or None
+
+
+def _missing(platform: Platform, sensed: Sensed, total: Total | None) -> tuple[Missing, ...]:
+    """Say what cannot be measured: rails that do not answer, and the power as a whole."""
+    found = [*sensed.missing]
+    for rail in sensed.rails:
+        if rail.fault:
+            found.append(
+                Missing(
+                    what=rail.name,
+                    reason=rail.fault.fault or "",
+                    remedy=_remedy(platform, rail.fault.raw),
+                )
+            )
+    if total is None:
+        found.insert(0, _no_power(platform, sensed))
+    return tuple(found)
+
+
+def _remedy(platform: Platform, raw: str | None) -> str:
+    if raw in ("!EACCES", "!EPERM"):
+        return platform.grant or METER
+    if raw == "!ENODATA":
+        return "The monitor's channel is switched off; see its in*_enable file."
+    return "Try again; if it stays, the driver or the monitor does not work: see dmesg."
+
+
+def _no_power(platform: Platform, sensed: Sensed) -> Missing:
+    if not sensed.rails:
+        return Missing(what="power", reason=platform.no_sensor, remedy=METER)
+    if sensed.total is None:
+        there = ", ".join(rail.name for rail in sensed.rails)
+        reason = f"no rule says which of the rails make the total (there are {there})"
+        return Missing(what="power", reason=reason, remedy=METER)
+    counted = {rail.name: rail.fault for rail in sensed.rails if rail.name in sensed.total.rails}
+    lacking = [name for name in sensed.total.rails if counted.get(name) or name not in counted]
+    broken = next((fault for fault in counted.values() if fault), None)
+    remedy = _remedy(platform, broken.raw) if broken else METER
+    reason = f"{', '.join(lacking)} cannot be read{_error(broken)}"
+    return Missing(what="power", reason=reason, remedy=remedy)
+
+
+def _error(reading: Reading | None) -> str:
+    raw = reading.raw if reading else None
+    return f" ({raw[1:]})" if raw and raw.startswith("!") else ""

@@ -1,0 +1,129 @@
+"""What a platform family is: how it is recognised, what its rails mean, and how it is set up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from targets.hwmon import ina_rails
+from targets.rails import Files, Missing, SensedRail
+
+METER = "Use an external meter: power: {csv: FILE} or power: {command: PROGRAM} in the inventory."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """Which rails add up to the power of what; no rail of it feeds another."""
+
+    rails: tuple[str, ...]
+    scope: str  # board input, module input, module sum, package, card, pmic sum
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """Something to do on the board by hand, and the command."""
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """State that proves throttling: where it is read, and what it means."""
+
+    where: str
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensed:
+    """The power sensors of one machine: all rails, the total if there is a rule, what is not."""
+
+    rails: tuple[SensedRail, ...]
+    total: Total | None
+    missing: tuple[Missing, ...]
+
+
+class Platform(Protocol):
+    """One family of machines."""
+
+    @property
+    def id(self) -> str:
+        """Return the id of the inventory and of the results."""
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Return part numbers and names in the device tree that tell the family, in lower case."""
+
+    @property
+    def chips(self) -> tuple[str, ...]:
+        """Return the chips that tell the family where no mark does, in lower case."""
+
+    @property
+    def totals(self) -> tuple[Total, ...]:
+        """Return the rules for the total of named rails, the best first."""
+
+    @property
+    def grant(self) -> str:
+        """Return the command as root that makes the power files readable, "" if none would."""
+
+    @property
+    def no_sensor(self) -> str:
+        """Say why there may be no power at all, and what it takes."""
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Return what proves throttling."""
+
+    @property
+    def setup(self) -> tuple[Advice, ...]:
+        """Return what makes the clocks steady, and what undoes it; advice, never done unasked."""
+
+    def sense(self, files: Files) -> Sensed:
+        """Return the rails among the probe's files, readable or not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A family whose power, if it has any, comes from INA monitors."""
+
+    id: str
+    marks: tuple[str, ...]
+    chips: tuple[str, ...] = ()
+    totals: tuple[Total, ...] = ()
+    grant: str = ""
+    no_sensor: str = "no power sensor on this board"
+    evidence: tuple[Evidence, ...] = ()
+    setup: tuple[Advice, ...] = ()
+    shunt_ohm: float | None = None  # where the driver does not tell
+    rail_names: tuple[tuple[str, str], ...] = ()  # a monitor without labels -> its rail
+    lone_monitor: bool = False  # a single monitor on the supply (a HAT) is the board's input
+
+    def sense(self, files: Files) -> Sensed:
+        """Return the rails of the INA monitors and the best total that they allow."""
+        names = dict(self.rail_names)
+        found = ina_rails(files, shunt_ohm=self.shunt_ohm)
+        rails = tuple(rail.named(names.get(rail.name, rail.name)) for rail in found)
+        if self.lone_monitor and len(rails) == 1:
+            rule = f"{rails[0].name}: the only INA monitor, taken to measure the board's supply"
+            total = Total(rails=(rails[0].name,), scope="board input", rule=rule)
+            return Sensed(rails=rails, total=total, missing=())
+        readable = {rail.name for rail in rails if rail.fault is None}
+        total_rule = best_total(self.totals, readable) or best_total(
+            self.totals, {rail.name for rail in rails}, partly=True
+        )
+        return Sensed(rails=rails, total=total_rule, missing=())
+
+
+def best_total(
+    totals: Iterable[Total], names: Iterable[str] | Mapping[str, object], *, partly: bool = False
+) -> Total | None:
+    """Return the first rule whose rails are all there; with `partly`, else the nearest rule."""
+    there = set(names)
+    rules = tuple(totals)
+    whole = next((rule for rule in rules if there.issuperset(rule.rails)), None)
+    if whole or not partly:
+        return whole
+    return max(rules, key=lambda rule: len(there & set(rule.rails)), default=None)

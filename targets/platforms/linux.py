@@ -1,0 +1,65 @@
+"""Any other Linux machine: x86 with RAPL counters, ARM with what monitors it may have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from targets.platforms.base import Advice, Board, Evidence, Sensed, Total
+from targets.rails import Files
+from targets.rapl import GRANT, rapl_rails
+
+_GOVERNOR = (
+    Advice(
+        what="Hold the clock at its maximum",
+        command="echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
+    ),
+)
+_CLOCK_EVIDENCE = Evidence(
+    where="/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq",
+    meaning="falling during a block: reduced by temperature or power",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class X86:
+    """Machines whose processor counts its own energy."""
+
+    id: str = "linux-x86"
+    marks: tuple[str, ...] = ()
+    chips: tuple[str, ...] = ()
+    totals: tuple[Total, ...] = ()  # the zones, and with them the rule, differ by machine
+    grant: str = GRANT
+    no_sensor: str = "no power sensor: no RAPL counters (usual in a virtual machine or container)"
+    evidence: tuple[Evidence, ...] = (
+        Evidence(
+            where="/sys/devices/system/cpu/cpu*/thermal_throttle/*_count",
+            meaning="grown: the processor was too hot",
+        ),
+        _CLOCK_EVIDENCE,
+    )
+    setup: tuple[Advice, ...] = _GOVERNOR
+
+    def sense(self, files: Files) -> Sensed:
+        """Return the RAPL zones; the total is the packages and the memory, never psys."""
+        rails, names, missing = rapl_rails(files)
+        if not names:
+            return Sensed(rails=rails, total=None, missing=missing)
+        rule = f"{' + '.join(names)}: processor packages and, where counted apart, memory"
+        if any(rail.name == "psys" for rail in rails):
+            rule += "; psys contains them and is not added"
+        return Sensed(
+            rails=rails, total=Total(rails=names, scope="package", rule=rule), missing=missing
+        )
+
+
+LINUX_X86 = X86()
+
+LINUX_ARM = Board(
+    id="linux-arm",
+    marks=(),
+    totals=(),
+    grant="sudo chmod a+r /sys/class/hwmon/hwmon*/power1_input",
+    evidence=(_CLOCK_EVIDENCE,),
+    setup=_GOVERNOR,
+    lone_monitor=True,
+)

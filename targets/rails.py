@@ -1,0 +1,146 @@
+"""What sensor files say: readings as text, rails made of them, and the plan of what to sample."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+TO_SI = {"mV": 1e-3, "mA": 1e-3, "mW": 1e-3, "uW": 1e-6, "uJ": 1e-6, "mJ": 1e-3, "W": 1.0}
+_NUMBER = re.compile(r"[+-]?[0-9]{1,24}(?:\.[0-9]{1,12})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One sensor file as it was read; `raw` is None where there is no such file."""
+
+    path: str
+    unit: str
+    raw: str | None
+
+    @property
+    def number(self) -> float | None:
+        """Return the number in the file, in its own unit; None for an error or anything else."""
+        text = (self.raw or "").strip()
+        return float(text) if _NUMBER.fullmatch(text) else None
+
+    @property
+    def value(self) -> float | None:
+        """Return the reading in V, A, W or J."""
+        number = self.number
+        return None if number is None else number * TO_SI[self.unit]
+
+    @property
+    def fault(self) -> str | None:
+        """Say why there is no number, None if there is one."""
+        if self.number is not None:
+            return None
+        if self.raw is None:
+            return f"{self.path} is not there"
+        if self.raw.startswith("!"):
+            return f"{self.path} is not readable ({self.raw[1:]})"
+        return f"{self.path} holds no number"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensedRail:
+    """A rail of some sensor, with what its readings were at the probe and how they come about."""
+
+    name: str
+    sensor: str  # hwmon-ina3221, iio-ina3221x, hwmon-ina238, powercap, ...
+    kind: str  # volt_amp, power or energy
+    readings: tuple[Reading, ...]
+    resolution: tuple[float, ...]  # the step of each reading, in V, A, W or J
+    tolerance: float  # relative
+    conversion: str = "instant"  # or average: the value covers the whole update interval
+    update_interval_s: float | None = None
+    wrap_j: float | None = None
+
+    @property
+    def power_w(self) -> float | None:
+        """Return the power at the probe; None where a reading is missing or it is a counter."""
+        values = [reading.value for reading in self.readings]
+        if self.kind == "energy" or not values or None in values:
+            return None
+        power_w = 1.0
+        for value in values:
+            power_w *= value or 0.0
+        return power_w
+
+    @property
+    def fault(self) -> Reading | None:
+        """Return the first reading that gave no number."""
+        return next((reading for reading in self.readings if reading.fault), None)
+
+    def named(self, name: str) -> SensedRail:
+        """Return the same rail under another name."""
+        return replace(self, name=name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRail:
+    """A rail of power.json."""
+
+    name: str
+    kind: str
+    channels: tuple[str, ...]
+    conversion: str
+    update_interval_s: float | None
+    resolution: tuple[float, ...]
+    tolerance: float
+    wrap_j: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """A file that the board samples; its path is as seen below the sysroot."""
+
+    id: str
+    path: str
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """Something that cannot be measured, why, and what would mend it."""
+
+    what: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerPlan:
+    """What to sample and how to make power of it; asdict() is power.json."""
+
+    source: str | None
+    scope: str | None
+    rule: str
+    total: tuple[str, ...]  # names of the rails to add; empty: the power is not measured
+    rails: tuple[PlannedRail, ...]
+    channels: tuple[Channel, ...]
+    interval_s: float
+    missing: tuple[Missing, ...]
+
+
+Files = Mapping[str, str]
+
+
+def folders(files: Files) -> dict[str, dict[str, str]]:
+    """Sort files by the folder they are in: folder -> name -> content."""
+    sorted_files: dict[str, dict[str, str]] = {}
+    for path in sorted(files):
+        folder, _, name = path.rpartition("/")
+        sorted_files.setdefault(folder, {})[name] = files[path]
+    return sorted_files
+
+
+def text_of(folder: Mapping[str, str], name: str) -> str | None:
+    """Return a file's text, None where it is absent, empty or not readable."""
+    text = folder.get(name, "").strip()
+    return text if text and not text.startswith("!") else None
+
+
+def number_of(folder: Mapping[str, str], name: str) -> float | None:
+    """Return the number in a file, None where there is none."""
+    return Reading(path=name, unit="W", raw=folder.get(name)).number
