@@ -1,0 +1,289 @@
+"""A convolution whose forward is exact and whose backward is exact or filtered, your choice.
+
+``conv2d`` is the function; ``filter_module`` puts it on the convolutions of any torch model.
+"""
+
+import functools
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, Union, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import once_differentiable
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from workloads.catalog import check_method, method_refusal
+from workloads.geometry import Geometry, conv_geometry
+from workloads.kernels import KERNELS
+from workloads.kernels.seam import Kernel, Operator
+
+Layers = Union[None, int, Sequence[str], Callable[[str, nn.Conv2d], bool]]
+
+
+def conv2d(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: Optional[torch.Tensor] = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    *,
+    method: str = "exact",
+    patch_size: Any = 2,
+    kernel: str = "torch",
+) -> torch.Tensor:
+    """Convolve exactly; ``method`` says how the gradients are computed.
+
+    Args:
+        x: (N, C_i, H, W).
+        weight: (C_o, C_i / groups, k_h, k_w).
+        bias: (C_o,) or None.
+        stride: an int or a pair, as ``dilation`` and ``patch_size``.
+        padding: an int, a pair, "same" or "valid".
+        dilation: see ``stride``.
+        groups: divides both channels.
+        method: "exact", "gradient_filter" or "gradient_filter_published".
+        patch_size: r in the paper; "exact" has none and ignores it (None will do).
+        kernel: the implementation of the filtered backward.
+
+    Returns:
+        y (N, C_o, H_y, W_y).
+
+    Raises:
+        ValueError: an argument cannot be (its name comes first), the method cannot do this
+            convolution, or the kernel cannot run here.
+    """
+    check_method(method)
+    implementation = _kernel(kernel)
+    if method == "exact" and patch_size is None:
+        patch_size = 1
+    geometry = conv_geometry(x.shape, weight.shape, stride, padding, dilation, groups, patch_size)
+    _check_tensors(x, weight, bias)
+    inputs = (x, weight) if bias is None else (x, weight, bias)
+    if method == "exact":
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    operator = _operator(implementation, method, geometry, x)
+    if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs):
+        return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    y: torch.Tensor = _FilteredConvolution.apply(  # type: ignore[no-untyped-call]
+        x, weight, bias, geometry, padding, operator
+    )
+    return y
+
+
+class _FilteredConvolution(torch.autograd.Function):
+    """y = conv(x, w) + b exactly; a kernel's operator says what is saved and what comes back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: Optional[torch.Tensor],
+        geometry: Geometry,
+        padding: Any,
+        operator: Operator,
+    ) -> torch.Tensor:
+        ctx.set_materialize_grads(False)
+        need_x, need_w = ctx.needs_input_grad[:2]
+        ctx.save_for_backward(*operator.save(x, weight, geometry, need_x, need_w))
+        ctx.geometry, ctx.operator = geometry, operator
+        return F.conv2d(
+            x, weight, bias, geometry.stride, padding, geometry.dilation, geometry.groups
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, grad_output: Optional[torch.Tensor]
+    ) -> Tuple[Optional[torch.Tensor], ...]:
+        if grad_output is None:
+            return (None,) * 6
+        grads = ctx.operator.gradients(
+            grad_output, *ctx.saved_tensors, ctx.geometry, ctx.needs_input_grad[:3]
+        )
+        return tuple(grads) + (None,) * 3
+
+
+class FilteredConv2d(nn.Conv2d):
+    """An nn.Conv2d with a filtered backward; ``filter_module`` makes them of existing layers."""
+
+    method = "gradient_filter"
+    patch_size: Any = 2
+    kernel = "torch"
+    unfiltered: Type[nn.Conv2d] = nn.Conv2d
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return the exact convolution of (N, C_i, H, W)."""
+        return conv2d(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            method=self.method,
+            patch_size=self.patch_size,
+            kernel=self.kernel,
+        )
+
+    def extra_repr(self) -> str:
+        """Add the method, patch size and kernel to what nn.Conv2d says."""
+        shapes = super().extra_repr()  # type: ignore[no-untyped-call]
+        words = (shapes, self.method, self.patch_size, self.kernel)
+        return "%s, method=%s, patch_size=%s, kernel=%s" % words
+
+    def __reduce__(self) -> Any:
+        """Pickle and copy by the unfiltered class, which can be imported by name."""
+        return _blank, (self.unfiltered,), self.__dict__
+
+
+@functools.lru_cache(maxsize=None)
+def _filtered_class(kind: Type[nn.Conv2d]) -> Type[FilteredConv2d]:
+    """Return the filtered form of nn.Conv2d or of a subclass that keeps its forward."""
+    if kind is nn.Conv2d:
+        return FilteredConv2d
+    return type("Filtered" + kind.__name__, (FilteredConv2d, kind), {"unfiltered": kind})
+
+
+def _blank(kind: Type[nn.Conv2d]) -> FilteredConv2d:
+    """Return an empty filtered layer, for pickle and copy to fill."""
+    filtered = _filtered_class(kind)  # type: ignore[arg-type]
+    return filtered.__new__(filtered)
+
+
+def filter_module(
+    module: nn.Module,
+    patch_size: Any,
+    *,
+    layers: Layers = None,
+    method: str = "gradient_filter",
+    kernel: str = "torch",
+) -> nn.Module:
+    """Put a filtered backward on convolutions of a model, in place, and return the model.
+
+    Parameters, buffers, hooks and state_dict keys stay. Filtering again changes the settings.
+    Nothing is changed if any chosen layer is refused.
+
+    Args:
+        module: any module; an nn.Conv2d itself has the name "".
+        patch_size: r in the paper, an int or a pair.
+        layers: None for all, a list of names as in ``named_modules``, a predicate
+            ``(name, conv) -> bool``, or n for the last n convolutions in definition order.
+        method: as for ``conv2d``.
+        kernel: as for ``conv2d``.
+
+    Raises:
+        ValueError: an argument cannot be, or a chosen layer cannot be filtered; it is named.
+    """
+    check_method(method)
+    _kernel(kernel)
+    chosen = _chosen(module, layers)
+    for name, conv in chosen:
+        _check_layer(name, conv, method, patch_size)
+    for _, conv in chosen:
+        if not isinstance(conv, FilteredConv2d):
+            conv.__class__ = _filtered_class(type(conv))  # type: ignore[arg-type]
+        filtered = cast(FilteredConv2d, conv)
+        filtered.method, filtered.patch_size, filtered.kernel = method, patch_size, kernel
+    return module
+
+
+def _chosen(module: nn.Module, layers: Layers) -> List[Tuple[str, nn.Conv2d]]:
+    """Return the (name, convolution) pairs that ``layers`` asks for."""
+    convs = [item for item in module.named_modules() if isinstance(item[1], nn.Conv2d)]
+    if not convs:
+        raise ValueError("module has no convolution to filter")
+    if layers is None:
+        return convs
+    if callable(layers):
+        return [(name, conv) for name, conv in convs if layers(name, conv)]
+    if isinstance(layers, int):
+        if isinstance(layers, bool) or not 0 <= layers <= len(convs):
+            raise ValueError(
+                "layers must be 0 to %d, the convolutions there are, not %r" % (len(convs), layers)
+            )
+        return convs[len(convs) - layers :]
+    if isinstance(layers, str):
+        raise ValueError("layers must be a list of names, a predicate or an int, not a string")
+    return _named(convs, layers)
+
+
+def _named(convs: List[Tuple[str, nn.Conv2d]], names: Sequence[str]) -> List[Tuple[str, nn.Conv2d]]:
+    choices = dict(convs)
+    for name in names:
+        if name not in choices:
+            known = ", ".join(repr(choice) for choice in choices)
+            raise ValueError("layers: no convolution is named %r; there are %s" % (name, known))
+    return [(name, conv) for name, conv in convs if name in set(names)]
+
+
+def _check_layer(name: str, conv: nn.Conv2d, method: str, patch_size: Any) -> None:
+    """Refuse a layer that cannot be filtered, by name, before anything is changed."""
+    if not _keeps_forward(conv):
+        raise ValueError(
+            "layers: %r is a %s, which has a forward of its own; it cannot be filtered"
+            % (name, type(conv).__name__)
+        )
+    if conv.padding_mode != "zeros":
+        raise ValueError(
+            "layers: %r has padding_mode %r; only zeros can be filtered" % (name, conv.padding_mode)
+        )
+    reach = [d * (k - 1) + 1 for d, k in zip(conv.dilation, conv.kernel_size)]
+    geometry = conv_geometry(
+        (1, conv.in_channels, reach[0], reach[1]),  # large enough for any output at all
+        conv.weight.shape,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+        patch_size,
+    )
+    refused = method_refusal(method, geometry)
+    if refused:
+        raise ValueError("layers: %r: %s" % (name, refused))
+
+
+def _keeps_forward(conv: nn.Conv2d) -> bool:
+    """Return whether the layer computes what nn.Conv2d does, now and later."""
+    kind = conv.unfiltered if isinstance(conv, FilteredConv2d) else type(conv)
+    hooks = ("forward", "_conv_forward", "__call__")
+    if issubclass(kind, LazyModuleMixin):  # becomes a plain nn.Conv2d in its first forward
+        return False
+    same = all(getattr(kind, hook) is getattr(nn.Conv2d, hook) for hook in hooks)
+    return same and not any(hook in conv.__dict__ for hook in hooks)
+
+
+def _kernel(name: str) -> Kernel:
+    if name not in KERNELS:
+        raise ValueError("kernel must be one of %s, not %r" % (", ".join(KERNELS), name))
+    return KERNELS[name]
+
+
+def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) -> Operator:
+    """Return the operator to use, or say why there is none."""
+    refused = method_refusal(method, geometry)
+    if refused:
+        raise ValueError(refused)
+    if method not in kernel.operators:
+        known = ", ".join(kernel.operators)
+        raise ValueError("method: kernel %s has %s, not %s" % (kernel.name, known, method))
+    unavailable = kernel.available(x.device, x.dtype)
+    if unavailable:
+        raise ValueError("kernel: %s" % unavailable)
+    return kernel.operators[method]
+
+
+def _check_tensors(x: torch.Tensor, weight: torch.Tensor, bias: Optional[torch.Tensor]) -> None:
+    if not x.is_floating_point():
+        raise ValueError("x must be floating point, not %s" % x.dtype)
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and (tensor.dtype, tensor.device) != (x.dtype, x.device):
+            raise ValueError(
+                "%s must be %s on %s as x is, not %s on %s"
+                % (name, x.dtype, x.device, tensor.dtype, tensor.device)
+            )
+    if bias is not None and tuple(bias.shape) != (weight.shape[0],):
+        raise ValueError("bias must have shape (%d,), not %s" % (weight.shape[0], bias.shape))

@@ -1,0 +1,122 @@
+"""What a case costs by formula: bytes saved, floating-point operations, memory needed; no torch."""
+
+from typing import NamedTuple
+
+from workloads.catalog import METHODS
+from workloads.geometry import Geometry, layer_geometry
+from workloads.messages import DTYPE_BYTES, Case
+
+MIB = 2**20
+# An interpreter that has imported torch (150 to 300 MiB resident); a CUDA context with its
+# libraries, which on boards with shared memory is taken from the same RAM.
+_PROCESS_BYTES = 300 * MIB
+_CUDA_CONTEXT_BYTES = 600 * MIB
+
+
+class Flops(NamedTuple):
+    """Floating-point operations of one call, additions and multiplications counted alike."""
+
+    forward: int
+    backward: int
+
+
+def saved_bytes(case: Case) -> int:
+    """Return the bytes kept from forward to backward in tensors that are no parameter's storage.
+
+    Exact: x. Filtered: x~ and w~, or x~ alone where the dilated window is kept, as w is a
+    parameter and is there anyway. All three gradients are asked for.
+    """
+    geometry = _geometry(case)
+    n, c_in, height, width = geometry.x_shape
+    if case.method == "exact":
+        return n * c_in * height * width * DTYPE_BYTES[case.dtype]
+    window = 0 if _keeps_window(case, geometry) else _window_sums(geometry)
+    return (n * c_in * _patches(geometry) + window) * DTYPE_BYTES[case.dtype]
+
+
+def flops(case: Case) -> Flops:
+    """Return the operations of forward and backward (g_x, g_w and g_b), 2 per multiply-add.
+
+    Taps that read padding are counted, as dense algorithms compute them; copies are not. The
+    sums behind x~ and w~ belong to the forward, where they are done.
+    """
+    geometry = _geometry(case)
+    n, c_in, height, width = geometry.x_shape
+    c_out, per_group, k_h, k_w = geometry.weight_shape
+    outputs = n * c_out * geometry.output_size[0] * geometry.output_size[1]
+    product = 2 * outputs * per_group * k_h * k_w
+    bias = outputs if case.layer.bias else 0
+    if case.method == "exact":
+        return Flops(product + bias, 2 * product + bias)
+    patches = n * c_out * _patches(geometry)
+    keeps = _keeps_window(case, geometry)
+    taps = k_h * k_w
+    grid_product = 2 * patches * per_group
+    tapwise = keeps and case.method == "gradient_filter"  # published: one g_w for all taps
+    summing = n * c_in * height * width + (0 if keeps else c_out * per_group * taps)
+    means = outputs + patches
+    products = grid_product * (taps if keeps else 1) + grid_product * (taps if tapwise else 1)
+    return Flops(product + bias + summing, means + products + bias)
+
+
+def paper_backward_flops(case: Case) -> int:
+    """Return the backward's operations (g_x and g_w) by the convention of the paper's tables.
+
+    Per image: exact g_w = C_o C_i (k^2 H W + H W - 1), its additions counted once and not k^2
+    times, and g_x = 2 C_o C_i k^2 H W; filtered g_w = C_o C_i (2 P - 1), filter = C_o H W,
+    g_x = C_i (2 C_o - 1) P and window sums C_o C_i (k^2 - 1), with H x W the output map, P its
+    patches and C_i / groups in place of C_i. Reproduces the FLOPs of Tables 2 and 11 of Yang et
+    al., CVPR 2023; it undercounts the exact g_w almost twofold, so see ``flops``.
+    """
+    geometry = _geometry(case)
+    c_out, c_in, k_h, k_w = geometry.weight_shape  # c_in is C_i / groups
+    pixels = geometry.output_size[0] * geometry.output_size[1]
+    taps, patches = k_h * k_w, _patches(geometry)
+    if case.method == "exact":
+        per_image = c_out * c_in * (taps * pixels + pixels - 1) + 2 * c_out * c_in * taps * pixels
+    else:
+        per_image = (
+            c_out * c_in * (2 * patches - 1)
+            + c_out * pixels
+            + c_in * (2 * c_out - 1) * patches
+            + c_out * c_in * (taps - 1)
+        )
+    return case.batch * per_image
+
+
+def memory_estimate_bytes(case: Case) -> int:
+    """Return the bytes that a block of this case needs resident, slightly on the safe side.
+
+    The process itself; x, y, g and g_x, w, g_w and what is saved; as workspace one more copy of
+    the largest map (layout conversion, or the exact g_x beside the filtered one for fidelity)
+    and two of the weight. An estimate: a library may choose an algorithm that needs more.
+    """
+    geometry = _geometry(case)
+    n, c_in, height, width = geometry.x_shape
+    c_out, per_group, k_h, k_w = geometry.weight_shape
+    x = n * c_in * height * width
+    y = n * c_out * geometry.output_size[0] * geometry.output_size[1]
+    weight = c_out * per_group * k_h * k_w
+    saved = 0 if case.method == "exact" else saved_bytes(case)  # exact saves x itself
+    tensors = (2 * x + 2 * y + max(x, y) + 4 * weight + 2 * c_out) * DTYPE_BYTES[case.dtype]
+    process = _PROCESS_BYTES + (_CUDA_CONTEXT_BYTES if case.device == "cuda" else 0)
+    return process + tensors + saved
+
+
+def _geometry(case: Case) -> Geometry:
+    has_patches = METHODS[case.method].has_patch_size
+    return layer_geometry(case.layer, case.patch_size if has_patches else 1, case.batch)
+
+
+def _keeps_window(case: Case, geometry: Geometry) -> bool:
+    if case.method == "gradient_filter_published":
+        return geometry.published_keeps_window
+    return geometry.keeps_window
+
+
+def _patches(geometry: Geometry) -> int:
+    return geometry.grid[0] * geometry.grid[1]
+
+
+def _window_sums(geometry: Geometry) -> int:
+    return geometry.weight_shape[0] * geometry.weight_shape[1]

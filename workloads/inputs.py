@@ -1,0 +1,60 @@
+"""Seeded inputs: white noise for timing, fields with a natural spectrum for fidelity.
+
+Everything is drawn on the CPU in float64 or the asked dtype and then moved, so that a seed gives
+the same numbers on every device; for one torch version and thread count they are the same bits.
+"""
+
+import math
+from typing import Any, Sequence
+
+import torch
+
+
+def normal(
+    shape: Sequence[int], seed: int, dtype: torch.dtype = torch.float32, device: Any = "cpu"
+) -> torch.Tensor:
+    """Return independent standard normal values."""
+    return _draw(shape, seed, dtype).to(device)
+
+
+def one_over_f(
+    shape: Sequence[int], seed: int, dtype: torch.dtype = torch.float32, device: Any = "cpu"
+) -> torch.Tensor:
+    """Return maps (..., H, W) whose amplitude spectrum falls as 1 / f, of zero mean and variance 1.
+
+    Each map is an independent random cosine series: coefficient (u, v) of the orthonormal DCT-II
+    is normal with standard deviation 1 / f, f^2 = (u / H)^2 + (v / W)^2 in half cycles per pixel,
+    and there is no constant term. "Variance 1" is that of the ensemble, averaged over the map.
+    Built from two products with DCT bases, because torch 1.10 has no FFT on aarch64 CPUs.
+    Natural images and the maps of trained networks have such spectra (Field, J. Opt. Soc. Am. A
+    4, 2379, 1987).
+    """
+    height, width = shape[-2:]
+    f_squared = _squares(height)[:, None] + _squares(width)
+    f_squared[0, 0] = math.inf  # no constant term
+    amplitude = f_squared.rsqrt()
+    energy = float(amplitude.pow(2).sum())
+    if energy > 0:  # a map of one pixel has only the constant term
+        amplitude *= math.sqrt(height * width / energy)
+    series = _draw(shape, seed, dtype).mul_(amplitude.to(dtype))
+    rows, columns = _cosines(height).to(dtype), _cosines(width).to(dtype)
+    return torch.matmul(torch.matmul(rows.t(), series), columns).to(device)
+
+
+def _draw(shape: Sequence[int], seed: int, dtype: torch.dtype) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(tuple(shape), generator=generator, dtype=dtype)
+
+
+def _squares(size: int) -> torch.Tensor:
+    """Return the squared frequencies (u / size)^2 of one axis."""
+    return (torch.arange(size, dtype=torch.float64) / size) ** 2
+
+
+def _cosines(size: int) -> torch.Tensor:
+    """Return the orthonormal DCT-II basis: row u is one cosine, (size, size)."""
+    u = torch.arange(size, dtype=torch.float64)[:, None]
+    pixel = torch.arange(size, dtype=torch.float64) + 0.5
+    basis = torch.cos(math.pi * u * pixel / size) * math.sqrt(2.0 / size)
+    basis[0] = math.sqrt(1.0 / size)
+    return basis
