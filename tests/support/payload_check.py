@@ -1,0 +1,165 @@
+"""Check the payload's numerics against the slow oracle: plain Python >= 3.6 and torch, no pytest.
+
+    PYTHONPATH=<repository> python tests/support/payload_check.py
+
+Prints one JSON line, {"checked": n, "worst": error, "torch": version, "failures": [...]}, and
+exits with 1 if anything fails. Any torch from 1.10 will do.
+"""
+
+import json
+import sys
+from typing import Any, Dict, Iterator, List, Tuple
+
+import oracle
+import torch
+from configurations import (
+    kept_window_configurations,
+    published_configurations,
+    random_configurations,
+)
+
+from workloads import costs, fidelity
+from workloads.catalog import LAYERS
+from workloads.convolution import conv2d, filter_module
+from workloads.messages import Case
+
+TOLERANCE = 1e-10
+
+
+def main() -> int:
+    """Run every check, print the summary and return the exit code."""
+    torch.set_num_threads(1)
+    failures = []  # type: List[str]
+    errors = []  # type: List[float]
+    for method, config in _cases():
+        error = gradient_error(method, config)
+        errors.append(error)
+        if not error < TOLERANCE:
+            failures.append("%s %s: %.2e" % (method, config, error))
+    failures += module_failures() + saved_bytes_failures() + fidelity_failures()
+    summary = {
+        "checked": len(errors),
+        "worst": max(errors),
+        "torch": torch.__version__,
+        "failures": failures,
+    }  # type: Dict[str, Any]
+    print(json.dumps(summary))
+    return 1 if failures else 0
+
+
+def gradient_error(method: str, config: oracle.Config, seed: int = 0) -> float:
+    """Return the largest error of y, g_x, g_w and g_b against the oracle, relative to its values."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    x, w = draw(*config.x_shape).requires_grad_(), draw(*config.weight_shape).requires_grad_()
+    b = draw(config.weight_shape[0]).requires_grad_()
+    arguments = oracle.conv_arguments(config)
+    y = conv2d(x, w, b, method=method, patch_size=config.patch_size, **arguments)
+    exact = torch.nn.functional.conv2d(x, w, b, **arguments)
+    g = draw(*y.shape)
+    got = torch.autograd.grad(y, (x, w, b), g)
+    if method == "exact":
+        wanted = torch.autograd.grad(exact, (x, w, b), g)
+    elif method == "gradient_filter":
+        wanted = oracle.filtered_gradients(x.detach(), w.detach(), g, config)
+    else:
+        wanted = oracle.published_gradients(x.detach(), w.detach(), g, config)
+    pairs = list(zip(got, wanted)) + [(y.detach(), exact.detach())]
+    return max(_error(a, b) for a, b in pairs)
+
+
+def module_failures() -> List[str]:
+    """Return what is wrong with a filtered model, if anything."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 3, padding=1)
+    )
+    keys = list(model.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    before = model(x)
+    filter_module(model, 2, layers=1)
+    if list(model.state_dict()) != keys or not torch.allclose(model(x), before):
+        return ["filter_module changed the model's keys or its output"]
+    model(x).sum().backward()
+    grad = model[2].weight.grad
+    if grad is None or not torch.equal(grad, grad[:, :, :1, :1].expand_as(grad)):
+        return ["filter_module: the last layer's gradient is not filtered"]
+    return []
+
+
+def saved_bytes_failures() -> List[str]:
+    """Return the cases whose saved bytes, as torch counts them, differ from the formula."""
+    failures = []
+    for method in ("exact", "gradient_filter", "gradient_filter_published"):
+        for name in ("quick-256ch-14x14", "mobile-mcunet-depthwise-7x7"):
+            case = Case(LAYERS[name], method, 2, "torch", "cpu", "float32", 1)
+            counted, formula = count_saved_bytes(case), costs.saved_bytes(case)
+            if counted != formula:
+                failures.append("%s: %d saved, formula %d" % (case.key, counted, formula))
+    return failures
+
+
+def fidelity_failures() -> List[str]:
+    """Return what is wrong with the fidelity of a layer; it must need no FFT and no LAPACK."""
+    case = Case(LAYERS["quick-256ch-14x14"], "gradient_filter", 2, "torch", "cpu", "float32", 1)
+    found = fidelity.layer_fidelity(case, 1)
+    natural, white = found["one_over_f"]["cosine_gw"], found["white_noise"]["cosine_gw"]
+    if natural is None or white is None or not (natural > 0.9 and white < 0.35):
+        return ["fidelity %s" % json.dumps(found)]
+    return []
+
+
+def count_saved_bytes(case: Case) -> int:
+    """Return the bytes of saved tensors that share no storage with a parameter."""
+    layer = case.layer
+    dtype = getattr(torch, case.dtype)
+    x = torch.randn(case.batch, layer.in_channels, layer.height, layer.width, dtype=dtype)
+    weight_shape = (layer.out_channels, layer.in_channels // layer.groups) + layer.kernel_size
+    weight = torch.randn(weight_shape, dtype=dtype).requires_grad_()
+    bias = torch.randn(layer.out_channels, dtype=dtype).requires_grad_() if layer.bias else None
+    own = {tensor.storage().data_ptr() for tensor in (weight, bias) if tensor is not None}
+    seen = {}  # type: Dict[int, int]
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.storage().data_ptr() not in own:
+            seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    # Under hooks torch cannot see that a saved output is alive: keep y until the count is done.
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        y = conv2d(
+            x.requires_grad_(),
+            weight,
+            bias,
+            layer.stride,
+            layer.padding,
+            layer.dilation,
+            layer.groups,
+            method=case.method,
+            patch_size=case.patch_size,
+        )
+    del y
+    return sum(seen.values())
+
+
+def _cases() -> Iterator[Tuple[str, oracle.Config]]:
+    for config in random_configurations(24, seed=36):
+        yield "exact", config
+        yield "gradient_filter", config
+    for config in kept_window_configurations(12, seed=36):
+        yield "gradient_filter", config
+    for config in published_configurations(24, seed=36):
+        yield "gradient_filter_published", config
+
+
+def _error(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    if got.shape != wanted.shape:
+        return float("inf")
+    return float((got - wanted).abs().max() / max(1.0, float(wanted.abs().max())))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
