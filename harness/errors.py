@@ -12,6 +12,7 @@ GfbenchError                  exit  a message says what, on which target, and wh
     ├── UntrustedHost            4  unknown or changed host key
     ├── Busy                     4  another run holds the machine
     ├── CommandFailed            4  a command on the board ended with an error or too late
+    │   └── MissingFile          4  a file asked for is not on the board
     └── BlockFailed              1  a block's own error, with the traceback from the board
 
 Caught in two places: fleet.py (one target's outcome) and cli.py (the exit code).
@@ -79,6 +80,10 @@ class Busy(TargetError):
 
 class CommandFailed(TargetError):
     """A command on the board ended with an error or too late."""
+
+
+class MissingFile(CommandFailed):
+    """A file asked for is not on the board."""
 
 
 class BlockFailed(TargetError):
