@@ -112,6 +112,7 @@ class Sshd:
         host_key_types: Sequence[str] = ("ed25519",),
         environment: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        sftp: str | None = "internal-sftp",
     ) -> None:
         """`options` are lines of sshd_config that go before the others, and so count."""
         require_sshd()
@@ -123,6 +124,7 @@ class Sshd:
         self.host_key_types = tuple(host_key_types)
         self._environment = dict(environment or {})
         self._options = tuple(options)
+        self._sftp = sftp
         self._process: subprocess.Popen[bytes] | None = None
         self._frozen: list[int] = []
         (folder / "authorized_keys").write_text("".join(home.public_key for home in homes))
@@ -221,7 +223,8 @@ class Sshd:
         yield "AllowTcpForwarding yes"
         yield "MaxStartups 100"
         yield "LogLevel VERBOSE"
-        yield "Subsystem sftp internal-sftp"
+        if self._sftp is not None:
+            yield f"Subsystem sftp {self._sftp}"
         if self._environment:
             yield "SetEnv " + " ".join(
                 f'{key}="{value}"' for key, value in self._environment.items()
@@ -252,10 +255,16 @@ def running_sshd(
     host_key_types: Sequence[str] = ("ed25519",),
     environment: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
+    sftp: str | None = "internal-sftp",
 ) -> Iterator[Sshd]:
     """Run an sshd in a new folder that lets these homes' keys in."""
     server = Sshd(
-        folder, homes, host_key_types=host_key_types, environment=environment, options=options
+        folder,
+        homes,
+        host_key_types=host_key_types,
+        environment=environment,
+        options=options,
+        sftp=sftp,
     )
     server.start()
     try:
