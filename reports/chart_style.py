@@ -1,0 +1,201 @@
+"""How charts look: colours by method, symbols by phase, and the frame that all share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reports.records import Run, TargetRun
+from reports.rows import Row
+from reports.wording import method_label
+from workloads.messages import Case
+
+# After Okabe & Ito's colour-blind-safe set, shifted so that each has a contrast of 3:1 on both
+# the light and the dark page.
+EXACT = "#7d8590"
+PALETTE = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#c9435c", "#5a72d6", "#4f8f2f")
+KNOWN: dict[tuple[str, int | None], int] = {
+    ("gradient_filter", 2): 0,
+    ("gradient_filter", 4): 1,
+    ("gradient_filter", 8): 2,
+    ("gradient_filter_published", 2): 3,
+    ("gradient_filter_published", 4): 4,
+    ("gradient_filter", 1): 5,
+}
+PHASE_SYMBOL = {"forward": "triangle-right", "backward": "circle", "step": "diamond-open"}
+ROW_PX = 20
+
+Method = tuple[str, int | None, str]  # method, patch_size, kernel
+Workload = tuple[str, int, str, str]  # name, batch, device, dtype
+Colours = dict[Method, str]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One target of one run, with its rows: what a panel shows."""
+
+    label: str
+    run: Run
+    target: TargetRun
+    rows: tuple[Row, ...]
+
+    @cached_property
+    def workloads(self) -> dict[Workload, str]:
+        """The workloads in order, with labels that name what differs between them."""
+        keys = list(dict.fromkeys(workload_of(row) for row in self.rows))
+        varies = [len({key[part] for key in keys}) > 1 for part in range(4)]
+        return {key: _workload_label(key, varies) for key in keys}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of a chart's table; ``value`` is the number behind the text."""
+
+    text: str
+    value: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One drawing: a Plotly figure as JSON, and its words for those who do not see it."""
+
+    title: str
+    description: str
+    figure: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One question: a panel per target, and the same numbers as a table."""
+
+    id: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+    header: tuple[str, ...] = ()
+    table: tuple[tuple[Cell, ...], ...] = field(default=())
+
+
+def colours_of(subjects: Sequence[Subject]) -> Colours:
+    """Return a colour per method, the same in every report unless two would share one."""
+    methods = sorted({method_of(row) for subject in subjects for row in subject.rows}, key=str)
+    colours: Colours = {}
+    for method in sorted(methods, key=lambda one: (one[:2] not in KNOWN, str(one))):
+        if method[0] == "exact" and method[2] == "torch":
+            continue
+        start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
+        choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
+        free = [colour for colour in choices if colour not in colours.values()]
+        colours[method] = (free or choices)[0]
+    exact = {method: EXACT for method in methods if method not in colours}
+    return exact | dict(sorted(colours.items(), key=lambda item: _place(item[0])))
+
+
+def _place(method: Method) -> tuple[str, int, str]:
+    return method[0], method[1] or 0, method[2]
+
+
+def method_of(row: Row) -> Method:
+    """Return what tells methods apart."""
+    return row.method, row.patch_size, row.kernel
+
+
+def workload_of(row: Row) -> Workload:
+    """Return what tells workloads apart."""
+    return row.workload, row.batch, row.device, row.dtype
+
+
+def method_of_case(case: Case) -> Method:
+    """Return the method of a case, as ``method_of`` does of a row."""
+    return case.method, case.patch_size, case.kernel
+
+
+def workload_of_case(case: Case) -> Workload:
+    """Return the workload of a case, as ``workload_of`` does of a row."""
+    return case.layer.name, case.batch, case.device, case.dtype
+
+
+def _workload_label(key: Workload, varies: Sequence[bool]) -> str:
+    parts = [key[0]]
+    parts += [f"b{key[1]}"] if varies[1] else []
+    parts += [str(key[part]) for part in (2, 3) if varies[part]]
+    return " · ".join(parts)
+
+
+def label_of(method: Method) -> str:
+    """Return the method in words."""
+    return method_label(*method)
+
+
+def plain(text: str) -> str:
+    """Escape what Plotly would take for markup: names come from files and boards."""
+    cut = text if len(text) <= 200 else f"{text[:200]}…"
+    return cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def panel(
+    subject: Subject, data: Sequence[Any], description: str, *, height: int = 340, **layout: Any
+) -> Panel:
+    """Frame the traces; text and grid colours follow the page's theme when it is drawn."""
+    frame = go.Layout(
+        height=height,
+        autosize=True,
+        margin={"l": 12, "r": 12, "t": 8, "b": 44},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hovermode="closest",
+        hoverlabel={"align": "left"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+    )
+    figure = go.Figure(data=list(data), layout=frame)
+    figure.update_xaxes(automargin=True, zeroline=False, title_standoff=8)
+    figure.update_yaxes(automargin=True, zeroline=False, title_standoff=8)
+    figure.update_layout(**layout)
+    figure.layout.template = None  # the library's own look would double the size of each figure
+    encoded: Json = json.loads(figure.to_json())
+    return Panel(title=subject.label, description=description, figure=encoded)
+
+
+def rows_axis(labels: Sequence[str]) -> Json:
+    """Return a y axis with one named row per label, the first one on top."""
+    return {
+        "tickvals": list(range(len(labels))),
+        "ticktext": [plain(_short(label)) for label in labels],
+        "range": [len(labels) - 0.45, -0.55],
+        "showgrid": False,
+    }
+
+
+def rows_height(rows: int, lines: int) -> int:
+    """Return the height of a chart of so many rows with so many lines in each."""
+    return 110 + max(150, rows * max(2, lines) * ROW_PX)
+
+
+def offsets(count: int) -> list[float]:
+    """Spread the lines of one row evenly around its middle."""
+    return [(line - (count - 1) / 2) * 0.8 / max(1, count) for line in range(count)]
+
+
+def line_at(x: float) -> Json:
+    """Return a dashed vertical line, named ``reference`` so that the page themes it."""
+    return {
+        "type": "line",
+        "name": "reference",
+        "x0": x,
+        "x1": x,
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "line": {"width": 1, "dash": "dash"},
+    }
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 28 else f"{label[:27]}…"

@@ -1,0 +1,324 @@
+"""The charts of what was found: speedup, latency, memory, fidelity, energy. Pure.
+
+Every number drawn here is a row of the export. Targets stand side by side, never pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from reports.chart_style import (
+    PHASE_SYMBOL,
+    Cell,
+    Chart,
+    Colours,
+    Panel,
+    Subject,
+    Workload,
+    label_of,
+    line_at,
+    method_of,
+    offsets,
+    panel,
+    plain,
+    rows_axis,
+    rows_height,
+    workload_of,
+)
+from reports.rows import Row
+from reports.wording import METRICS, TIMES, interval, quantity
+
+
+def speedup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
+    """Draw exact / method for backward and step, per workload, with intervals."""
+    rows = [row for subject in subjects for row in subject.rows if row.metric == "speedup"]
+    ends = [end for row in rows for end in (row.value, row.ci_low, row.ci_high) if end is not None]
+    span = [min(0.9, *ends) * 0.95, max(1.1, *ends) * 1.05] if ends else [0.5, 2]
+    return Chart(
+        id="speedup",
+        title="Speedup per workload",
+        caption="Exact time divided by the method's, paired round by round. A filled dot is the "
+        "backward alone, an open diamond the whole step (forward and backward). Bars are 95 % "
+        "intervals over rounds; right of the dashed line is faster than exact.",
+        panels=_dot_panels(
+            subjects, colours, "speedup", ("backward", "step"),
+            {"title": {"text": f"speedup over exact ({TIMES})"}, "range": span}, [line_at(1)],
+        ),
+        **_table(rows),
+    )  # fmt: skip
+
+
+def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
+    """Draw the seconds per iteration of each phase on a logarithmic axis."""
+    phases = ("forward", "backward", "step")
+    axis = {
+        "title": {"text": "seconds per iteration, logarithmic"},
+        "type": "log",
+        "exponentformat": "SI",
+        "dtick": "D2",
+    }
+    return Chart(
+        id="latency",
+        title="Latency by phase",
+        caption="Median over blocks of each block's median iteration, with its 95 % interval. "
+        "Triangle: forward; filled dot: backward; open diamond: step. Left is faster; the axis "
+        "is logarithmic.",
+        panels=_dot_panels(subjects, colours, "latency_s", phases, axis, []),
+        **_table([r for s in subjects for r in s.rows if r.metric == "latency_s"]),
+    )
+
+
+def memory_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart, ...]:
+    """Draw each memory figure that was measured as bars by method."""
+    charts = []
+    for metric, caption in MEMORY_CAPTIONS.items():
+        rows = [row for subject in subjects for row in subject.rows if row.metric == metric]
+        if any(row.value is not None for row in rows):
+            charts.append(
+                Chart(
+                    id=metric.replace("_bytes", "").replace("_", "-"),
+                    title=METRICS[metric].capitalize().replace("cuda", "CUDA"),
+                    caption=caption,
+                    panels=tuple(_bars(subject, colours, metric) for subject in subjects),
+                    **_table(rows),
+                )
+            )
+    return tuple(charts)
+
+
+MEMORY_CAPTIONS = {
+    "saved_bytes": "What the forward keeps for the backward (tensors that share no storage with a "
+    "parameter): the memory that the method is about.",
+    "peak_rss_bytes": "The process's high-water mark over its baseline before any data, in a block "
+    "of its own: what the system has to provide.",
+    "cuda_peak_bytes": "The high-water mark of torch's CUDA allocator, in a block of its own.",
+    "system_dip_bytes": "How far the system's available memory fell during the block.",
+}
+
+
+def fidelity_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart, ...]:
+    """Draw the gradients' cosine with the exact ones against the speedup of the step."""
+    charts = []
+    for metric, name in (("cosine_gx", "input gradient g_x"), ("cosine_gw", "weight gradient g_w")):
+        rows = [row for s in subjects for row in s.rows if row.metric == metric]
+        if any(row.value is not None for row in rows):
+            charts.append(
+                Chart(
+                    id=f"fidelity-{metric[-2:]}",
+                    title=f"Fidelity against speedup: {name}",
+                    caption="What the speedup costs. Up is faster, right is closer to the exact "
+                    "gradient (cosine, inputs with a 1/f spectrum); each line leads from exact "
+                    "through one workload's methods. The table has white noise too.",
+                    panels=tuple(_tradeoff(s, colours, metric, name) for s in subjects),
+                    **_table(rows),
+                )
+            )
+    return tuple(charts)
+
+
+def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
+    """Draw the joules of a step where any were measured."""
+    rows = [row for subject in subjects for row in subject.rows if row.metric == "energy_j"]
+    if not any(row.value is not None for row in rows):
+        return None
+    phases = tuple(dict.fromkeys(row.phase for row in rows if row.value is not None))
+    axis = {"title": {"text": "joules per iteration"}, "rangemode": "tozero"}
+    return Chart(
+        id="energy",
+        title="Energy per iteration",
+        caption="Joules of one iteration with the interval; which part of the machine they cover "
+        "is stated with each target under Machines. Left is less.",
+        panels=_dot_panels(subjects, colours, "energy_j", phases, axis, []),
+        **_table(rows),
+    )
+
+
+def _dot_panels(
+    subjects: Sequence[Subject],
+    colours: Colours,
+    metric: str,
+    phases: Sequence[str],
+    axis: dict[str, Any],
+    shapes: list[Any],
+) -> tuple[Panel, ...]:
+    """One row per workload, one line in it per method, one symbol per phase."""
+    return tuple(_dot_panel(s, colours, metric, phases, axis, shapes) for s in subjects)
+
+
+def _dot_panel(
+    subject: Subject,
+    colours: Colours,
+    metric: str,
+    phases: Sequence[str],
+    axis: dict[str, Any],
+    shapes: list[Any],
+) -> Panel:
+    rows = [row for row in subject.rows if row.metric == metric and row.value is not None]
+    methods = [m for m in colours if any(method_of(row) == m for row in rows)]
+    labels = subject.workloads
+    places = {key: float(place) for place, key in enumerate(labels)}
+    traces = []
+    for method, line in zip(methods, offsets(len(methods)), strict=True):
+        lines = {key: place + line for key, place in places.items()}
+        for phase in phases:
+            mine = [row for row in rows if method_of(row) == method and row.phase == phase]
+            if mine:
+                traces.append(_dots(mine, lines, colours[method], phase))
+    return panel(
+        subject,
+        traces,
+        f"{METRICS[metric]} of {len(labels)} workloads on {subject.label}",
+        height=rows_height(len(labels), len(methods)),
+        yaxis=rows_axis(list(labels.values())),
+        xaxis=axis,
+        shapes=shapes,
+    )
+
+
+def _dots(
+    rows: Sequence[Row], lines: Mapping[Workload, float], colour: str, phase: str
+) -> go.Scatter:
+    values = [row.value or 0.0 for row in rows]
+    name = label_of(method_of(rows[0])) + (f", {phase}" if phase else "")
+    return go.Scatter(
+        x=values,
+        y=[lines[workload_of(row)] for row in rows],
+        mode="markers",
+        name=plain(name),
+        marker={"color": colour, "size": 9, "symbol": PHASE_SYMBOL.get(phase, "circle"),
+                "line": {"color": colour, "width": 1.5}},
+        error_x={
+            "type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 3,
+            "array": [(row.ci_high or v) - v for row, v in zip(rows, values, strict=True)],
+            "arrayminus": [v - (row.ci_low or v) for row, v in zip(rows, values, strict=True)],
+        },
+        hoverinfo="text",
+        hovertext=[plain(_hover(row)) for row in rows],
+    )  # fmt: skip
+
+
+def _bars(subject: Subject, colours: Colours, metric: str) -> Panel:
+    rows = [row for row in subject.rows if row.metric == metric and row.value is not None]
+    workloads = list(subject.workloads)
+    methods = [m for m in colours if any(method_of(row) == m for row in rows)]
+    traces = []
+    for method, line in zip(methods, offsets(len(methods)), strict=True):
+        mine = [row for row in rows if method_of(row) == method]
+        traces.append(
+            go.Bar(
+                orientation="h",
+                x=[row.value for row in mine],
+                y=[workloads.index(workload_of(row)) + line for row in mine],
+                width=0.7 / len(methods),
+                name=plain(label_of(method)),
+                marker={"color": colours[method]},
+                hoverinfo="text",
+                hovertext=[plain(_hover(row)) for row in mine],
+            )
+        )
+    return panel(
+        subject,
+        traces,
+        f"{METRICS[metric]} of {len(workloads)} workloads on {subject.label}",
+        height=rows_height(len(workloads), len(methods)),
+        yaxis=rows_axis(list(subject.workloads.values())),
+        xaxis={"title": {"text": "bytes"}, "rangemode": "tozero", "exponentformat": "SI"},
+        barmode="overlay",
+    )
+
+
+def _tradeoff(subject: Subject, colours: Colours, metric: str, name: str) -> Panel:
+    cosines = {row.case: row for row in subject.rows if row.metric == metric and row.phase == ""}
+    points: dict[Workload, list[tuple[Row, Row]]] = {}
+    for row in subject.rows:
+        cosine = cosines.get(row.case)
+        if (row.metric, row.phase) != ("speedup", "step") or row.value is None:
+            continue
+        if cosine is not None and cosine.value is not None:
+            points.setdefault(workload_of(row), []).append((cosine, row))
+    traces = [_path(pairs) for pairs in points.values()]
+    traces.append(
+        go.Scatter(
+            x=[1], y=[1], mode="markers+text", text=["exact"], textposition="bottom center",
+            marker={"color": colours.get(("exact", None, "torch")), "size": 11, "symbol": "x"},
+            showlegend=False, hoverinfo="skip", cliponaxis=False,
+        )
+    )  # fmt: skip
+    labels = subject.workloads
+    for method in colours:
+        mine = [
+            (labels[key], cosine, speed)
+            for key, pairs in points.items()
+            for cosine, speed in pairs
+            if method_of(speed) == method
+        ]
+        if mine:
+            traces.append(_cloud(mine, colours[method]))
+    return panel(
+        subject,
+        traces,
+        f"speedup of the step against the cosine of the {name} on {subject.label}",
+        height=380,
+        xaxis={"title": {"text": f"cosine of the {name} with the exact one"}},
+        yaxis={"title": {"text": f"speedup of the step ({TIMES})"}},
+    )
+
+
+def _path(pairs: Sequence[tuple[Row, Row]]) -> go.Scatter:
+    ordered = sorted(pairs, key=lambda pair: pair[1].patch_size or 0)
+    return go.Scatter(
+        x=[1, *(cosine.value for cosine, _ in ordered)],
+        y=[1, *(speed.value for _, speed in ordered)],
+        mode="lines", line={"width": 1, "dash": "dot", "color": "#9aa0a6"},
+        hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
+
+
+def _cloud(points: Sequence[tuple[str, Row, Row]], colour: str) -> go.Scatter:
+    speeds = [(speed, speed.value or 0.0) for _, _, speed in points]
+    return go.Scatter(
+        x=[cosine.value for _, cosine, _ in points],
+        y=[value for _, value in speeds],
+        mode="markers",
+        name=plain(label_of(method_of(points[0][2]))),
+        marker={"color": colour, "size": 10},
+        error_y={
+            "type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 3,
+            "array": [(row.ci_high or value) - value for row, value in speeds],
+            "arrayminus": [value - (row.ci_low or value) for row, value in speeds],
+        },
+        hoverinfo="text",
+        hovertext=[
+            plain(f"{label} — cosine {quantity(cosine.value, '1')}, step {_hover(speed)}")
+            for label, cosine, speed in points
+        ],
+    )  # fmt: skip
+
+
+def _hover(row: Row) -> str:
+    span = interval(row.ci_low, row.ci_high, row.unit)
+    method = label_of(method_of(row))
+    figure = quantity(row.value, row.unit) + (f" (95 %: {span})" if span else "")
+    return f"{row.workload} · {method}{' · ' + row.phase if row.phase else ''}: {figure}"
+
+
+def _table(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the same numbers as a table."""
+    header = ("target", "workload", "method", "phase", "value", "95 % interval", "rounds", "status")
+    return {"header": header, "table": tuple(_table_row(row) for row in rows)}
+
+
+def _table_row(row: Row) -> tuple[Cell, ...]:
+    return (
+        Cell(text=row.target),
+        Cell(text=f"{row.workload} b{row.batch}"),
+        Cell(text=label_of(method_of(row))),
+        Cell(text=row.phase.replace("_", " ")),
+        Cell(text=quantity(row.value, row.unit), value=row.value),
+        Cell(text=interval(row.ci_low, row.ci_high, row.unit)),
+        Cell(text=str(row.n)),
+        Cell(text=row.status if row.status == "ok" else f"{row.status}: {row.reason}"),
+    )

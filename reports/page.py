@@ -1,0 +1,153 @@
+"""The report: one self-contained HTML file, rendered from result folders alone.
+
+Whatever a board wrote reaches the page as text: Jinja escapes it, figures and their labels are
+data with ``<`` escaped, and the page's policy lets nothing run but our two scripts and lets
+nothing be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import wording
+from reports.chart_style import Chart, Subject, colours_of, label_of, method_of
+from reports.charts import (
+    energy_chart,
+    fidelity_charts,
+    latency_chart,
+    memory_charts,
+    speedup_chart,
+)
+from reports.charts_of_blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
+from reports.charts_over_time import machine_chart, power_chart
+from reports.page_parts import (
+    command_of,
+    facts_of,
+    notes_of,
+    problems_of,
+    run_facts_of,
+    stories_of,
+    subjects_of,
+)
+from reports.records import Run
+from reports.rows import Row
+
+TEMPLATES = Path(__file__).parent / "templates"
+PLOTLY = "vendor/plotly-cartesian.min.js"
+SCRIPT = "report.js"
+
+
+def render(runs: Sequence[Run]) -> str:
+    """Return the report of one run, or of several side by side, as one HTML document.
+
+    Raises:
+        ValueError: no runs.
+    """
+    if not runs:
+        raise ValueError("a report needs at least one run")
+    subjects = subjects_of(runs)
+    charts = charts_of(subjects)
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        runs=runs,
+        commands=[command_of(run) for run in runs],
+        run_facts=[run_facts_of(run) for run in runs],
+        stories=stories_of(subjects),
+        colours={label_of(m): colour for m, colour in colours_of(subjects).items()},
+        charts=charts,
+        figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
+        notes=notes_of(runs, subjects),
+        problems=problems_of(subjects),
+        subjects=subjects,
+        facts=facts_of(subjects),
+        cases=[(subject, _by_case(subject.rows)) for subject in subjects],
+        style=_asset("report.css"),
+        plotly=_asset(PLOTLY),
+        script=_asset(SCRIPT),
+        policy=_policy(),
+    )
+
+
+def charts_of(subjects: Sequence[Subject]) -> tuple[Chart, ...]:
+    """Return all charts that have something to show, in reading order."""
+    colours = colours_of(subjects)
+    measured = [s for s in subjects if any(row.value is not None for row in s.rows)]
+    if not measured:
+        return ()
+    charts = (
+        speedup_chart(measured, colours),
+        latency_chart(measured, colours),
+        *memory_charts(measured, colours),
+        energy_chart(measured, colours),
+        *fidelity_charts(measured, colours),
+        drift_chart(measured, colours),
+        rounds_chart(measured, colours),
+        spread_chart(measured, colours),
+        warmup_chart(measured, colours),
+        machine_chart(measured),
+        power_chart(measured, colours),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _by_case(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
+    """Return (case in words, method, its rows)."""
+    groups = ((case, list(mine)) for case, mine in groupby(rows, key=lambda row: row.case))
+    return [
+        (wording.row_case_label(mine[0]), label_of(method_of(mine[0])), mine) for _, mine in groups
+    ]
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        quantity=wording.quantity,
+        times=wording.times,
+        percent=wording.percent,
+        significant=wording.significant,
+        method=lambda item: wording.method_label(item.method, item.patch_size, item.kernel),
+        metric=lambda name: wording.METRICS.get(name, name),
+    )
+    environment.globals["interval"] = wording.interval
+    return environment
+
+
+def _inlined(value: object) -> Markup:
+    """Return JSON that no HTML parser can take for markup."""
+    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+@cache
+def _asset(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+@cache
+def _policy() -> str:
+    """Allow our two scripts by their hashes, styles and drawn images; no network at all."""
+    hashes = [
+        base64.b64encode(hashlib.sha256(_asset(name).encode()).digest()).decode()
+        for name in (PLOTLY, SCRIPT)
+    ]
+    scripts = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )

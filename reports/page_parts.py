@@ -1,0 +1,294 @@
+"""The words of the page: subjects, facts of the machines, notes, and what went wrong. Pure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from reports.chart_style import Subject
+from reports.comparison import no_power_reason
+from reports.headline import Headline, headlines
+from reports.records import Probe, Run
+from reports.table import rows_of
+from reports.wording import case_label, joined, quantity
+
+MAX_TEXT = 4000
+GOOD = ("ok", "partial")
+REMEDIES = {
+    "out_of_memory": "a smaller batch, a larger patch size, or a board with more memory",
+    "timeout": "a shorter min_window_s, a smaller batch, or a longer time limit for blocks",
+    "throttled": "cool the machine or lower its clocks, then run again",
+    "interrupted": "run again; what was finished is kept",
+    "failed": "read the log below; it is the block's own",
+    "infra": "check the connection to the target, then run again",
+    "running": "the run had not ended when this page was made; render it again afterwards",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """One subject's part of the summary."""
+
+    subject: Subject
+    headlines: tuple[Headline, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the session itself went wrong."""
+        return self.subject.target.session.status != "ok"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A case or a target that has no figures, or not all of them."""
+
+    target: str
+    what: str
+    status: str
+    reason: str
+    remedy: str
+    log: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One fact of all machines, and whether they differ in it."""
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the machines differ."""
+        return len(set(self.values)) > 1
+
+
+def subjects_of(runs: Sequence[Run]) -> tuple[Subject, ...]:
+    """Return one subject per target of each run; the run's id joins the label where needed."""
+    return tuple(
+        Subject(
+            label=target.name if len(runs) == 1 else f"{target.name} · {run.run_id}",
+            run=run,
+            target=target,
+            rows=tuple(row for row in rows if row.target == target.name),
+        )
+        for run in runs
+        for rows in (rows_of(run),)
+        for target in run.targets
+    )
+
+
+def stories_of(subjects: Sequence[Subject]) -> tuple[Story, ...]:
+    """Return the summary of each subject."""
+    return tuple(
+        Story(subject=subject, headlines=headlines(subject.run, subject.target, subject.rows))
+        for subject in subjects
+    )
+
+
+def command_of(run: Run) -> str:
+    """Return the command line that repeats the run, with its seed."""
+    argv = list(run.header.argv)
+    if not argv:
+        return ""
+    argv[0] = PurePath(argv[0]).name
+    if run.header.seed is not None and not any(arg.startswith("--seed") for arg in argv):
+        argv += ["--seed", str(run.header.seed)]
+    return shlex.join(argv)
+
+
+def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """Return what a reader has to know about how it was measured."""
+    notes = [note for run in runs for note in run.notes]
+    shared = {
+        (s.run.run_id, tuple(sorted({s.target.name, *s.target.session.shares_machine_with})))
+        for s in subjects
+        if s.target.session.shares_machine_with
+    }
+    notes += [
+        f"{joined(list(names))} are one machine and were measured one after the other."
+        for _, names in sorted(shared)
+    ]
+    for subject in subjects:
+        notes += [f"{subject.label}: {note}" for note in subject.target.session.notes]
+        notes += [f"{subject.label}: {note}" for note in subject.target.notes]
+    return tuple(dict.fromkeys(cut(note) for note in notes))
+
+
+def problems_of(subjects: Sequence[Subject]) -> tuple[Problem, ...]:
+    """Return every failed target and every case that is skipped, failed or partial."""
+    problems = []
+    for subject in subjects:
+        session = subject.target.session
+        if session.status != "ok":
+            problems.append(
+                Problem(
+                    target=subject.label,
+                    what="the whole target",
+                    status=session.status,
+                    reason=cut(session.reason or session.error or "no reason recorded"),
+                    remedy=cut(session.remedy or REMEDIES.get(session.status, "")),
+                )
+            )
+        problems += _skipped(subject)
+        problems += _bad_blocks(subject)
+    return tuple(problems)
+
+
+def _skipped(subject: Subject) -> list[Problem]:
+    return [
+        Problem(
+            target=subject.label,
+            what=case_label(skip.case),
+            status="skipped",
+            reason=cut(skip.reason or "no reason recorded"),
+            remedy="none needed: it was left out on purpose",
+        )
+        for skip in subject.target.session.skipped
+    ]
+
+
+def _bad_blocks(subject: Subject) -> list[Problem]:
+    """Return one problem per case, kind and reason, with the log of the first such block."""
+    groups: dict[tuple[str, str, str, str], list[str]] = {}
+    for block in subject.target.blocks:
+        if block.status != "ok":
+            key = (case_label(block.case), block.kind, block.status, block.reason)
+            log = "\n".join(part for part in (block.traceback, block.log_tail) if part)
+            groups.setdefault(key, []).append(log)
+    return [
+        Problem(
+            target=subject.label,
+            what=f"{what} ({len(logs)} {kind} block{'s' if len(logs) > 1 else ''})",
+            status=status,
+            reason=cut(reason or "no reason recorded"),
+            remedy=REMEDIES.get(status, ""),
+            log=cut(logs[0]),
+        )
+        for (what, kind, status, reason), logs in groups.items()
+    ]
+
+
+def facts_of(subjects: Sequence[Subject]) -> tuple[Fact, ...]:
+    """Return the machines side by side; a fact that nobody has is left out."""
+    facts = (
+        Fact(name=name, values=tuple(cut(tell(subject), 300) or "—" for subject in subjects))
+        for name, tell in FACTS
+    )
+    return tuple(fact for fact in facts if set(fact.values) != {"—"})
+
+
+def run_facts_of(run: Run) -> tuple[tuple[str, str], ...]:
+    """Return what the run was, for its corner of the page."""
+    header = run.header
+    git = header.tool.git
+    revision = f" at {git.revision[:12]}{' (changed)' if git.dirty else ''}" if git else ""
+    kernels = [f"{k.name} {k.version} ({k.source_sha256[:12]})" for k in header.kernels]
+    facts = (
+        ("Run", header.run_id),
+        ("Started", header.started_at),
+        ("Finished", header.finished_at or "not finished"),
+        ("Suite", header.suite.name),
+        ("Rounds", _text(header.rounds)),
+        ("Seed", _text(header.seed)),
+        ("Shortest window", quantity(header.plan.min_window_s, "s")),
+        ("Isolation", header.plan.isolation),
+        ("gfbench", f"{header.tool.version}{revision}, Python {header.tool.python}"),
+        ("Payload", header.payload.name if header.payload else ""),
+        ("Kernels", ", ".join(kernels)),
+    )
+    return tuple((name, cut(value, 300)) for name, value in facts if value)
+
+
+def cut(text: str, length: int = MAX_TEXT) -> str:
+    """Return the text, shortened where a board wrote too much."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
+
+
+def _from_probe(tell: Callable[[Probe], str]) -> Callable[[Subject], str]:
+    return lambda subject: tell(subject.target.probe) if subject.target.probe else ""
+
+
+def _cpu(probe: Probe) -> str:
+    cpu = probe.cpu
+    if cpu is None:
+        return ""
+    cores = f"{_text(cpu.physical) or '?'} cores, {_text(cpu.logical) or '?'} threads"
+    clock = f", up to {cpu.max_mhz:.0f} MHz" if cpu.max_mhz else ""
+    return f"{cpu.model or probe.machine}: {cores}{clock}"
+
+
+def _memory(probe: Probe) -> str:
+    memory = probe.memory
+    if memory is None or memory.total_bytes is None:
+        return ""
+    swap = quantity(memory.swap_total_bytes, "B") if memory.swap_total_bytes else "none"
+    return f"{quantity(memory.total_bytes, 'B')}, swap {swap}"
+
+
+def _torch(probe: Probe) -> str:
+    return probe.torch.version if probe.torch else f"none: {probe.torch_error}"
+
+
+def _cuda(probe: Probe) -> str:
+    cuda = probe.torch.cuda if probe.torch else None
+    if cuda is None:
+        return ""
+    return f"{cuda.device}, capability {cuda.capability}, CUDA {cuda.version}"
+
+
+def _power(subject: Subject) -> str:
+    rails = subject.target.power
+    if rails is None or not rails.rails:
+        return no_power_reason(subject.target)
+    return f"{rails.source}: {' + '.join(rails.total)} ({rails.scope}); {rails.rule}"
+
+
+def _blocks(subject: Subject) -> str:
+    good = sum(block.status == "ok" for block in subject.target.blocks)
+    planned = subject.target.session.blocks_planned
+    return f"{good} of {planned} good" if planned is not None else f"{good} good"
+
+
+def _threads(subject: Subject) -> str:
+    counts = {block.threads for block in subject.target.blocks if block.threads is not None}
+    return ", ".join(str(count) for count in sorted(counts))
+
+
+def _allocator(subject: Subject) -> str:
+    """Return the settings of the timing blocks."""
+    for block in subject.target.blocks:
+        if block.kind == "timing" and block.allocator:
+            settings = block.allocator.items()
+            return ", ".join(f"{name} {value}" for name, value in sorted(settings))
+    return ""
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+FACTS: tuple[tuple[str, Callable[[Subject], str]], ...] = (
+    ("Status", lambda subject: subject.target.session.status),
+    ("Platform", lambda subject: subject.target.platform),
+    ("Model", _from_probe(lambda probe: probe.model)),
+    ("Host name", _from_probe(lambda probe: probe.hostname)),
+    ("Processor", _from_probe(_cpu)),
+    ("Governor", _from_probe(lambda probe: probe.cpu.governor if probe.cpu else "")),
+    ("Memory", _from_probe(_memory)),
+    ("CUDA", _from_probe(_cuda)),
+    ("System", _from_probe(lambda probe: probe.os)),
+    ("L4T", _from_probe(lambda probe: probe.l4t)),
+    ("Linux", _from_probe(lambda probe: probe.kernel)),
+    ("C library", _from_probe(lambda probe: probe.libc)),
+    ("Python", _from_probe(lambda probe: probe.python)),
+    ("torch", _from_probe(_torch)),
+    ("Threads used", _threads),
+    ("Allocator", _allocator),
+    ("Power sensor", _power),
+    ("Blocks", _blocks),
+    ("Measured from", lambda subject: subject.target.session.started_at),
+    ("Measured until", lambda subject: subject.target.session.finished_at),
+)

@@ -1,0 +1,106 @@
+"""Numbers and names as people read them: the only place where units are converted for the eye."""
+
+from __future__ import annotations
+
+import math
+
+from reports.rows import Row
+from workloads.messages import Case
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+PREFIXES = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
+    "J": ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")),
+    "W": ((1.0, "W"), (1e-3, "mW")),
+    "B": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
+}
+METRICS = {
+    "latency_s": "latency",
+    "speedup": "speedup over exact",
+    "peak_rss_bytes": "peak memory of the process",
+    "cuda_peak_bytes": "peak memory of the CUDA allocator",
+    "saved_bytes": "bytes saved for the backward",
+    "system_dip_bytes": "dip of the system's free memory",
+    "cosine_gx": "cosine of g_x",
+    "scale_gx": "projection scale of g_x",
+    "rel_error_gx": "relative error of g_x",
+    "cosine_gw": "cosine of g_w",
+    "scale_gw": "projection scale of g_w",
+    "rel_error_gw": "relative error of g_w",
+    "energy_j": "energy",
+    "power_w": "mean power",
+    "temperature_c": "temperature after the block",
+}
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return the number with so many significant digits, without an exponent where it can be."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "—"
+    exponent = math.floor(math.log10(abs(value)))
+    if not -4 <= exponent < 7:
+        return f"{value:.{digits - 1}e}"
+    decimals = max(0, digits - 1 - exponent)
+    return f"{value:.{decimals}f}"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Return the value with its unit; an em dash where there is none."""
+    if value is None:
+        return "—"
+    scale, symbol = scale_of(value, unit)
+    return f"{significant(value / scale)}{symbol}"
+
+
+def interval(low: float | None, high: float | None, unit: str) -> str:
+    """Return ``low to high unit``; empty where there is no interval."""
+    if low is None or high is None:
+        return ""
+    scale, symbol = scale_of(max(abs(low), abs(high)), unit)
+    return f"{significant(low / scale)} to {significant(high / scale)}{symbol}"
+
+
+def scale_of(value: float, unit: str) -> tuple[float, str]:
+    """Return the divisor and the symbol (with its space) that suit the size of the value."""
+    steps = PREFIXES.get(unit)
+    if steps is None:
+        return 1.0, {"1": "", "degC": " °C"}.get(unit, f" {unit}")
+    for scale, symbol in steps:
+        if abs(value) >= scale:
+            return scale, f" {symbol}"
+    return steps[-1][0], f" {steps[-1][1]}"
+
+
+def times(ratio: float | None) -> str:
+    """Return a ratio with its multiplication sign."""
+    return "—" if ratio is None else f"{significant(ratio)}{TIMES}"
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio as a percentage."""
+    return f"{significant(100 * ratio, 2 if ratio < 1 else 3)} %"
+
+
+def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> str:
+    """Return ``gradient filter r = 2``, and the kernel where it is not the plain one."""
+    label = method.replace("_", " ")
+    if patch_size is not None:
+        label += f" r = {patch_size}"
+    return label if kernel == "torch" else f"{label} ({kernel})"
+
+
+def case_label(case: Case) -> str:
+    """Return a case in words."""
+    method = method_label(case.method, case.patch_size, case.kernel)
+    return f"{case.layer.name} · {method} · {case.device} {case.dtype} batch {case.batch}"
+
+
+def row_case_label(row: Row) -> str:
+    """Return the case of a row in words, without its target."""
+    method = method_label(row.method, row.patch_size, row.kernel)
+    return f"{row.workload} · {method} · {row.device} {row.dtype} batch {row.batch}"
+
+
+def joined(names: list[str]) -> str:
+    """Return ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
