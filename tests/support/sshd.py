@@ -126,6 +126,7 @@ class Sshd:
         self._options = tuple(options)
         self._sftp = sftp
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_run = False
         self._frozen: list[int] = []
         (folder / "authorized_keys").write_text("".join(home.public_key for home in homes))
         self.rotate_host_key()
@@ -151,21 +152,38 @@ class Sshd:
         return [" ".join([self.name, *path.read_text().split()[:2]]) + "\n" for path in publics]
 
     def start(self) -> None:
-        """Start the listener, and wait until it listens."""
-        config = self.folder / "sshd_config"
-        config.write_text("\n".join(self._config()) + "\n")
+        """Start the listener, and wait until it listens; the second time on the same port."""
         if os.getuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, parents=True, exist_ok=True)
-        with (self.folder / "sshd.log").open("ab") as log:
+        for _ in range(5):
+            said = self._launch()
+            if self._process is not None:
+                return
+            if "Address already in use" not in said or self._has_run:
+                break
+            self.port = free_port()  # another test has taken it in the meantime
+        raise RuntimeError(f"sshd does not start:\n{said}")
+
+    def _launch(self) -> str:
+        """Start sshd and return what it said; `_process` stays None if it does not listen."""
+        config, log = self.folder / "sshd_config", self.folder / "sshd.log"
+        config.write_text("\n".join(self._config()) + "\n")
+        log.touch()
+        before = log.stat().st_size
+        with log.open("ab") as file:
             command = [_SSHD, "-D", "-e", "-f", str(config)]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
         deadline = time.monotonic() + _START_S
-        while not self._listens():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"sshd does not start:\n{self.log()}")
+        said = ""
+        while "Server listening" not in said:
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                return log.read_text(errors="replace")[before:]
             time.sleep(0.02)
+            said = log.read_bytes()[before:].decode(errors="replace")
+        self._process, self._has_run = process, True
+        return said
 
     def kill(self) -> None:
         """Kill the listener and all connections at once, as a board that loses its power."""
@@ -229,11 +247,6 @@ class Sshd:
             yield "SetEnv " + " ".join(
                 f'{key}="{value}"' for key, value in self._environment.items()
             )
-
-    def _listens(self) -> bool:
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex((self.host, self.port)) == 0
 
     def _sessions(self) -> list[int]:
         """Return the sshd processes below the listener, the children before their parents."""
