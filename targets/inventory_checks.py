@@ -28,7 +28,7 @@ def check(document: YamlDocument) -> tuple[InventoryFile | None, list[YamlProble
     entries = _validated(document, complaints)
     if entries is not None:
         complaints += _reference_problems(entries, document)
-    return entries, sorted(complaints, key=lambda problem: problem.line or 0)
+    return entries, sorted(complaints, key=lambda p: (p.line or 0, p.message == "missing"))
 
 
 def _validated(document: YamlDocument, complaints: list[YamlProblem]) -> InventoryFile | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 TO_SI = {"mV": 1e-3, "mA": 1e-3, "mW": 1e-3, "uW": 1e-6, "uJ": 1e-6, "mJ": 1e-3, "W": 1.0}
 _NUMBER = re.compile(r"[+-]?[0-9]{1,24}(?:\.[0-9]{1,12})?")
@@ -124,6 +125,18 @@ class PowerPlan:
 
 
 Files = Mapping[str, str]
+
+
+def files_of(probe: Mapping[str, Any]) -> Files:
+    """Return the probe's files; what is not a path with a text is left out."""
+    files = probe.get("files")
+    if not isinstance(files, Mapping):
+        return {}
+    return {
+        path: content
+        for path, content in files.items()
+        if isinstance(path, str) and isinstance(content, str)
+    }
 
 
 def folders(files: Files) -> dict[str, dict[str, str]]:

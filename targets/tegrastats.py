@@ -78,8 +78,8 @@ def parse_line(line: str | bytes) -> Sample | None:
     """Read one line; None if it is no sample (a prompt, a date, an empty line, garbage).
 
     A last token that may have been cut off is dropped, never read as a smaller number; a blank or
-    a newline after it shows that it is whole. Only `NAME 119/119`, the rails of L4T 32 and older,
-    cannot be told from a cut `NAME 119/119..`: there the mean may be short, the instant is right.
+    a newline after it shows that it is whole. The rails of L4T 32 and older, `NAME 119/119`, have
+    no unit to end them; see `looks_cut`.
     """
     text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
     whole = text[-1:].isspace()
@@ -144,7 +144,7 @@ class _Reader:
             return None
         return Sample(
             temperatures_c=self.temperatures,
-            rails_mw={name: rail for name, rail in self.rails.items() if name != "NC"},
+            rails_mw=self.rails,
             engines=self.engines,
             **self.found,  # type: ignore[arg-type]
         )
@@ -218,9 +218,21 @@ class _Reader:
             return 0
         rail = tuple(int(number) for number in match.groups() if number is not None)
         self.maxima |= len(rail) == 3
-        if not (self.maxima and len(rail) == 2 and self.maybe_cut(1)):
+        cut = len(rail) == 2 and self.maybe_cut(1) and self.looks_cut(rail, value)
+        if not cut and name != "NC":  # not connected
             self.rails.setdefault(name, rail)
         return 2
+
+    def looks_cut(self, rail: tuple[int, ...], value: str) -> bool:
+        """Tell whether a last rail has probably lost its maximum, or digits of its mean.
+
+        Without a unit only the size can tell: a mean of a fifth of the instant or less has more
+        likely lost a digit than seen a tenfold rise in the last rail, which is never the input.
+        """
+        instant, mean = rail
+        return self.maxima or (
+            not value.endswith("W") and (5 * mean < instant or mean > 0 == instant)
+        )
 
     def mts(self, name: str, value: str) -> int:
         """Read `MTS fg 0% bg 0%`: the loads of the Denver cores' own firmware."""

@@ -21,12 +21,12 @@ from targets.platforms.thor import JETSON_AGX_THOR
 from targets.platforms.xavier import JETSON_AGX_XAVIER, JETSON_XAVIER_NX
 from targets.rails import (
     Channel,
-    Files,
     Missing,
     PlannedRail,
     PowerPlan,
     Reading,
     SensedRail,
+    files_of,
 )
 
 INTERVAL_S = 0.1
@@ -80,8 +80,7 @@ def power_plan(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
     Every readable rail is sampled, also those that the total does not count.
     """
     platform = _known(platform_id)
-    files: Files = probe.get("files") or {}
-    sensed = platform.sense(files)
+    sensed = platform.sense(files_of(probe))
     readable = [rail for rail in sensed.rails if rail.fault is None]
     rails, channels = _numbered(readable)
     names = {rail.name for rail in readable}

@@ -1,0 +1,271 @@
+"""What stands between a machine and a credible result, each with the command that mends it.
+
+Works on what the board says of itself, so nothing of it is taken for granted: a fact that is
+absent or of the wrong kind gives no finding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from targets.platforms import PLATFORMS
+from targets.rails import PowerPlan, files_of, folders, number_of, text_of
+from targets.throttle import throttle_evidence
+
+Severity = Literal["error", "warning", "note"]
+
+MIN_PYTHON = (3, 6)
+MIN_TORCH = (1, 10)
+LITTLE_MEMORY_BYTES = 512 * 2**20
+TOO_LITTLE_MEMORY_BYTES = 200 * 2**20  # importing torch alone takes 150 to 250 MB
+BUSY_SHARE = 0.25  # of the cores
+HOT_C = 75.0
+SKEW_S = 5.0
+
+_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing: an error stops a run, a warning spoils its result, a note is good to know."""
+
+    severity: Severity
+    what: str
+    why: str
+    remedy: str
+
+
+def findings(
+    platform_id: str,
+    probe: Mapping[str, Any],
+    plan: PowerPlan | None,
+    *,
+    now_s: float | None = None,
+) -> tuple[Finding, ...]:
+    """Return what a probe shows, the worst first.
+
+    Args:
+        platform_id: The family, as `targets.platforms.detect` or the inventory tells it.
+        probe: The mapping of probe.json.
+        plan: What is sampled for power; None where power is off or comes from elsewhere.
+        now_s: The controller's wall time at the probe, to see a clock that is wrong.
+    """
+    found = [
+        *_python(probe),
+        *_torch(platform_id, probe),
+        *_power(plan),
+        *_monitors(probe),
+        *_governor(platform_id, probe),
+        *_power_mode(probe),
+        *_memory(probe),
+        *_swap(probe),
+        *_load(probe),
+        *_heat(probe),
+        *_throttled(probe),
+        *_clock(probe, now_s),
+        *_compiler(probe),
+    ]
+    return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
+
+
+def _python(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    version = _version(probe.get("python"))
+    if version and version < MIN_PYTHON:
+        yield Finding(
+            severity="error",
+            what=f"Python {probe['python']} is too old",
+            why="The payload needs Python 3.6 or newer.",
+            remedy="Name a newer one in the inventory: python: /usr/bin/python3.8",
+        )
+
+
+def _torch(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
+    torch = probe.get("torch")
+    python = probe.get("executable") or "python3"
+    if not isinstance(torch, Mapping):
+        yield Finding(
+            severity="error",
+            what="torch cannot be imported",
+            why=str(probe.get("torch_error") or "It is not installed for this Python."),
+            remedy=f"{python} -m pip install torch, or name another Python in the inventory.",
+        )
+        return
+    version = _version(torch.get("version"))
+    if version and version < MIN_TORCH:
+        yield Finding(
+            severity="error",
+            what=f"torch {torch['version']} is too old",
+            why="The workloads need torch 1.10 or newer.",
+            remedy=f"{python} -m pip install --upgrade torch",
+        )
+    if platform_id.startswith("jetson-") and not torch.get("cuda"):
+        yield Finding(
+            severity="warning",
+            what=f"torch {torch.get('version')} sees no CUDA on a Jetson",
+            why=str(probe.get("torch_error") or "The wheels of PyPI are for the CPU only here."),
+            remedy="Install NVIDIA's wheel for this JetPack (jetson-containers lists them).",
+        )
+
+
+def _power(plan: PowerPlan | None) -> Iterator[Finding]:
+    for missing in plan.missing if plan else ():
+        yield Finding(
+            severity="warning" if missing.what == "power" else "note",
+            what="energy cannot be measured" if missing.what == "power" else f"no {missing.what}",
+            why=missing.reason,
+            remedy=missing.remedy,
+        )
+
+
+def _monitors(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    for folder, content in folders(files_of(probe)).items():
+        chip = text_of(content, "name") or ""
+        if chip.startswith("ina2") and number_of(content, "shunt_resistor") == 10_000:
+            yield Finding(
+                severity="note",
+                what=f"{chip}: a shunt of 10 milliohm is the driver's default",
+                why="Many HATs have 100 milliohm; then every reading is ten times too large.",
+                remedy=f"Look at the HAT, then: echo 100000 | sudo tee {folder}/shunt_resistor",
+            )
+
+
+def _governor(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
+    governor = _at(probe, "cpu", "governor")
+    if not isinstance(governor, str) or governor == "performance":
+        return
+    setup = PLATFORMS[platform_id].setup if platform_id in PLATFORMS else ()
+    steady = next((advice for advice in setup if "maximum" in advice.what), None)
+    command = steady.command if steady else "sudo cpupower frequency-set -g performance"
+    yield Finding(
+        severity="warning",
+        what=f"the CPU's governor is {governor}",
+        why="The clock follows the load, so early and late iterations differ.",
+        remedy=command,
+    )
+
+
+def _power_mode(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    if _at(probe, "programs", "nvpmodel"):
+        yield Finding(
+            severity="note",
+            what="the power mode limits clocks and cores",
+            why="Figures of different modes must not be compared.",
+            remedy="nvpmodel -q shows it, sudo nvpmodel -m N changes it (setup: in the inventory).",
+        )
+
+
+def _memory(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    available = _number(probe, "memory", "available_bytes")
+    if available is None or available >= LITTLE_MEMORY_BYTES:
+        return
+    yield Finding(
+        severity="error" if available < TOO_LITTLE_MEMORY_BYTES else "warning",
+        what=f"only {available / 2**20:.0f} MiB of memory are available",
+        why="Importing torch takes 150 to 250 MB, and a block more.",
+        remedy="sudo systemctl isolate multi-user.target  (ends the desktop), or choose a "
+        "smaller suite.",
+    )
+
+
+def _swap(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    swaps = files_of(probe).get("/proc/swaps", "")
+    zram = "zram" in swaps
+    if zram or (_number(probe, "memory", "swap_total_bytes") or 0) > 0:
+        yield Finding(
+            severity="note",
+            what="memory is compressed (zram)" if zram else "there is swap",
+            why="A block that swaps is slow and its peak memory too small.",
+            remedy="sudo swapoff -a  (until the next boot)",
+        )
+
+
+def _load(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    load = _first_number(files_of(probe).get("/proc/loadavg"))
+    if load is None:
+        load = _number(probe, "state", "load_1m")
+    cores = _number(probe, "cpu", "logical")
+    if load is not None and cores and load > BUSY_SHARE * cores:
+        yield Finding(
+            severity="warning",
+            what=f"the machine is busy: load {load:.2f} on {cores:.0f} cores",
+            why="Other work takes time and power from the blocks.",
+            remedy="top shows what runs; wait, or end it.",
+        )
+
+
+def _heat(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    for content in folders(files_of(probe)).values():
+        zone, millidegrees = text_of(content, "type"), number_of(content, "temp")
+        if zone and millidegrees is not None and millidegrees >= HOT_C * 1000:
+            yield Finding(
+                severity="warning",
+                what=f"{zone} is at {millidegrees / 1000:.1f} °C before anything has run",
+                why="The machine will reduce its clocks during the blocks.",
+                remedy="Let it cool, or give it a fan.",
+            )
+
+
+def _throttled(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    told = _at(probe, "state", "throttle")
+    evidence: dict[str, Any] = dict(told) if isinstance(told, Mapping) else {}
+    evidence.update(throttle_evidence(files_of(probe)))
+    for name, value in sorted(evidence.items()):
+        if not isinstance(value, (int, float)) or value <= 0:
+            continue
+        alert = "alert" in name or "alarm" in name
+        yield Finding(
+            severity="warning" if alert else "note",
+            what=f"{name} is {value:.0f}",
+            why="Clocks are being reduced now."
+            if alert
+            else "Clocks have been reduced since the machine started.",
+            remedy="Look after cooling and the supply; a block during which it grows is INVALID.",
+        )
+
+
+def _clock(probe: Mapping[str, Any], now_s: float | None) -> Iterator[Finding]:
+    wall_s = _number(probe, "clock", "wall_s")
+    if now_s is None or wall_s is None or abs(wall_s - now_s) <= SKEW_S:
+        return
+    yield Finding(
+        severity="note",
+        what=f"the machine's clock is {wall_s - now_s:+.0f} s off",
+        why="Dates in its records are wrong; measured times have a clock of their own.",
+        remedy="sudo timedatectl set-ntp true",
+    )
+
+
+def _compiler(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    programs = probe.get("programs")
+    if isinstance(programs, Mapping) and "cc" in programs and not programs["cc"]:
+        yield Finding(
+            severity="note",
+            what="there is no C compiler",
+            why="Kernels that are compiled on the board are skipped.",
+            remedy="sudo apt install build-essential",
+        )
+
+
+def _at(probe: Mapping[str, Any], *keys: str) -> Any:
+    value: Any = probe
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _number(probe: Mapping[str, Any], *keys: str) -> float | None:
+    value = _at(probe, *keys)
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _first_number(text: str | None) -> float | None:
+    match = re.match(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)", text or "")
+    return float(match[1]) if match else None
+
+
+def _version(text: object) -> tuple[int, int] | None:
+    match = re.match(r"([0-9]{1,4})\.([0-9]{1,4})", text) if isinstance(text, str) else None
+    return (int(match[1]), int(match[2])) if match else None
