@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,7 @@ import plotly.graph_objects as go
 
 from reports.records import Run, TargetRun
 from reports.rows import Row
-from reports.wording import method_label
+from reports.wording import method_label, scale_of
 from workloads.messages import Case
 
 # After Okabe & Ito's colour-blind-safe set, shifted so that each has a contrast of 3:1 on both
@@ -176,6 +177,52 @@ def rows_axis(labels: Sequence[str]) -> Json:
 def rows_height(rows: int, lines: int) -> int:
     """Return the height of a chart of so many rows with so many lines in each."""
     return 110 + max(150, rows * max(2, lines) * ROW_PX)
+
+
+def log_axis(title: str, values: Sequence[float], unit: str) -> Json:
+    """Return a logarithmic axis around the values, with ticks that name their unit."""
+    if not values:
+        return {"title": {"text": title}, "type": "log"}
+    low, high = min(values) / 1.12, max(values) * 1.12
+    series: tuple[float, ...] = (1, 2, 5)
+    if high / low < 3:
+        series = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
+    elif high / low > 1000:
+        series = (1,)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [m * 10.0**e for e in exponents for m in series if low <= m * 10.0**e <= high]
+    return {
+        "title": {"text": title},
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": ticks,
+        "ticktext": [_tick(tick, unit) for tick in ticks],
+    }
+
+
+def bytes_axis(values: Sequence[float]) -> Json:
+    """Return an axis from 0 with ticks in a binary unit."""
+    top = max(values, default=0.0) or 1.0
+    scale, symbol = scale_of(top, "B")
+    steps = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+    step = next((step for step in steps if top / scale / step <= 7), 500)
+    ticks = [number * step for number in range(int(top / scale / step) + 1)]
+    return {
+        "range": [0, top * 1.05],
+        "tickvals": [tick * scale for tick in ticks],
+        "ticktext": [f"{tick:g}{symbol if tick else ''}" for tick in ticks],
+    }
+
+
+def time_axis(last_s: float) -> tuple[float, Json]:
+    """Return the divisor and the axis for the time since the first block."""
+    unit, scale = ("seconds", 1.0) if last_s < 180 else ("minutes", 60.0)
+    return scale, {"title": {"text": f"{unit} since the first block"}}
+
+
+def _tick(value: float, unit: str) -> str:
+    scale, symbol = scale_of(value, unit)
+    return f"{value / scale:.3g}{symbol}"
 
 
 def offsets(count: int) -> list[float]:

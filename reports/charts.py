@@ -18,8 +18,10 @@ from reports.chart_style import (
     Panel,
     Subject,
     Workload,
+    bytes_axis,
     label_of,
     line_at,
+    log_axis,
     method_of,
     offsets,
     panel,
@@ -54,12 +56,9 @@ def speedup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
 def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     """Draw the seconds per iteration of each phase on a logarithmic axis."""
     phases = ("forward", "backward", "step")
-    axis = {
-        "title": {"text": "seconds per iteration, logarithmic"},
-        "type": "log",
-        "exponentformat": "SI",
-        "dtick": "D2",
-    }
+    rows = [row for subject in subjects for row in subject.rows if row.metric == "latency_s"]
+    ends = [end for row in rows for end in (row.value, row.ci_low, row.ci_high) if end]
+    axis = log_axis("time per iteration, logarithmic", ends, "s")
     return Chart(
         id="latency",
         title="Latency by phase",
@@ -67,7 +66,7 @@ def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         "Triangle: forward; filled dot: backward; open diamond: step. Left is faster; the axis "
         "is logarithmic.",
         panels=_dot_panels(subjects, colours, "latency_s", phases, axis, []),
-        **_table([r for s in subjects for r in s.rows if r.metric == "latency_s"]),
+        **_table(rows),
     )
 
 
@@ -225,7 +224,7 @@ def _bars(subject: Subject, colours: Colours, metric: str) -> Panel:
         f"{METRICS[metric]} of {len(workloads)} workloads on {subject.label}",
         height=rows_height(len(workloads), len(methods)),
         yaxis=rows_axis(list(subject.workloads.values())),
-        xaxis={"title": {"text": "bytes"}, "rangemode": "tozero", "exponentformat": "SI"},
+        xaxis=bytes_axis([row.value for row in rows if row.value is not None]),
         barmode="overlay",
     )
 

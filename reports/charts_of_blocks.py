@@ -18,12 +18,14 @@ from reports.chart_style import (
     Panel,
     Subject,
     label_of,
+    log_axis,
     method_of_case,
     offsets,
     panel,
     plain,
     rows_axis,
     rows_height,
+    time_axis,
     workload_of_case,
 )
 from reports.comparison import baseline_of, cases_of, latencies_s
@@ -76,13 +78,15 @@ def _points(subject: Subject) -> list[Point]:
 
 def _drift(subject: Subject, points: Sequence[Point], colours: Colours) -> Panel:
     start = min((start_s(block) for block, _, _ in points), default=0.0)
+    last = max((start_s(block) for block, _, _ in points), default=0.0)
+    scale, axis = time_axis(last - start)
     traces = []
     for method in colours:
         mine = [point for point in points if method_of_case(point[0].case) == method]
         if mine:
             traces.append(
                 go.Scatter(
-                    x=[(start_s(block) - start) / 60 for block, _, _ in mine],
+                    x=[(start_s(block) - start) / scale for block, _, _ in mine],
                     y=[ratio for _, _, ratio in mine],
                     mode="markers",
                     name=plain(label_of(method)),
@@ -95,7 +99,7 @@ def _drift(subject: Subject, points: Sequence[Point], colours: Colours) -> Panel
         subject,
         traces,
         f"step of each block over its case's median, in run order, on {subject.label}",
-        xaxis={"title": {"text": "minutes since the first block"}},
+        xaxis=axis,
         yaxis={"title": {"text": "step / median of its case"}},
     )
 
@@ -259,12 +263,11 @@ def _spread(
         f"spread of the iteration times of the step on {subject.label}",
         height=rows_height(len(labels), len(methods)),
         yaxis=rows_axis(list(labels.values())),
-        xaxis={
-            "title": {"text": "seconds per step, logarithmic"},
-            "type": "log",
-            "exponentformat": "SI",
-            "dtick": "D2",
-        },
+        xaxis=log_axis(
+            "time per step, logarithmic",
+            [cut for _, cuts in boxes.values() for cut in cuts.values()],
+            "s",
+        ),
     )
 
 

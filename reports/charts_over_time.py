@@ -17,6 +17,7 @@ from reports.chart_style import (
     method_of_case,
     panel,
     plain,
+    time_axis,
 )
 from reports.charts_of_blocks import start_s
 from reports.comparison import hottest_c
@@ -26,7 +27,6 @@ from reports.records import BlockRecord
 
 MAX_POINTS = 2000
 HEAT, CLOCK, POWER = "#c9435c", "#1f7fc4", "#a67c00"
-MINUTES = {"title": {"text": "minutes since the first block"}, "anchor": "y2"}
 
 
 def machine_chart(subjects: Sequence[Subject]) -> Chart | None:
@@ -46,6 +46,7 @@ def machine_chart(subjects: Sequence[Subject]) -> Chart | None:
 def _strip(subject: Subject) -> Panel | None:
     blocks = [block for block in subject.target.blocks if block.state_after]
     start = min((start_s(block) for block in blocks), default=0.0)
+    scale, axis_x = time_axis(max((start_s(block) for block in blocks), default=0.0) - start)
     lines = (
         ("hottest zone", HEAT, "y", [(block, hottest_c(block)) for block in blocks]),
         ("slowest core", CLOCK, "y2", [(block, _slowest_mhz(block)) for block in blocks]),
@@ -56,7 +57,7 @@ def _strip(subject: Subject) -> Panel | None:
         if known:
             traces.append(
                 go.Scatter(
-                    x=[(t_s - start) / 60 for t_s, _ in known],
+                    x=[(t_s - start) / scale for t_s, _ in known],
                     y=[value for _, value in known],
                     mode="lines+markers",
                     marker={"size": 4},
@@ -71,9 +72,13 @@ def _strip(subject: Subject) -> Panel | None:
         subject,
         traces,
         f"temperature and clock over the run on {subject.label}",
-        xaxis=MINUTES,
+        xaxis={**axis_x, "anchor": "y2"},
         yaxis={"title": {"text": "°C"}, "domain": [0.56, 1]},
-        yaxis2={"title": {"text": "MHz"}, "domain": [0, 0.44], "rangemode": "tozero"},
+        yaxis2={
+            "title": {"text": "MHz", "standoff": 4},
+            "domain": [0, 0.44],
+            "rangemode": "tozero",
+        },
     )
 
 
@@ -105,30 +110,33 @@ def _power(subject: Subject, colours: Colours) -> Panel | None:
     t_s, power_w = thinned(*series)
     blocks = [block for block in subject.target.blocks if block.window_s]
     start = min((start_s(block) for block in blocks), default=float(t_s[0]))
+    scale, axis_x = time_axis(float(t_s[-1]) - start)
     line = go.Scatter(
-        x=np.round((t_s - start) / 60, 5).tolist(),
+        x=np.round((t_s - start) / scale, 4).tolist(),
         y=np.round(power_w, 4).tolist(),
         mode="lines",
         line={"width": 1, "color": POWER},
         name=plain(f"{' + '.join(rails.total)} ({rails.scope})"),
-        hovertemplate="%{x:.2f} min: %{y:.2f} W<extra></extra>",
+        hovertemplate="%{y:.2f} W<extra></extra>",
     )
     return panel(
         subject,
-        [line, *_block_strip(blocks, start, colours)],
+        [line, *_block_strip(blocks, start, scale, colours)],
         f"power over the run on {subject.label}",
-        xaxis=MINUTES,
+        xaxis={**axis_x, "anchor": "y2"},
         yaxis={"title": {"text": "W"}, "domain": [0.14, 1], "rangemode": "tozero"},
         yaxis2={"domain": [0, 0.08], "visible": False, "range": [0, 1], "fixedrange": True},
     )
 
 
-def _block_strip(blocks: Sequence[BlockRecord], start: float, colours: Colours) -> list[go.Scatter]:
+def _block_strip(
+    blocks: Sequence[BlockRecord], start: float, scale: float, colours: Colours
+) -> list[go.Scatter]:
     """Return one broken thick line per method: where its blocks were."""
     spans: dict[Method, list[float | None]] = {}
     for block in blocks:
         if block.window_s:
-            first, last = ((t_s - start) / 60 for t_s in block.window_s)
+            first, last = ((t_s - start) / scale for t_s in block.window_s)
             spans.setdefault(method_of_case(block.case), []).extend((first, last, None))
     return [
         go.Scatter(

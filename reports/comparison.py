@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.energy import Energy
+from reports.energy_table import energies_of, energy_j, power_w
 from reports.records import BlockRecord, Run, TargetRun
 from reports.rows import FIDELITY, UNITS, Row
 from reports.stats import median_interval, paired_ratio
@@ -34,17 +36,14 @@ class Standing:
     reason: str = ""
 
 
-def compare(run: Run, energy_rows: Sequence[Row] = ()) -> tuple[Row, ...]:
-    """Return all rows of a run in stable order: target, case, metric, phase.
-
-    ``energy_rows`` are the rows of energy_j and power_w; a case without any gets rows that say
-    why there are none.
-    """
-    rows: list[Row] = []
-    for target in run.targets:
-        for case in cases_of(run, target):
-            rows.extend(_case_rows(run, target, case, energy_rows))
-    return tuple(rows)
+def compare(run: Run) -> tuple[Row, ...]:
+    """Return all rows of a run in stable order: target, case, metric, phase."""
+    return tuple(
+        row
+        for target in run.targets
+        for case in cases_of(run, target)
+        for row in _case_rows(_Maker(run=run, target=target, case=case))
+    )
 
 
 def cases_of(run: Run, target: TargetRun) -> tuple[Case, ...]:
@@ -97,15 +96,12 @@ def standing_of(run: Run, target: TargetRun, case: Case, kind: str) -> Standing:
     return _absent(target, case)
 
 
-def _case_rows(
-    run: Run, target: TargetRun, case: Case, energy_rows: Sequence[Row]
-) -> Iterable[Row]:
-    maker = _Maker(run=run, target=target, case=case)
+def _case_rows(maker: _Maker) -> Iterable[Row]:
     yield from _latency_rows(maker)
     yield from _speedup_rows(maker)
     yield from _memory_rows(maker)
     yield from _fidelity_rows(maker)
-    yield from _energy_rows(maker, energy_rows)
+    yield from _energy_rows(maker)
     yield from _temperature_rows(maker)
 
 
@@ -227,22 +223,35 @@ def _fidelity_rows(maker: _Maker) -> Iterable[Row]:
             yield maker.measured(metric, phase, figures, standing)
 
 
-def _energy_rows(maker: _Maker, energy_rows: Sequence[Row]) -> Iterable[Row]:
-    key = maker.row("energy_j", "", Standing()).case
-    mine = [row for row in energy_rows if row.case == key]
-    if mine:
-        yield from mine
-        return
-    standing = Standing(status="missing", reason=no_power_reason(maker.target))
-    for metric in ("energy_j", "power_w"):
-        yield maker.row(metric, "step", standing)
+def _energy_rows(maker: _Maker) -> Iterable[Row]:
+    target, case = maker.target, maker.case
+    timing = maker.standing("timing")
+    if not energies_of(target) and timing.status in ("ok", "partial"):
+        timing = Standing(status="missing", reason=no_power_reason(target))
+    for phase in _phases(maker.run) if energies_of(target) else ("step",):
+        measured = energies_of(target).get((case, phase), {})
+        standing = _of_windows(timing, tuple(measured.values()))
+        for metric, figures in (("energy_j", energy_j), ("power_w", power_w)):
+            yield maker.measured(metric, phase, figures(target, case, phase), standing)
+
+
+def _of_windows(timing: Standing, energies: Sequence[Energy]) -> Standing:
+    """Say how the energy of a case's windows went, on top of how its blocks went."""
+    bad = [energy for energy in energies if energy.status != "ok"]
+    if not bad:
+        return timing
+    parts = (bad[0].reason, bad[0].remedy)
+    why = "; ".join(part for part in parts if part) or bad[0].status
+    if len(bad) == len(energies):
+        return Standing(status=bad[0].status, reason=why)
+    return Standing(status="partial", reason=f"{len(bad)} of {len(energies)} windows: {why}")
 
 
 def no_power_reason(target: TargetRun) -> str:
     """Say why a target has no energy, with the remedy where one is known."""
     if target.power is None or not target.power.rails:
         return "; ".join(("no power sensor", *(target.power.missing if target.power else ())))
-    return "energy not measured"
+    return "no readings of the power sensor were recorded"
 
 
 def _temperature_rows(maker: _Maker) -> Iterable[Row]:

@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
+from reports.comparison import compare
 from reports.records import Run
 from reports.rows import COLUMNS, Row
-from reports.table import rows_of
 
 Format = Callable[[Sequence[Row]], str]
 
@@ -23,7 +23,7 @@ def export(run: Run, format_name: str) -> str:
     """
     if format_name not in FORMATS:
         raise ValueError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
-    return FORMATS[format_name](rows_of(run))
+    return FORMATS[format_name](compare(run))
 
 
 def to_csv(rows: Sequence[Row]) -> str:

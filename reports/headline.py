@@ -19,9 +19,10 @@ from reports.comparison import (
     latencies_s,
     memory_figures,
 )
+from reports.energy_table import energy_j
 from reports.records import Run, TargetRun
 from reports.rows import Row
-from reports.stats import Effect, geometric_mean, hodges_lehmann, ratio_effect
+from reports.stats import Effect, hodges_lehmann, ratio_effect
 from workloads.messages import Case
 
 Figures = Callable[[Case], Mapping[int, float]]
@@ -83,7 +84,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
     own = [row for row in rows if _belongs(row, case)]
     backward = _log_ratios(cases, lambda c: latencies_s(target, c, "backward"))
     step = _log_ratios(cases, lambda c: latencies_s(target, c, "step"))
-    energy, energy_reason = _energy(own, rows)
+    energy = _left(cases, lambda c: energy_j(target, c, "step"))
     return Headline(
         target=target.name,
         platform=target.platform,
@@ -96,11 +97,11 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         workloads_planned=len(cases),
         backward=_combined(backward),
         step=_combined(step),
-        saved=_left(target, cases, "saved_bytes"),
-        peak_rss=_left(target, cases, "peak_rss_bytes"),
-        cuda_peak=_left(target, cases, "cuda_peak_bytes"),
+        saved=_left(cases, lambda c: memory_figures(target, c, "saved_bytes")),
+        peak_rss=_left(cases, lambda c: memory_figures(target, c, "peak_rss_bytes")),
+        cuda_peak=_left(cases, lambda c: memory_figures(target, c, "cuda_peak_bytes")),
         energy=energy,
-        energy_reason=energy_reason,
+        energy_reason="" if energy else _energy_reason(own),
         cosine_gx=_spread(own, "cosine_gx"),
         cosine_gw=_spread(own, "cosine_gw"),
     )
@@ -137,47 +138,16 @@ def _combined(ratios: Sequence[LogRatios]) -> Effect | None:
     return Effect(ratio=math.exp(centre), ci_low=None, ci_high=None, n=0)
 
 
-def _left(target: TargetRun, cases: Sequence[Case], metric: str) -> Effect | None:
-    """Return method / exact of a memory figure."""
-    ratios = _log_ratios(cases, lambda case: memory_figures(target, case, metric))
-    return _combined([{r: -log for r, log in one.items()} for one in ratios])
+def _left(cases: Sequence[Case], figures: Figures) -> Effect | None:
+    """Return method / exact: what is left of memory or energy."""
+    ratios = _log_ratios(cases, figures)
+    return _combined([{round_: -log for round_, log in one.items()} for one in ratios])
 
 
-def _energy(own: Sequence[Row], rows: Sequence[Row]) -> tuple[Effect | None, str]:
-    """Return method / exact of the energy of a step, from the rows' values and intervals.
-
-    The interval takes each side at its worse end, so it covers at least as often as they do.
-    """
-    mine = {_place(row): row for row in own if row.metric == "energy_j" and row.phase == "step"}
-    exact = {
-        _place(row): row
-        for row in rows
-        if row.metric == "energy_j"
-        and row.phase == "step"
-        and (row.method, row.kernel) == ("exact", "torch")
-    }
-    pairs = [(exact[p], mine[p]) for p in mine if p in exact and _comparable(exact[p], mine[p])]
-    if not pairs:
-        reasons = [row.reason for row in mine.values() if row.reason]
-        return None, reasons[0] if reasons else "no power sensor"
-    ratio = geometric_mean([m.value / e.value for e, m in pairs if m.value and e.value])
-    lows = [m.ci_low / e.ci_high for e, m in pairs if m.ci_low and e.ci_high]
-    highs = [m.ci_high / e.ci_low for e, m in pairs if m.ci_high and e.ci_low]
-    bounded = len(lows) == len(highs) == len(pairs)
-    return Effect(
-        ratio=ratio,
-        ci_low=geometric_mean(lows) if bounded else None,
-        ci_high=geometric_mean(highs) if bounded else None,
-        n=min(m.n for _, m in pairs),
-    ), ""
-
-
-def _place(row: Row) -> tuple[str, str, str, int]:
-    return row.workload, row.device, row.dtype, row.batch
-
-
-def _comparable(exact: Row, method: Row) -> bool:
-    return bool(exact.value and method.value and exact.value > 0 and method.value > 0)
+def _energy_reason(rows: Sequence[Row]) -> str:
+    """Return why a step has no energy."""
+    reasons = [row.reason for row in rows if row.metric == "energy_j" and row.phase == "step"]
+    return next((reason for reason in reasons if reason), "not measured")
 
 
 def _spread(rows: Sequence[Row], metric: str) -> Spread | None:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from reports.chart_style import Subject
-from reports.comparison import no_power_reason
+from reports.comparison import compare, no_power_reason
 from reports.headline import Headline, headlines
 from reports.records import Probe, Run
-from reports.table import rows_of
 from reports.wording import case_label, joined, quantity
 
 MAX_TEXT = 4000
@@ -75,7 +74,7 @@ def subjects_of(runs: Sequence[Run]) -> tuple[Subject, ...]:
             rows=tuple(row for row in rows if row.target == target.name),
         )
         for run in runs
-        for rows in (rows_of(run),)
+        for rows in (compare(run),)
         for target in run.targets
     )
 

@@ -183,7 +183,7 @@ class Probe:
     threads: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class TargetRun:
     """All that was measured on one target; ``folder`` is where its files lie."""
 

@@ -1,4 +1,4 @@
-"""The rows of a run, energy included, and the short table that a terminal shows. Pure."""
+"""The short table that a terminal shows when a run has ended. Pure."""
 
 from __future__ import annotations
 
@@ -42,15 +42,10 @@ class SummaryRow:
     reason: str
 
 
-def rows_of(run: Run) -> tuple[Row, ...]:
-    """Return every row of the run: the rows of export, page and terminal."""
-    return compare(run)
-
-
 def summary_rows(run: Run) -> tuple[SummaryRow, ...]:
     """Return one row per target and case, in the order of the export."""
     cases: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows_of(run):
+    for row in compare(run):
         cases.setdefault(row.case, []).append(row)
     return tuple(_summary(rows) for rows in cases.values())
 

@@ -37,6 +37,7 @@ class FakeTarget:
     speed: float = 1.0
     noise: float = 0.01
     power: bool = False
+    window_s: float = 0.2
     temperatures: bool = True
     status: str = "ok"
     reason: str | None = None
@@ -274,13 +275,14 @@ def _timing(target: FakeTarget, case: Json, clock: float, rng: random.Random) ->
     backward = 2 * forward * BACKWARD[case["patch_size"]]
     timing: Json = {}
     for phase, mean in (("forward", forward), ("backward", backward), ("step", forward + backward)):
-        count = max(12, min(60, int(0.2 / mean)))
+        count = max(12, min(60, int(target.window_s / mean)))
+        loops = max(1, round(target.window_s / mean / count))
         times = [mean * math.exp(rng.gauss(0, target.noise)) for _ in range(count)]
         warmup = [mean * 1.8, mean * 1.2, mean * 1.05]
         start = clock + sum(warmup)
-        clock = start + sum(times)
+        clock = start + sum(times) * loops
         timing[phase] = {
-            "loops": 1, "warmup_s": warmup, "times_s": times, "window_s": [start, clock],
+            "loops": loops, "warmup_s": warmup, "times_s": times, "window_s": [start, clock],
         }  # fmt: skip
     return timing, clock
 
@@ -340,8 +342,8 @@ def _write_power(folder: Path, blocks: Sequence[Json], rng: random.Random) -> No
                     "name": "VDD_IN",
                     "kind": "volt_amp",
                     "channels": ["c0", "c1"],
-                    "conversion": "average",
-                    "update_interval_s": 0.1,
+                    "conversion": "instant",
+                    "update_interval_s": None,
                     "resolution": [0.008, 0.008],
                     "tolerance": 0.02,
                     "wrap_j": None,
