@@ -1,1 +1,1 @@
-"""The payload: everything that runs on a board, and nothing else (Python >= 3.6, stdlib + torch)."""
+"""The payload: all of it runs on a board, and nothing else does (Python >= 3.6, torch)."""

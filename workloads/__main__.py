@@ -12,13 +12,15 @@ Standard output carries records only (see messages.py); everything else goes to 
 
 import os
 import sys
-from typing import List
+from typing import List, Optional
 
 from workloads.protocol import RecordWriter
 
 
-def main(arguments: List[str]) -> int:
+def main(arguments: Optional[List[str]] = None) -> int:
     """Run one command and return its exit status; 64 for wrong usage."""
+    if arguments is None:
+        arguments = sys.argv[1:]
     sys.argv[0] = os.path.abspath(sys.argv[0])
     writer = RecordWriter()
     commands = {
@@ -84,4 +86,4 @@ def _sample(rest: List[str], writer: RecordWriter) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -61,7 +61,7 @@ def saved_bytes(forward: Callable[[], Any], parameters: Sequence[Any]) -> Option
     def pack(tensor: Any) -> Any:
         storage = _storage(tensor)
         if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
+            seen[storage.data_ptr()] = _nbytes(storage)
         return tensor
 
     with hooks(pack, lambda tensor: tensor):
@@ -125,6 +125,13 @@ class AvailableDip:
             if level is not None and self._lowest is not None:
                 self._lowest = min(self._lowest, level)
             time.sleep(DIP_INTERVAL_S)
+
+
+def _nbytes(storage: Any) -> int:
+    """Return a storage's bytes; torch 1.10 counts its elements instead."""
+    if hasattr(storage, "nbytes"):
+        return int(storage.nbytes())
+    return len(storage) * int(storage.element_size())
 
 
 def _storage(tensor: Any) -> Any:

@@ -105,18 +105,24 @@ def unframe(line: bytes) -> Optional[Dict[str, Any]]:
         return None
     try:
         record = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
 
+def layer_from_json(data: Dict[str, Any]) -> Layer:
+    """Rebuild a Layer from its JSON object; unknown fields are ignored."""
+    fields = _pick(Layer, data)
+    for name in ("kernel_size", "stride", "padding", "dilation"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    return Layer(**fields)
+
+
 def case_from_json(data: Dict[str, Any]) -> Case:
     """Rebuild a Case from its JSON object; unknown fields are ignored."""
-    layer = _pick(Layer, data["layer"])
-    for field in ("kernel_size", "stride", "padding", "dilation"):
-        layer[field] = tuple(layer[field])
     fields = _pick(Case, data)
-    fields["layer"] = Layer(**layer)
+    fields["layer"] = layer_from_json(data["layer"])
     return Case(**fields)
 
 

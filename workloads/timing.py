@@ -69,11 +69,14 @@ def _warm_up(
     budget_s: float,
     clock: Callable[[], float],
 ) -> Tuple[int, List[float]]:
-    """Return the loops per sample and the warm-up times; ends at the budget, settled or not."""
+    """Return the loops per sample and the warm-up times; ends at the budget, settled or not.
+
+    The first call loads libraries and builds what they cache: it does not count in the budget.
+    """
     loops = 1
     times: List[float] = []
     synchronize()
-    start = clock()
+    start = None
     while True:
         begin = clock()
         for _ in range(loops):
@@ -81,7 +84,10 @@ def _warm_up(
         synchronize()
         now = clock()
         times.append((now - begin) / loops)
-        if now - begin < MIN_SAMPLE_S and len(times) > 1:
+        if start is None:
+            start = now
+            continue
+        if now - begin < MIN_SAMPLE_S:
             loops *= 2
             continue
         if now - start >= budget_s or settled(times):

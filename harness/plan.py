@@ -1,0 +1,165 @@
+"""Suite x target -> cases -> rounds -> blocks, in seeded order. Pure: nothing is run here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.suites import BASELINE, Suite
+from workloads.catalog import KERNELS, METHODS, refusal
+from workloads.costs import flops, memory_estimate_bytes
+from workloads.messages import Block, Case
+
+# For the estimate of a run's length only: a small board's rate, and what a block costs beside
+# its windows (a fork; a fresh interpreter that imports torch).
+ESTIMATE_FLOPS_PER_S = 3e10
+BLOCK_OVERHEAD_S = {"fork": 0.35, "spawn": 5.0}
+WARM_UP_SHARE = 0.6
+MEMORY_HEADROOM = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A case that is not measured, and why."""
+
+    case: Case
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one target measures, in order, and what it does not."""
+
+    cases: tuple[Case, ...]
+    skipped: tuple[Skipped, ...]
+    blocks: tuple[Block, ...]
+    estimate_s: float
+
+
+def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None) -> Plan:
+    """Plan a suite for a target; without a probe (a dry run) everything is taken to be there."""
+    cases: list[Case] = []
+    skipped: list[Skipped] = []
+    for case in all_cases(suite, probe):
+        reason = _refused(case, probe)
+        if reason is None:
+            cases.append(case)
+        else:
+            skipped.append(Skipped(case=case, reason=reason))
+    blocks = _blocks(suite, cases, seed)
+    return Plan(
+        cases=tuple(cases),
+        skipped=tuple(skipped),
+        blocks=blocks,
+        estimate_s=estimate_s(blocks, suite.min_window_s, suite.isolation),
+    )
+
+
+def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Case, ...]:
+    """Return every case the suite names, workload by workload, the baseline first."""
+    devices = tuple(dict.fromkeys(_device(name, probe) for name in suite.devices))
+    return tuple(
+        Case(layer, method, patch_size, kernel, device, dtype, batch)
+        for layer in suite.layers
+        for batch in suite.batches
+        for dtype in suite.dtypes
+        for device in devices
+        for method in suite.methods
+        for patch_size in (suite.patch_sizes if METHODS[method].has_patch_size else (None,))
+        for kernel in (suite.kernels if METHODS[method].has_patch_size else ("torch",))
+    )
+
+
+def estimate_s(blocks: Sequence[Block], min_window_s: float, isolation: str) -> float:
+    """Return about how long the blocks take, in seconds."""
+    return sum(_block_estimate_s(block, min_window_s, isolation) for block in blocks)
+
+
+def _device(name: str, probe: Mapping[str, Any] | None) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if _cuda(probe) else "cpu"
+
+
+def _cuda(probe: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    torch = (probe or {}).get("torch") or {}
+    cuda = torch.get("cuda")
+    return cuda if isinstance(cuda, Mapping) else None
+
+
+def _refused(case: Case, probe: Mapping[str, Any] | None) -> str | None:
+    """Return why the case cannot be measured on this target; None if it can."""
+    reason = refusal(case.method, case.layer, case.patch_size or 1)
+    if reason is not None:
+        return f"{case.method} cannot do this layer: {reason}"
+    kernel = KERNELS[case.kernel]
+    if case.method not in kernel.methods:
+        return f"the kernel {case.kernel} has no {case.method}"
+    if probe is None:
+        return None
+    if case.device == "cuda" and _cuda(probe) is None:
+        return "torch sees no CUDA device on this target; see `gfbench doctor`"
+    return _does_not_fit(case, probe)
+
+
+def _does_not_fit(case: Case, probe: Mapping[str, Any]) -> str | None:
+    """Return the estimate and what there is, if the case needs more than that."""
+    needed = memory_estimate_bytes(case)
+    available = (probe.get("memory") or {}).get("available_bytes")
+    where = "the board"
+    if case.device == "cuda":
+        own = (_cuda(probe) or {}).get("memory_bytes")
+        available, where = (own, "the CUDA device") if own else (available, where)
+    if available is None or needed <= MEMORY_HEADROOM * available:
+        return None
+    return (
+        f"needs about {needed / 1e9:.2f} GB and {where} has {available / 1e9:.2f} GB available; "
+        "give a smaller --batch"
+    )
+
+
+def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]:
+    """Return the blocks of all rounds: per workload one of every case, in random order.
+
+    Cases of one workload stand next to each other in a round, so that what drifts over minutes
+    meets all of them alike; memory and fidelity blocks follow their workload's timing.
+    """
+    shuffler = random.Random(seed)
+    groups: dict[tuple[Any, ...], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.layer, case.device, case.dtype, case.batch), []).append(case)
+    blocks: list[Block] = []
+    for round_ in range(suite.rounds):
+        keys = list(groups)
+        shuffler.shuffle(keys)
+        for key in keys:
+            block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
+            for kind in _kinds(suite, round_):
+                chosen = [case for case in groups[key] if _has(kind, case)]
+                shuffler.shuffle(chosen)
+                for slot, case in enumerate(chosen):
+                    blocks.append(Block(len(blocks), round_, slot, kind, case, block_seed))
+    return tuple(blocks)
+
+
+def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
+    kinds = ["timing"]
+    if round_ < suite.memory_rounds:
+        kinds.append("memory")
+    if round_ < suite.fidelity_rounds:
+        kinds.append("fidelity")
+    return tuple(kinds)
+
+
+def _has(kind: str, case: Case) -> bool:
+    return kind != "fidelity" or case.method != BASELINE
+
+
+def _block_estimate_s(block: Block, min_window_s: float, isolation: str) -> float:
+    once_s = sum(flops(block.case)) / ESTIMATE_FLOPS_PER_S
+    if block.kind != "timing":
+        return BLOCK_OVERHEAD_S[isolation] + 2 * once_s
+    window_s = max((1 + WARM_UP_SHARE) * min_window_s, 3 * once_s)
+    return BLOCK_OVERHEAD_S[isolation] + 3 * window_s

@@ -1,0 +1,209 @@
+"""A run from its request to its finished result folder: plan, fleet, report, manifest."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness import payload as payloads
+from harness.errors import PlanError, ResultError
+from harness.fleet import run_fleet
+from harness.plan import all_cases
+from harness.session import Outcome, Request, Watch, now_utc
+from harness.suites import Suite
+from reports import page, results
+from targets.inventory import Inventory, Target, public_entry
+from workloads.catalog import KERNELS, kernel_source_sha256
+from workloads.messages import PHASES, to_json
+
+# When several exit codes hold, the first of these is the run's.
+EXIT_PRECEDENCE = (130, 70, 2, 4, 1, 3, 0)
+GIT_DEADLINE_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a command about a run has to show."""
+
+    folder: Path
+    report: Path | None
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The run's exit code: the gravest of its targets'."""
+        return gravest(outcome.exit_code for outcome in self.outcomes)
+
+
+def gravest(codes: Any) -> int:
+    """Return the exit code that counts when several hold."""
+    present = set(codes) | {0}
+    return next(code for code in EXIT_PRECEDENCE if code in present)
+
+
+def start_run(
+    targets: Sequence[Target],
+    suite: Suite,
+    *,
+    inventory: Inventory | None,
+    seed: int,
+    directory: Path,
+    argv: Sequence[str],
+    watch: Watch,
+    detach: bool = False,
+) -> Finished:
+    """Measure a suite on targets into a new run folder below ``directory``.
+
+    Raises:
+        PayloadError: the payload cannot be packed.
+        reports.results.ResultStorageProblem: the folder cannot be written.
+    """
+    payload = payloads.pack()
+    folder = results.create_run(directory, _run_json(targets, suite, seed, argv, payload))
+    request = Request(
+        run=folder,
+        run_id=folder.name,
+        suite=suite,
+        seed=seed,
+        payload=payload,
+        inventory=inventory,
+        detach=detach,
+    )
+    return _carry_out(targets, request, watch)
+
+
+def resume_run(
+    folder: Path,
+    targets: Sequence[Target],
+    suite: Suite,
+    *,
+    inventory: Inventory | None,
+    watch: Watch,
+) -> Finished:
+    """Go on with a run: follow what still runs, measure what is missing.
+
+    Raises:
+        ResultError: the folder is no run of this payload.
+    """
+    payload = payloads.pack()
+    header = read_header(folder)
+    recorded = (header.get("payload") or {}).get("sha256")
+    if recorded != payload.sha256:
+        raise ResultError(
+            f"{folder}: the run was started with another payload ({str(recorded)[:12]}, this "
+            f"gfbench has {payload.sha256[:12]}) — resume it with the version that started it, "
+            f"{(header.get('tool') or {}).get('version')}, or start a new run"
+        )
+    request = Request(
+        run=folder,
+        run_id=folder.name,
+        suite=suite,
+        seed=int(header["seed"]),
+        payload=payload,
+        inventory=inventory,
+    )
+    return _carry_out(targets, request, watch)
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Return run.json as it is; ``load_run`` checks it.
+
+    Raises:
+        ResultError: there is no readable run.json.
+    """
+    import json
+
+    try:
+        header = json.loads((folder / results.RUN).read_text())
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{folder}: no run there: {error}") from None
+    if not isinstance(header, dict):
+        raise ResultError(f"{folder / results.RUN}: not a JSON object")
+    return header
+
+
+def write_report(folders: Sequence[Path], path: Path) -> Path:
+    """Render the HTML of one run or several into ``path``."""
+    html = page.render([results.load_run(folder) for folder in folders])
+    results.write_bytes_atomic(path, html.encode())
+    return path
+
+
+def _carry_out(targets: Sequence[Target], request: Request, watch: Watch) -> Finished:
+    outcomes = run_fleet(targets, request, watch)
+    folder = request.run
+    header = read_header(folder)
+    results.write_json_atomic(folder / results.RUN, {**header, "finished_at": now_utc()})
+    report = None
+    if not request.detach:
+        report = write_report([folder], folder / results.REPORT)
+        results.write_manifest(folder)
+    return Finished(folder=folder, report=report, outcomes=outcomes)
+
+
+def _run_json(
+    targets: Sequence[Target],
+    suite: Suite,
+    seed: int,
+    argv: Sequence[str],
+    payload: payloads.Payload,
+) -> dict[str, Any]:
+    if not targets:
+        raise PlanError("no target is chosen — give -t NAME, -t @group, -t tag:WORD or -t all")
+    return {
+        "started_at": now_utc(),
+        "finished_at": None,
+        "argv": list(argv),
+        "seed": seed,
+        "rounds": suite.rounds,
+        "suite": to_json(asdict(suite)),
+        "plan": {
+            "cases": to_json(all_cases(suite)),
+            "phases": list(PHASES),
+            "min_window_s": suite.min_window_s,
+            "isolation": suite.isolation,
+        },
+        "tool": {
+            "version": metadata.version("gfbench"),
+            "git": _git_state(),
+            "python": sys.version.split()[0],
+        },
+        "payload": {"name": payload.name, "sha256": payload.sha256},
+        "kernels": [_kernel(name) for name in suite.kernels],
+        "targets": {target.name: public_entry(target) for target in targets},
+    }
+
+
+def _kernel(name: str) -> Mapping[str, Any]:
+    kernel = KERNELS[name]
+    return {
+        "name": name,
+        "version": kernel.version,
+        "source_sha256": kernel_source_sha256(name),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the checkout's revision, and whether it has changes; None for an installed copy."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        revision, status = (
+            subprocess.run(
+                ["git", "-C", str(root), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=GIT_DEADLINE_S,
+                check=True,
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"revision": revision, "dirty": bool(status)}

@@ -1,0 +1,352 @@
+"""One target, from the connection to its part of the result folder.
+
+prepare -> probe -> plan -> (wait for the machine) -> push -> run -> follow -> collect -> restore.
+Whatever happens, what has been measured is in the result folder and session.json says the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.board import Board, JobState, journal_line
+from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
+from harness.machines import Machines
+from harness.payload import Payload
+from harness.plan import Plan, Skipped, make_plan
+from harness.suites import Suite
+from harness.transport import open_transport
+from reports import results
+from targets import platforms
+from targets.inventory import Inventory, Target
+from workloads.messages import SCHEMA, Job, job_from_json, to_json
+
+IDLE_MARGIN_S = 240.0
+SHORTEST_BLOCK_TIMEOUT_S = 300.0
+SLOW_BOARD = 60.0  # a block may take this many times its estimate before it is called hung
+JOB = "job.json"
+FAILURES = ("failed", "timeout", "out_of_memory")
+
+
+class Watch(Protocol):
+    """Somebody who looks on: the live view, or nobody."""
+
+    def state(self, target: str, state: str) -> None:
+        """Tell what the target is doing."""
+
+    def planned(self, target: str, blocks: int, done: int, estimate_s: float) -> None:
+        """Tell how much there is to do."""
+
+    def block(self, target: str, record: Mapping[str, Any]) -> None:
+        """Tell of one finished block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What all targets of a run have in common."""
+
+    run: Path
+    run_id: str
+    suite: Suite
+    seed: int
+    payload: Payload
+    inventory: Inventory | None
+    detach: bool = False
+
+
+@dataclass
+class Outcome:
+    """How a target ended; written to session.json."""
+
+    target: str
+    platform: str | None = None
+    status: str = "running"
+    reason: str | None = None
+    remedy: str | None = None
+    error: str | None = None
+    exit_code: int = 0
+    boot_id: str | None = None
+    shares_machine_with: list[str] = field(default_factory=list)
+    blocks_planned: int = 0
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    started_at: str = field(default_factory=lambda: now_utc())
+    finished_at: str | None = None
+
+    def fail(self, error: GfbenchError) -> None:
+        """Take over an error's words and exit code."""
+        self.status = "infra" if error.exit_code == 4 else "failed"
+        self.error = type(error).__name__
+        self.exit_code = error.exit_code
+        self.reason = getattr(error, "message", str(error))
+        self.remedy = getattr(error, "remedy", "") or None
+
+
+class Session:
+    """Measures one target; ``run`` never raises, the outcome says what became of it."""
+
+    def __init__(
+        self,
+        target: Target,
+        request: Request,
+        *,
+        machines: Machines,
+        watch: Watch,
+        stop: threading.Event,
+    ) -> None:
+        """Remember everything; nothing is done yet."""
+        self.target = target
+        self.request = request
+        self.outcome = Outcome(target=target.name)
+        self.folder = request.run / "targets" / target.name
+        self._machines = machines
+        self._watch = watch
+        self._stop = stop
+        self._board = Board(
+            target, lambda: open_transport(target, request.inventory), request.payload
+        )
+
+    def run(self) -> Outcome:
+        """Measure, or go on measuring, and return the outcome."""
+        outcome = self.outcome
+        try:
+            results.target_folder(self.request.run, self.target.name)
+            self._measure()
+        except results.ResultStorageProblem as problem:
+            outcome.fail(StorageError(str(problem)))
+        except GfbenchError as error:
+            outcome.fail(error)
+        finally:
+            self._board.close()
+        if self._stop.is_set() and outcome.status in ("running", "infra"):
+            outcome.status, outcome.exit_code = "interrupted", 130
+            outcome.reason = "the run was interrupted"
+            outcome.remedy = f"`gfbench resume {self.request.run}` continues it"
+        self._watch.state(self.target.name, outcome.status)
+        outcome.finished_at = now_utc()
+        with contextlib.suppress(results.ResultStorageProblem):
+            self.save()
+        return outcome
+
+    def save(self) -> None:
+        """Write session.json."""
+        content = asdict(self.outcome)
+        results.write_json_atomic(self.folder / results.SESSION, {**content, "schema": SCHEMA})
+
+    def _measure(self) -> None:
+        self._watch.state(self.target.name, "connecting")
+        state = self._board.prepare(f"{self.request.run_id}-{self.target.name}")
+        self._watch.state(self.target.name, "probing")
+        probe = self._probe()
+        job = self._job(probe)
+        self.save()
+        if not job.blocks:
+            self._finish(job, complete=True)
+            return
+        with self._machines.one_at_a_time(self.outcome.boot_id, self.target.name, self._stop):
+            if not self._stop.is_set():
+                self._on_the_machine(state, job)
+
+    def _probe(self) -> dict[str, Any]:
+        probe = self._board.probe()
+        results.write_json_atomic(self.folder / results.PROBE, probe)
+        boot_id = probe.get("boot_id")
+        self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
+        own = self.target.platform
+        self.outcome.platform = platforms.detect(probe) if own == "auto" else own
+        if not isinstance(probe.get("torch"), dict):
+            raise CommandFailed(
+                self.target.name,
+                f"torch cannot be imported by {probe.get('executable')}: "
+                f"{probe.get('torch_error') or 'no reason given'}",
+                remedy="install torch there, or name the interpreter that has it with `python:`",
+            )
+        return probe
+
+    def _job(self, probe: Mapping[str, Any]) -> Job:
+        """Return the job to do: the stored one when a run is resumed, else a new plan's."""
+        stored = self.folder / JOB
+        if stored.exists():
+            job = job_from_json(json.loads(stored.read_text()))
+            session = json.loads((self.folder / results.SESSION).read_text())
+            self.outcome.skipped = session.get("skipped", [])
+            self.outcome.blocks_planned = len(job.blocks)
+            self._watch.planned(self.target.name, len(job.blocks), self._journalled(), 0.0)
+            return job
+        suite = self.request.suite
+        plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        self.outcome.skipped = [_skipped(item) for item in plan.skipped]
+        self.outcome.blocks_planned = len(plan.blocks)
+        job = Job(
+            schema=SCHEMA,
+            run_id=self.request.run_id,
+            target=self.target.name,
+            blocks=plan.blocks,
+            min_window_s=self.target.min_window_s or suite.min_window_s,
+            isolation=suite.isolation,
+            threads=self.target.threads or _threads(probe),
+            block_timeout_s=_block_timeout_s(suite, plan),
+            sysroot=self.target.sysroot,
+            power=self._power(probe),
+        )
+        results.write_json_atomic(stored, to_json(job))
+        self._watch.planned(self.target.name, len(plan.blocks), 0, plan.estimate_s)
+        return job
+
+    def _power(self, probe: Mapping[str, Any]) -> dict[str, Any]:
+        """Choose the sensors, keep the rail map, and return what the sampler needs."""
+        if self.target.power.kind == "off":
+            self.outcome.notes.append("power is switched off in the inventory")
+            return {}
+        assert self.outcome.platform is not None
+        plan = platforms.power_plan(self.outcome.platform, probe)
+        rail_map = to_json(asdict(plan))
+        for missing in rail_map["missing"]:
+            self.outcome.notes.append(
+                f"{missing['what']}: {missing['reason']} — {missing['remedy']}"
+            )
+        if not plan.channels:
+            return {}
+        results.write_json_atomic(self.folder / results.POWER_MAP, rail_map)
+        return {"channels": rail_map["channels"], "interval_s": rail_map["interval_s"]}
+
+    def _on_the_machine(self, state: JobState, job: Job) -> None:
+        """Run the job on a machine that is ours, and put it back as it was."""
+        for command in self.target.setup:
+            self._board.shell(command)
+        try:
+            self._run_job(state, job)
+        finally:
+            if not self.request.detach:
+                self._restore()
+
+    def _run_job(self, state: JobState, job: Job) -> None:
+        journal = self._trimmed_journal()
+        if state.journal_bytes is None or state.journal_bytes < len(journal):
+            self._board.push_job(state.folder, job, journal)
+        self._board.launch(state.folder)
+        if self.request.detach:
+            self._watch.state(self.target.name, "detached")
+            return
+        self._watch.state(self.target.name, "measuring")
+        complete, log = False, ""
+        try:
+            complete, log = self._copy_journal(state.folder, job)
+        except results.ResultStorageProblem:
+            self._board.stop(state.folder)
+            raise
+        finally:
+            self._collect(state.folder)
+        if not complete and not self._stop.is_set():
+            last = log.strip().splitlines()
+            raise CommandFailed(
+                self.target.name,
+                f"the runner ended early: {last[-1][:300] if last else 'it left no log'}",
+                remedy=f"`gfbench resume {self.request.run}` continues; the log is on the board "
+                f"in {state.folder}/runner.log",
+            )
+        self._finish(job, complete=complete)
+        if complete:
+            self._board.remove(state.folder)
+
+    def _copy_journal(self, folder: str, job: Job) -> tuple[bool, str]:
+        """Copy the journal as it grows; returns whether it is complete, and the runner's log."""
+        offset = len(self._trimmed_journal())
+        idle_s = job.block_timeout_s + IDLE_MARGIN_S
+        for stop in (self._stop, threading.Event()):
+            records = self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
+            for record in records:
+                if record["type"] == "end":
+                    return record.get("complete") is True, str(record.get("log", ""))
+                offset = self._keep(record, offset)
+            # Only an interrupt gets here: end the runner, then take what it has left.
+            self._watch.state(self.target.name, "stopping")
+            self._board.stop(folder)
+        return False, ""
+
+    def _keep(self, record: Mapping[str, Any], offset: int) -> int:
+        kept = journal_line(record)
+        if kept is None:
+            return offset
+        line, content = kept
+        results.append_journal(self.folder / results.JOURNAL, line.encode())
+        self._watch.block(self.target.name, content)
+        return offset + len(line.encode())
+
+    def _collect(self, folder: str) -> None:
+        """Fetch the power trace; without a connection it stays on the board for ``resume``."""
+        with contextlib.suppress(TargetError):
+            trace = self._board.fetch(f"{folder}/power.csv")
+            if trace:
+                results.write_bytes_atomic(
+                    self.folder / results.POWER_TRACE, gzip.compress(trace, mtime=0)
+                )
+
+    def _finish(self, job: Job, *, complete: bool) -> None:
+        """Say whether everything that was planned has been measured."""
+        if not complete:
+            return
+        failed = [record for record in self._records() if record.get("status") in FAILURES]
+        self.outcome.status = "failed" if failed else "ok"
+        if failed:
+            self.outcome.exit_code = 1
+            self.outcome.reason = (
+                f"{len(failed)} of {len(job.blocks)} blocks failed, first "
+                f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
+            )
+
+    def _restore(self) -> None:
+        for command in self.target.restore:
+            try:
+                self._board.shell(command)
+            except (CommandFailed, Unreachable) as error:
+                self.outcome.notes.append(f"restore: {error.message}")
+
+    def _trimmed_journal(self) -> bytes:
+        """Return the local journal up to its last whole line, cutting off what a crash left."""
+        path = self.folder / results.JOURNAL
+        if not path.exists():
+            return b""
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) != len(content):
+            results.write_bytes_atomic(path, whole)
+        return whole
+
+    def _records(self) -> list[dict[str, Any]]:
+        """Return the journal's records, of a block measured twice the later one."""
+        latest: dict[Any, dict[str, Any]] = {}
+        for line in self._trimmed_journal().splitlines():
+            record = json.loads(line)
+            latest[record.get("order")] = record
+        return list(latest.values())
+
+    def _journalled(self) -> int:
+        return sum(record.get("status") != "interrupted" for record in self._records())
+
+
+def now_utc() -> str:
+    """Return the wall time as ISO 8601, UTC, to the second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _skipped(item: Skipped) -> dict[str, Any]:
+    return {"case": to_json(item.case), "case_key": item.case.key, "reason": item.reason}
+
+
+def _threads(probe: Mapping[str, Any]) -> int:
+    threads = probe.get("threads")
+    return threads if isinstance(threads, int) and 0 < threads <= 4096 else 1
+
+
+def _block_timeout_s(suite: Suite, plan: Plan) -> float:
+    """Return when a block counts as hung: generous, but not the suite's limit for a short one."""
+    average_s = plan.estimate_s / max(1, len(plan.blocks))
+    return min(suite.block_timeout_s, max(SHORTEST_BLOCK_TIMEOUT_S, SLOW_BOARD * average_s))

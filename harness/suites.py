@@ -1,0 +1,264 @@
+"""Suites: YAML files that say which workloads, methods and kernels are measured, and how.
+
+Built-in suites lie in workloads/suites; a path to a file of one's own works as well.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+import workloads
+from harness.errors import PlanError, ResultError
+from workloads.catalog import KERNELS, LAYERS, METHODS
+from workloads.messages import DTYPE_BYTES, Layer, layer_from_json
+
+SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
+MAX_SUITE_BYTES = 1_000_000
+BASELINE = "exact"
+
+Pair = int | tuple[int, int]
+PatchSize = Annotated[int, Field(ge=1, le=64)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What is to be measured; every name in it exists."""
+
+    name: str
+    description: str
+    layers: tuple[Layer, ...]
+    methods: tuple[str, ...]
+    patch_sizes: tuple[int, ...]
+    kernels: tuple[str, ...]
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    batches: tuple[int, ...]
+    rounds: int
+    memory_rounds: int
+    fidelity_rounds: int
+    isolation: str
+    min_window_s: float
+    block_timeout_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What the command line says instead of the suite; None keeps the suite's."""
+
+    workloads: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
+    patch_sizes: Sequence[int] | None = None
+    kernels: Sequence[str] | None = None
+    devices: Sequence[str] | None = None
+    dtypes: Sequence[str] | None = None
+    batches: Sequence[int] | None = None
+    rounds: int | None = None
+    min_window_s: float | None = None
+
+
+class _LayerEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    in_channels: Count
+    out_channels: Count
+    height: Count
+    width: Count
+    kernel_size: Pair = 3
+    stride: Pair = 1
+    padding: Pair = 1
+    dilation: Pair = 1
+    groups: Count = 1
+    bias: bool = True
+
+    def layer(self) -> Layer:
+        """Return the wire form, with every per-axis value a pair."""
+        fields = self.model_dump()
+        for name in ("kernel_size", "stride", "padding", "dilation"):
+            value = fields[name]
+            fields[name] = (value, value) if isinstance(value, int) else tuple(value)
+        return Layer(**fields)
+
+
+class _SuiteFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    description: str = ""
+    workloads: Annotated[list[str | _LayerEntry], Field(min_length=1)]
+    methods: Annotated[list[str], Field(min_length=1)] = [BASELINE, "gradient_filter"]
+    patch_sizes: Annotated[list[PatchSize], Field(min_length=1)] = [2, 4]
+    kernels: Annotated[list[str], Field(min_length=1)] = ["torch"]
+    devices: Annotated[list[str], Field(min_length=1)] = ["auto"]
+    dtypes: Annotated[list[str], Field(min_length=1)] = ["float32"]
+    batches: Annotated[list[Count], Field(min_length=1)] = [1]
+    rounds: Count = 8
+    memory_rounds: Annotated[int, Field(ge=0)] | None = None
+    fidelity_rounds: Annotated[int, Field(ge=0)] | None = None
+    isolation: Literal["spawn", "fork"] = "spawn"
+    min_window_s: Annotated[float, Field(gt=0, le=86400)] = 1.0
+    block_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 1800.0
+
+
+def built_in_suites() -> dict[str, Path]:
+    """Return the name and file of each suite that comes with gfbench."""
+    return {path.stem: path for path in sorted(SUITES_FOLDER.glob("*.yaml"))}
+
+
+def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
+    """Read a built-in suite by name, or a file by path, and apply the command line to it.
+
+    Raises:
+        PlanError: no such suite, or something in it or in the overrides cannot be.
+    """
+    path = built_in_suites().get(name, Path(name))
+    if not path.is_file():
+        known = ", ".join(built_in_suites())
+        raise PlanError(
+            f"there is no suite {name!r} — choose from {known}, or give the path of a YAML file"
+        )
+    entry = _parse(path)
+    rounds = entry.rounds
+    suite = Suite(
+        name=path.stem,
+        layers=_layers(entry.workloads, str(path)),
+        **{
+            field: tuple(getattr(entry, field))
+            for field in ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
+        },
+        rounds=rounds,
+        memory_rounds=rounds if entry.memory_rounds is None else entry.memory_rounds,
+        fidelity_rounds=rounds if entry.fidelity_rounds is None else entry.fidelity_rounds,
+        description=entry.description,
+        isolation=entry.isolation,
+        min_window_s=entry.min_window_s,
+        block_timeout_s=entry.block_timeout_s,
+    )
+    return _checked(_overridden(suite, overrides or Overrides()), str(path))
+
+
+def suite_from_json(data: Any) -> Suite:
+    """Return the suite that a run's run.json holds.
+
+    Raises:
+        ResultError: it holds none.
+    """
+    try:
+        fields = {name: data[name] for name in Suite.__dataclass_fields__}
+        layers = tuple(layer_from_json(layer) for layer in fields.pop("layers"))
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return Suite(layers=layers, **{**fields, **lists})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ResultError(f"run.json holds no complete suite: {error!r}") from None
+
+
+def _parse(path: Path) -> _SuiteFile:
+    try:
+        text = path.read_bytes()[:MAX_SUITE_BYTES].decode("utf-8")
+        data = yaml.safe_load(text)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise PlanError(f"{path}: is not UTF-8 text") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise PlanError(f"{place}: broken YAML: {problem}") from None
+    try:
+        return _SuiteFile.model_validate(data)
+    except ValidationError as error:
+        complaints = "\n".join(
+            f"{path}: {'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise PlanError(complaints) from None
+
+
+def _layers(entries: Sequence[str | _LayerEntry], place: str) -> tuple[Layer, ...]:
+    found: dict[str, Layer] = {}
+    for entry in entries:
+        if isinstance(entry, _LayerEntry):
+            found[entry.name] = entry.layer()
+        else:
+            found.update(_named_layers(entry, place))
+    return tuple(found.values())
+
+
+def _named_layers(pattern: str, place: str) -> dict[str, Layer]:
+    """Return the catalogue's layers by name, by beginning (``paper-0``) or by ``*`` pattern."""
+    if pattern in LAYERS:
+        return {pattern: LAYERS[pattern]}
+    matching = fnmatch.filter(LAYERS, pattern) or fnmatch.filter(LAYERS, pattern + "-*")
+    if not matching:
+        raise PlanError(
+            f"{place}: there is no workload {pattern!r} — choose from {', '.join(LAYERS)}, "
+            "use a pattern such as paper-*, or define the layer in a suite file"
+        )
+    return {name: LAYERS[name] for name in matching}
+
+
+def _overridden(suite: Suite, overrides: Overrides) -> Suite:
+    changes: dict[str, Any] = {}
+    for field in ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches"):
+        values = getattr(overrides, field)
+        if values:
+            changes[field] = tuple(dict.fromkeys(values))
+    if overrides.workloads:
+        changes["layers"] = _chosen(suite, overrides.workloads)
+    if overrides.rounds is not None:
+        changes["rounds"] = overrides.rounds
+        for field in ("memory_rounds", "fidelity_rounds"):
+            follows = getattr(suite, field) == suite.rounds
+            kept = min(getattr(suite, field), overrides.rounds)
+            changes[field] = overrides.rounds if follows else kept
+    if overrides.min_window_s is not None:
+        changes["min_window_s"] = overrides.min_window_s
+    return replace(suite, **changes)
+
+
+def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
+    """Return layers by name: the suite's own first, then any of the catalogue."""
+    own = {layer.name: layer for layer in suite.layers}
+    found: dict[str, Layer] = {}
+    for name in names:
+        matching = fnmatch.filter(own, name) or fnmatch.filter(own, name + "-*")
+        chosen = {key: own[key] for key in matching}
+        found.update(chosen or _named_layers(name, "--workload"))
+    return tuple(found.values())
+
+
+def _checked(suite: Suite, place: str) -> Suite:
+    """Return the suite with the baseline in it, all names and numbers checked."""
+    _known("method", suite.methods, METHODS, place)
+    _known("kernel", suite.kernels, KERNELS, place)
+    _known("dtype", suite.dtypes, DTYPE_BYTES, place)
+    _known("device", suite.devices, ("auto", "cpu", "cuda"), place)
+    for option, values in (
+        ("--patch-size", suite.patch_sizes),
+        ("--batch", suite.batches),
+        ("--rounds", (suite.rounds,)),
+    ):
+        for value in values:
+            if value < 1:
+                raise PlanError(f"{option} is {value} — it must be at least 1")
+    if not 0 < suite.min_window_s <= 86400:
+        raise PlanError(f"--min-window is {suite.min_window_s:g} s — it must be above 0")
+    if BASELINE not in suite.methods:  # without it no figure has anything to be compared with
+        suite = replace(suite, methods=(BASELINE, *suite.methods))
+    return suite
+
+
+def _known(what: str, names: Sequence[str], choices: Any, place: str) -> None:
+    for name in names:
+        if name not in choices:
+            raise PlanError(
+                f"{place}: there is no {what} {name!r} — choose from {', '.join(choices)}"
+            )
