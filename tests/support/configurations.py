@@ -1,3 +1,4 @@
+# ruff: noqa: UP006, UP035, B905  (Python 3.6 has no list[int] and no zip(strict=))
 """Seeded random convolutions for the numerics tests (Python 3.6 syntax)."""
 
 import random
@@ -51,13 +52,13 @@ def published_configurations(number: int, seed: int) -> Iterator[Config]:
         if rng.random() < 0.4:
             yield config._replace(
                 groups=channels,
-                x_shape=(config.x_shape[0], channels) + config.x_shape[2:],
-                weight_shape=(channels, 1) + config.weight_shape[2:],
+                x_shape=(config.x_shape[0], channels, *config.x_shape[2:]),
+                weight_shape=(channels, 1, *config.weight_shape[2:]),
             )
         else:
             yield config._replace(
                 groups=1,
-                weight_shape=(channels, config.x_shape[1]) + config.weight_shape[2:],
+                weight_shape=(channels, config.x_shape[1], *config.weight_shape[2:]),
             )
 
 
@@ -73,8 +74,8 @@ def _config(
     groups = rng.choice([1, 1, 2, 3])
     ins, outs = rng.choice([(1, 1), (1, 2), (2, 3), (3, 1)])  # per group; 1 in is depthwise
     return Config(
-        x_shape=(rng.randint(1, 3), groups * ins) + tuple(size),
-        weight_shape=(groups * outs, ins) + tuple(kernel),
+        x_shape=(rng.randint(1, 3), groups * ins, *size),
+        weight_shape=(groups * outs, ins, *kernel),
         stride=_two(stride),
         padding=_two(padding),
         dilation=_two(dilation),

@@ -1,3 +1,4 @@
+# ruff: noqa: UP006, UP035, B905  (Python 3.6 has no list[int] and no zip(strict=))
 """The slow truth: filtered gradients by loops over patches and taps, written from the formulas.
 
 Nothing of the payload is imported and no pooling, convolution or reshaping of torch is used, so
@@ -35,7 +36,8 @@ def filtered_gradients(
     x: torch.Tensor, w: torch.Tensor, g: torch.Tensor, config: Config
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (g_x, g_w, g_b) of ``gradient_filter``."""
-    out_ranges, in_ranges = [], []
+    out_ranges: List[Ranges] = []
+    in_ranges: List[Ranges] = []
     for axis in (0, 1):
         s, r = config.stride[axis], config.patch_size[axis]
         k, d = w.shape[2 + axis], config.dilation[axis]
@@ -59,7 +61,8 @@ def published_gradients(
     x: torch.Tensor, w: torch.Tensor, g: torch.Tensor, config: Config
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (g_x, g_w, g_b) of ``gradient_filter_published``."""
-    out_ranges, in_ranges = [], []
+    out_ranges: List[Ranges] = []
+    in_ranges: List[Ranges] = []
     for axis in (0, 1):
         s, r = config.stride[axis], config.patch_size[axis]
         size, out = x.shape[2 + axis], g.shape[2 + axis]

@@ -1,3 +1,4 @@
+# ruff: noqa: UP006, UP031, UP035, B905  (Python 3.6 has no list[int] and no zip(strict=))
 """Check the payload's numerics against the slow oracle: plain Python >= 3.6 and torch, no pytest.
 
     PYTHONPATH=<repository> python tests/support/payload_check.py
@@ -29,26 +30,26 @@ TOLERANCE = 1e-10
 def main() -> int:
     """Run every check, print the summary and return the exit code."""
     torch.set_num_threads(1)
-    failures = []  # type: List[str]
-    errors = []  # type: List[float]
+    failures: List[str] = []
+    errors: List[float] = []
     for method, config in _cases():
         error = gradient_error(method, config)
         errors.append(error)
         if not error < TOLERANCE:
             failures.append("%s %s: %.2e" % (method, config, error))
     failures += module_failures() + saved_bytes_failures() + fidelity_failures()
-    summary = {
+    summary: Dict[str, Any] = {
         "checked": len(errors),
         "worst": max(errors),
         "torch": torch.__version__,
         "failures": failures,
-    }  # type: Dict[str, Any]
+    }
     print(json.dumps(summary))
     return 1 if failures else 0
 
 
 def gradient_error(method: str, config: oracle.Config, seed: int = 0) -> float:
-    """Return the largest error of y, g_x, g_w and g_b against the oracle, relative to its values."""
+    """Return the largest error of y, g_x, g_w and g_b against the oracle, relative to it."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -67,7 +68,7 @@ def gradient_error(method: str, config: oracle.Config, seed: int = 0) -> float:
         wanted = oracle.filtered_gradients(x.detach(), w.detach(), g, config)
     else:
         wanted = oracle.published_gradients(x.detach(), w.detach(), g, config)
-    pairs = list(zip(got, wanted)) + [(y.detach(), exact.detach())]
+    pairs = [*zip(got, wanted), (y.detach(), exact.detach())]
     return max(_error(a, b) for a, b in pairs)
 
 
@@ -84,7 +85,7 @@ def module_failures() -> List[str]:
     if list(model.state_dict()) != keys or not torch.allclose(model(x), before):
         return ["filter_module changed the model's keys or its output"]
     model(x).sum().backward()
-    grad = model[2].weight.grad
+    grad = dict(model.named_parameters())["2.weight"].grad
     if grad is None or not torch.equal(grad, grad[:, :, :1, :1].expand_as(grad)):
         return ["filter_module: the last layer's gradient is not filtered"]
     return []
@@ -117,14 +118,14 @@ def count_saved_bytes(case: Case) -> int:
     layer = case.layer
     dtype = getattr(torch, case.dtype)
     x = torch.randn(case.batch, layer.in_channels, layer.height, layer.width, dtype=dtype)
-    weight_shape = (layer.out_channels, layer.in_channels // layer.groups) + layer.kernel_size
+    weight_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
     weight = torch.randn(weight_shape, dtype=dtype).requires_grad_()
     bias = torch.randn(layer.out_channels, dtype=dtype).requires_grad_() if layer.bias else None
-    own = {tensor.storage().data_ptr() for tensor in (weight, bias) if tensor is not None}
-    seen = {}  # type: Dict[int, int]
+    own = {_address(tensor) for tensor in (weight, bias) if tensor is not None}
+    seen: Dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.storage().data_ptr() not in own:
+        if _address(tensor) not in own:
             seen[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
         return tensor
 
@@ -143,6 +144,12 @@ def count_saved_bytes(case: Case) -> int:
         )
     del y
     return sum(seen.values())
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Return where the storage lies; torch 1.10 has no untyped_storage."""
+    read = getattr(tensor, "untyped_storage", tensor.storage)
+    return int(read().data_ptr())
 
 
 def _cases() -> Iterator[Tuple[str, oracle.Config]]:
