@@ -20,7 +20,7 @@ def normal(
 def one_over_f(
     shape: Sequence[int], seed: int, dtype: torch.dtype = torch.float32, device: Any = "cpu"
 ) -> torch.Tensor:
-    """Return maps (..., H, W) whose amplitude spectrum falls as 1 / f, of zero mean and variance 1.
+    """Return maps (N, C, H, W) of amplitude spectrum 1 / f, zero mean and variance 1.
 
     Each map is an independent random cosine series: coefficient (u, v) of the orthonormal DCT-II
     is normal with standard deviation 1 / f, f^2 = (u / H)^2 + (v / W)^2 in half cycles per pixel,
@@ -36,13 +36,15 @@ def one_over_f(
     energy = float(amplitude.pow(2).sum())
     if energy > 0:  # a map of one pixel has only the constant term
         amplitude *= math.sqrt(height * width / energy)
-    series = _draw(shape, seed, dtype).mul_(amplitude.to(dtype))
+    maps, amplitude = _draw(shape, seed, dtype), amplitude.to(dtype)
     rows, columns = _cosines(height).to(dtype), _cosines(width).to(dtype)
-    return torch.matmul(torch.matmul(rows.t(), series), columns).to(device)
+    for sample in maps:  # one by one: a board has no memory for more copies of a whole batch
+        sample.copy_(torch.matmul(torch.matmul(rows.t(), sample * amplitude), columns))
+    return maps.to(device)
 
 
 def _draw(shape: Sequence[int], seed: int, dtype: torch.dtype) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed % 2**63)
     return torch.randn(tuple(shape), generator=generator, dtype=dtype)
 
 
