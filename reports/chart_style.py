@@ -30,6 +30,7 @@ KNOWN: dict[tuple[str, int | None], int] = {
     ("gradient_filter", 1): 5,
 }
 PHASE_SYMBOL = {"forward": "triangle-right", "backward": "circle", "step": "diamond-open"}
+PHASE_GLYPH = {"forward": "▸", "backward": "●", "step": "◇"}
 ROW_PX = 20
 
 Method = tuple[str, int | None, str]  # method, patch_size, kernel
@@ -65,11 +66,23 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """One drawing: a Plotly figure as JSON, and its words for those who do not see it."""
+    """One drawing: a Plotly figure as JSON, and its words for those who do not see it.
+
+    An empty figure means that there is nothing to draw; the description then says why.
+    """
 
     title: str
     description: str
     figure: Json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One entry of a chart's legend; without a colour it explains a symbol."""
+
+    text: str
+    glyph: str = "●"
+    colour: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +93,7 @@ class Chart:
     title: str
     caption: str
     panels: tuple[Panel, ...]
+    legend: tuple[Key, ...] = ()
     header: tuple[str, ...] = ()
     table: tuple[tuple[Cell, ...], ...] = field(default=())
 
@@ -153,7 +167,7 @@ def panel(
         plot_bgcolor="rgba(0,0,0,0)",
         hovermode="closest",
         hoverlabel={"align": "left"},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        showlegend=False,  # the page has one legend for all panels of a chart
     )
     figure = go.Figure(data=list(data), layout=frame)
     figure.update_xaxes(automargin=True, zeroline=False, title_standoff=8)
@@ -162,6 +176,22 @@ def panel(
     figure.layout.template = None  # the library's own look would double the size of each figure
     encoded: Json = json.loads(figure.to_json())
     return Panel(title=subject.label, description=description, figure=encoded)
+
+
+def empty_panel(subject: Subject, metric: str) -> Panel:
+    """Return a panel that says why there is nothing to draw."""
+    reasons = (row.reason for row in subject.rows if row.metric == metric and row.reason)
+    return Panel(title=subject.label, description=next(reasons, "not measured"), figure={})
+
+
+def legend_of(
+    colours: Colours, phases: Sequence[str] = (), *, exact: bool = True
+) -> tuple[Key, ...]:
+    """Return the keys of the methods, and of the symbols where a chart has several."""
+    methods = [m for m in colours if exact or m != ("exact", None, "torch")]
+    keys = [Key(text=label_of(method), glyph="■", colour=colours[method]) for method in methods]
+    keys += [Key(text=phase, glyph=PHASE_GLYPH[phase]) for phase in phases]
+    return tuple(keys)
 
 
 def rows_axis(labels: Sequence[str]) -> Json:
@@ -176,7 +206,7 @@ def rows_axis(labels: Sequence[str]) -> Json:
 
 def rows_height(rows: int, lines: int) -> int:
     """Return the height of a chart of so many rows with so many lines in each."""
-    return 110 + max(150, rows * max(2, lines) * ROW_PX)
+    return 80 + max(150, rows * max(2, lines) * ROW_PX)
 
 
 def log_axis(title: str, values: Sequence[float], unit: str) -> Json:

@@ -19,7 +19,9 @@ from reports.chart_style import (
     Subject,
     Workload,
     bytes_axis,
+    empty_panel,
     label_of,
+    legend_of,
     line_at,
     log_axis,
     method_of,
@@ -42,9 +44,9 @@ def speedup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     return Chart(
         id="speedup",
         title="Speedup per workload",
-        caption="Exact time divided by the method's, paired round by round. A filled dot is the "
-        "backward alone, an open diamond the whole step (forward and backward). Bars are 95 % "
-        "intervals over rounds; right of the dashed line is faster than exact.",
+        caption="Exact time divided by the method's, paired round by round; bars are 95 % "
+        "intervals over rounds. Right of the dashed line is faster than exact.",
+        legend=legend_of(colours, ("backward", "step"), exact=False),
         panels=_dot_panels(
             subjects, colours, "speedup", ("backward", "step"),
             {"title": {"text": f"speedup over exact ({TIMES})"}, "range": span}, [line_at(1)],
@@ -63,8 +65,8 @@ def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         id="latency",
         title="Latency by phase",
         caption="Median over blocks of each block's median iteration, with its 95 % interval. "
-        "Triangle: forward; filled dot: backward; open diamond: step. Left is faster; the axis "
-        "is logarithmic.",
+        "Left is faster.",
+        legend=legend_of(colours, phases),
         panels=_dot_panels(subjects, colours, "latency_s", phases, axis, []),
         **_table(rows),
     )
@@ -75,13 +77,15 @@ def memory_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart,
     charts = []
     for metric, caption in MEMORY_CAPTIONS.items():
         rows = [row for subject in subjects for row in subject.rows if row.metric == metric]
-        if any(row.value is not None for row in rows):
+        values = [row.value for row in rows if row.value is not None]
+        if values:
             charts.append(
                 Chart(
                     id=metric.replace("_bytes", "").replace("_", "-"),
                     title=METRICS[metric].capitalize().replace("cuda", "CUDA"),
                     caption=caption,
-                    panels=tuple(_bars(subject, colours, metric) for subject in subjects),
+                    panels=tuple(_bars(s, colours, metric, bytes_axis(values)) for s in subjects),
+                    legend=legend_of(colours),
                     **_table(rows),
                 )
             )
@@ -111,6 +115,7 @@ def fidelity_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Char
                     caption="What the speedup costs. Up is faster, right is closer to the exact "
                     "gradient (cosine, inputs with a 1/f spectrum); each line leads from exact "
                     "through one workload's methods. The table has white noise too.",
+                    legend=legend_of(colours, exact=False),
                     panels=tuple(_tradeoff(s, colours, metric, name) for s in subjects),
                     **_table(rows),
                 )
@@ -130,6 +135,7 @@ def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
         title="Energy per iteration",
         caption="Joules of one iteration with the interval; which part of the machine they cover "
         "is stated with each target under Machines. Left is less.",
+        legend=legend_of(colours, phases),
         panels=_dot_panels(subjects, colours, "energy_j", phases, axis, []),
         **_table(rows),
     )
@@ -156,6 +162,8 @@ def _dot_panel(
     shapes: list[Any],
 ) -> Panel:
     rows = [row for row in subject.rows if row.metric == metric and row.value is not None]
+    if not rows:
+        return empty_panel(subject, metric)
     methods = [m for m in colours if any(method_of(row) == m for row in rows)]
     labels = subject.workloads
     places = {key: float(place) for place, key in enumerate(labels)}
@@ -199,8 +207,10 @@ def _dots(
     )  # fmt: skip
 
 
-def _bars(subject: Subject, colours: Colours, metric: str) -> Panel:
+def _bars(subject: Subject, colours: Colours, metric: str, axis: dict[str, Any]) -> Panel:
     rows = [row for row in subject.rows if row.metric == metric and row.value is not None]
+    if not rows:
+        return empty_panel(subject, metric)
     workloads = list(subject.workloads)
     methods = [m for m in colours if any(method_of(row) == m for row in rows)]
     traces = []
@@ -224,7 +234,7 @@ def _bars(subject: Subject, colours: Colours, metric: str) -> Panel:
         f"{METRICS[metric]} of {len(workloads)} workloads on {subject.label}",
         height=rows_height(len(workloads), len(methods)),
         yaxis=rows_axis(list(subject.workloads.values())),
-        xaxis=bytes_axis([row.value for row in rows if row.value is not None]),
+        xaxis=axis,
         barmode="overlay",
     )
 
@@ -238,6 +248,8 @@ def _tradeoff(subject: Subject, colours: Colours, metric: str, name: str) -> Pan
             continue
         if cosine is not None and cosine.value is not None:
             points.setdefault(workload_of(row), []).append((cosine, row))
+    if not points:
+        return empty_panel(subject, metric)
     traces = [_path(pairs) for pairs in points.values()]
     traces.append(
         go.Scatter(

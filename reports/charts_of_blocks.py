@@ -18,6 +18,7 @@ from reports.chart_style import (
     Panel,
     Subject,
     label_of,
+    legend_of,
     log_axis,
     method_of_case,
     offsets,
@@ -47,6 +48,7 @@ def drift_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         caption="One dot is one block (a process of its own): its step over the median of its "
         "case. A slope or a jump that all methods share is the machine drifting; pairs in one "
         "round share it, so it cancels in the speedup.",
+        legend=legend_of(colours),
         panels=tuple(_drift(subject, points[subject.label], colours) for subject in subjects),
         header=("target", "block", "round", "workload", "method", "step", "over median"),
         table=tuple(
@@ -116,6 +118,7 @@ def rounds_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         title="Every pair",
         caption="The speedup of the step inside each round, one line per workload. The estimate "
         "and its interval come from these; flat lines mean that the pairs agree.",
+        legend=legend_of(colours, exact=False),
         panels=tuple(_rounds(subject, colours) for subject in subjects),
         header=("target", "workload", "method", "round", "speedup of the step"),
         table=tuple(
@@ -204,6 +207,7 @@ def spread_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         caption="All iterations of the step of all blocks, nothing dropped. The box holds the "
         "middle half, the line in it is the median, the whiskers reach from the 1st to the 99th "
         "percentile.",
+        legend=legend_of(colours),
         panels=tuple(_spread(subject, boxes[subject.label], colours) for subject in subjects),
         header=(
             *("target", "workload", "method", "iterations"),
@@ -278,6 +282,7 @@ def warmup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         title="Warm-up",
         caption="The first iterations of the step over the median of their block (median over "
         "blocks, one line per workload). The warm-up is recorded but does not count.",
+        legend=legend_of(colours),
         panels=tuple(_warmup(subject, colours) for subject in subjects),
     )
 

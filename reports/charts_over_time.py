@@ -10,10 +10,12 @@ import plotly.graph_objects as go
 from reports.chart_style import (
     Chart,
     Colours,
+    Key,
     Method,
     Panel,
     Subject,
     label_of,
+    legend_of,
     method_of_case,
     panel,
     plain,
@@ -39,6 +41,10 @@ def machine_chart(subjects: Sequence[Subject]) -> Chart | None:
         title="Temperature and clock",
         caption="The hottest zone and the slowest core's clock right after each block. Clocks that "
         "fall while the temperature rises are throttling.",
+        legend=(
+            Key(text="hottest zone", glyph="■", colour=HEAT),
+            Key(text="slowest core", glyph="■", colour=CLOCK),
+        ),
         panels=panels,
     )
 
@@ -97,6 +103,7 @@ def power_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
         title="Power over the run",
         caption="The sensor's total over time; the strip below says which method was measured. "
         "Long traces are drawn by the lowest and highest reading of each stretch.",
+        legend=(Key(text="total power", glyph="■", colour=POWER), *legend_of(colours)),
         panels=panels,
     )
 

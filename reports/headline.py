@@ -67,6 +67,12 @@ class Headline:
     cosine_gx: Spread | None
     cosine_gw: Spread | None
 
+    @property
+    def measured(self) -> bool:
+        """Whether there is any figure in it."""
+        figures = (self.backward, self.step, self.saved, self.peak_rss, self.energy, self.cosine_gx)
+        return any(figure is not None for figure in figures)
+
 
 def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headline, ...]:
     """Return one headline per method, patch size, kernel, device and dtype, exact left out."""

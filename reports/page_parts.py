@@ -38,6 +38,11 @@ class Story:
         """Whether the session itself went wrong."""
         return self.subject.target.session.status != "ok"
 
+    @property
+    def shown(self) -> tuple[Headline, ...]:
+        """The headlines worth a paragraph: on a failed target only those that have a figure."""
+        return tuple(h for h in self.headlines if h.measured or not self.failed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
