@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -74,6 +75,7 @@ class Board:
         self._transport: Transport | None = None
         self._workdir = ""
         self._env = dict(target.env)
+        self._python = own_python(target)
 
     def prepare(self, job_name: str) -> JobState:
         """Connect, push the payload unless it is there, verify it, make the job's folder.
@@ -203,7 +205,7 @@ class Board:
     def remove(self, folder: str) -> None:
         """Remove a job's folder, all of which the controller has; failing that is no failure."""
         with contextlib.suppress(CommandFailed, Unreachable):
-            self._run([self.target.python, "-c", REMOVE, folder], STEP_DEADLINE_S)
+            self._run([self._python, "-c", REMOVE, folder], STEP_DEADLINE_S)
 
     def close(self) -> None:
         """Close the connection; the runner, if any, goes on."""
@@ -224,12 +226,12 @@ class Board:
 
     def _bootstrap(self, job_name: str) -> dict[str, Any]:
         target = self.target
-        argv = [target.python, "-c", BOOTSTRAP, target.workdir, self.payload.name, job_name]
+        argv = [self._python, "-c", BOOTSTRAP, target.workdir, self.payload.name, job_name]
         completed = self._run(argv, STEP_DEADLINE_S)
         if completed.exit_status in (126, 127):
             raise CommandFailed(
                 target.name,
-                f"there is no Python as {target.python!r}",
+                f"there is no Python as {self._python!r}",
                 remedy="name the interpreter that has torch with `python:` in the inventory",
             )
         answer = self._record(completed, "bootstrap")
@@ -237,7 +239,7 @@ class Board:
             version = ".".join(str(part) for part in answer.get("python", []))
             raise CommandFailed(
                 target.name,
-                f"{target.python} is Python {version}, and 3.6 or newer is needed",
+                f"{self._python} is Python {version}, and 3.6 or newer is needed",
                 remedy="name another interpreter with `python:` in the inventory",
             )
         self._workdir = str(answer["workdir"])
@@ -258,7 +260,7 @@ class Board:
 
     def _argv(self, arguments: Sequence[str]) -> list[str]:
         path = f"{self._workdir}/{self.payload.name}"
-        return [*self._environment(), self.target.python, path, *arguments]
+        return [*self._environment(), self._python, path, *arguments]
 
     def _run(self, argv: Sequence[str], deadline_s: float, *, env: bool = True) -> Completed:
         prefix = self._environment() if env else []
@@ -279,8 +281,15 @@ class Board:
             self.target.name,
             f"{kind} ended with {completed.exit_status} and no answer: "
             f"{last_words(completed.stderr) or 'it said nothing'}",
-            remedy=f"try `{self.target.python} --version` and `import torch` there by hand",
+            remedy=f"try `{self._python} --version` and `import torch` there by hand",
         )
+
+
+def own_python(target: Target) -> str:
+    """Return the target's interpreter: on this machine by default the one that runs gfbench."""
+    if target.local and target.python == Target.python:
+        return sys.executable
+    return target.python
 
 
 def journal_line(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:

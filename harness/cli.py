@@ -269,10 +269,7 @@ def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        app(standalone_mode=False)
-        code = 0
-    except typer.Exit as stop:
-        code = stop.exit_code
+        code = app(standalone_mode=False) or 0  # what typer.Exit carries comes back as a value
     except (KeyboardInterrupt, typer.Abort):
         code = _say("interrupted; what was measured is saved", INTERRUPTED)
     except GfbenchError as error:
