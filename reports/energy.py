@@ -1,7 +1,7 @@
 """Energy of a window from the power trace and the iteration marks, or the reason why not.
 
 Pure: arrays in, one ``Energy`` out. A figure is given only with its 95 % uncertainty, and only
-if that is at most 3 %: sampling, window edges, quantisation and drift, which are random, are
+if that is at most 2 %: sampling, window edges, quantisation and drift, which are random, are
 kept apart from the sensor's tolerance, which cancels in ratios of figures of the same sensor.
 How each rail is integrated is told in ``reports.energy_estimators``.
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.energy_estimators import Estimate, View, estimate, idle_power
+from reports.energy_estimators import Estimate, estimate, idle_power
+from reports.energy_window import MIN_WINDOW_S, View, recommended_window_s
 from reports.power_trace import (
     FloatArray,
     NotMeasured,
@@ -24,8 +25,7 @@ from reports.power_trace import (
     rail_series,
 )
 
-MIN_WINDOW_S = 10.0
-MAX_RELATIVE_U95 = 0.03  # a figure less certain than this is not given
+MAX_RELATIVE_U95 = 0.02  # a figure less certain than this is not given
 MAX_IDLE_CHANGE = 0.05
 MAX_PAUSE = 0.01  # of the window; with more pauses the plain integral is of something else
 
@@ -184,22 +184,6 @@ def back_to_back(window_start_s: float, times_s: Sequence[float], loops: int = 1
     """Return (start, end) of samples that ran one after the other, for ``iterations``."""
     edges_s = window_start_s + np.concatenate([[0.0], np.cumsum(times_s)]) * loops
     return np.stack([edges_s[:-1], edges_s[1:]], axis=1)
-
-
-def recommended_window_s(rail_map: RailMap) -> float:
-    """Return the window that lets every rail of the total give a figure, before anything is read.
-
-    A sensor that converts in an instant needs 100 samples, but so few leave an empty phase gap
-    as often as not: twice as many are asked for.
-    """
-    needs_s = [MIN_WINDOW_S]
-    for name in rail_map.total:
-        rail = rail_map.rail(name)
-        if rail is not None and rail.kind != "energy":
-            interval_s, update_s = rail_map.interval_s or 0.0, rail.update_interval_s or 0.0
-            contiguous = rail.conversion == "average" and update_s >= interval_s / 2
-            needs_s.append(12 * update_s if contiguous else 200 * max(interval_s, update_s))
-    return max(needs_s)
 
 
 def _require_window(view: View, rail_map: RailMap, throttled: bool | str) -> None:

@@ -21,74 +21,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.power_trace import (
-    Conversions,
-    FloatArray,
-    NotMeasured,
-    RailSeries,
-    Window,
-    conversions,
+from reports.conversions import Conversions, conversions
+from reports.energy_window import (
+    MAX_PHASE_GAP,
+    MIN_CONVERSIONS,
+    View,
+    averages_without_pause,
+    empty_phases,
+    require_all_phases,
+    require_coverage,
+    require_instants,
+    slow_beat,
+    too_few,
+    unknown_phases,
 )
+from reports.power_trace import FloatArray, RailSeries, Window
 
 NORMAL_95 = 1.96
 # The sum of few bounded terms, estimated from the data itself, needs more than the normal 1.96.
-TRAPEZOID_95 = 2.2
+TRAPEZOID_95 = 2.4
 # 95 % of the difference of two uniform variables lies within this part of their range.
 TWO_ENDS_95 = 0.78
-MIN_INSTANTS = 100
-MIN_CONVERSIONS = 10
 MIN_ITERATIONS = 5  # fewer iterations are not folded
-MAX_PHASE_GAP = 0.05
+MAX_SLIP = 0.25  # of an iteration: phases less sure than this are not known
 MAX_UNSTEADY = 0.10  # of the mean power between the two halves of a window
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """The window and its iterations: starts and ends, each of ``loops`` iterations, in order."""
-
-    window_s: Window
-    starts_s: FloatArray
-    ends_s: FloatArray
-    loops: int
-
-    @property
-    def duration_s(self) -> float:
-        """Return the length of the window."""
-        return self.window_s[1] - self.window_s[0]
-
-    @property
-    def busy_s(self) -> float:
-        """Return the time inside iterations; the whole window where none are marked."""
-        return float(np.sum(self.ends_s - self.starts_s)) if self.starts_s.size else self.duration_s
-
-    @property
-    def pause_s(self) -> float:
-        """Return the time between marked iterations, edges of the window included."""
-        return max(0.0, self.duration_s - self.busy_s)
-
-    @property
-    def iterations(self) -> int:
-        """Return how many iterations ran."""
-        return int(self.starts_s.size) * self.loops
-
-    @property
-    def cycle_s(self) -> float | None:
-        """Return the mean time from one iteration to the next."""
-        if not self.iterations:
-            return None
-        return float(self.ends_s[-1] - self.starts_s[0]) / self.iterations
-
-    def phases(self, times_s: FloatArray) -> FloatArray:
-        """Return the phase in [0, 1) of each instant that lies in an iteration; drop the others."""
-        index = np.clip(np.searchsorted(self.starts_s, times_s, "right") - 1, 0, None)
-        place = (times_s - self.starts_s[index]) / (self.ends_s - self.starts_s)[index]
-        return (place * self.loops) % 1.0
-
-    def inside(self, times_s: FloatArray) -> NDArray[np.bool_]:
-        """Return for each instant whether it lies in an iteration."""
-        index = np.searchsorted(self.starts_s, times_s, "right") - 1
-        inside = (index >= 0) & (times_s < self.ends_s[np.clip(index, 0, None)])
-        return np.asarray(inside, dtype=np.bool_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,21 +74,13 @@ def estimate(series: RailSeries, view: View, idle_w: float | None = None) -> Est
     Raises:
         NotMeasured: the readings cannot support a figure; with the reason and what to change.
     """
-    _require_coverage(series, view)
+    require_coverage(series, view)
     if series.rail.kind == "energy":
         return _counter(series, view, idle_w)
     samples = conversions(series)
     if averages_without_pause(series):
         return _averaged(series, samples, view, idle_w)
     return _instants(series, samples, view)
-
-
-def averages_without_pause(series: RailSeries) -> bool:
-    """Return whether the reads see (nearly) all conversions of a sensor that averages."""
-    interval_s = series.rail.update_interval_s
-    if series.rail.conversion != "average" or interval_s is None:
-        return False
-    return interval_s >= series.interval_s / 2
 
 
 def idle_power(series: RailSeries, window: Window) -> tuple[float, float] | None:
@@ -153,8 +101,8 @@ def idle_power(series: RailSeries, window: Window) -> tuple[float, float] | None
     return float(np.mean(values)), float(np.hypot(NORMAL_95 * spread_w, step_w))
 
 
-def trapezoid(x: FloatArray, values: FloatArray) -> tuple[float, float]:
-    """Return (integral, 95 % uncertainty) of samples in order of x.
+def trapezoid(x: FloatArray, values: FloatArray, blur: float = 0.0) -> tuple[float, float]:
+    """Return (integral, 95 % uncertainty) of samples in order of x, each x known to ``blur``.
 
     Where the value steps between two samples, the step may be anywhere between them: a uniform
     error of step times gap / sqrt(12). Where one sample stands out from both neighbours, it is
@@ -164,18 +112,18 @@ def trapezoid(x: FloatArray, values: FloatArray) -> tuple[float, float]:
     gaps, steps = np.diff(x), np.diff(values)
     weights = (gaps[1:] + gaps[:-1]) / 2
     noise = np.sum(weights**2 * np.maximum(0.0, -steps[1:] * steps[:-1]))
-    variance = np.sum((steps * gaps) ** 2) / 12 + noise
+    variance = np.sum((steps * (gaps + blur)) ** 2) / 12 + noise
     integral = np.sum(gaps * (values[1:] + values[:-1])) / 2
     return float(integral), TRAPEZOID_95 * float(np.sqrt(variance))
 
 
-def fold(phases: FloatArray, values: FloatArray) -> tuple[float, float, float]:
+def fold(phases: FloatArray, values: FloatArray, blur: float = 0.0) -> tuple[float, float, float]:
     """Return (mean, 95 % uncertainty, largest empty phase gap) of a periodic function."""
     order = np.argsort(phases)
     phases, values = phases[order], values[order]
     closed = np.concatenate([phases, phases[:2] + 1])
     mean, _ = trapezoid(closed[:-1], np.append(values, values[0]))
-    _, u95 = trapezoid(closed, np.append(values, values[:2]))
+    _, u95 = trapezoid(closed, np.append(values, values[:2]), blur)
     return mean, u95, float(np.max(np.diff(closed[:-1])))
 
 
@@ -185,7 +133,7 @@ def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
     smear_s = (rail.update_interval_s or 0.0) if rail.conversion == "average" else 0.0
     times_s, values = samples.times_s - smear_s / 2, samples.values
     inside = (times_s >= view.window_s[0]) & (times_s <= view.window_s[1])
-    _require_instants(int(np.sum(inside)), series, view)
+    require_instants(int(np.sum(inside)), series, view)
     plain_w, plain_u95_w = _plain(times_s, values, view)
     quantisation_w = _quantisation(series.quantum, values[inside])
     result = Estimate(
@@ -200,25 +148,32 @@ def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
     if view.starts_s.size < MIN_ITERATIONS:
         return result
     inside &= view.inside(times_s)
-    _require_instants(int(np.sum(inside)), series, view)
-    return _folded(result, times_s[inside], values[inside], view, smear_s)
+    require_instants(int(np.sum(inside)), series, view)
+    if rail.conversion != "average" and rail.update_interval_s is not None:
+        require_all_phases(samples.period_s or rail.update_interval_s, view)
+    return _folded(result, samples, inside, view, smear_s)
 
 
 def _folded(
-    plain: Estimate, times_s: FloatArray, values: FloatArray, view: View, smear_s: float
+    plain: Estimate, samples: Conversions, inside: NDArray[np.bool_], view: View, smear_s: float
 ) -> Estimate:
     """Return the folded estimate beside the plain one; the plain one if power was not steady."""
+    times_s, values = samples.times_s[inside] - smear_s / 2, samples.values[inside]
+    cycle_s = view.cycle_s or np.inf
+    if samples.slip_s > MAX_SLIP * cycle_s:
+        raise unknown_phases(samples, view)
     phases = view.phases(times_s)
-    mean_w, u95_w, gap = fold(phases, values)
-    gap = max(0.0, gap - smear_s / (view.cycle_s or np.inf))
+    mean_w, u95_w, gap = fold(phases, values, (samples.slack_s + samples.slip_s / 2) / cycle_s)
+    gap = max(0.0, gap - smear_s / cycle_s)
     if gap > MAX_PHASE_GAP:
-        raise NotMeasured("invalid", *_gap_words(gap, times_s, view))
+        raise empty_phases(gap, times_s.size, view)
     half = times_s.size // 2
     first_w, first_u95_w, _ = fold(phases[:half], values[:half])
     second_w, second_u95_w, _ = fold(phases[half:], values[half:])
-    drift_w = abs(second_w - first_w)
     noise_w = float(np.hypot(first_u95_w, second_u95_w))
-    steady = drift_w <= max(MAX_UNSTEADY * abs(mean_w), noise_w)
+    steady = abs(second_w - first_w) <= max(MAX_UNSTEADY * abs(mean_w), noise_w)
+    if not steady and (samples.period_s is not None or _regular(times_s)):
+        raise slow_beat()
     return Estimate(
         method="folded" if steady else "trapezoid",
         power_w=mean_w if steady else plain.power_w,
@@ -229,6 +184,12 @@ def _folded(
         plain_w=plain.plain_w,
         plain_u95_w=plain.plain_u95_w,
     )
+
+
+def _regular(times_s: FloatArray) -> bool:
+    """Return whether samples come at equal intervals, and may beat with the iteration."""
+    gaps_s = np.diff(times_s)
+    return bool(np.std(gaps_s) < 0.1 * np.mean(gaps_s))
 
 
 def _plain(times_s: FloatArray, values: FloatArray, view: View) -> tuple[float, float]:
@@ -246,12 +207,14 @@ def _averaged(
     """Integrate readings that each stand for the mean since the conversion before."""
     period_s = samples.period_s or series.rail.update_interval_s or series.interval_s
     times_s, values = samples.times_s, samples.values
-    _require_conversions(period_s, series, view)
+    if view.duration_s < 0.99 * MIN_CONVERSIONS * period_s:
+        raise too_few(int(view.duration_s / period_s), series, view)
     begin, end = view.window_s
-    whole = (times_s - period_s >= begin + samples.slack_s) & (times_s <= end - samples.slack_s)
+    lead_s = period_s + samples.period_slack_s
+    whole = (samples.earliest_s - lead_s >= begin) & (samples.latest_s <= end)
     # The window holds ten periods; the cut one at each end, and one more in doubt, do not count.
     if np.sum(whole) < MIN_CONVERSIONS - 3:
-        raise NotMeasured("invalid", *_few_words(int(np.sum(whole)), period_s, series, view))
+        raise too_few(int(np.sum(whole)), series, view)
     knots_s = np.concatenate([[times_s[0] - period_s], times_s])
     knots_j = np.concatenate([[0.0], np.cumsum(values * np.diff(knots_s))])
     first, last = np.flatnonzero(whole)[[0, -1]]
@@ -278,7 +241,7 @@ def _counter(series: RailSeries, view: View, idle_w: float | None) -> Estimate:
     times_s, joules = series.times_s, series.values
     inside = np.flatnonzero((times_s >= view.window_s[0]) & (times_s <= view.window_s[1]))
     if inside.size < 2 or times_s[inside[-1]] - times_s[inside[0]] < view.duration_s / 2:
-        raise NotMeasured("invalid", *_few_words(int(inside.size), series.interval_s, series, view))
+        raise too_few(int(inside.size), series, view)
     first, last = inside[0], inside[-1]
     span_s = float(times_s[last] - times_s[first])
     mean_w = float((joules[last] - joules[first]) / span_s)
@@ -348,64 +311,7 @@ def _between_knots(knots: tuple[FloatArray, FloatArray], view: View) -> tuple[fl
 
 
 def _quantisation(quantum: float, values: FloatArray) -> float:
-    """Return the 95 % error of a mean of rounded values: levels err independently."""
-    levels = max(1, np.unique(values).size)
-    return float(NORMAL_95 * quantum / np.sqrt(12 * levels))
-
-
-def required_window_s(series: RailSeries) -> float:
-    """Return how long a window must be for this rail: ten conversions, or a hundred instants."""
-    if series.rail.kind == "energy":
-        return 0.0
-    if averages_without_pause(series):
-        return MIN_CONVERSIONS * (series.rail.update_interval_s or 0.0)
-    return MIN_INSTANTS * max(series.interval_s, series.rail.update_interval_s or 0.0)
-
-
-def _require_coverage(series: RailSeries, view: View) -> None:
-    """Refuse a window in which the readings stop for long."""
-    begin, end = view.window_s
-    inner = series.times_s[(series.times_s > begin) & (series.times_s < end)]
-    before, after = series.times_s[series.times_s <= begin], series.times_s[series.times_s >= end]
-    first = before[-1:] if before.size else np.array([begin])
-    last = after[:1] if after.size else np.array([end])
-    hole_s = float(np.max(np.diff(np.concatenate([first, inner, last]))))
-    if hole_s > max(5 * series.interval_s, 0.05 * view.duration_s):
-        raise NotMeasured(
-            "invalid",
-            f"cut window: {series.rail.name} was not read for {hole_s:.2g} s of it",
-            "repeat the block; if it happens again, look at the sampler's notes in the journal",
-        )
-
-
-def _require_instants(count: int, series: RailSeries, view: View) -> None:
-    # A hundred random intervals hold a hundred reads give or take a few: 90 will do.
-    if count < 0.9 * MIN_INSTANTS:
-        interval_s = max(series.interval_s, series.rail.update_interval_s or 0.0)
-        raise NotMeasured("invalid", *_few_words(count, interval_s, series, view))
-
-
-def _require_conversions(period_s: float, series: RailSeries, view: View) -> None:
-    if view.duration_s < 0.99 * MIN_CONVERSIONS * period_s:
-        count = int(view.duration_s / period_s)
-        raise NotMeasured("invalid", *_few_words(count, period_s, series, view))
-
-
-def _few_words(count: int, interval_s: float, series: RailSeries, view: View) -> tuple[str, str]:
-    needed_s = max(required_window_s(series), 3 * interval_s)
-    return (
-        f"too few samples: {count} of {series.rail.name} in {view.duration_s:.3g} s",
-        f"measure at least {max(10.0, 1.05 * needed_s):.3g} s per window (min_window_s)",
-    )
-
-
-def _gap_words(gap: float, times_s: FloatArray, view: View) -> tuple[str, str]:
-    """Tell bad luck with few samples from a sensor in step with the iteration."""
-    usual = (np.log(times_s.size) + 3.5) / times_s.size  # 97 % of random phases stay below
-    reason = f"no sample in {gap:.0%} of the iteration ({MAX_PHASE_GAP:.0%} allowed)"
-    if gap <= usual:
-        return reason, f"measure twice as long ({2 * view.duration_s:.3g} s, min_window_s)"
-    return (
-        f"aliasing: {reason}; the sensor runs in step with the iteration",
-        "insert random pauses of up to one iteration between iterations, or change the batch",
-    )
+    """Return the 95 % error of a mean of rounded values: equal ones err alike, others apart."""
+    _, counts = np.unique(values, return_counts=True)
+    independent = values.size**2 / np.sum(counts**2.0)
+    return float(NORMAL_95 * quantum / np.sqrt(12 * independent))

@@ -1,14 +1,8 @@
 """What the board wrote down, as power: raw readings and a rail map in, rails in SI units out.
 
-Three things happen to a reading before it may be integrated:
-
-* it gets its unit, and its partner: volts are multiplied with the amperes read nearest in time;
-* a counter is unwrapped: it may wrap any number of times if it was read at least once per wrap;
-* repeated reads of one conversion become one. Most sensors convert on a schedule of their own
-  and hold the value between; the reader sees each change only as "between these two reads".
-  From all those brackets the schedule (period and offset) follows to a small part of a read
-  interval, and with it the instant at which every value was true. Equal values one update
-  interval apart are two conversions: a steady load repeats honestly.
+A reading gets its unit, and its partner: volts are multiplied with the amperes read nearest in
+time. A counter is unwrapped: it may wrap any number of times if it was read at least once per
+wrap. What repeated reads of one conversion mean is told in ``reports.conversions``.
 """
 
 from __future__ import annotations
@@ -31,10 +25,6 @@ SI = {
 }
 # A negative step of a counter is a wrap only if the power it implies can be.
 PLAUSIBLE_POWER_W = 5000.0
-# Oscillators in power monitors are good to 10 % (TI INA3221, conversion time typ/max).
-PERIOD_TOLERANCE = 0.12
-MIN_CHANGES = 3  # fewer changes of value do not show a schedule
-MIN_CONSISTENT = 0.95  # of the changes must fit the schedule
 
 
 class NotMeasured(Exception):
@@ -106,20 +96,6 @@ class RailSeries:
         return float(np.median(np.diff(self.times_s))) if self.times_s.size > 1 else float("inf")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Conversions:
-    """One value per conversion of the sensor, at the instant at which it was converted.
-
-    ``period_s`` is None where the sensor converts on reading or keeps no schedule;
-    ``slack_s`` is how well the instants are known.
-    """
-
-    times_s: FloatArray
-    values: FloatArray
-    period_s: float | None
-    slack_s: float
-
-
 def rail_map_from_json(data: Mapping[str, Any]) -> RailMap:
     """Read the object of ``power.json``; unknown fields are ignored."""
     channels = {
@@ -140,10 +116,10 @@ def rail_map_from_json(data: Mapping[str, Any]) -> RailMap:
         for item in data["rails"]
     )
     return RailMap(
-        source=data["source"],
-        scope=data["scope"],
+        source=data.get("source") or "",
+        scope=data.get("scope") or "",
         rule=data.get("rule") or "",
-        total=tuple(data["total"]),
+        total=tuple(data.get("total") or ()),
         rails=rails,
         interval_s=data.get("interval_s"),
         missing=tuple(_missing_words(item) for item in data.get("missing") or ()),
@@ -219,106 +195,6 @@ def power_series(trace: Trace, rail: Rail) -> tuple[FloatArray, FloatArray]:
         return series.times_s, series.values
     middle_s = (series.times_s[1:] + series.times_s[:-1]) / 2
     return middle_s, np.diff(series.values) / np.diff(series.times_s)
-
-
-def conversions(series: RailSeries) -> Conversions:
-    """Return the distinct conversions behind the reads of a power rail."""
-    nominal_s = series.rail.update_interval_s
-    if nominal_s is None or nominal_s < series.interval_s / 2:
-        return Conversions(
-            times_s=series.times_s, values=series.values, period_s=None, slack_s=nominal_s or 0.0
-        )
-    changed = np.flatnonzero(np.diff(series.values) != 0)
-    if changed.size < MIN_CHANGES:
-        slack_s = nominal_s / 2 if changed.size else 0.0
-        return _on_schedule(series, nominal_s, float(series.times_s[0]), slack_s)
-    found = fit_schedule(series.times_s[changed], series.times_s[changed + 1], nominal_s)
-    return _deduplicated(series, nominal_s) if found is None else _on_schedule(series, *found)
-
-
-def fit_schedule(
-    before_s: FloatArray, after_s: FloatArray, nominal_s: float
-) -> tuple[float, float, float] | None:
-    """Return (period_s, offset_s, slack_s) of the schedule that explains the changes.
-
-    Change i happened in (before_s[i], after_s[i]]. The period is searched around the nominal
-    one on ever longer stretches, each narrowing it, because over many periods only a very exact
-    one fits. None if no schedule explains 95 % of the changes.
-    """
-    narrow = after_s - before_s < 0.98 * nominal_s
-    before_s, after_s = before_s[narrow], after_s[narrow]
-    if before_s.size < MIN_CHANGES:
-        return None
-    period_s, half_range_s = nominal_s, PERIOD_TOLERANCE * nominal_s
-    width_s = float(np.median(after_s - before_s))
-    count = min(16, before_s.size)
-    while True:
-        share, period_s, offset_s, slack_s = _best_period(
-            before_s[:count], after_s[:count], period_s, half_range_s
-        )
-        if share < MIN_CONSISTENT:
-            return None
-        if count == before_s.size:
-            return period_s, offset_s, slack_s
-        periods = (after_s[count - 1] - before_s[0]) / period_s
-        half_range_s = min(half_range_s, 2 * width_s / max(periods, 1.0))
-        count = min(2 * count, before_s.size)
-
-
-def _best_period(
-    before_s: FloatArray, after_s: FloatArray, centre_s: float, half_range_s: float
-) -> tuple[float, float, float, float]:
-    """Return (share of changes explained, period_s, offset_s, slack_s) of the best period."""
-    periods = np.linspace(centre_s - half_range_s, centre_s + half_range_s, 161)[:, None]
-    origin_s = before_s[0]
-    start = (before_s - origin_s)[None, :] % periods
-    end = start + (after_s - before_s)[None, :]
-    wraps = end > periods
-    places = np.concatenate([start, end - wraps * periods], axis=1)
-    opens = np.concatenate([np.ones_like(start), -np.ones_like(start)], axis=1)
-    order = np.argsort(places, axis=1)
-    places = np.take_along_axis(places, order, axis=1)
-    depth = wraps.sum(axis=1)[:, None] + np.cumsum(np.take_along_axis(opens, order, axis=1), axis=1)
-    following = np.concatenate([places[:, 1:], places[:, :1] + periods], axis=1)
-    rows = np.arange(periods.size)
-    deepest = np.argmax(depth + 1e-6 * (following - places) / periods, axis=1)
-    width = (following - places)[rows, deepest]
-    peak = depth[rows, deepest]
-    best = int(np.argmax(peak + 1e-3 * width / periods[:, 0]))
-    middle = places[best, deepest[best]] + width[best] / 2
-    share = float(peak[best]) / before_s.size
-    return share, float(periods[best, 0]), float(origin_s + middle), float(width[best] / 2)
-
-
-def _on_schedule(
-    series: RailSeries, period_s: float, offset_s: float, slack_s: float
-) -> Conversions:
-    """Give each conversion the read nearest to the middle of the time it is held."""
-    place = (series.times_s - offset_s) / period_s
-    number = np.floor(place).astype(np.int64)
-    order = np.lexsort((np.abs(place - number - 0.5), number))
-    number, first = np.unique(number[order], return_index=True)
-    return Conversions(
-        times_s=np.asarray(offset_s + number * period_s, dtype=np.float64),
-        values=series.values[order][first],
-        period_s=period_s,
-        slack_s=slack_s,
-    )
-
-
-def _deduplicated(series: RailSeries, update_interval_s: float) -> Conversions:
-    """Drop reads that repeat the last kept value within one update interval."""
-    kept = [0]
-    for index in range(1, series.times_s.size):
-        same = series.values[index] == series.values[kept[-1]]
-        if not same or series.times_s[index] - series.times_s[kept[-1]] >= update_interval_s:
-            kept.append(index)
-    return Conversions(
-        times_s=series.times_s[kept],
-        values=series.values[kept],
-        period_s=None,
-        slack_s=series.interval_s / 2,
-    )
 
 
 def _channel_readings(
