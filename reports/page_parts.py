@@ -266,8 +266,14 @@ def _allocator(subject: Subject) -> str:
     for block in subject.target.blocks:
         if block.kind == "timing" and block.allocator:
             settings = block.allocator.items()
-            return ", ".join(f"{name} {value}" for name, value in sorted(settings))
+            return ", ".join(f"{name} {_setting(value)}" for name, value in sorted(settings))
     return ""
+
+
+def _setting(value: float | str | None) -> str:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return _text(value) or "default"
 
 
 def _text(value: object) -> str:

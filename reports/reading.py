@@ -180,7 +180,7 @@ def _load_target(folder: Path) -> TargetRun:
         probe=probe,
         blocks=blocks,
         power=power,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -214,20 +214,26 @@ def _read_journal(path: Path, notes: list[str]) -> list[BlockRecord]:
         if isinstance(document, dict) and document.get("type", "block") != "block":
             continue
         try:
-            if not isinstance(document, dict):
-                raise ValueError("not an object")
-            check_schema(document.get("schema", SCHEMA), path)
-            blocks.append(_typed(BlockRecord, document, path))
-        except (ValueError, _Malformed):
-            if whole:
-                garbage += 1
-            else:
+            blocks.append(_block(document, path))
+        except ResultProblem as error:
+            if not whole:
                 notes.append("the journal's last line is cut: its block does not count")
+                continue
+            garbage += 1
+            if not isinstance(error, _Malformed):
+                notes.append(str(error))
         if len(blocks) > MAX_BLOCKS:
             raise ResultProblem(f"{path}: more than {MAX_BLOCKS} blocks")
     if garbage:
         notes.append(f"{garbage} line(s) of the journal are not blocks and do not count")
     return blocks
+
+
+def _block(document: object, path: Path) -> BlockRecord:
+    if not isinstance(document, dict):
+        raise _Malformed(f"{path}: a line is not a JSON object")
+    check_schema(document.get("schema", SCHEMA), path)
+    return _typed(BlockRecord, document, path)
 
 
 def _journal_lines(path: Path) -> Iterator[tuple[bytes, bool]]:

@@ -148,17 +148,27 @@ def append_journal(path: Path, lines: bytes) -> None:
     """
     if not lines:
         return
-    with _storage(path), open(path, "a+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        cut = end > 0 and _last_byte(file.fileno(), end) != b"\n"
+    with _storage(path):
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            file.write((b"\n" if cut else b"") + lines + (b"" if lines.endswith(b"\n") else b"\n"))
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(file.fileno(), end)
-            raise
+            end = os.lseek(file, 0, os.SEEK_END)
+            cut = end > 0 and os.pread(file, 1, end - 1) != b"\n"
+            whole = (b"\n" if cut else b"") + lines + (b"" if lines.endswith(b"\n") else b"\n")
+            _append(file, whole, end)
+        finally:
+            os.close(file)
+
+
+def _append(file: int, content: bytes, end: int) -> None:
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        os.fsync(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, end)
+        raise
 
 
 def write_manifest(run: Path) -> None:
@@ -207,10 +217,6 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _last_byte(descriptor: int, end: int) -> bytes:
-    return os.pread(descriptor, 1, end - 1)
 
 
 @contextlib.contextmanager
