@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, TextIO
 
+from workloads.jobs import ends_cut
+
 HEADER = "t_s,sensor,raw\n"
 FLUSH_S = 2.0
 MAX_READING_BYTES = 256
@@ -86,9 +88,12 @@ def run_sampler(power: Dict[str, Any], sysroot: str, path: str) -> None:
     parent = os.getppid()
     channels = [Channel(channel["id"], channel["path"]) for channel in power["channels"]]
     readers = [Reader(channel, sysroot) for channel in channels]
+    cut = ends_cut(path)
     with open(path, "a") as out:
         if out.tell() == 0:
             out.write(HEADER)
+        elif cut:
+            out.write("\n")
         sample(
             readers,
             out,
