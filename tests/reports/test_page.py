@@ -161,6 +161,14 @@ def test_hostile_text_is_only_ever_text(tmp_path: Path) -> None:
     assert "&lt;img" in names
 
 
+def test_a_board_that_writes_too_much_does_not_swell_the_page(tmp_path: Path) -> None:
+    plain = len(render([load_run(make_run(tmp_path / "a"))]))
+    target = FakeTarget(broken={LATE_R4: ("failed", "x" * 1_000_000)})
+    html = render([load_run(make_run(tmp_path / "b", targets=[target]))])
+    assert len(html) < plain + 50_000
+    assert "(1000000 characters)" in html
+
+
 def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
     runs = [
         load_run(make_run(tmp_path, run_id="20261101-000000-aaaaaa")),
