@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -301,9 +302,12 @@ def _usage(error: Any) -> int:
 
 
 def _bug(error: Exception) -> int:
-    handle, path = tempfile.mkstemp(prefix="gfbench-bug-", suffix=".log")
-    with os.fdopen(handle, "w") as file:
-        file.write(f"{sys.argv}\n{sys.version}\n{traceback.format_exc()}")
+    try:
+        handle, path = tempfile.mkstemp(prefix="gfbench-bug-", suffix=".log")
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{sys.argv}\n{sys.version}\n{traceback.format_exc()}")
+    except OSError as problem:
+        path = f"lost ({problem.strerror})"
     return _say(f"this is a bug: {type(error).__name__}: {error}; the log is {path}", BUG)
 
 
@@ -349,10 +353,10 @@ def _to_trust(found: Inventory | None, selectors: Sequence[str]) -> tuple[Target
 
 def _show(finished: running.Finished) -> None:
     """Print the final table, what went wrong, and as the last line the report's path."""
-    console = Console()
     if finished.report is not None:
         rows = table.summary_rows(results.load_run(finished.folder))
-        console.print(progress.final_table(rows))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(progress.final_table(rows, width)))
     for outcome in finished.outcomes:
         for case in outcome.skipped:
             _note(f"{outcome.target}: skipped {case['case_key']}: {case['reason']}")
