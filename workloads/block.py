@@ -7,6 +7,7 @@ fidelity   the method's gradients against the exact ones, in the same process
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
 
+import contextlib
 import gc
 import os
 import traceback
@@ -28,10 +29,27 @@ class Work(NamedTuple):
     parameters: List[Any]
 
 
+def load() -> None:
+    """Import what a block needs, and let the garbage collector leave it alone from now on.
+
+    Otherwise every collection walks all of torch's objects, and in a forked child copies them.
+    """
+    import torch
+
+    from workloads import convolution, fidelity, inputs  # noqa: F401
+
+    with contextlib.suppress(ImportError):  # torch >= 2: what its first backward would import
+        import torch.fx.experimental.symbolic_shapes  # noqa: F401
+    gc.collect()
+    if hasattr(gc, "freeze"):  # Python >= 3.7
+        gc.freeze()
+
+
 def run_block(block: Block, min_window_s: float, threads: int) -> Dict[str, Any]:
     """Measure one block and return its part of the journal record; never raises."""
     measures = {"timing": _timing, "memory": _memory, "fidelity": _fidelity}
     try:
+        load()
         cpus = _use_threads(threads)
         record = measures[block.kind](block, min_window_s)
         record.update(status="ok", reason=None, threads=threads, cpus=cpus, pid=os.getpid())
