@@ -76,6 +76,7 @@ class Outcome:
     boot_id: str | None = None
     shares_machine_with: list[str] = field(default_factory=list)
     blocks_planned: int = 0
+    cases: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     started_at: str = field(default_factory=lambda: now_utc())
@@ -186,12 +187,14 @@ class Session:
             job = job_from_json(json.loads(stored.read_text()))
             session = json.loads((self.folder / results.SESSION).read_text())
             self.outcome.skipped = session.get("skipped", [])
+            self.outcome.cases = session.get("cases", [])
             self.outcome.notes = session.get("notes", [])
             self.outcome.blocks_planned = len(job.blocks)
             self._watch.planned(self.target.name, len(job.blocks), self._journalled(), 0.0)
             return job
         suite = self.request.suite
         plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        self.outcome.cases = to_json(plan.cases)
         self.outcome.skipped = [_skipped(item) for item in plan.skipped]
         self.outcome.blocks_planned = len(plan.blocks)
         job = Job(
