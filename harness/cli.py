@@ -70,17 +70,22 @@ TargetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 
 
-@app.callback()
-def _main_options(
-    version: Annotated[
-        bool, typer.Option("--version", help="print the version", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from importlib import metadata
 
         print(metadata.version("gfbench"))
         raise typer.Exit
+
+
+@app.callback()
+def _main_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 @app.command(epilog="Example: gfbench init -o inventory.yaml")
@@ -284,6 +289,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = 0
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's own flush
+    except SystemExit as ended:  # Typer's answer to a closed pipe
+        code = 0 if isinstance(ended.__context__, BrokenPipeError) else BUG
     except Exception as error:
         code = _usage(error) if hasattr(error, "format_message") else _bug(error)
     _flush()
