@@ -290,7 +290,7 @@ def main() -> NoReturn:
         code = 0
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's own flush
     except SystemExit as ended:  # Typer's answer to a closed pipe
-        code = 0 if isinstance(ended.__context__, BrokenPipeError) else BUG
+        code = 0 if isinstance(ended.__context__, BrokenPipeError) else int(ended.code or 0)
     except Exception as error:
         code = _usage(error) if hasattr(error, "format_message") else _bug(error)
     _flush()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli import app, main
 from reports.results import verify_manifest
 
 MAIN = "from harness.cli import main; main()"
@@ -68,9 +69,27 @@ class Lab:
         assert "Traceback" not in err, err
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command in this process, which is quicker; for what starts nothing."""
+        out, err = io.StringIO(), io.StringIO()
+        before = sys.argv, signal.getsignal(signal.SIGTERM), Path.cwd()
+        sys.argv = ["gfbench", *arguments]
+        os.chdir(self.folder)
+        try:
+            with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            sys.argv = before[0]
+            signal.signal(signal.SIGTERM, before[1])
+            os.chdir(before[2])
+        assert "Traceback" not in err.getvalue()
+        code = ended.value.code
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
     def refused(self, *arguments: str) -> str:
         """Run a command that is to be refused and return its one message."""
-        done = self.gfbench(*arguments)
+        done = self.here(*arguments)
         assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
         assert done.stdout == ""
         messages = [line for line in done.stderr.splitlines() if line.startswith("gfbench: ")]
@@ -118,7 +137,7 @@ def test_the_script_beside_the_interpreter_is_this_command(lab: Lab) -> None:
 
 
 def test_help_names_every_command_and_each_has_an_example(lab: Lab) -> None:
-    text = lab.gfbench("--help").stdout
+    text = lab.here("--help").stdout
     names = ("init", "list", "schema", "trust", "doctor", "run", "resume", "report", "export")
     for name in names:
         assert name in text
@@ -128,10 +147,10 @@ def test_help_names_every_command_and_each_has_an_example(lab: Lab) -> None:
 
 
 def test_init_writes_an_inventory_that_can_be_read_and_never_overwrites(lab: Lab) -> None:
-    done = lab.gfbench("init")
+    done = lab.here("init")
     assert (done.returncode, done.stdout) == (0, "inventory.yaml\n")
     assert yaml.safe_load((lab.folder / "inventory.yaml").read_text())["targets"]
-    assert lab.gfbench("list").returncode == 0
+    assert lab.here("list").returncode == 0
     before = (lab.folder / "inventory.yaml").read_text()
     assert "there already" in lab.refused("init")
     assert (lab.folder / "inventory.yaml").read_text() == before
@@ -151,25 +170,25 @@ def test_init_writes_an_inventory_that_can_be_read_and_never_overwrites(lab: Lab
 def test_list_is_a_table_for_scripts_when_piped_and_json_on_request(
     lab: Lab, what: str, wanted: str
 ) -> None:
-    rows = list(csv.DictReader(io.StringIO(lab.gfbench("list", what).stdout), delimiter="\t"))
-    as_json = json.loads(lab.gfbench("list", what, "--json").stdout)
+    rows = list(csv.DictReader(io.StringIO(lab.here("list", what).stdout), delimiter="\t"))
+    as_json = json.loads(lab.here("list", what, "--json").stdout)
     assert wanted in [row["name"] for row in rows]
     assert [row["name"] for row in rows] == [row["name"] for row in as_json]
 
 
 def test_the_inventorys_targets_are_listed(lab: Lab) -> None:
     (lab.folder / "inventory.yaml").write_text(INVENTORY)
-    (row,) = (row for row in json.loads(lab.gfbench("list", "--json").stdout) if row["tags"])
+    (row,) = (row for row in json.loads(lab.here("list", "--json").stdout) if row["tags"])
     assert (row["name"], row["host"], row["tags"]) == ("nano", "192.0.2.1", "cuda")
 
 
 def test_schema_is_a_json_schema_of_the_inventory(lab: Lab) -> None:
-    schema = json.loads(lab.gfbench("schema").stdout)
+    schema = json.loads(lab.here("schema").stdout)
     assert "targets" in schema["properties"]
 
 
 def test_a_dry_run_shows_the_plan_and_measures_nothing(lab: Lab) -> None:
-    done = lab.gfbench("run", "-t", "local", "--suite", "quick", "--dry-run", "--seed", "3")
+    done = lab.here("run", "-t", "local", "--suite", "quick", "--dry-run", "--seed", "3")
     assert done.returncode == 0, done.stderr
     assert "9 cases, 6 rounds, 144 blocks, seed 3" in done.stdout
     assert "quick-64ch-56x56/gradient_filter-r4/torch/cpu/float32/b4" in done.stdout
@@ -292,11 +311,11 @@ def test_a_finished_run_can_be_exported_reported_and_resumed(lab: Lab) -> None:
     assert lab.gfbench(*RUN, "--rounds", "1").returncode == 0
     run = only_run(lab.folder / "out")
     name = str(run.relative_to(lab.folder))
-    rows = list(csv.DictReader(io.StringIO(lab.gfbench("export", name).stdout)))
-    as_json = json.loads(lab.gfbench("export", name, "--format", "json").stdout)
+    rows = list(csv.DictReader(io.StringIO(lab.here("export", name).stdout)))
+    as_json = json.loads(lab.here("export", name, "--format", "json").stdout)
     assert len(rows) == len(as_json) > 5
-    assert lab.gfbench("export", name, "-o", "figures.csv").stdout == "figures.csv\n"
-    assert lab.gfbench("report", name).stdout == f"{name}/report.html\n"
+    assert lab.here("export", name, "-o", "figures.csv").stdout == "figures.csv\n"
+    assert lab.here("report", name).stdout == f"{name}/report.html\n"
     assert verify_manifest(run) == ()
     before = (run / "targets/local/journal.jsonl").read_bytes()
     resumed = lab.gfbench("resume", name)
