@@ -41,8 +41,9 @@ def load() -> None:
     with contextlib.suppress(ImportError):  # torch >= 2: what its first backward would import
         import torch.fx.experimental.symbolic_shapes  # noqa: F401
     gc.collect()
-    if hasattr(gc, "freeze"):  # Python >= 3.7
-        gc.freeze()
+    freeze = getattr(gc, "freeze", None)  # Python >= 3.7
+    if freeze is not None:
+        freeze()
 
 
 def run_block(block: Block, min_window_s: float, threads: int) -> Dict[str, Any]:
