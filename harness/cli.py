@@ -175,6 +175,10 @@ def run(
     dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
     rounds: Annotated[int | None, typer.Option(help="blocks per case; 6 for intervals")] = None,
     min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
+    energy: Annotated[
+        bool | None,
+        typer.Option("--energy/--no-energy", help="windows long enough for energy [the suite's]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan only")] = False,
     detach: Annotated[
@@ -195,6 +199,7 @@ def run(
         dtypes=dtype,
         rounds=rounds,
         min_window_s=min_window,
+        energy=energy,
     )
     chosen = load_suite(suite, overrides)
     if seed is None:

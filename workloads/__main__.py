@@ -1,11 +1,12 @@
 """The payload's commands: probe, run, follow, stop, block, sample.
 
-probe [SYSROOT]         one record with the machine's facts
+probe [SYSROOT [PKG]]   one record with the machine's facts; PKG is jtop, pyrapl or pynvml
 run JOBDIR              start the job's runner, detached; one record says how that went
 follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
 stop JOBDIR             end the runner after killing its block
 block JOBDIR ORDER      measure one block of the job in this process (the runner calls this)
-sample JOBDIR           sample the job's power channels (the runner calls this)
+sample JOBDIR STRETCH   sample the job's power sensors, at so many times their intervals (the
+                        runner calls this)
 
 Standard output carries records only (see messages.py); everything else goes to standard error.
 """
@@ -45,7 +46,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 def _probe(rest: List[str], writer: RecordWriter) -> None:
     from workloads.probe import probe
 
-    writer.write(probe(rest[0] if rest else "/"))
+    writer.write(probe(*rest))
 
 
 def _run(rest: List[str], writer: RecordWriter) -> None:
@@ -82,7 +83,7 @@ def _sample(rest: List[str], writer: RecordWriter) -> None:
 
     folder = JobFolder(rest[0])
     job = folder.read_job()
-    run_sampler(job.power, job.sysroot, folder.power)
+    run_sampler(job.power, job.sysroot, folder.power, float(rest[1]))
 
 
 if __name__ == "__main__":
