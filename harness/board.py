@@ -25,6 +25,7 @@ STEP_DEADLINE_S = 60.0
 PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
 PUSH_DEADLINE_S = 300.0
 FETCH_LIMIT_BYTES = 512 * 2**20
+BUSY_POLL_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
@@ -121,14 +122,25 @@ class Board:
         if journal:
             self.transport.put(journal, f"{folder}/journal.jsonl", deadline_s=PUSH_DEADLINE_S)
 
-    def launch(self, folder: str) -> None:
+    def launch(self, folder: str, run_id: str, stop: threading.Event) -> None:
         """Start the detached runner, or find it running.
+
+        A machine that still measures for another target of this very run is waited for: that
+        target's connection broke off, and its runner goes on as it should.
 
         Raises:
             Busy: another run holds the machine.
             CommandFailed: the runner did not start.
         """
-        answer = self._record(self._payload(["run", folder], deadline_s=STEP_DEADLINE_S), "launch")
+        answer: dict[str, Any] = {}
+        while not stop.is_set():
+            completed = self._payload(["run", folder], deadline_s=STEP_DEADLINE_S)
+            answer = self._record(completed, "launch")
+            holder = answer.get("holder")
+            own = isinstance(holder, dict) and holder.get("run_id") == run_id
+            if answer.get("state") != "busy" or not own:
+                break
+            stop.wait(BUSY_POLL_S)
         state = answer.get("state")
         if state == "busy":
             raise Busy(
@@ -136,7 +148,7 @@ class Board:
                 f"the machine is measuring for {_holder(answer.get('holder'))}",
                 remedy="wait for that run to end, then run `gfbench resume` on this one",
             )
-        if state not in ("started", "running"):
+        if state not in ("started", "running") and not stop.is_set():
             log = str(answer.get("log", "")).strip().splitlines()
             raise CommandFailed(
                 self.target.name,

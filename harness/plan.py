@@ -97,6 +97,9 @@ def _refused(case: Case, probe: Mapping[str, Any] | None) -> str | None:
     kernel = KERNELS[case.kernel]
     if case.method not in kernel.methods:
         return f"the kernel {case.kernel} has no {case.method}"
+    if case.dtype not in kernel.dtypes or case.device not in kernel.devices:
+        offered = f"{', '.join(kernel.dtypes)} on {', '.join(kernel.devices)}"
+        return f"the kernel {case.kernel} has no {case.dtype} on {case.device}: it does {offered}"
     if probe is None:
         return None
     if case.device == "cuda" and _cuda(probe) is None:

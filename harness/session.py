@@ -134,6 +134,9 @@ class Session:
             outcome.status, outcome.exit_code = "interrupted", 130
             outcome.reason = "the run was interrupted"
             outcome.remedy = f"`gfbench resume {self.request.run}` continues it"
+        if outcome.status == "infra" and "gfbench resume" not in (outcome.remedy or ""):
+            again = f"`gfbench resume {self.request.run}` measures what is missing"
+            outcome.remedy = f"{outcome.remedy}; then {again}" if outcome.remedy else again
         self._watch.state(self.target.name, outcome.status)
         outcome.finished_at = now_utc()
         with contextlib.suppress(results.ResultStorageProblem):
@@ -237,7 +240,7 @@ class Session:
         journal = self._trimmed_journal()
         if state.journal_bytes is None or state.journal_bytes < len(journal):
             self._board.push_job(state.folder, job, journal)
-        self._board.launch(state.folder)
+        self._board.launch(state.folder, job.run_id, self._stop)
         if self.request.detach:
             self._watch.state(self.target.name, "detached")
             return

@@ -11,11 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 
 import workloads
 from harness.errors import PlanError, ResultError
+from targets.yaml_lines import YamlDocument, YamlProblem, read_yaml
 from workloads.catalog import KERNELS, LAYERS, METHODS
 from workloads.messages import DTYPE_BYTES, Layer, layer_from_json
 
@@ -23,7 +31,14 @@ SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
 BASELINE = "exact"
 
-Pair = int | tuple[int, int]
+
+def _per_axis(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return (value, value) if isinstance(value, int) else value
+
+
+Pair = Annotated[tuple[int, int], BeforeValidator(_per_axis)]
 PatchSize = Annotated[int, Field(ge=1, le=64)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
@@ -74,27 +89,29 @@ class _LayerEntry(BaseModel):
     out_channels: Count
     height: Count
     width: Count
-    kernel_size: Pair = 3
-    stride: Pair = 1
-    padding: Pair = 1
-    dilation: Pair = 1
+    kernel_size: Pair = (3, 3)
+    stride: Pair = (1, 1)
+    padding: Pair = (1, 1)
+    dilation: Pair = (1, 1)
     groups: Count = 1
     bias: bool = True
 
     def layer(self) -> Layer:
-        """Return the wire form, with every per-axis value a pair."""
-        fields = self.model_dump()
-        for name in ("kernel_size", "stride", "padding", "dilation"):
-            value = fields[name]
-            fields[name] = (value, value) if isinstance(value, int) else tuple(value)
-        return Layer(**fields)
+        """Return the wire form of this layer."""
+        return Layer(**self.model_dump())
+
+
+_Entry = Annotated[
+    Annotated[str, Tag("name")] | Annotated[_LayerEntry, Tag("layer")],
+    Discriminator(lambda value: "layer" if isinstance(value, dict) else "name"),
+]
 
 
 class _SuiteFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     description: str = ""
-    workloads: Annotated[list[str | _LayerEntry], Field(min_length=1)]
+    workloads: Annotated[list[_Entry], Field(min_length=1)]
     methods: Annotated[list[str], Field(min_length=1)] = [BASELINE, "gradient_filter"]
     patch_sizes: Annotated[list[PatchSize], Field(min_length=1)] = [2, 4]
     kernels: Annotated[list[str], Field(min_length=1)] = ["torch"]
@@ -133,7 +150,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         name=path.stem,
         layers=_layers(entry.workloads, str(path)),
         **{
-            field: tuple(getattr(entry, field))
+            field: tuple(dict.fromkeys(getattr(entry, field)))
             for field in ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
         },
         rounds=rounds,
@@ -165,25 +182,43 @@ def suite_from_json(data: Any) -> Suite:
 
 def _parse(path: Path) -> _SuiteFile:
     try:
-        text = path.read_bytes()[:MAX_SUITE_BYTES].decode("utf-8")
-        data = yaml.safe_load(text)
+        with path.open("rb") as file:
+            text = file.read(MAX_SUITE_BYTES).decode("utf-8-sig")
+        document = read_yaml(text)
     except OSError as error:
         raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise PlanError(f"{path}: is not UTF-8 text") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise PlanError(f"{place}: broken YAML: {problem}") from None
+    except YamlProblem as problem:
+        raise PlanError(_complaint(path, problem)) from None
+    if document.problems:
+        raise PlanError("\n".join(_complaint(path, problem) for problem in document.problems))
+    if not isinstance(document.data, dict):
+        raise PlanError(f"{path}: a suite is a mapping that has at least `workloads:`")
     try:
-        return _SuiteFile.model_validate(data)
+        return _SuiteFile.model_validate(document.data)
     except ValidationError as error:
-        complaints = "\n".join(
-            f"{path}: {'.'.join(str(part) for part in item['loc']) or 'the file'}: {item['msg']}"
-            for item in error.errors()
-        )
-        raise PlanError(complaints) from None
+        complaints = (_schema_complaint(path, document, item) for item in error.errors())
+        raise PlanError("\n".join(dict.fromkeys(complaints))) from None
+
+
+def _complaint(path: Path, problem: YamlProblem) -> str:
+    place = str(path) if problem.line is None else f"{path}:{problem.line}"
+    key = f"{problem.key}: " if problem.key else ""
+    return f"{place}: {key}{problem.message} — {problem.remedy}"
+
+
+def _schema_complaint(path: Path, document: YamlDocument, item: Any) -> str:
+    """Return file, line, key and what is wrong, without pydantic's own names for branches."""
+    key: tuple[str | int, ...] = ()
+    for part in item["loc"]:
+        if (*key, part) in document.lines:
+            key = (*key, part)
+    line = document.line_of(key)
+    if item["type"] == "missing":
+        key = (*key, item["loc"][-1])
+    place = str(path) if line is None else f"{path}:{line}"
+    return f"{place}: {'.'.join(str(part) for part in key)}: {item['msg']}"
 
 
 def _layers(entries: Sequence[str | _LayerEntry], place: str) -> tuple[Layer, ...]:
@@ -255,7 +290,9 @@ def _checked(suite: Suite, place: str) -> Suite:
             if value < 1:
                 raise PlanError(f"{option} is {value} — it must be at least 1")
     if not 0 < suite.min_window_s <= 86400:
-        raise PlanError(f"--min-window is {suite.min_window_s:g} s — it must be above 0")
+        raise PlanError(
+            f"--min-window is {suite.min_window_s:g} s — it must be above 0 and at most a day"
+        )
     if BASELINE not in suite.methods:  # without it no figure has anything to be compared with
         suite = replace(suite, methods=(BASELINE, *suite.methods))
     return suite

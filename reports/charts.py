@@ -198,6 +198,7 @@ def _dots(
         marker={"color": colour, "size": 9, "symbol": PHASE_SYMBOL.get(phase, "circle"),
                 "line": {"color": colour, "width": 1.5}},
         error_x={
+            "visible": any(row.ci_high is not None for row in rows),
             "type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 3,
             "array": [(row.ci_high or v) - v for row, v in zip(rows, values, strict=True)],
             "arrayminus": [v - (row.ci_low or v) for row, v in zip(rows, values, strict=True)],

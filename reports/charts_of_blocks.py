@@ -280,20 +280,23 @@ def warmup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     return Chart(
         id="warmup",
         title="Warm-up",
-        caption="The first iterations of the step over the median of their block (median over "
-        "blocks, one line per workload). The warm-up is recorded but does not count.",
+        caption="The first iterations of the step over the median of their block: the median over "
+        "all blocks of a method. The warm-up is recorded but does not count.",
         legend=legend_of(colours),
         panels=tuple(_warmup(subject, colours) for subject in subjects),
     )
 
 
 def _warmup(subject: Subject, colours: Colours) -> Panel:
-    lines = []
-    for case in cases_of(subject.run, subject.target):
-        curve = _warmup_curve(subject, case)
-        name = subject.workloads[workload_of_case(case)]
-        numbers = range(1, len(curve) + 1)
-        lines.append((f"{name}, iteration ", method_of_case(case), numbers, curve))
+    curves: dict[Method, list[list[float]]] = {}
+    for block in subject.target.blocks:
+        timing = block.timing.get("step")
+        if block.status == "ok" and timing and timing.median_s:
+            first = (*timing.warmup_s, *timing.times_s)[:WARMUP_SHOWN]
+            curve = [time / timing.median_s for time in first]
+            curves.setdefault(method_of_case(block.case), []).append(curve)
+    middle = {method: _middle(curves[method]) for method in colours if method in curves}
+    lines = [("iteration ", m, range(1, len(ys) + 1), ys) for m, ys in middle.items()]
     return panel(
         subject,
         _lines(lines, colours, mode="lines"),
@@ -303,15 +306,10 @@ def _warmup(subject: Subject, colours: Colours) -> Panel:
     )
 
 
-def _warmup_curve(subject: Subject, case: Case) -> list[float]:
-    curves = []
-    for block in subject.target.blocks_of(case, "timing"):
-        timing = block.timing.get("step")
-        if block.status == "ok" and timing and timing.median_s:
-            first = (*timing.warmup_s, *timing.times_s)[:WARMUP_SHOWN]
-            curves.append([time / timing.median_s for time in first])
-    length = min((len(curve) for curve in curves), default=0)
-    return [float(np.median([curve[i] for curve in curves])) for i in range(length)]
+def _middle(curves: Sequence[Sequence[float]]) -> list[float]:
+    """Return the median of the curves at each place that all of them have."""
+    length = min(len(curve) for curve in curves)
+    return [float(np.median([curve[place] for curve in curves])) for place in range(length)]
 
 
 def start_s(block: BlockRecord) -> float:

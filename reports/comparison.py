@@ -22,9 +22,11 @@ from reports.energy_table import energies_of, energy_j, power_w
 from reports.records import BlockRecord, Run, TargetRun
 from reports.rows import FIDELITY, UNITS, Row
 from reports.stats import median_interval, paired_ratio
+from reports.wording import cut
 from workloads.messages import PHASES, Case
 
 SPECTRA = {"one_over_f": "", "white_noise": "white_noise"}
+MAX_REASON = 500  # characters; a board may write anything
 FEW_ROUNDS = "fewer than 6 rounds: no 95 % interval"
 
 
@@ -142,7 +144,7 @@ class _Maker:
             ci_high=high,
             n=n,
             status=standing.status,
-            reason=standing.reason,
+            reason=cut(standing.reason, MAX_REASON),
         )
 
     def measured(

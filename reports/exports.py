@@ -45,9 +45,10 @@ def _cell(value: str | int | float | None) -> str:
     """Return what a spreadsheet may open: text that it would take for a formula gets a quote."""
     if value is None:
         return ""
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-    return repr(value)
+    if not isinstance(value, str):
+        return repr(value)
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # a bare CR would not be quoted
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\n")) else text
 
 
 FORMATS: dict[str, Format] = {"csv": to_csv, "json": to_json}

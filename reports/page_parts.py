@@ -11,9 +11,9 @@ from reports.chart_style import Subject
 from reports.comparison import compare, no_power_reason
 from reports.headline import Headline, headlines
 from reports.records import Probe, Run
-from reports.wording import case_label, joined, quantity
+from reports.wording import case_label, cut, joined, quantity
 
-MAX_TEXT = 4000
+MAX_PROBLEMS = 300
 GOOD = ("ok", "partial")
 REMEDIES = {
     "out_of_memory": "a smaller batch, a larger patch size, or a board with more memory",
@@ -138,7 +138,15 @@ def problems_of(subjects: Sequence[Subject]) -> tuple[Problem, ...]:
             )
         problems += _skipped(subject)
         problems += _bad_blocks(subject)
-    return tuple(problems)
+    return tuple(problems[:MAX_PROBLEMS]) + _rest(len(problems) - MAX_PROBLEMS)
+
+
+def _rest(count: int) -> tuple[Problem, ...]:
+    if count <= 0:
+        return ()
+    what = f"{count} more"
+    reason = "left out here; the journal in the result folder has them all"
+    return (Problem(target="", what=what, status="", reason=reason, remedy=""),)
 
 
 def _skipped(subject: Subject) -> list[Problem]:
@@ -204,11 +212,6 @@ def run_facts_of(run: Run) -> tuple[tuple[str, str], ...]:
         ("Kernels", ", ".join(kernels)),
     )
     return tuple((name, cut(value, 300)) for name, value in facts if value)
-
-
-def cut(text: str, length: int = MAX_TEXT) -> str:
-    """Return the text, shortened where a board wrote too much."""
-    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
 def _from_probe(tell: Callable[[Probe], str]) -> Callable[[Subject], str]:

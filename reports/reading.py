@@ -82,6 +82,13 @@ def load_run(path: Path) -> Run:
     if document is None:
         raise ResultProblem(f"{path} is not a result folder: it has no {RUN}")
     check_schema(document.get("schema"), path / RUN)
+    try:
+        return _load(path, document)
+    except OSError as error:
+        raise ResultProblem(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _load(path: Path, document: Mapping[str, Any]) -> Run:
     header = _typed(RunHeader, document, path / RUN)
     names, notes = _target_names(path / "targets")
     listed = [name for name in document.get("targets") or () if isinstance(name, str)]
@@ -292,8 +299,22 @@ def _parse(content: bytes) -> object:
     """Return the JSON value, None where it is not strict JSON."""
     try:
         value: object = json.loads(content, parse_constant=_refuse_constant)
+        return _unicode(value) if _SURROGATE.search(content) else value
     except (ValueError, RecursionError):
         return None
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _unicode(value: object) -> object:
+    """Replace lone surrogates, which JSON can escape and no file or page can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_unicode(item) for item in value]
+    if isinstance(value, dict):
+        return {_unicode(name): _unicode(item) for name, item in value.items()}
     return value
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -113,7 +112,8 @@ def write_json_atomic(path: Path, value: Any) -> None:
         ResultStorageProblem: it cannot be written.
     """
     text = json.dumps(to_json(value), allow_nan=False, indent=1, ensure_ascii=False)
-    write_bytes_atomic(path, text.encode() + b"\n")
+    # Arguments that are not UTF-8 reach Python as lone surrogates, which no JSON reader takes.
+    write_bytes_atomic(path, text.encode("utf-8", "replace") + b"\n")
 
 
 def write_bytes_atomic(path: Path, content: bytes) -> None:
@@ -122,18 +122,17 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     Raises:
         ResultStorageProblem: it cannot be written.
     """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with _storage(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(beside, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            os.replace(beside, path)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(name)
+                beside.unlink()
             raise
 
 

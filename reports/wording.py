@@ -7,6 +7,7 @@ import math
 from reports.rows import Row
 from workloads.messages import Case
 
+NBSP = "\N{NO-BREAK SPACE}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 PREFIXES = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
@@ -85,7 +86,7 @@ def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> 
     """Return ``gradient filter r = 2``, and the kernel where it is not the plain one."""
     label = method.replace("_", " ")
     if patch_size is not None:
-        label += f" r = {patch_size}"
+        label += f" r{NBSP}={NBSP}{patch_size}"
     return label if kernel == "torch" else f"{label} ({kernel})"
 
 
@@ -99,6 +100,11 @@ def row_case_label(row: Row) -> str:
     """Return the case of a row in words, without its target."""
     method = method_label(row.method, row.patch_size, row.kernel)
     return f"{row.workload} · {method} · {row.device} {row.dtype} batch {row.batch}"
+
+
+def cut(text: str, length: int = 4000) -> str:
+    """Return the text, shortened where a board wrote too much."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
 def joined(names: list[str]) -> str:

@@ -33,7 +33,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         "sample": _sample,
     }
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if name not in commands:
+    wanted = {"probe": (0, 1, 2), "follow": (2,), "block": (2,), "sample": (2,)}.get(name, (1,))
+    if name not in commands or len(rest) not in wanted:
         sys.stderr.write(__doc__ or "")
         return 64
     try:

@@ -11,6 +11,8 @@ MIB = 2**20
 # with its libraries, which on boards with shared memory is taken from the same RAM.
 _PROCESS_BYTES = 320 * MIB
 _CUDA_CONTEXT_BYTES = 600 * MIB
+# glibc keeps freed blocks of up to this size in its heap (DEFAULT_MMAP_THRESHOLD_MAX, 64 bit).
+_HEAP_BLOCK_BYTES = 32 * MIB
 
 
 class Flops(NamedTuple):
@@ -89,8 +91,9 @@ def memory_estimate_bytes(case: Case) -> int:
 
     The process itself; x, y, g and g_x, w, g_w and what is saved; as workspace four more copies
     of the largest map (layout conversions, the y of the step beside that of the backward, the
-    exact g_x beside the filtered one, freed blocks that the heap keeps) and two of the weight.
-    Up to a third above what blocks of the paper's layers took with torch 1.10 and 2.13 on x86.
+    exact g_x beside the filtered one) and two of the weight; and three maps that are freed and yet
+    held by the heap, where they are small enough to be. Blocks of the paper's layers took 63 to
+    97 % of it with torch 1.10 and 2.13 on x86; the same block differs by 15 % between runs.
     """
     geometry = _geometry(case)
     n, c_in, height, width = geometry.x_shape
@@ -99,9 +102,11 @@ def memory_estimate_bytes(case: Case) -> int:
     y = n * c_out * geometry.output_size[0] * geometry.output_size[1]
     weight = c_out * per_group * k_h * k_w
     saved = 0 if case.method == "exact" else saved_bytes(case)  # exact saves x itself
-    tensors = (2 * x + 2 * y + 4 * max(x, y) + 4 * weight + 2 * c_out) * DTYPE_BYTES[case.dtype]
+    item = DTYPE_BYTES[case.dtype]
+    tensors = (2 * x + 2 * y + 4 * max(x, y) + 4 * weight + 2 * c_out) * item
+    held = 3 * min(max(x, y) * item, _HEAP_BLOCK_BYTES)
     process = _PROCESS_BYTES + (_CUDA_CONTEXT_BYTES if case.device == "cuda" else 0)
-    return process + tensors + saved
+    return process + tensors + saved + held
 
 
 def _geometry(case: Case) -> Geometry:

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, Optional, Set
 
-from workloads.messages import Job, job_from_json
+from workloads.messages import Job, job_from_json, loads
 
 LOG_TAIL_BYTES = 4000
 
@@ -38,12 +38,23 @@ def finished_orders(journal: str) -> Set[int]:
     with open(journal, "rb") as file:
         for line in file:
             try:
-                record = json.loads(line.decode("utf-8", "replace"))
-            except ValueError:  # cut by a power loss: that block is measured again
+                record = loads(line.decode("utf-8", "replace"))
+            except (ValueError, RecursionError):  # cut by a power loss: it is measured again
                 continue
-            if record.get("type") == "block" and record.get("status") != "interrupted":
+            if not isinstance(record, dict) or record.get("type") != "block":
+                continue
+            if record.get("status") != "interrupted" and isinstance(record.get("order"), int):
                 done.add(record["order"])
     return done
+
+
+def ends_cut(path: str) -> bool:
+    """Tell whether the file's last line was cut off, by a power loss for instance."""
+    if not os.path.exists(path) or not os.path.getsize(path):
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:

@@ -18,6 +18,8 @@ from workloads.jobs import JobFolder, tail
 from workloads.messages import dump
 from workloads.runner import Runner
 
+ASKING_S = 0.5  # a follower that asks whether a runner lives holds its lock for an instant
+
 
 def launch(path: str) -> Dict[str, Any]:
     """Start the runner detached from this process and say how that went.
@@ -92,8 +94,9 @@ def _close_all_but(kept: int) -> None:
 def _take_locks(folder: JobFolder) -> Dict[str, Any]:
     """Take the runner's lock and the machine's lease; they are held until the process ends."""
     own = locks.Lock(folder.runner_lock)
-    if not own.acquire():
+    if not own.acquire(timeout_s=ASKING_S):
         return {"state": "running"}
+    own.write_note({"pid": os.getpid()})  # the last runner's process id may be anybody's by now
     lease = locks.Lock(locks.lease_path(), 0o666)
     if not lease.acquire():
         return {"state": "busy", "holder": lease.read_note()}

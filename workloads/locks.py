@@ -62,7 +62,7 @@ class Lock:
         """Return what the holder wrote; empty if nothing readable is there."""
         try:
             note = json.loads(os.pread(self._fd, 4096, 0).decode("ascii"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 
@@ -78,7 +78,7 @@ def is_held(path: str) -> bool:
         return False
     lock = Lock(path)
     try:
-        return not lock.acquire()
+        return not lock.acquire(shared=True)  # two who ask do not take each other for a holder
     finally:
         lock.close()
 

@@ -103,6 +103,16 @@ def dump(record: Any) -> str:
     return json.dumps(_strict(record), allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
+def loads(text: str) -> Any:
+    """Parse strict JSON.
+
+    Raises:
+        ValueError: it is none; NaN and Infinity are none either.
+        RecursionError: it is nested too deeply.
+    """
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
 def frame(record: Any) -> bytes:
     """Return the record as bytes for the protocol: separator, ASCII JSON, newline."""
     return (RECORD_SEPARATOR + dump(record) + "\n").encode("ascii")
@@ -111,11 +121,11 @@ def frame(record: Any) -> bytes:
 def unframe(line: bytes) -> Optional[Dict[str, Any]]:
     """Return the record of one received line; None for a banner, a print or a cut line."""
     text = line.decode("utf-8", "replace")
-    _, separator, body = text.partition(RECORD_SEPARATOR)
+    _, separator, body = text.rpartition(RECORD_SEPARATOR)  # in strict JSON it is escaped
     if not separator:
         return None
     try:
-        record = json.loads(body)
+        record = loads(body)
     except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
@@ -164,6 +174,10 @@ def to_json(value: Any) -> Any:
 
 def _pick(kind: Any, data: Dict[str, Any]) -> Dict[str, Any]:
     return {name: data[name] for name in kind._fields if name in data}
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError("%s is no JSON" % name)
 
 
 def _strict(value: Any) -> Any:

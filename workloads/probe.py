@@ -144,7 +144,7 @@ def sensor_files(sysroot: str) -> Dict[str, str]:
     root = sysroot.rstrip("/")
     found: Dict[str, str] = {}
     for pattern in SENSOR_FILES:
-        for path in sorted(glob.glob(root + pattern)):
+        for path in sorted(glob.glob(glob.escape(root) + pattern)):
             if len(found) >= MAX_FILES:
                 return found
             if os.path.isfile(path):

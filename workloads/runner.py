@@ -6,6 +6,7 @@ journal.jsonl and synced. Started again on the same folder, the runner does what
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,11 +18,13 @@ from typing import Any, Dict, Optional
 from workloads import locks
 from workloads.block import run_block
 from workloads.costs import memory_estimate_bytes
-from workloads.jobs import JobFolder, finished_orders, read_json, tail
+from workloads.jobs import JobFolder, ends_cut, finished_orders, read_json, tail
 from workloads.messages import SCHEMA, Block, Job, dump, to_json
 from workloads.state import machine_state
 
 QUIET_GAP_S = 0.04
+PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
 
 
 class Runner:
@@ -32,6 +35,7 @@ class Runner:
         self.folder = folder
         self.job = folder.read_job()
         self._quiet = locks.Lock(folder.quiet_lock)
+        self._pid = os.getpid()
         self._child: Optional[int] = None
         self._stopping = False
         self._timed_out = False
@@ -42,7 +46,9 @@ class Runner:
         signal.signal(signal.SIGALRM, self._on_alarm)
         done = finished_orders(self.folder.journal)
         blocks = [block for block in self.job.blocks if block.order not in done]
-        if self.job.isolation == "fork" and blocks:
+        if not blocks:
+            return
+        if self.job.isolation == "fork":
             import torch  # noqa: F401 - imported here once, run only in the children
         sampler = self._start_sampler()
         try:
@@ -109,6 +115,7 @@ class Runner:
             os.dup2(log, 1)
             os.dup2(log, 2)
             measure_into(self.folder, self.job, block)
+            sys.stdout.flush()
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
@@ -124,9 +131,9 @@ class Runner:
         child.returncode = 0  # reaped by waitpid below, not by the Popen object
         return child.pid
 
-    @staticmethod
-    def _enter_child() -> None:
+    def _enter_child(self) -> None:
         _enter_group(0)
+        _die_with(self._pid)
         try:  # if memory runs out, the block shall die, not the board's sshd
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
@@ -164,7 +171,7 @@ class Runner:
 
     def _append(self, record: Dict[str, Any]) -> None:
         """Append one line to the journal and see it on the disk before going on."""
-        cut = _ends_cut(self.folder.journal)
+        cut = ends_cut(self.folder.journal)
         fd = os.open(self.folder.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(fd, "ab") as file:
             file.write((b"\n" if cut else b"") + dump(record).encode("ascii") + b"\n")
@@ -193,13 +200,14 @@ def measure_into(folder: JobFolder, job: Job, block: Block) -> None:
     os.rename(part, folder.result)
 
 
-def _ends_cut(path: str) -> bool:
-    """Tell whether the file's last line was cut off, by a power loss for instance."""
-    if not os.path.exists(path) or not os.path.getsize(path):
-        return False
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its runner dies.
+
+    A block that outlived it would measure beside the next one and leave its result for it.
+    """
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _enter_group(pid: int) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any, Dict, TextIO
 
+from workloads.jobs import ends_cut
 from workloads.sensors import make_sensor
 
 HEADER = "t_s,sensor,raw\n"
@@ -92,7 +93,5 @@ def _begin(out: TextIO) -> None:
     if out.tell() == 0:
         out.write(HEADER)
         return
-    with open(out.name, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            out.write("\n")
+    if ends_cut(out.name):
+        out.write("\n")

@@ -54,8 +54,10 @@ def machine_state(sysroot: str = "/") -> Dict[str, Any]:
 def temperatures_c(root: str) -> Dict[str, Optional[float]]:
     """Return degrees Celsius by the thermal zone's type; zone numbers differ from boot to boot."""
     found: Dict[str, Optional[float]] = {}
-    for zone in sorted(glob.glob(root + "/sys/class/thermal/thermal_zone*")):
+    for zone in sorted(glob.glob(glob.escape(root) + "/sys/class/thermal/thermal_zone*")):
         name = read_text(zone + "/type") or os.path.basename(zone)
+        if name in found:  # several zones of one type: the boot's number tells them apart
+            name += "-" + os.path.basename(zone)
         millidegrees = read_number(zone + "/temp")
         valid = millidegrees is not None and millidegrees > -200000
         found[name] = millidegrees / 1000.0 if valid and millidegrees is not None else None
@@ -64,7 +66,7 @@ def temperatures_c(root: str) -> Dict[str, Optional[float]]:
 
 def cpu_mhz(root: str) -> List[Optional[float]]:
     """Return each processor's present clock in MHz, in the order of their numbers."""
-    pattern = root + "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"
+    pattern = glob.escape(root) + "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"
     paths = sorted(
         glob.glob(pattern), key=lambda path: int(path.split("/cpu/cpu")[1].split("/")[0])
     )
@@ -78,12 +80,13 @@ def throttle_counters(root: str) -> Dict[str, float]:
     x86 thermal_throttle counters, Jetson over-current event counters and throttle alerts.
     """
     found: Dict[str, float] = {}
-    for path in glob.glob(root + "/sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count"):
+    base = glob.escape(root)
+    for path in glob.glob(base + "/sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count"):
         parts = path.split("/")
         _keep(found, "%s.%s" % (parts[-3], parts[-1]), read_number(path))
-    for path in glob.glob(root + "/sys/class/hwmon/hwmon*/oc*_event_cnt"):
+    for path in glob.glob(base + "/sys/class/hwmon/hwmon*/oc*_event_cnt"):
         _keep(found, os.path.basename(path), read_number(path))
-    for device in glob.glob(root + "/sys/class/thermal/cooling_device*"):
+    for device in glob.glob(base + "/sys/class/thermal/cooling_device*"):
         kind = read_text(device + "/type") or ""
         if kind.endswith("throttle-alert"):
             _keep(found, kind, read_number(device + "/cur_state"))

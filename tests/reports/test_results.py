@@ -14,6 +14,7 @@ import pytest
 from make_run import FakeTarget, edit_json, make_run, write_json
 
 from reports import reading
+from reports.page import render
 from reports.results import (
     ResultProblem,
     ResultStorageProblem,
@@ -254,3 +255,28 @@ def test_a_cut_power_trace_is_read_up_to_the_cut(tmp_path: Path) -> None:
     assert cut is not None
     assert len(whole["c0"][0]) == len(noisy["c0"][0])
     assert 0 < len(cut["c0"][0]) < len(whole["c0"][0])
+
+
+def test_text_that_is_not_unicode_is_replaced(tmp_path: Path) -> None:
+    argv = os.fsdecode(b"caf\xe9")
+    run = create_run(tmp_path / "argv", {"argv": [argv], "targets": {}})
+    assert load_run(run).header.argv == ("caf?",)
+    path = small_run(tmp_path)
+    lines = journal_of(path).read_text().splitlines()
+    lines[0] = lines[0].replace('"name": "early"', '"name": "\\ud800"')
+    lines[1] = lines[1].replace('"log_tail": ""', '"log_tail": "\\udc80"')
+    journal_of(path).write_text("\n".join(lines) + "\n")
+    (target,) = load_run(path).targets
+    assert len(target.blocks) == 23
+    assert target.blocks[0].case.layer.name == "?"
+    assert target.blocks[1].log_tail == "?"
+    render([load_run(path)]).encode()
+
+
+def test_what_cannot_be_read_is_a_result_problem(tmp_path: Path) -> None:
+    path = small_run(tmp_path)
+    journal_of(path).unlink()
+    (path / "targets" / "board-a" / "session.json").unlink()
+    (path / "targets" / "board-a" / "session.json").mkdir()
+    with pytest.raises(ResultProblem, match=r"cannot read .*session\.json"):
+        load_run(path)

@@ -316,7 +316,7 @@ def _fidelity(case: Json, rng: random.Random) -> Json:
 
 
 def _state(target: FakeTarget, t_s: float, rng: random.Random) -> Json:
-    zones = {"CPU-therm": 45 + (t_s - 100) / 4 + rng.random(), "off": None}
+    zones = {"CPU-therm": 58 - 13 * math.exp((100 - t_s) / 60) + rng.random(), "off": None}
     return {
         "t_s": t_s,
         "temperatures_c": zones if target.temperatures else {},

@@ -279,6 +279,22 @@ def test_nothing_is_saved_where_no_gradient_will_be(method: str) -> None:
     assert y.grad_fn is None
 
 
+def test_nothing_is_summed_where_no_gradient_will_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*arguments: Any) -> Any:
+        raise AssertionError("summed for nothing")
+
+    operators = KERNELS["torch"].operators
+    refusing = operators["gradient_filter"]._replace(save=save)
+    monkeypatch.setitem(operators, "gradient_filter", refusing)
+    x, w = normal(1, 2, 6, 6), normal(2, 2, 3, 3)
+    conv2d(x, w, method="gradient_filter")
+    w.requires_grad_()
+    with torch.no_grad():
+        conv2d(x, w, method="gradient_filter")
+    with pytest.raises(AssertionError, match="summed"):
+        conv2d(x, w, method="gradient_filter")
+
+
 @pytest.mark.parametrize("patch_size", [1, 2])
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_the_input_itself_does_not_live_until_the_backward(

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import plotly.offline
+import pytest
+from make_run import FakeTarget, edit_json, make_run, write_json
+
+from reports.comparison import compare
+from reports.page import TEMPLATES, render
+from reports.results import load_run
+
+LATE_R4 = "late/gradient_filter-r4/torch/cpu/float32/b8"
+HOSTILE = '<img src=x onerror="window.hacked=1">'
+
+
+class Parsed(HTMLParser):
+    """The text, the tags and the figures of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._raw = False
+        self.feed(html)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._raw = tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._raw = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._raw else data
+
+
+def figures_of(html: str) -> dict[str, list[dict[str, Any]]]:
+    found = re.search(r'<script type="application/json" id="figure-data">(.*?)</script>', html)
+    assert found is not None
+    figures: dict[str, list[dict[str, Any]]] = json.loads(found[1])
+    return figures
+
+
+def test_the_page_carries_everything_and_fetches_nothing(tmp_path: Path) -> None:
+    html = render([load_run(make_run(tmp_path))])
+    page = Parsed(html)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith("#")
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
+    run = make_run(tmp_path, targets=[FakeTarget(power=True)])
+    assert render([load_run(run)]) == render([load_run(run)])
+
+
+def test_there_are_at_least_six_figures_and_every_kind_of_question(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path, targets=[FakeTarget(power=True), FakeTarget(name="b")]))
+    figures = figures_of(render([run]))
+    assert set(figures) == {
+        "speedup", "latency", "saved", "peak-rss", "fidelity-gx", "fidelity-gw",
+        "drift", "rounds", "spread", "warmup", "machine", "power",
+    }  # fmt: skip
+    assert len(figures["speedup"]) == 2
+    assert len(figures["power"]) == 1
+
+
+def test_the_figures_draw_the_rows_of_the_export(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path))
+    (figure,) = figures_of(render([run]))["speedup"]
+    drawn = sorted(x for trace in figure["data"] for x in trace["x"])
+    rows = [row for row in compare(run) if row.metric == "speedup"]
+    assert drawn == sorted(row.value for row in rows if row.value is not None)
+    highs = sorted(
+        x + more
+        for trace in figure["data"]
+        for x, more in zip(trace["x"], trace["error_x"]["array"], strict=True)
+    )
+    assert highs == pytest.approx(sorted(row.ci_high for row in rows if row.ci_high is not None))
+    assert figure["layout"]["shapes"][0]["x0"] == 1
+
+
+def test_the_headline_has_both_speedups_memory_and_fidelity(tmp_path: Path) -> None:
+    text = Parsed(render([load_run(make_run(tmp_path))])).text
+    sentence = re.search(
+        r"the backward runs \S+ \(95 %: \S+ to \S+\) and the whole step \S+ \(95 %: \S+ to \S+\) "
+        r"as fast as exact, over 3 of 3 workloads\. It keeps 27 % of the bytes that exact saves "
+        r"for the backward\. Energy: no power sensor\. Its gradients point with the exact ones at "
+        r"a cosine of 0\.9\d+ \(g_x\) and 0\.9\d+ \(g_w\)",
+        text,
+    )
+    assert sentence is not None
+
+
+def test_what_went_wrong_is_told_with_reason_and_remedy(tmp_path: Path) -> None:
+    targets = (
+        FakeTarget(
+            broken={LATE_R4: ("out_of_memory", "killed at 3 GiB")},
+            skipped={"early/exact/torch/cpu/float32/b8": "would need 9 GiB"},
+        ),
+        FakeTarget(
+            name="lost", status="infra", reason="host key changed", remedy="gfbench trust -t lost",
+            stop_after=0,
+        ),
+    )  # fmt: skip
+    text = Parsed(render([load_run(make_run(tmp_path, targets=targets))])).text
+    for words in (
+        "killed at 3 GiB", "a smaller batch", "would need 9 GiB", "host key changed",
+        "gfbench trust -t lost",
+    ):  # fmt: skip
+        assert words in text
+    assert "over 1 of 3 workloads" in text  # r = 4: late has failed, early has no baseline
+
+
+def test_two_targets_on_one_machine_are_named_once(tmp_path: Path) -> None:
+    targets = (
+        FakeTarget(shares_machine_with=["board-b"]),
+        FakeTarget(name="board-b", platform="linux-x86", shares_machine_with=["board-a"]),
+    )
+    page = Parsed(render([load_run(make_run(tmp_path, targets=targets))]))
+    note = "board-a and board-b are one machine and were measured one after the other."
+    assert page.text.count(note) == 1
+    assert [a for t, a in page.tags if t == "tr" and a.get("class") == "differs"]
+
+
+def test_the_command_repeats_the_run_with_its_seed(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    edit_json(
+        path / "run.json",
+        lambda header: header.update(argv=["/opt/x/bin/gfbench", "run", "-t", "a b"], seed=42),
+    )
+    assert "gfbench run -t 'a b' --seed 42" in Parsed(render([load_run(path)])).text
+
+
+def test_hostile_text_is_only_ever_text(tmp_path: Path) -> None:
+    path = make_run(
+        tmp_path,
+        targets=[FakeTarget(name=HOSTILE, hostname=HOSTILE, status="failed", reason=HOSTILE)],
+        layers=((f"</script>{HOSTILE}", 16, 28),),
+    )
+    write_json(path / "targets" / "b" / "session.json", {"status": HOSTILE, "notes": [HOSTILE]})
+    html = render([load_run(path)])
+    page = Parsed(html)
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == 3
+    assert HOSTILE in page.text
+    names = json.dumps(figures_of(html))
+    assert "<img" not in names  # Plotly would take it for markup of its own
+    assert "&lt;img" in names
+
+
+def test_a_board_that_writes_too_much_does_not_swell_the_page(tmp_path: Path) -> None:
+    plain = len(render([load_run(make_run(tmp_path / "a"))]))
+    target = FakeTarget(broken={LATE_R4: ("failed", "x" * 1_000_000)})
+    html = render([load_run(make_run(tmp_path / "b", targets=[target]))])
+    assert len(html) < plain + 50_000
+    assert "(1000000 characters)" in html
+
+
+def test_several_runs_stand_side_by_side(tmp_path: Path) -> None:
+    runs = [
+        load_run(make_run(tmp_path, run_id="20261101-000000-aaaaaa")),
+        load_run(make_run(tmp_path, run_id="20261102-000000-bbbbbb", seed=2)),
+    ]
+    html = render(runs)
+    assert len(figures_of(html)["latency"]) == 2
+    text = Parsed(html).text
+    assert "board-a · 20261101-000000-aaaaaa" in text
+    assert "How to repeat 20261102-000000-bbbbbb" in text
+
+
+def test_a_run_that_measured_nothing_still_has_a_page(tmp_path: Path) -> None:
+    lost = FakeTarget(status="infra", reason="no route to host", stop_after=0)
+    html = render([load_run(make_run(tmp_path, targets=[lost]))])
+    assert figures_of(html) == {}
+    assert "no route to host" in Parsed(html).text
+    (tmp_path / "empty").mkdir()
+    write_json(tmp_path / "empty" / "run.json", {"schema": "gfbench/1", "run_id": "x"})
+    assert "on 0 targets" in Parsed(render([load_run(tmp_path / "empty")])).text
+
+
+def test_a_report_needs_a_run() -> None:
+    with pytest.raises(ValueError, match="at least one run"):
+        render([])
+
+
+def test_the_vendored_script_is_the_one_that_its_readme_names() -> None:
+    vendor = TEMPLATES / "vendor"
+    script = (vendor / "plotly-cartesian.min.js").read_bytes()
+    readme = (vendor / "README.md").read_text()
+    assert hashlib.sha256(script).hexdigest() in readme
+    assert "MIT" in (vendor / "plotly-cartesian.LICENSE").read_text()
+    version = re.search(rb"plotly\.js \(cartesian - minified\) v(\S+)", script[:500])
+    assert version is not None
+    assert version[1].decode() in readme
+    assert version[1].split(b".")[0].decode() >= plotly.offline.get_plotlyjs_version().split(".")[0]
+    assert len(script) < 1_600_000
