@@ -60,8 +60,16 @@ class Reader:
         return raw.decode("utf-8", "replace").strip()
 
 
+def read_each(readers: List[Reader], write: Write, clock: Callable[[], float] = CLOCK) -> None:
+    """Read every file once, each with the middle of the time that its reading took."""
+    for reader in readers:
+        before = clock()
+        raw = reader.read()
+        write(0.5 * (before + clock()), reader.id, raw)
+
+
 class Files:
-    """Sensor files, read one after the other at random intervals; times are midpoints."""
+    """Sensor files, read one after the other at random intervals."""
 
     def __init__(self, spec: Dict[str, Any], sysroot: str) -> None:
         """Prepare the files of the job's sensor; nothing is opened yet."""
@@ -70,14 +78,7 @@ class Files:
 
     def run(self, write: Write, stop: threading.Event) -> None:
         """Read until told to stop."""
-
-        def read_all() -> None:
-            for reader in self._readers:
-                before = CLOCK()
-                raw = reader.read()
-                write(0.5 * (before + CLOCK()), reader.id, raw)
-
-        poll(read_all, self._interval_s, stop)
+        poll(lambda: read_each(self._readers, write), self._interval_s, stop)
 
     def close(self) -> None:
         """Do nothing: the descriptors end with the process."""

@@ -313,7 +313,8 @@ def test_power_is_sampled_beside_the_blocks_and_ends_with_them(payload: PackedPa
     sensor = payload.folder / "power1_input"
     sensor.write_text("4200000\n")
     channels = [{"id": "c0", "path": str(sensor), "unit": "uW"}]
-    power: dict[str, Any] = {"channels": channels, "interval_s": 0.01}
+    sensor_spec = {"id": "files", "kind": "files", "interval_s": 0.01, "channels": channels}
+    power: dict[str, Any] = {"sensors": [sensor_spec]}
     job = payload.job("job", [block(0, kind="memory"), block(1)], power=power)
     journal, _ = job.run()
     header, *rows = (job.folder / "power.csv").read_text().splitlines()
