@@ -84,7 +84,7 @@ def _sample(rest: List[str], writer: RecordWriter) -> None:
 
     folder = JobFolder(rest[0])
     job = folder.read_job()
-    run_sampler(job.power, job.sysroot, folder.power, float(rest[1]))
+    run_sampler(job.power, job.sysroot, folder.power, float(rest[1]), job.threads)
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def _use_threads(threads: int) -> Optional[List[int]]:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
-    from workloads.probe import processors
+    from workloads.processors import processors
 
     try:
         os.sched_setaffinity(0, processors()[:threads])
