@@ -34,6 +34,7 @@ from workloads.messages import SCHEMA, Job, job_from_json, to_json
 IDLE_MARGIN_S = 240.0
 SHORTEST_BLOCK_TIMEOUT_S = 300.0
 SLOW_BOARD = 60.0  # a block may take this many times its estimate before it is called hung
+FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
 JOB = "job.json"
 PAUSED = 1.5  # how much longer a window is with pauses of half an iteration on average
 IDLE_S = 10.0  # measured before the first and after the last block
@@ -80,6 +81,7 @@ class Outcome:
     boot_id: str | None = None
     shares_machine_with: list[str] = field(default_factory=list)
     blocks_planned: int = 0
+    cases: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     started_at: str = field(default_factory=lambda: now_utc())
@@ -115,6 +117,7 @@ class Session:
         self._machines = machines
         self._watch = watch
         self._stop = stop
+        self._processors = 1
         self._board = Board(
             target, lambda: open_transport(target, request.inventory), request.payload
         )
@@ -156,8 +159,10 @@ class Session:
         probe = self._probe()
         job = self._job(probe)
         self.save()
-        if not job.blocks:
+        if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
+            self._collect(state.folder)
             self._finish(job, complete=True)
+            self._board.remove(state.folder)
             return
         with self._machines.one_at_a_time(self.outcome.boot_id, self.target.name, self._stop):
             if not self._stop.is_set():
@@ -166,6 +171,8 @@ class Session:
     def _probe(self) -> dict[str, Any]:
         probe = self._board.probe()
         results.write_json_atomic(self.folder / results.PROBE, probe)
+        logical = (probe.get("cpu") or {}).get("logical")
+        self._processors = logical if isinstance(logical, int) else 1
         boot_id = probe.get("boot_id")
         self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
         own = self.target.platform
@@ -186,6 +193,8 @@ class Session:
             job = job_from_json(json.loads(stored.read_text()))
             session = json.loads((self.folder / results.SESSION).read_text())
             self.outcome.skipped = session.get("skipped", [])
+            self.outcome.cases = session.get("cases", [])
+            self.outcome.notes = session.get("notes", [])
             self.outcome.blocks_planned = len(job.blocks)
             self._watch.planned(self.target.name, len(job.blocks), self._journalled(), 0.0)
             return job
@@ -194,6 +203,7 @@ class Session:
         power = self._power.rail_map
         suite = self._suite(power)
         plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        self.outcome.cases = to_json(plan.cases)
         self.outcome.skipped = [_skipped(item) for item in plan.skipped]
         self.outcome.blocks_planned = len(plan.blocks)
         job = Job(
@@ -210,6 +220,7 @@ class Session:
             idle_s=IDLE_S if self._energy(power) else 0.0,
             pauses=self._energy(power) and converts_in_an_instant(power),
         )
+        self.save()  # before the job, which is what a resumed run looks for
         results.write_json_atomic(stored, to_json(job))
         self._watch.planned(self.target.name, len(plan.blocks), 0, plan.estimate_s)
         return job
@@ -307,6 +318,7 @@ class Session:
         if not complete:
             return
         self._note(*self._power.keep_meter(self._records()))
+        self._note_a_busy_machine()
         failed = [record for record in self._records() if record.get("status") in FAILURES]
         self.outcome.status = "failed" if failed else "ok"
         if failed:
@@ -314,6 +326,18 @@ class Session:
             self.outcome.reason = (
                 f"{len(failed)} of {len(job.blocks)} blocks failed, first "
                 f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
+            )
+
+    def _note_a_busy_machine(self) -> None:
+        """Say so if others used the machine's processors: then intervals are wide."""
+        states = [record.get("state_before") for record in self._records()]
+        loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
+        known = sorted(load for load in loads if isinstance(load, (int, float)))
+        load = known[len(known) // 2] if known else 0.0
+        if load > self._processors + FOREIGN_LOAD:
+            self.outcome.notes.append(
+                f"the machine was busy: a load of {load:.1f} on {self._processors} processors — "
+                "end what else runs there and measure again"
             )
 
     def _restore(self) -> None:

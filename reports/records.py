@@ -127,6 +127,7 @@ class Session:
     boot_id: Text = ""
     shares_machine_with: Texts = ()
     blocks_planned: int | None = None
+    cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
     skipped: Annotated[tuple[SkippedCase, ...], absent_as(())] = ()
     notes: Texts = ()
 

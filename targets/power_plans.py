@@ -54,9 +54,12 @@ def plan_power(
     Args:
         platform_id: The family, as `targets.platforms.detect` or the inventory tells it.
         probe: The mapping of probe.json.
-        power: auto, jtop, pyrapl, pynvml, command or csv.
+        power: auto, off, jtop, pyrapl, pynvml, command or csv.
         argument: The program or the file of the last two.
     """
+    if power == "off":
+        remedy = {"remedy": "Remove `power: off` from the inventory."}
+        return _nothing(remedy, "switched off in the inventory")
     if power == "command":
         return _command(argument or "")
     if power == "csv":
