@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.board import Board, JobState, journal_line
+from harness.calibration import stored
 from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
 from harness.machines import Machines
 from harness.payload import Payload
@@ -173,6 +174,7 @@ class Session:
         results.write_json_atomic(self.folder / results.PROBE, probe)
         logical = (probe.get("cpu") or {}).get("logical")
         self._processors = logical if isinstance(logical, int) else 1
+        self._keep_calibration(probe)
         boot_id = probe.get("boot_id")
         self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
         own = self.target.platform
@@ -185,6 +187,12 @@ class Session:
                 remedy="install torch there, or name the interpreter that has it with `python:`",
             )
         return probe
+
+    def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
+        """Copy what is known of this machine's sampler into the result, which stands alone."""
+        path = stored(self.request.run.parent, probe)
+        if path.is_file():
+            results.write_bytes_atomic(self.folder / results.CALIBRATION, path.read_bytes())
 
     def _job(self, probe: Mapping[str, Any]) -> Job:
         """Return the job to do: the stored one when a run is resumed, else a new plan's."""

@@ -17,6 +17,7 @@ from pydantic import FiniteFloat
 
 from reports.fields import CaseField, Figures, Settings, Span, Text, Texts, Version, absent_as
 from reports.power_trace import RailMap
+from reports.sampler_cost import SamplerCost
 from workloads.messages import Case
 
 
@@ -202,6 +203,7 @@ class TargetRun:
     power: RailMap | None
     notes: tuple[str, ...] = ()
     idle: tuple[Span, ...] = ()  # windows without workload, in order
+    sampler_cost: SamplerCost | None = None  # as calibrated on this machine before
 
     @property
     def platform(self) -> str:

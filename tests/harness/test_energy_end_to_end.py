@@ -230,6 +230,18 @@ def test_only_instant_sensors_get_pauses(
     assert paused == {"iio": False, "tegrastats": False, "rapl": False, "hwmon": True}
 
 
+def test_windows_are_as_long_as_each_sensor_needs(
+    measured: dict[str, tuple[TargetRun, SimulatedBoard]],
+) -> None:
+    jobs = {
+        name: json.loads((target.folder / "job.json").read_text())
+        for name, (target, _) in measured.items()
+    }
+    found = {name: job["min_window_s"] for name, job in jobs.items()}
+    assert found == {"iio": 10.0, "tegrastats": 10.0, "rapl": 10.0, "hwmon": 30.0}
+    assert {job["idle_s"] for job in jobs.values()} == {10.0}
+
+
 def test_the_raw_log_of_a_program_is_kept_beside_the_trace(
     measured: dict[str, tuple[TargetRun, SimulatedBoard]],
 ) -> None:
