@@ -28,6 +28,7 @@ BUSY_POLL_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
+PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that the probe asks on their own
 
 # Runs on the board's Python before any payload is there. Makes the folders, says what is in them.
 BOOTSTRAP = """
@@ -102,11 +103,14 @@ class Board:
 
     def probe(self) -> dict[str, Any]:
         """Return what the payload finds out about the machine."""
-        completed = self._payload(["probe", self.target.sysroot], deadline_s=PROBE_DEADLINE_S)
+        arguments = ["probe", self.target.sysroot]
+        if self.target.power.kind in PACKAGES:
+            arguments.append(self.target.power.kind)
+        completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S)
         if completed.exit_status in ILLEGAL_INSTRUCTION:
             # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.
             self._env.setdefault("OPENBLAS_CORETYPE", "ARMV8")
-            completed = self._payload(["probe", self.target.sysroot], deadline_s=PROBE_DEADLINE_S)
+            completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S)
         return self._record(completed, "probe")
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness import calibration as calibrations
 from harness import doctor as doctors
 from harness import listing, progress, running, trust
 from harness.errors import GfbenchError, UsageError
@@ -181,6 +182,10 @@ def run(
     dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
     rounds: Annotated[int | None, typer.Option(help="blocks per case; 6 for intervals")] = None,
     min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
+    energy: Annotated[
+        bool | None,
+        typer.Option("--energy/--no-energy", help="windows long enough for energy [the suite's]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan only")] = False,
     detach: Annotated[
@@ -201,6 +206,7 @@ def run(
         dtypes=dtype,
         rounds=rounds,
         min_window_s=min_window,
+        energy=energy,
     )
     chosen = load_suite(suite, overrides)
     if seed is None:
@@ -237,6 +243,35 @@ def resume(
     with progress.LiveView(names, Console(stderr=True)) as view:
         finished = running.resume_run(run, targets, suite, inventory=found, watch=view)
     _show(finished)
+
+
+@app.command(epilog="Example: gfbench calibrate -t nano-1 --sampler-overhead")
+def calibrate(
+    target: TargetOption = None,
+    sampler_overhead: Annotated[
+        bool, typer.Option("--sampler-overhead", help="what sampling power costs")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="6 for intervals")] = 8,
+    seed: Annotated[int | None, typer.Option(help="of the order [random]")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="result folder")] = Path("results"),
+    inventory: InventoryOption = None,
+) -> None:
+    """Measure what measuring costs on a target; reports of later runs show it."""
+    if not sampler_overhead:
+        raise UsageError("say what to calibrate — there is --sampler-overhead")
+    found, targets = _chosen(inventory, target)
+    for chosen in targets:
+        about = progress.duration(calibrations.estimate_s(rounds))
+        _note(f"{chosen.name}: {rounds} rounds, about {about}")
+        done = calibrations.calibrate_sampler(
+            chosen,
+            found,
+            output,
+            rounds=rounds,
+            seed=secrets.randbelow(2**31) if seed is None else seed,
+        )
+        print(f"{done.target}: {done.cost.words}")
+        print(done.path)
 
 
 @app.command(epilog="Example: gfbench report results/20261122-190000-abc123")

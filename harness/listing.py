@@ -10,6 +10,7 @@ from harness.suites import built_in_suites, load_suite
 from targets import platforms
 from targets.inventory import Inventory, Target, local_target
 from targets.platforms import PLATFORMS
+from targets.power_plans import plan_power
 from workloads.catalog import KERNELS, LAYERS, METHODS
 from workloads.messages import Layer
 
@@ -69,7 +70,7 @@ def sensors(chosen: Iterable[Target], inventory: Inventory | None) -> Rows:
 def _rails(target: Target, inventory: Inventory | None) -> Rows:
     probe = probed(target, inventory)
     platform = platforms.detect(probe) if target.platform == "auto" else target.platform
-    plan = platforms.power_plan(platform, probe)
+    plan = plan_power(platform, probe, target.power.kind, target.power.argument)
     rows = [
         {
             "target": target.name,

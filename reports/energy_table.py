@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from reports.energy import Energy, back_to_back, measure_energy
-from reports.power_trace import RailMap, Trace
+from reports.power_trace import FloatArray, RailMap, Trace, Window
 from reports.reading import read_trace
 from reports.records import PhaseTiming, TargetRun
 from workloads.messages import Case
@@ -55,17 +57,34 @@ def _measure(target: TargetRun, rails: RailMap, trace: Trace) -> Energies:
             for phase, timing in block.timing.items():
                 if timing.window_s and timing.times_s:
                     rounds = found.setdefault((block.case, phase), {})
-                    rounds[block.round] = _window(rails, trace, timing, timing.window_s)
+                    idle = idle_around(target.idle, timing.window_s)
+                    rounds[block.round] = _window(rails, trace, timing, timing.window_s, idle)
     return found
 
 
+def idle_around(idle: Sequence[Window], window: Window) -> tuple[Window, ...]:
+    """Return the idle windows next to a measured one, before and after it, where there are."""
+    before = [other for other in idle if other[1] <= window[0]]
+    after = [other for other in idle if other[0] >= window[1]]
+    return (*before[-1:], *after[:1])
+
+
 def _window(
-    rails: RailMap, trace: Trace, timing: PhaseTiming, window_s: tuple[float, float]
+    rails: RailMap, trace: Trace, timing: PhaseTiming, window: Window, idle: Sequence[Window]
 ) -> Energy:
     return measure_energy(
         trace,
         rails,
-        window_s,
-        iterations=back_to_back(window_s[0], timing.times_s, timing.loops),
+        window,
+        iterations=_marks(timing, window),
         loops=timing.loops,
+        idle=idle,
     )
+
+
+def _marks(timing: PhaseTiming, window: Window) -> FloatArray:
+    """Return (start, end) of every timed sample: where it was noted, else one after the other."""
+    if len(timing.starts_s) != len(timing.times_s):
+        return back_to_back(window[0], timing.times_s, timing.loops)
+    starts_s = np.array(timing.starts_s)
+    return np.stack([starts_s, starts_s + np.array(timing.times_s) * timing.loops], axis=1)

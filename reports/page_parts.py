@@ -253,6 +253,11 @@ def _power(subject: Subject) -> str:
     return f"{rails.source}: {' + '.join(rails.total)} ({rails.scope}); {rails.rule}"
 
 
+def _sampler_cost(subject: Subject) -> str:
+    cost = subject.target.sampler_cost
+    return "" if cost is None else cost.words
+
+
 def _blocks(subject: Subject) -> str:
     good = sum(block.status == "ok" for block in subject.target.blocks)
     planned = subject.target.session.blocks_planned
@@ -301,6 +306,7 @@ FACTS: tuple[tuple[str, Callable[[Subject], str]], ...] = (
     ("Threads used", _threads),
     ("Allocator", _allocator),
     ("Power sensor", _power),
+    ("Sampler's own cost", _sampler_cost),
     ("Blocks", _blocks),
     ("Measured from", lambda subject: subject.target.session.started_at),
     ("Measured until", lambda subject: subject.target.session.finished_at),

@@ -17,6 +17,7 @@ from pydantic import FiniteFloat
 
 from reports.fields import CaseField, Figures, Settings, Span, Text, Texts, Version, absent_as
 from reports.power_trace import RailMap
+from reports.sampler_cost import SamplerCost
 from workloads.messages import Case
 
 
@@ -28,6 +29,7 @@ class PhaseTiming:
     warmup_s: tuple[FiniteFloat, ...] = ()
     times_s: tuple[FiniteFloat, ...] = ()
     window_s: Span | None = None
+    starts_s: Annotated[tuple[FiniteFloat, ...], absent_as(())] = ()  # only where there are pauses
 
     @cached_property
     def median_s(self) -> float | None:
@@ -67,6 +69,9 @@ class MachineState:
     cpu_mhz: Annotated[tuple[FiniteFloat | None, ...], absent_as(())] = ()
     governor: Text = ""
     throttle: Settings = field(default_factory=dict)
+    get_throttled: Text = ""
+    power_mode: Text = ""
+    fan: Figures = field(default_factory=dict)
     mem_available_bytes: int | None = None
     load_1m: FiniteFloat | None = None
 
@@ -90,6 +95,8 @@ class BlockRecord:
     isolation: Text = ""
     started_at: Text = ""
     window_s: Span | None = None
+    sampling: FiniteFloat = 1.0
+    sampler_cpu_s: FiniteFloat | None = None
     allocator: Settings = field(default_factory=dict)
     timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)
     memory: Memory | None = None
@@ -195,6 +202,8 @@ class TargetRun:
     blocks: tuple[BlockRecord, ...]
     power: RailMap | None
     notes: tuple[str, ...] = ()
+    idle: tuple[Span, ...] = ()  # windows without workload, in order
+    sampler_cost: SamplerCost | None = None  # as calibrated on this machine before
 
     @property
     def platform(self) -> str:

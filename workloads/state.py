@@ -9,8 +9,10 @@ import os
 import time
 from typing import Any, Dict, List, Optional
 
+from workloads import programs
 from workloads.memory import available_bytes
 
+PROGRAM_TIMEOUT_S = 2.0
 MAX_FILE_BYTES = 4096
 
 
@@ -46,6 +48,9 @@ def machine_state(sysroot: str = "/") -> Dict[str, Any]:
         "cpu_mhz": cpu_mhz(root),
         "governor": read_text(root + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "throttle": throttle_counters(root),
+        "get_throttled": _said("vcgencmd", "get_throttled", sysroot),
+        "power_mode": _said("nvpmodel", "-q", sysroot),
+        "fan": fans(root),
         "mem_available_bytes": available_bytes(),
         "load_1m": os.getloadavg()[0],
     }
@@ -91,6 +96,22 @@ def throttle_counters(root: str) -> Dict[str, float]:
         if kind.endswith("throttle-alert"):
             _keep(found, kind, read_number(device + "/cur_state"))
     return found
+
+
+def fans(root: str) -> Dict[str, float]:
+    """Return what drives the fans and how fast they turn, as the kernel shows it."""
+    found: Dict[str, float] = {}
+    base = glob.escape(root) + "/sys/class/hwmon/hwmon*/"
+    for pattern in ("pwm[0-9]", "fan[0-9]_input"):
+        for path in sorted(glob.glob(base + pattern)):
+            _keep(found, "/".join(path.split("/")[-2:]), read_number(path))
+    return found
+
+
+def _said(name: str, argument: str, sysroot: str) -> Optional[str]:
+    """Return what a program of the board says, as it is; None where there is none."""
+    path = programs.find(name, sysroot)
+    return programs.output([path, argument], PROGRAM_TIMEOUT_S).strip() if path else None
 
 
 def _keep(found: Dict[str, float], name: str, value: Optional[float]) -> None:

@@ -188,3 +188,20 @@ def test_a_suite_comes_back_out_of_run_json(name: str) -> None:
 def test_a_run_json_without_a_suite_is_refused(data: object) -> None:
     with pytest.raises(ResultError, match="no complete suite"):
         suite_from_json(data)
+
+
+def test_energy_is_off_unless_the_suite_or_the_command_line_asks_for_it(tmp_path: Path) -> None:
+    assert not any(load_suite(name).energy for name in built_in_suites())
+    assert load_suite("quick", Overrides(energy=True)).energy
+    asked = write(tmp_path, "workloads: [quick-64ch-56x56]\nenergy: true\n")
+    assert load_suite(asked).energy
+    assert not load_suite(asked, Overrides(energy=False)).energy
+
+
+def test_a_suite_of_a_run_from_before_energy_is_read_without_it() -> None:
+    content = to_json({name: getattr(load_suite("quick"), name) for name in ("name",)})
+    with pytest.raises(ResultError):
+        suite_from_json(content)
+    whole = json.loads(dump(to_json(load_suite("quick").__dict__)))
+    del whole["energy"]
+    assert suite_from_json(whole).energy is False

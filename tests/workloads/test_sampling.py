@@ -17,7 +17,8 @@ import pytest
 from fake_clock import FakeClock
 
 from workloads import sampling
-from workloads.sampling import HEADER, Channel, Reader, sample
+from workloads.sampling import HEADER, Log
+from workloads.sensors import Channel, Reader, poll, read_each
 
 INTERVAL_S = 0.1
 
@@ -37,22 +38,37 @@ class FakeReader:
         return str(self.count)
 
 
+class Until:
+    """The event that ends sampling, on a fake clock."""
+
+    def __init__(self, clock: FakeClock, end_s: float) -> None:
+        self.clock = clock
+        self.end_s = end_s
+
+    def is_set(self) -> bool:
+        return self.clock.now_s >= self.end_s
+
+    def wait(self, timeout_s: float) -> bool:
+        self.clock.sleep(timeout_s)
+        return self.is_set()
+
+
 def sampled(
     clock: FakeClock, readers: list[FakeReader], *, until_s: float, seed: int = 1
 ) -> list[tuple[float, str, str]]:
-    out = io.StringIO()
-    end_s = clock.now_s + until_s
-    sample(
-        readers,  # type: ignore[arg-type]
-        out,
+    rows: list[tuple[float, str, str]] = []
+
+    def write(t_s: float, sensor: str, raw: str) -> None:
+        rows.append((round(t_s, 6), sensor, raw))
+
+    poll(
+        lambda: read_each(readers, write, clock),  # type: ignore[arg-type]
         INTERVAL_S,
-        lambda: clock.now_s < end_s,
+        Until(clock, clock.now_s + until_s),  # type: ignore[arg-type]
         clock=clock,
-        sleep=clock.sleep,
         uniform=random.Random(seed).uniform,
     )
-    rows = (line.split(",") for line in out.getvalue().splitlines())
-    return [(float(t_s), sensor, raw) for t_s, sensor, raw in rows]
+    return rows
 
 
 def test_intervals_are_random_within_half_of_the_nominal_one() -> None:
@@ -91,11 +107,21 @@ def test_the_text_is_kept_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "raw"), [(b"1,5\n", "1;5"), (b"1\n2\n", "1 2"), (b"\xff\n", "\ufffd"), (b"", "")]
+    ("content", "row"),
+    [
+        (b"1,5\n", '"1,5"'),
+        (b"1\n2\r\n", "1 2"),
+        (b"\xff\n", "\ufffd"),
+        (b"", ""),
+        (b'a "b"', '"a ""b"""'),
+        (b"1\0", "1 "),
+    ],
 )
-def test_a_strange_reading_cannot_break_the_table(tmp_path: Path, content: bytes, raw: str) -> None:
+def test_a_strange_reading_cannot_break_the_table(tmp_path: Path, content: bytes, row: str) -> None:
     (tmp_path / "f").write_bytes(content)
-    assert Reader(Channel("c0", "/f"), str(tmp_path)).read() == raw
+    out = io.StringIO()
+    Log(out).write(1.0, "c0", Reader(Channel("c0", "/f"), str(tmp_path)).read())
+    assert out.getvalue() == f"1.000000,c0,{row}\n"
 
 
 def test_an_error_is_kept_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +183,8 @@ def test_no_descriptor_leaks_below_another_root(tmp_path: Path) -> None:
 SAMPLER = """
 import sys
 from workloads.sampling import run_sampler
-power = {"channels": [{"id": "c0", "path": "/f"}], "interval_s": 0.01}
+channels = [{"id": "c0", "path": "/f"}]
+power = {"sensors": [{"id": "files", "kind": "files", "interval_s": 0.01, "channels": channels}]}
 run_sampler(power, sys.argv[1], sys.argv[2])
 """
 
