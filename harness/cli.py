@@ -440,6 +440,9 @@ def _listed(what: Listed, path: Path | None, selectors: Sequence[str] | None) ->
     if what is Listed.sensors:
         found, targets = _chosen(path, selectors or ["local"])
         return listing.sensors(targets, found)
+    if what is Listed.kernels and selectors:
+        found, targets = _chosen(path, selectors)
+        return listing.kernels(targets, found)
     plain: dict[Listed, Callable[[], listing.Rows]] = {
         Listed.suites: listing.suites,
         Listed.workloads: listing.workloads,

@@ -14,7 +14,7 @@ from typing import Any
 from harness import payload as payloads
 from harness.errors import PlanError, ResultError, UsageError
 from harness.fleet import run_fleet
-from harness.plan import all_cases
+from harness.plan import FALLBACK, all_cases
 from harness.session import Outcome, Request, Watch, now_utc
 from harness.suites import Suite
 from reports import page, results
@@ -185,7 +185,7 @@ def _run_json(
             "python": sys.version.split()[0],
         },
         "payload": {"name": payload.name, "sha256": payload.sha256},
-        "kernels": [_kernel(name) for name in suite.kernels],
+        "kernels": [_kernel(name) for name in dict.fromkeys((FALLBACK, *suite.kernels))],
         "targets": {target.name: public_entry(target) for target in targets},
     }
 

@@ -200,3 +200,50 @@ def test_every_case_is_planned_or_skipped() -> None:
     plan = make_plan(suite, seed=1)
     keys: list[Case] = [*plan.cases, *(skipped.case for skipped in plan.skipped)]
     assert sorted(case.key for case in keys) == sorted(case.key for case in all_cases(suite))
+
+
+NO_COMPILER = "no C compiler: cc, gcc and clang are not on PATH"
+
+
+def with_native(reason: str | None, **more: Any) -> Mapping[str, Any]:
+    reasons = {"native": {"cpu": reason, "cuda": "kernel native runs on the CPU, not on cuda"}}
+    return {**probe(**more), "kernels": {**reasons, "torch": {"cpu": None, "cuda": None}}}
+
+
+def test_kernels_are_measured_in_the_same_rounds() -> None:
+    plan = make_plan(replace(SUITE, kernels=("torch", "native")), seed=1, probe=with_native(None))
+    for round_ in range(SUITE.rounds):
+        keys = {b.case.key for b in timing_blocks(plan) if b.round == round_}
+        native = {key.replace("/native/", "/torch/") for key in keys if "/native/" in key}
+        assert len(native) == 2 * len(SUITE.layers)
+        assert native <= keys
+    assert plan.notes == ()
+
+
+def test_a_kernel_that_the_target_lacks_is_skipped_and_said() -> None:
+    suite = replace(SUITE, kernels=("torch", "native"))
+    plan = make_plan(suite, seed=1, probe=with_native(NO_COMPILER))
+    assert {skipped.case.kernel for skipped in plan.skipped} == {"native"}
+    assert all(NO_COMPILER in skipped.reason for skipped in plan.skipped)
+    (note,) = plan.notes
+    assert NO_COMPILER in note
+    assert "instead" not in note
+
+
+def test_torch_is_measured_where_the_only_kernel_cannot_run() -> None:
+    plan = make_plan(replace(SUITE, kernels=("native",)), seed=1, probe=with_native(NO_COMPILER))
+    filtered = [case for case in plan.cases if case.method != "exact"]
+    assert {case.kernel for case in filtered} == {"torch"}
+    assert len(filtered) == 2 * len(SUITE.layers)
+    assert {skipped.case.kernel for skipped in plan.skipped} == {"native"}
+    (note,) = plan.notes
+    assert NO_COMPILER in note
+    assert note.endswith("torch was measured instead")
+
+
+def test_a_kernel_of_the_cpu_falls_back_where_the_device_is_cuda() -> None:
+    here = with_native(None, cuda={"device": "x", "memory_bytes": 64 * GB})
+    plan = make_plan(replace(SUITE, kernels=("native",)), seed=1, probe=here)
+    assert {case.kernel for case in plan.cases} == {"torch"}
+    assert {case.device for case in plan.cases} == {"cuda"}
+    assert plan.notes == ("the kernel native runs on cpu, not on cuda; torch was measured instead",)

@@ -1,6 +1,8 @@
 """The kernels, written out by hand: name -> implementation (see ``seam.Kernel``)."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
+
+import torch
 
 from workloads.catalog import sources_sha256
 from workloads.kernels import native, torch_ops
@@ -18,6 +20,14 @@ KERNELS: Dict[str, Kernel] = {
     "torch": kernel_of(torch_ops),
     "native": kernel_of(native),
 }
+
+
+def availability(name: str, device: torch.device) -> Optional[str]:
+    """Return why a kernel cannot run on a device in float32, None if it can; never raises."""
+    try:
+        return KERNELS[name].available(device, torch.float32)
+    except Exception as error:  # whatever a kernel does here, it does not end the probe
+        return "%s: %s" % (type(error).__name__, error)
 
 
 def source_sha256(name: str) -> str:
