@@ -74,9 +74,7 @@ def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Cas
         for device in devices
         for method in suite.methods
         for patch_size in (suite.patch_sizes if METHODS[method].has_patch_size else (None,))
-        for kernel in (
-            _kernels(suite, device, probe) if METHODS[method].has_patch_size else ("torch",)
-        )
+        for kernel in _kernels(suite, method, device, probe)
     )
 
 
@@ -127,8 +125,12 @@ def _unavailable(kernel: KernelInfo, device: str, probe: Mapping[str, Any] | Non
     return f"the kernel {kernel.name} cannot run here: {reason}" if reason else None
 
 
-def _kernels(suite: Suite, device: str, probe: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """Return the suite's kernels, and FALLBACK where none of them can run."""
+def _kernels(
+    suite: Suite, method: str, device: str, probe: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    """Return the kernels of a method; of the filtered ones FALLBACK too where no other can run."""
+    if method == BASELINE:
+        return suite.exact_kernels
     names = suite.kernels
     if any(_unavailable(KERNELS[name], device, probe) is None for name in names):
         return names
@@ -140,11 +142,7 @@ def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, .
     notes = []
     for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
         reasons = [_unavailable(KERNELS[name], device, probe) for name in suite.kernels]
-        instead = (
-            "; torch was measured instead"
-            if FALLBACK in _kernels(suite, device, probe)[len(reasons) :]
-            else ""
-        )
+        instead = "" if None in reasons else f"; {FALLBACK} was measured instead"
         notes += [f"{reason}{instead}" for reason in reasons if reason]
     return tuple(dict.fromkeys(notes))
 

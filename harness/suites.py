@@ -29,7 +29,12 @@ from workloads.messages import DTYPE_BYTES, Layer, layer_from_json
 
 SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
+LISTS = ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
 BASELINE = "exact"
+EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in kernel.methods)
+FILTERED_KERNELS = tuple(
+    name for name, kernel in KERNELS.items() if set(kernel.methods) - {BASELINE}
+)
 
 
 def _per_axis(value: Any) -> Any:
@@ -63,6 +68,7 @@ class Suite:
     min_window_s: float
     block_timeout_s: float
     energy: bool = False  # windows long enough for energy, idle power before and after
+    exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +121,7 @@ class _SuiteFile(BaseModel):
     methods: Annotated[list[str], Field(min_length=1)] = [BASELINE, "gradient_filter"]
     patch_sizes: Annotated[list[PatchSize], Field(min_length=1)] = [2, 4]
     kernels: Annotated[list[str], Field(min_length=1)] = ["torch"]
+    exact_kernels: Annotated[list[str], Field(min_length=1)] = list(EXACT_KERNELS)
     devices: Annotated[list[str], Field(min_length=1)] = ["auto"]
     dtypes: Annotated[list[str], Field(min_length=1)] = ["float32"]
     batches: Annotated[list[Count], Field(min_length=1)] = [1]
@@ -151,7 +158,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         layers=_layers(entry.workloads, str(path)),
         **{
             field: tuple(dict.fromkeys(getattr(entry, field)))
-            for field in ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
+            for field in (*LISTS, "exact_kernels")
         },
         rounds=rounds,
         memory_rounds=rounds if entry.memory_rounds is None else entry.memory_rounds,
@@ -246,7 +253,7 @@ def _named_layers(pattern: str, place: str) -> dict[str, Layer]:
 
 def _overridden(suite: Suite, overrides: Overrides) -> Suite:
     changes: dict[str, Any] = {}
-    for field in ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches"):
+    for field in LISTS:
         values = getattr(overrides, field)
         if values:
             changes[field] = tuple(dict.fromkeys(values))
@@ -278,7 +285,8 @@ def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
 def _checked(suite: Suite, place: str) -> Suite:
     """Return the suite with the baseline in it, all names and numbers checked."""
     _known("method", suite.methods, METHODS, place)
-    _known("kernel", suite.kernels, KERNELS, place)
+    _known("kernel", suite.kernels, FILTERED_KERNELS, place)
+    _known("exact kernel", suite.exact_kernels, EXACT_KERNELS, place)
     _known("dtype", suite.dtypes, DTYPE_BYTES, place)
     _known("device", suite.devices, ("auto", "cpu", "cuda"), place)
     for option, values in (

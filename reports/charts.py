@@ -6,6 +6,7 @@ Every number drawn here is a row of the export. Targets stand side by side, neve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -32,6 +33,7 @@ from reports.chart_style import (
     rows_height,
     workload_of,
 )
+from reports.kernel_ratios import METRIC, kernel_rows
 from reports.rows import Row
 from reports.wording import METRICS, TIMES, interval, quantity
 
@@ -53,6 +55,27 @@ def speedup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         ),
         **_table(rows),
     )  # fmt: skip
+
+
+def kernels_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
+    """Draw how much faster than kernel torch the other kernels are, where there are any."""
+    compared = [replace(s, rows=kernel_rows(s.run, s.target)) for s in subjects]
+    rows = [row for subject in compared for row in subject.rows]
+    if not rows:
+        return None
+    phases = ("forward", "backward", "step")
+    axis = {"title": {"text": f"kernel torch's time over the kernel's ({TIMES})"}}
+    mine = {m: colour for m, colour in colours.items() if any(method_of(r) == m for r in rows)}
+    return Chart(
+        id="kernels",
+        title="Kernels against kernel torch",
+        caption="The same method by two implementations: time of kernel torch divided by the "
+        "other's, paired round by round; bars are 95 % intervals. Right of the dashed line is "
+        "faster than torch.",
+        legend=legend_of(mine, phases),
+        panels=_dot_panels(compared, colours, METRIC, phases, axis, [line_at(1)]),
+        **_table(rows),
+    )
 
 
 def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:

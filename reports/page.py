@@ -23,6 +23,7 @@ from reports.chart_style import Chart, Subject, colours_of, label_of, method_of
 from reports.charts import (
     energy_chart,
     fidelity_charts,
+    kernels_chart,
     latency_chart,
     memory_charts,
     speedup_chart,
@@ -85,6 +86,7 @@ def charts_of(subjects: Sequence[Subject]) -> tuple[Chart, ...]:
         return ()
     charts = (
         speedup_chart(measured, colours),
+        kernels_chart(measured, colours),
         latency_chart(measured, colours),
         *memory_charts(measured, colours),
         energy_chart(measured, colours),

@@ -18,6 +18,9 @@ def kernel_of(module: Any) -> Kernel:
 
 KERNELS: Dict[str, Kernel] = {
     "torch": kernel_of(torch_ops),
+    "torch-channels-last": Kernel(
+        "torch-channels-last", torch_ops.VERSION, torch_ops.SOURCES, {}, torch_ops.available
+    ),
     "native": kernel_of(native),
 }
 
