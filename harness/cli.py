@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -27,6 +28,7 @@ from harness.errors import GfbenchError, UsageError
 from harness.plan import make_plan
 from harness.suites import Overrides, Suite, load_suite, suite_from_json
 from reports import exports, results, table
+from reports.energy_window import MIN_WINDOW_S
 from targets import inventory as inventories
 from targets.inventory import Inventory, InventoryProblem, Target
 
@@ -421,11 +423,15 @@ def _note(message: str) -> None:
 
 
 def _print_plan(suite: Suite, targets: Sequence[Target], seed: int) -> None:
+    if suite.energy:
+        suite = replace(suite, min_window_s=max(suite.min_window_s, MIN_WINDOW_S))
     plan = make_plan(suite, seed=seed)
     print(f"suite {suite.name}: {suite.description}")
     print(f"targets: {', '.join(target.name for target in targets)}")
     print(f"{len(plan.cases)} cases, {suite.rounds} rounds, {len(plan.blocks)} blocks, seed {seed}")
     print(f"about {progress.duration(plan.estimate_s)} per target")
+    if suite.energy:
+        print(f"windows of at least {MIN_WINDOW_S:g} s for energy; some sensors need longer ones")
     for case in plan.cases:
         print(f"  {case.key}")
     for skipped in plan.skipped:
