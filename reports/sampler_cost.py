@@ -54,7 +54,8 @@ class SamplerCost:
             f"latency {_percent(self.latency)} (without it on both sides {_percent(self.floor)})"
         ]
         if self.power_w is not None:
-            parts.append(f"power {round(1e3 * self.power_w.value):+d} mW{_interval_mw(self.power_w)}")
+            milliwatts = round(1e3 * self.power_w.value)
+            parts.append(f"power {milliwatts:+d} mW{_interval_mw(self.power_w)}")
         if self.cpu_share is not None:
             parts.append(f"{self.cpu_share:.1%} of a core")
         return f"{'; '.join(parts)}; {len(self.rounds)} rounds"

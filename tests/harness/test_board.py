@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import gzip
-import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from telemetry_data import manifest
 
 from harness.board import journal_line
-from harness.machines import Machines
-from harness.payload import Payload
-from harness.progress import LiveView
-from harness.session import Request, Session
-from harness.suites import load_suite
+from harness.power_files import PowerFiles
 from reports import results
 from targets.inventory import Target
-from workloads.messages import dump
+from targets.power_plans import plan_power
+from workloads.messages import dump, to_json
 
 
 @pytest.mark.parametrize(
@@ -48,20 +46,6 @@ def test_a_record_is_kept_as_it_was_sent() -> None:
     assert journal_line({"line": line}) == (line, {"order": 1, "text": "ä\n\x1e\u2028\r"})
 
 
-def session(folder: Path) -> Session:
-    payload = Payload(name="p", data=b"", sha256="0")
-    suite = load_suite("quick")
-    request = Request(run=folder, run_id="r", suite=suite, seed=1, payload=payload, inventory=None)
-    from rich.console import Console
-
-    view = LiveView(["local"], Console(stderr=True))
-    made = Session(
-        Target(name="local"), request, machines=Machines(), watch=view, stop=threading.Event()
-    )
-    results.target_folder(folder, "local")
-    return made
-
-
 HEADER = b"t_s,sensor,raw\n"
 
 
@@ -78,7 +62,10 @@ HEADER = b"t_s,sensor,raw\n"
 def test_a_trace_that_is_here_is_never_lost(
     tmp_path: Path, earlier: bytes | None, now: bytes, whole: bytes
 ) -> None:
-    one = session(tmp_path)
+    plan = plan_power("jetson-nano", {"files": manifest("sysfs-ina3221x-nano-iio-COMPOSED.tsv")})
+    results.write_json_atomic(tmp_path / results.POWER_MAP, to_json(asdict(plan)))
+    trace = tmp_path / results.POWER_TRACE
     if earlier is not None:
-        (one.folder / results.POWER_TRACE).write_bytes(gzip.compress(earlier))
-    assert one._whole_trace(now) == whole
+        trace.write_bytes(gzip.compress(earlier))
+    PowerFiles(Target(name="local"), None, tmp_path).keep(now)
+    assert gzip.decompress(trace.read_bytes()) == whole
