@@ -412,7 +412,8 @@ def _show(finished: running.Finished) -> None:
             remedy = f" — {outcome.remedy}" if outcome.remedy else ""
             _note(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
         for note in outcome.notes:
-            _note(f"{outcome.target}: note: {note}")
+            if "\n" not in note:  # a bug's traceback is in session.json
+                _note(f"{outcome.target}: note: {note}")
         if outcome.shares_machine_with:
             others = ", ".join(outcome.shares_machine_with)
             _note(f"{outcome.target} is the same machine as {others}: measured one after the other")
