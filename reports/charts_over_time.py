@@ -19,6 +19,7 @@ from reports.chart_style import (
     method_of_case,
     panel,
     plain,
+    short,
     time_axis,
 )
 from reports.charts_of_blocks import start_s
@@ -61,10 +62,13 @@ def _strip(subject: Subject) -> Panel | None:
     for name, colour, axis, points in lines:
         known = [(start_s(block), value) for block, value in points if value is not None]
         if known:
+            t_s, values = thinned(
+                *(np.array(axis_values) for axis_values in zip(*known, strict=True))
+            )
             traces.append(
                 go.Scatter(
-                    x=[(t_s - start) / scale for t_s, _ in known],
-                    y=[value for _, value in known],
+                    x=short((t_s - start) / scale),
+                    y=short(values),
                     mode="lines+markers",
                     marker={"size": 4},
                     line={"width": 1.5, "color": colour},

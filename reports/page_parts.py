@@ -71,17 +71,20 @@ class Fact:
 
 def subjects_of(runs: Sequence[Run]) -> tuple[Subject, ...]:
     """Return one subject per target of each run; the run's id joins the label where needed."""
-    return tuple(
-        Subject(
-            label=target.name if len(runs) == 1 else f"{target.name} · {run.run_id}",
-            run=run,
-            target=target,
-            rows=tuple(row for row in rows if row.target == target.name),
-        )
-        for run in runs
-        for rows in (compare(run),)
-        for target in run.targets
-    )
+    subjects: list[Subject] = []
+    for run in runs:
+        rows = compare(run)
+        for target in run.targets:
+            subjects.append(
+                Subject(
+                    label=target.name if len(runs) == 1 else f"{target.name} · {run.run_id}",
+                    run=run,
+                    target=target,
+                    rows=tuple(row for row in rows if row.target == target.name),
+                    first_row=sum(len(subject.rows) for subject in subjects),
+                )
+            )
+    return tuple(subjects)
 
 
 def stories_of(subjects: Sequence[Subject]) -> tuple[Story, ...]:

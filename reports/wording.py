@@ -15,6 +15,7 @@ PREFIXES = {
     "W": ((1.0, "W"), (1e-3, "mW")),
     "B": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
 }
+SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes, else " unit"
 METRICS = {
     "latency_s": "latency",
     "speedup": "speedup over exact",
@@ -65,7 +66,7 @@ def scale_of(value: float, unit: str) -> tuple[float, str]:
     """Return the divisor and the symbol (with its space) that suit the size of the value."""
     steps = PREFIXES.get(unit)
     if steps is None:
-        return 1.0, {"1": "", "degC": " °C"}.get(unit, f" {unit}")
+        return 1.0, SYMBOLS.get(unit, f" {unit}")
     for scale, symbol in steps:
         if abs(value) >= scale:
             return scale, f" {symbol}"
