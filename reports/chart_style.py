@@ -31,6 +31,7 @@ KNOWN: dict[tuple[str, int | None], int] = {
 }
 PHASE_SYMBOL = {"forward": "triangle-right", "backward": "circle", "step": "diamond-open"}
 PHASE_GLYPH = {"forward": "▸", "backward": "●", "step": "◇"}
+PHASE_COLOUR = {"forward": "#4f8f2f", "backward": "#c9435c", "step": "#5a72d6"}
 ROW_PX = 20
 
 Method = tuple[str, int | None, str]  # method, patch_size, kernel

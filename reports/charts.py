@@ -98,7 +98,8 @@ MEMORY_CAPTIONS = {
     "peak_rss_bytes": "The process's high-water mark over its baseline before any data, in a block "
     "of its own: what the system has to provide.",
     "cuda_peak_bytes": "The high-water mark of torch's CUDA allocator, in a block of its own.",
-    "system_dip_bytes": "How far the system's available memory fell during the block.",
+    "system_dip_bytes": "How far the system's available memory fell during the block: all that the "
+    "block took from the machine, the GPU's part included where it shares the memory.",
 }
 
 

@@ -22,6 +22,7 @@ from reports.power_trace import FloatArray, RailMap, Trace, Window
 from reports.reading import read_trace
 from reports.records import BlockRecord, PhaseTiming, TargetRun
 from reports.stats import median_interval
+from reports.wording import without_numbers
 from workloads.messages import Case
 
 Energies = Mapping[tuple[Case, str], Mapping[int, Energy]]  # (case, phase) -> round -> energy
@@ -48,8 +49,20 @@ class Measured:
     n: int
 
 
+_TRACES: WeakKeyDictionary[TargetRun, Trace | None] = WeakKeyDictionary()
 _MEASURED: WeakKeyDictionary[TargetRun, tuple[WindowEnergy, ...]] = WeakKeyDictionary()
 _BY_CASE: WeakKeyDictionary[TargetRun, Energies] = WeakKeyDictionary()
+
+
+def trace_of(target: TargetRun) -> Trace | None:
+    """Return the readings of a target's power sensor, read once; None where there are none.
+
+    Raises:
+        ResultProblem: the trace is not one.
+    """
+    if target not in _TRACES:
+        _TRACES[target] = read_trace(target) if target.power else None
+    return _TRACES[target]
 
 
 def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
@@ -61,7 +74,7 @@ def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
         ResultProblem: the trace is not one.
     """
     if target not in _MEASURED:
-        trace = read_trace(target) if target.power else None
+        trace = trace_of(target)
         _MEASURED[target] = _measure(target, target.power, trace) if target.power and trace else ()
     return _MEASURED[target]
 
@@ -144,7 +157,7 @@ def commonest_reason(energies: Sequence[Energy]) -> tuple[str, str]:
 
 def kind_of_reason(energy: Energy) -> tuple[str, str]:
     """Return the status and the reason without its numbers."""
-    return energy.status, "".join("#" if c.isdigit() else c for c in energy.reason or "")
+    return energy.status, without_numbers(energy.reason or "")
 
 
 def idle_around(idle: Sequence[Window], window: Window) -> tuple[Window, ...]:

@@ -26,7 +26,9 @@ from reports.charts import (
     speedup_chart,
 )
 from reports.charts_of_blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
-from reports.charts_over_time import machine_chart, power_chart
+from reports.charts_of_energy import energy_chart, parts_chart, rails_chart
+from reports.charts_of_power import power_chart, profile_chart
+from reports.charts_over_time import machine_chart
 from reports.page_data import page_data
 from reports.page_parts import (
     command_of,
@@ -37,6 +39,7 @@ from reports.page_parts import (
     stories_of,
     subjects_of,
 )
+from reports.power_facts import power_stories_of
 from reports.records import Run
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,6 +67,7 @@ def render(runs: Sequence[Run]) -> str:
         colours={label_of(m): colour for m, colour in colours.items()},
         charts=charts,
         figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
+        powers=power_stories_of(subjects),
         notes=notes_of(runs, subjects),
         problems=problems_of(subjects),
         subjects=subjects,
@@ -86,13 +90,17 @@ def charts_of(subjects: Sequence[Subject]) -> tuple[Chart, ...]:
         speedup_chart(measured, colours),
         latency_chart(measured, colours),
         *memory_charts(measured, colours),
+        energy_chart(measured, colours),
+        parts_chart(measured),
+        rails_chart(measured, colours),
+        profile_chart(measured, colours),
+        power_chart(measured, colours),
         *fidelity_charts(measured, colours),
         drift_chart(measured, colours),
         rounds_chart(measured, colours),
         spread_chart(measured, colours),
         warmup_chart(measured, colours),
         machine_chart(measured),
-        power_chart(measured, colours),
     )
     return tuple(chart for chart in charts if chart is not None)
 

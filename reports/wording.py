@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from reports.rows import Row
 from workloads.messages import Case
@@ -101,6 +102,11 @@ def row_case_label(row: Row) -> str:
     """Return the case of a row in words, without its target."""
     method = method_label(row.method, row.patch_size, row.kernel)
     return f"{row.workload} · {method} · {row.device} {row.dtype} batch {row.batch}"
+
+
+def without_numbers(text: str) -> str:
+    """Return what tells kinds of messages apart."""
+    return re.sub(r"\d[\d.,]*", "#", text)
 
 
 def cut(text: str, length: int = 4000) -> str:

@@ -219,6 +219,7 @@
     plots.forEach((plot) => {
       const figure = figureOf(plot);
       try {
+        figure.data.filter((trace) => trace.meta && trace.meta.ink).forEach((trace) => { trace.error_x.color = tokens().ink; });
         Plotly.react(plot, figure.data, themed(figure.layout), config);
       } catch (error) {
         // The table says the same: open it instead of leaving a hole.

@@ -70,7 +70,7 @@ def test_there_are_at_least_six_figures_and_every_kind_of_question(tmp_path: Pat
     run = load_run(make_run(tmp_path, targets=[FakeTarget(power=True), FakeTarget(name="b")]))
     figures = figures_of(render([run]))
     assert set(figures) == {
-        "speedup", "latency", "saved", "peak-rss", "fidelity-gx", "fidelity-gw",
+        "speedup", "latency", "saved", "peak-rss", "system-dip", "fidelity-gx", "fidelity-gw",
         "drift", "rounds", "spread", "warmup", "machine", "power",
     }  # fmt: skip
     assert len(figures["speedup"]) == 2
@@ -97,7 +97,7 @@ def test_the_headline_has_both_speedups_memory_and_fidelity(tmp_path: Path) -> N
     sentence = re.search(
         r"the backward runs \S+ \(95 %: \S+ to \S+\) and the whole step \S+ \(95 %: \S+ to \S+\) "
         r"as fast as exact, over 3 of 3 workloads\. It keeps 27 % of the bytes that exact saves "
-        r"for the backward\. Energy: no power sensor\. Its gradients point with the exact ones at "
+        r"for the backward\. Its gradients point with the exact ones at "
         r"a cosine of 0\.9\d+ \(g_x\) and 0\.9\d+ \(g_w\)",
         text,
     )

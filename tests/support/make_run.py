@@ -330,7 +330,7 @@ def _memory(case: Json) -> Json:
         "peak_rss_bytes": saved + 4 * map_bytes,
         "peak_rss_method": "VmHWM after clear_refs",
         "cuda_peak_bytes": None,
-        "system_dip_bytes": None,
+        "system_dip_bytes": saved + 5 * map_bytes,
     }
 
 
