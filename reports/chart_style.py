@@ -251,15 +251,17 @@ def log_axis(title: str, values: Sequence[float], unit: str) -> Json:
     }
 
 
-def bytes_axis(values: Sequence[float]) -> Json:
-    """Return an axis from 0 with ticks in a binary unit."""
+def zero_axis(values: Sequence[float], unit: str, title: str = "") -> Json:
+    """Return an axis from 0 with round ticks in the prefix that suits the largest value."""
     top = max(values, default=0.0) or 1.0
-    scale, symbol = scale_of(top, "B")
-    steps = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
-    step = next((step for step in steps if top / scale / step <= 7), 500)
+    scale, symbol = scale_of(top, unit)
+    steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+    step = next((step for step in steps if top / scale / step <= 6), 500)
     ticks = [number * step for number in range(int(top / scale / step) + 1)]
     return {
+        **({"title": {"text": title}} if title else {}),
         "range": [0, top * 1.05],
+        "tickangle": 0,  # labels that turn change the margin, which turns them back
         "tickvals": [tick * scale for tick in ticks],
         "ticktext": [f"{tick:g}{symbol if tick else ''}" for tick in ticks],
     }

@@ -17,7 +17,6 @@ from reports.chart_style import (
     Panel,
     Subject,
     Workload,
-    bytes_axis,
     empty_panel,
     label_of,
     legend_of,
@@ -31,6 +30,7 @@ from reports.chart_style import (
     rows_height,
     short,
     workload_of,
+    zero_axis,
 )
 from reports.rows import Row
 from reports.wording import METRICS, TIMES
@@ -78,13 +78,14 @@ def memory_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart,
     for metric, caption in MEMORY_CAPTIONS.items():
         rows = [row for subject in subjects for row in subject.rows if row.metric == metric]
         values = [row.value for row in rows if row.value is not None]
+        axis = zero_axis(values, "B")
         if values:
             charts.append(
                 Chart(
                     id=metric.replace("_bytes", "").replace("_", "-"),
                     title=METRICS[metric].capitalize().replace("cuda", "CUDA"),
                     caption=caption,
-                    panels=tuple(_bars(s, colours, metric, bytes_axis(values)) for s in subjects),
+                    panels=tuple(_bars(s, colours, metric, axis) for s in subjects),
                     legend=legend_of(colours),
                     rows=places_of(subjects, rows),
                 )

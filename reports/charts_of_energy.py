@@ -28,6 +28,7 @@ from reports.chart_style import (
     rows_height,
     short,
     workload_of,
+    zero_axis,
 )
 from reports.charts import dot_panels, places_of
 from reports.comparison import cases_of
@@ -39,7 +40,6 @@ from workloads.messages import Case
 
 IDLE_SHARE = "#9aa0a6"
 RAIL_COLOURS = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#4f8f2f", "#c9435c")
-JOULES = {"tickformat": "~s", "ticksuffix": "J"}
 PHASES = ("forward", "backward", "step")
 
 
@@ -60,14 +60,15 @@ def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
     if not any(row.value is not None for row in rows):
         return None
     phases = tuple(dict.fromkeys(row.phase for row in rows if row.value is not None))
-    axis = {"title": {"text": "energy per iteration"}, "rangemode": "tozero", **JOULES}
+    ends = [end for row in rows for end in (row.value, row.ci_high) if end is not None]
+    axis = zero_axis(ends, "J", "energy per iteration")
     return Chart(
         id="energy",
         title="Energy per iteration",
         caption="Joules of one iteration, idle power included. A bar holds what the rounds "
         "scattered and the sensor's tolerance; the tolerance cancels between methods on one "
-        "target. Left is less. What part of the machine the sensor sees is told under "
-        "Energy: how it was measured.",
+        "target. Left is less. What part of the machine the sensor sees is told "
+        'below, in "Energy: how it was measured".',
         legend=legend_of(colours, phases),
         panels=dot_panels(measured, colours, "energy_j", phases, axis, []),
         rows=places_of(subjects, rows),
@@ -189,7 +190,11 @@ def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], co
         f"energy by phase, summed over {count} workloads, on {subject.label}",
         height=rows_height(len(methods), 3),
         yaxis=rows_axis([label_of(method) for method in methods]),
-        xaxis={"title": {"text": f"{count} workload{'s' * (count != 1)}, once each"}, **JOULES},
+        xaxis=zero_axis(
+            [total.high_j for total in found.values()],
+            "J",
+            f"{count} workload{'s' * (count != 1)}, once each",
+        ),
         barmode="stack",
     )
 
@@ -356,6 +361,15 @@ def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], float]) ->
         f"energy of a step by rail on {subject.label}",
         height=rows_height(len(methods), lines + 1),
         yaxis=rows_axis([label_of(method) for method in methods]),
-        xaxis={"title": {"text": "energy of a step"}, "rangemode": "tozero", **JOULES},
+        xaxis=zero_axis(_stacked_j(found, total), "J", "energy of a step"),
         barmode="stack",
     )
+
+
+def _stacked_j(found: Mapping[tuple[Method, str], float], total: Sequence[str]) -> list[float]:
+    """Return how long each method's bars are: the rails of the total together, others alone."""
+    stacks: dict[Method, float] = {}
+    for (method, rail), joules in found.items():
+        if rail in total:
+            stacks[method] = stacks.get(method, 0.0) + joules
+    return [*stacks.values(), *(j for (_, rail), j in found.items() if rail not in total)]

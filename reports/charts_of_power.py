@@ -44,7 +44,7 @@ from reports.power_trace import (
 )
 from reports.records import BlockRecord, TargetRun
 
-MAX_POINTS = 3000
+MAX_POINTS = 6000
 BETWEEN = "between windows"
 IDLE = "idle"
 LINE_COLOUR = {**PHASE_COLOUR, IDLE: "#0f9171", BETWEEN: "#9aa0a6"}

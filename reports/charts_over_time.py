@@ -54,7 +54,8 @@ def _strip(subject: Subject) -> Panel | None:
     for name, colour, axis, points in lines:
         known = [(start_s(block), value) for block, value in points if value is not None]
         if known:
-            t_s, values = thinned(*np.array(known).T)
+            times, figures = np.array(known).T
+            t_s, values = thinned(times, figures, 2000)
             traces.append(
                 go.Scatter(
                     x=short((t_s - start) / scale),

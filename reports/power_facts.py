@@ -20,7 +20,7 @@ from reports.energy_table import (
 )
 from reports.power_trace import Rail, RailMap, Trace
 from reports.records import SamplerOverhead, TargetRun
-from reports.wording import TIMES, cut, interval, quantity, significant, without_numbers
+from reports.wording import TIMES, cut, quantity, significant, without_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,21 +166,21 @@ def _overhead(found: SamplerOverhead | None) -> str:
     """Say what ``gfbench calibrate --sampler-overhead`` found."""
     if found is None:
         return "not calibrated (gfbench calibrate --sampler-overhead)"
-    parts = []
-    if found.latency_ratio is not None:
-        span = interval(found.latency_ci_low, found.latency_ci_high, "1")
-        parts.append(f"latency {_ratio(found.latency_ratio)}{f' ({span})' if span else ''}")
-    if found.floor_ratio is not None:
-        span = interval(found.floor_ci_low, found.floor_ci_high, "1")
-        parts.append(f"off on both sides {_ratio(found.floor_ratio)}{f' ({span})' if span else ''}")
+    ratios = (
+        ("latency", found.latency_ratio, found.latency_ci_low, found.latency_ci_high),
+        ("off on both sides", found.floor_ratio, found.floor_ci_low, found.floor_ci_high),
+    )
+    parts = [f"{words} {_ratio(*ratio)}" for words, *ratio in ratios if ratio[0] is not None]
     if found.power_w is not None:
         parts.append(f"power {found.power_w * 1e3:+.0f} mW")
     pairs = f", {found.pairs} pairs" if found.pairs else ""
     return f"sampler on against off: {', '.join(parts) or 'no figure'}{pairs}"
 
 
-def _ratio(value: float) -> str:
-    return f"{significant(value, 4)}{TIMES}"
+def _ratio(value: float | None, low: float | None, high: float | None) -> str:
+    """Return a ratio near 1 with its interval; two digits would hide it."""
+    span = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
+    return f"{value or 0.0:.4f}{TIMES}{span}"
 
 
 def _budget(good: Sequence[Energy]) -> tuple[Share, ...]:
