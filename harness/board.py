@@ -6,7 +6,6 @@ What comes back is untrusted: only framed records count, and their kinds are che
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from harness.payload import Payload
 from harness.streams import Completed, last_words
 from harness.transport import Transport
 from targets.inventory import Target
-from workloads.messages import RECORD_SEPARATOR, Job, dump, to_json, unframe
+from workloads.messages import Job, dump, loads, to_json, unframe
 
 STEP_DEADLINE_S = 60.0
 PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
@@ -311,10 +310,11 @@ def own_python(target: Target) -> str:
 def journal_line(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Return a journal record's line as sent and its content; None if it is none."""
     line = record.get("line")
-    if not isinstance(line, str) or RECORD_SEPARATOR in line:
+    # One line and no more: what a board breaks in two would break the journal here.
+    if not isinstance(line, str) or not line.endswith("\n") or not line[:-1].isprintable():
         return None
     try:
-        content = json.loads(line)
+        content = loads(line)
     except (ValueError, RecursionError):
         return None
     return (line, content) if isinstance(content, dict) else None

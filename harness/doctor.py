@@ -60,16 +60,26 @@ class Examined:
         }
 
 
-def examine(target: Target, inventory: Inventory | None) -> Examined:
-    """Probe a target and return what was found; never raises for the target's own faults."""
+def probed(target: Target, inventory: Inventory | None) -> dict[str, Any]:
+    """Connect to a target and return what its probe says.
+
+    Raises:
+        TargetError: it cannot be reached or used.
+    """
     board = Board(target, lambda: open_transport(target, inventory), payloads.pack())
     try:
         board.prepare("")
-        probe = board.probe()
-    except TargetError as error:
-        return Examined(target=target.name, platform=None, model=None, findings=(), error=error)
+        return board.probe()
     finally:
         board.close()
+
+
+def examine(target: Target, inventory: Inventory | None) -> Examined:
+    """Probe a target and return what was found; never raises for the target's own faults."""
+    try:
+        probe = probed(target, inventory)
+    except TargetError as error:
+        return Examined(target=target.name, platform=None, model=None, findings=(), error=error)
     platform = platforms.detect(probe) if target.platform == "auto" else target.platform
     power = target.power
     off = power.kind == "off"

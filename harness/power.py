@@ -109,6 +109,7 @@ def busy_windows(records: Iterable[Mapping[str, Any]]) -> tuple[Window, ...]:
 def make_trace(log: bytes, rail_map: Mapping[str, Any]) -> Trace:
     """Return the trace of a board's log; what it cannot read becomes notes, never an error."""
     numbers = {str(channel["id"]) for channel in rail_map["channels"]}
+    ids = {str(channel["path"]): str(channel["id"]) for channel in rail_map["channels"]}
     parsers = _parsers(rail_map)
     faults = _Faults()
     out = [HEADER]
@@ -118,9 +119,10 @@ def make_trace(log: bytes, rail_map: Mapping[str, Any]) -> Trace:
             faults.add(sensor, raw[1:])
         elif sensor in parsers:
             text = True
-            readings = tuple(parsers[sensor](raw))
+            found = tuple(parsers[sensor](raw))
+            readings = ((ids[path], value) for path, value in found if path in ids)
             out += [f"{t_s},{channel},{value}\n".encode() for channel, value in readings]
-            if not readings and raw.strip():
+            if not found and raw.strip():
                 faults.add(sensor, "lines that are no reading")
         elif sensor in numbers:
             out.append(f"{t_s},{sensor},{raw}\n".encode())
@@ -131,27 +133,10 @@ _Parser = Callable[[str], Iterator[tuple[str, str]]]
 
 
 def _parsers(rail_map: Mapping[str, Any]) -> dict[str, _Parser]:
-    """Return, for each sensor that gives text, what makes (channel, number) pairs of a line."""
-    paths = {str(channel["path"]): str(channel["id"]) for channel in rail_map["channels"]}
-    known: dict[str, Callable[[str], Iterator[tuple[str, str]]]] = {
-        "tegrastats": _tegrastats,
-        "vcgencmd": _pmic,
-        "command": _watts,
-    }
-    return {
-        sensor["id"]: _on_channels(known[sensor["id"]], paths)
-        for sensor in rail_map.get("sensors") or ()
-        if sensor["id"] in known
-    }
-
-
-def _on_channels(parse: _Parser, ids: Mapping[str, str]) -> _Parser:
-    def readings(raw: str) -> Iterator[tuple[str, str]]:
-        for path, value in parse(raw):
-            if path in ids:
-                yield ids[path], value
-
-    return readings
+    """Return, for each sensor that gives text, what makes (path, number) pairs of a line."""
+    known: dict[str, _Parser] = {"tegrastats": _tegrastats, "vcgencmd": _pmic, "command": _watts}
+    ids = (sensor["id"] for sensor in rail_map.get("sensors") or ())
+    return {sensor: known[sensor] for sensor in ids if sensor in known}
 
 
 def _tegrastats(raw: str) -> Iterator[tuple[str, str]]:
@@ -188,7 +173,7 @@ def _row(line: str) -> list[str]:
     if '"' not in line:
         return line.split(",")
     try:
-        return next(csv.reader([line]), [])
+        return next(csv.reader([line], strict=True), [])
     except csv.Error:
         return []
 

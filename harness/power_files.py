@@ -48,9 +48,9 @@ class PowerFiles:
     def keep(self, log: bytes) -> tuple[str, ...]:
         """Write the trace of what the board logged, and the log itself where it is text."""
         trace = make_trace(log, self.rail_map)
-        self._write(results.POWER_TRACE, trace.trace)
+        self._continue(results.POWER_TRACE, trace.trace)
         if trace.raw is not None:
-            self._write(POWER_LOG, trace.raw)
+            self._continue(POWER_LOG, trace.raw)
         return trace.notes
 
     def keep_meter(self, records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -68,6 +68,14 @@ class PowerFiles:
         self._write(results.POWER_TRACE, trace)
         results.write_json_atomic(self._folder / results.POWER_MAP, rail_map)
         return (note,)
+
+    def _continue(self, name: str, content: bytes) -> None:
+        """Write a log after what is here of a job folder that the board has lost."""
+        path = self._folder / name
+        earlier = gzip.decompress(path.read_bytes()) if path.exists() else b""
+        if not content.startswith(earlier):
+            content = earlier[: earlier.rfind(b"\n") + 1] + content.partition(b"\n")[2]
+        self._write(name, content)
 
     def _write(self, name: str, content: bytes) -> None:
         results.write_bytes_atomic(self._folder / name, gzip.compress(content, mtime=0))

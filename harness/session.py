@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.board import Board, JobState, journal_line
+from harness.calibration import stored
 from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
 from harness.machines import Machines
 from harness.payload import Payload
@@ -34,7 +35,9 @@ from workloads.messages import SCHEMA, Job, job_from_json, to_json
 IDLE_MARGIN_S = 240.0
 SHORTEST_BLOCK_TIMEOUT_S = 300.0
 SLOW_BOARD = 60.0  # a block may take this many times its estimate before it is called hung
+FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
 JOB = "job.json"
+PAUSED = 1.5  # how much longer a window is with pauses of half an iteration on average
 IDLE_S = 10.0  # measured before the first and after the last block
 FAILURES = ("failed", "timeout", "out_of_memory")
 
@@ -79,6 +82,7 @@ class Outcome:
     boot_id: str | None = None
     shares_machine_with: list[str] = field(default_factory=list)
     blocks_planned: int = 0
+    cases: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     started_at: str = field(default_factory=lambda: now_utc())
@@ -114,6 +118,7 @@ class Session:
         self._machines = machines
         self._watch = watch
         self._stop = stop
+        self._processors = 1
         self._board = Board(
             target, lambda: open_transport(target, request.inventory), request.payload
         )
@@ -155,8 +160,10 @@ class Session:
         probe = self._probe()
         job = self._job(probe)
         self.save()
-        if not job.blocks:
+        if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
+            self._collect(state.folder)
             self._finish(job, complete=True)
+            self._board.remove(state.folder)
             return
         with self._machines.one_at_a_time(self.outcome.boot_id, self.target.name, self._stop):
             if not self._stop.is_set():
@@ -165,6 +172,9 @@ class Session:
     def _probe(self) -> dict[str, Any]:
         probe = self._board.probe()
         results.write_json_atomic(self.folder / results.PROBE, probe)
+        logical = (probe.get("cpu") or {}).get("logical")
+        self._processors = logical if isinstance(logical, int) else 1
+        self._keep_calibration(probe)
         boot_id = probe.get("boot_id")
         self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
         own = self.target.platform
@@ -178,6 +188,12 @@ class Session:
             )
         return probe
 
+    def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
+        """Copy what is known of this machine's sampler into the result, which stands alone."""
+        path = stored(self.request.run.parent, probe)
+        if path.is_file():
+            results.write_bytes_atomic(self.folder / results.CALIBRATION, path.read_bytes())
+
     def _job(self, probe: Mapping[str, Any]) -> Job:
         """Return the job to do: the stored one when a run is resumed, else a new plan's."""
         stored = self.folder / JOB
@@ -185,6 +201,8 @@ class Session:
             job = job_from_json(json.loads(stored.read_text()))
             session = json.loads((self.folder / results.SESSION).read_text())
             self.outcome.skipped = session.get("skipped", [])
+            self.outcome.cases = session.get("cases", [])
+            self.outcome.notes = session.get("notes", [])
             self.outcome.blocks_planned = len(job.blocks)
             self._watch.planned(self.target.name, len(job.blocks), self._journalled(), 0.0)
             return job
@@ -193,6 +211,7 @@ class Session:
         power = self._power.rail_map
         suite = self._suite(power)
         plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        self.outcome.cases = to_json(plan.cases)
         self.outcome.skipped = [_skipped(item) for item in plan.skipped]
         self.outcome.blocks_planned = len(plan.blocks)
         job = Job(
@@ -209,6 +228,7 @@ class Session:
             idle_s=IDLE_S if self._energy(power) else 0.0,
             pauses=self._energy(power) and converts_in_an_instant(power),
         )
+        self.save()  # before the job, which is what a resumed run looks for
         results.write_json_atomic(stored, to_json(job))
         self._watch.planned(self.target.name, len(plan.blocks), 0, plan.estimate_s)
         return job
@@ -221,7 +241,8 @@ class Session:
         suite = self.request.suite
         window_s = self.target.min_window_s or suite.min_window_s
         if self._energy(rail_map):
-            window_s = max(window_s, recommended_window_s(rail_map_from_json(rail_map)))
+            needed_s = recommended_window_s(rail_map_from_json(rail_map))
+            window_s = max(window_s, needed_s * (PAUSED if converts_in_an_instant(rail_map) else 1))
         elif suite.energy:
             self.outcome.notes.append("energy is wanted, but there is no power to measure it by")
         return replace(suite, min_window_s=window_s)
@@ -305,6 +326,7 @@ class Session:
         if not complete:
             return
         self._note(*self._power.keep_meter(self._records()))
+        self._note_a_busy_machine()
         failed = [record for record in self._records() if record.get("status") in FAILURES]
         self.outcome.status = "failed" if failed else "ok"
         if failed:
@@ -312,6 +334,18 @@ class Session:
             self.outcome.reason = (
                 f"{len(failed)} of {len(job.blocks)} blocks failed, first "
                 f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
+            )
+
+    def _note_a_busy_machine(self) -> None:
+        """Say so if others used the machine's processors: then intervals are wide."""
+        states = [record.get("state_before") for record in self._records()]
+        loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
+        known = sorted(load for load in loads if isinstance(load, (int, float)))
+        load = known[len(known) // 2] if known else 0.0
+        if load > self._processors + FOREIGN_LOAD:
+            self.outcome.notes.append(
+                f"the machine was busy: a load of {load:.1f} on {self._processors} processors — "
+                "end what else runs there and measure again"
             )
 
     def _restore(self) -> None:

@@ -59,12 +59,13 @@ def compare(run: Run) -> tuple[Row, ...]:
 def cases_of(run: Run, target: TargetRun) -> tuple[Case, ...]:
     """Return the cases of one target: the plan's order, then what else its journal has.
 
-    A case of the plan that a finished session neither measured nor skipped was planned for
-    other targets.
+    The session has the target's own plan, made from its probe; a target that was never probed
+    has the run's. A case of the run's plan that a finished session neither measured nor skipped
+    was planned for other targets.
     """
     present = dict.fromkeys(block.case for block in target.blocks)
     present.update(dict.fromkeys(skip.case for skip in target.session.skipped))
-    planned = run.header.plan.cases
+    planned = target.session.cases or run.header.plan.cases
     if target.session.status == "ok" and _all_blocks_there(target):
         planned = tuple(case for case in planned if case in present)
     return tuple(dict.fromkeys((*planned, *present)))

@@ -266,6 +266,18 @@ def _power(subject: Subject) -> str:
     return f"{rails.source}: {' + '.join(rails.total)} ({rails.scope}); {rails.rule}"
 
 
+def _power_mode(subject: Subject) -> str:
+    """Return what nvpmodel said around the blocks: more than one mode if it was changed."""
+    states = (block.state_before for block in subject.target.blocks)
+    modes = dict.fromkeys(state.power_mode for state in states if state and state.power_mode)
+    return ", then ".join(" ".join(mode.split()) for mode in modes)
+
+
+def _sampler_cost(subject: Subject) -> str:
+    cost = subject.target.sampler_cost
+    return "" if cost is None else cost.words
+
+
 def _blocks(subject: Subject) -> str:
     good = sum(block.status == "ok" for block in subject.target.blocks)
     planned = subject.target.session.blocks_planned
@@ -313,7 +325,9 @@ FACTS: tuple[tuple[str, Callable[[Subject], str]], ...] = (
     ("torch", _from_probe(_torch)),
     ("Threads used", _threads),
     ("Allocator", _allocator),
+    ("Power mode", _power_mode),
     ("Power sensor", _power),
+    ("Sampler's own cost", _sampler_cost),
     ("Blocks", _blocks),
     ("Measured from", lambda subject: subject.target.session.started_at),
     ("Measured until", lambda subject: subject.target.session.finished_at),

@@ -11,7 +11,7 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from gzip import GzipFile
 from pathlib import Path
@@ -29,6 +29,7 @@ from reports.records import (
     Session,
     TargetRun,
 )
+from reports.sampler_cost import SamplerCost
 from reports.throttle import throttled
 from workloads.messages import SCHEMA
 
@@ -38,6 +39,7 @@ PROBE = "probe.json"
 JOURNAL = "journal.jsonl"
 POWER_MAP = "power.json"
 POWER_TRACE = "power.csv.gz"
+CALIBRATION = "calibration.json"
 REPORT = "report.html"
 MANIFEST = "MANIFEST.sha256"
 
@@ -126,9 +128,18 @@ def read_trace(target: TargetRun) -> Trace | None:
     path = target.folder / POWER_TRACE
     if not path.is_file():
         return None
+    return parse_trace(_gzip_lines(path), path)
+
+
+def parse_trace(lines: Iterable[str], where: Path) -> Trace:
+    """Return the readings of a trace's lines, its header left out, by channel.
+
+    Raises:
+        ResultProblem: more readings than any run makes.
+    """
     readings: dict[str, tuple[array[float], array[float]]] = {}
     count = 0
-    for line in _gzip_lines(path):
+    for line in lines:
         try:
             time, channel, raw = line.rstrip("\r\n").split(",")
             t_s, value = float(time), float(raw)
@@ -140,7 +151,7 @@ def read_trace(target: TargetRun) -> Trace | None:
             values.append(value)
             count += 1
         if count > MAX_READINGS:
-            raise ResultProblem(f"{path}: more than {MAX_READINGS} readings")
+            raise ResultProblem(f"{where}: more than {MAX_READINGS} readings")
     return {name: (np.array(times), np.array(raw)) for name, (times, raw) in readings.items()}
 
 
@@ -180,6 +191,7 @@ def _load_target(folder: Path) -> TargetRun:
     )
     probe = _optional(Probe, folder / PROBE, notes)
     power = _read_power_map(folder / POWER_MAP, notes)
+    sampler_cost = _optional(SamplerCost, folder / CALIBRATION, notes)
     idle: list[Window] = []
     blocks = _last_ok_of_each_order(_read_journal(folder / JOURNAL, notes, idle))
     return TargetRun(
@@ -191,6 +203,7 @@ def _load_target(folder: Path) -> TargetRun:
         power=power,
         notes=tuple(dict.fromkeys(notes)),
         idle=tuple(sorted(idle)),
+        sampler_cost=sampler_cost,
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import FiniteFloat
 
 from reports.fields import CaseField, Figures, Settings, Span, Text, Texts, Version, absent_as
 from reports.power_trace import RailMap
+from reports.sampler_cost import SamplerCost
 from workloads.messages import Case
 
 
@@ -144,6 +145,7 @@ class Session:
     boot_id: Text = ""
     shares_machine_with: Texts = ()
     blocks_planned: int | None = None
+    cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
     skipped: Annotated[tuple[SkippedCase, ...], absent_as(())] = ()
     notes: Texts = ()
     sampler_overhead: SamplerOverhead | None = None
@@ -219,6 +221,7 @@ class TargetRun:
     power: RailMap | None
     notes: tuple[str, ...] = ()
     idle: tuple[Span, ...] = ()  # windows without workload, in order
+    sampler_cost: SamplerCost | None = None  # as calibrated on this machine before
 
     @property
     def platform(self) -> str:

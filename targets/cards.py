@@ -84,7 +84,9 @@ def _readable(probe: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
     listed = nvml.get("cards") if isinstance(nvml, Mapping) else None
     names: set[str] = set()
     for card in listed if isinstance(listed, (list, tuple)) else ():
-        index = card.get("index") if isinstance(card, Mapping) else None
+        if not isinstance(card, Mapping):
+            continue
+        index = card.get("index")
         told = [name for name in QUANTITIES if isinstance(card.get(name), (int, float))]
         if not isinstance(index, int) or not told:
             continue

@@ -36,6 +36,13 @@ PMIC_RULE = (
     "that is fed from 5 V itself are not in it. Estimate of the input, from other people's "
     "measurements, never used here: 1.1451 x sum + 0.5879 W"
 )
+POWER_MARKS = (
+    "/ina2",
+    "/ina3",
+    "/iio:device",
+    "/hwmon",
+    "/powercap/",
+)  # in the paths of power sensors
 METER_RULE = "taken to measure the input of the board"
 
 
@@ -47,9 +54,12 @@ def plan_power(
     Args:
         platform_id: The family, as `targets.platforms.detect` or the inventory tells it.
         probe: The mapping of probe.json.
-        power: auto, jtop, pyrapl, pynvml, command or csv.
+        power: auto, off, jtop, pyrapl, pynvml, command or csv.
         argument: The program or the file of the last two.
     """
+    if power == "off":
+        remedy = {"remedy": "Remove `power: off` from the inventory."}
+        return _nothing(remedy, "switched off in the inventory")
     if power == "command":
         return _command(argument or "")
     if power == "csv":
@@ -65,7 +75,31 @@ def _auto(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
         plan = _tegrastats(platform_id, probe) or plan
     if not plan.total and platform_id == "raspberry-pi-5":
         plan = _pmic(probe) or plan
-    return with_cards(plan, platform_id, probe)
+    return with_cards(_with_grant(plan, platform_id, probe), platform_id, probe)
+
+
+def _with_grant(plan: PowerPlan, platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
+    """Name the command as root where power is missing because files may not be read."""
+    grant = platforms.PLATFORMS[platform_id].grant
+    denied = tuple(_denied(probe))
+    told = any(item.what == "power" and item.remedy == grant for item in plan.missing)
+    if plan.total or told or not grant or not denied:
+        return plan
+    first, *rest = denied
+    more = f" and {len(rest)} more" if rest else ""
+    reason = f"this user may not read {first}{more}"
+    if _program(probe, "tegrastats"):
+        reason += ", and tegrastats shows no power either"
+    missing = Missing(what="power", reason=reason, remedy=grant)
+    others = (item for item in plan.missing if item.what != "power")
+    return replace(plan, missing=(missing, *others))
+
+
+def _denied(probe: Mapping[str, Any]) -> Iterable[str]:
+    """Yield the power files that are there and closed to this user."""
+    for path, content in files_of(probe).items():
+        if content in ("!EACCES", "!EPERM") and any(mark in path for mark in POWER_MARKS):
+            yield path
 
 
 def _tegrastats(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan | None:
@@ -206,7 +240,7 @@ def _jtop(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
     total = platforms.total_of(platform_id, names)
     if total is None or not set(names).issuperset(total.rails):
         listed = ", ".join(names) or "no rails"
-        return _nothing(facts, f"jtop shows {listed}, which make no total on {platform_id}")
+        return _nothing(facts, f"jtop shows {listed}: no total is known of these")
     interval_s = facts.get("interval_s") or JTOP_INTERVAL_S
     return _plan(
         source="jtop",

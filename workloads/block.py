@@ -7,6 +7,7 @@ fidelity   the method's gradients against the exact ones, in the same process
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
 
+import contextlib
 import gc
 import os
 import traceback
@@ -28,6 +29,23 @@ class Work(NamedTuple):
     parameters: List[Any]
 
 
+def load() -> None:
+    """Import what a block needs, and let the garbage collector leave it alone from now on.
+
+    Otherwise every collection walks all of torch's objects, and in a forked child copies them.
+    """
+    import torch
+
+    from workloads import convolution, fidelity, inputs  # noqa: F401
+
+    with contextlib.suppress(ImportError):  # torch >= 2: what its first backward would import
+        import torch.fx.experimental.symbolic_shapes  # noqa: F401
+    gc.collect()
+    freeze = getattr(gc, "freeze", None)  # Python >= 3.7
+    if freeze is not None:
+        freeze()
+
+
 def run_block(
     block: Block, min_window_s: float, threads: int, pauses: bool = False
 ) -> Dict[str, Any]:
@@ -41,6 +59,7 @@ def run_block(
         "fidelity": lambda: _fidelity(block),
     }
     try:
+        load()
         cpus = _use_threads(threads)
         record = measures[block.kind]()
         record.update(status="ok", reason=None, threads=threads, cpus=cpus, pid=os.getpid())
@@ -185,7 +204,7 @@ def _use_threads(threads: int) -> Optional[List[int]]:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
-    from workloads.probe import processors
+    from workloads.processors import processors
 
     try:
         os.sched_setaffinity(0, processors()[:threads])

@@ -7,11 +7,12 @@ import os
 import platform
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from workloads import locks, nvml, programs
 from workloads.memory import available_bytes, kilobytes
 from workloads.messages import SCHEMA
+from workloads.processors import processors
 from workloads.state import cpu_mhz, machine_state, read_number, read_text
 
 MAX_FILES = 4000
@@ -122,21 +123,6 @@ def probe(sysroot: str = "/", package: Optional[str] = None) -> Dict[str, Any]:
         "state": machine_state(sysroot),
         **_torch(),
     }
-
-
-def processors() -> List[int]:
-    """Return one processor per physical core, of those this process may use, in order."""
-    allowed = sorted(os.sched_getaffinity(0))
-    seen = set()
-    chosen: List[int] = []
-    for cpu in allowed:
-        siblings = read_text(
-            "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % cpu
-        ) or str(cpu)
-        if siblings not in seen:
-            seen.add(siblings)
-            chosen.append(cpu)
-    return chosen or allowed
 
 
 def sensor_files(sysroot: str) -> Dict[str, str]:

@@ -16,7 +16,7 @@ import traceback
 from typing import Any, Dict, Optional
 
 from workloads import locks
-from workloads.block import run_block
+from workloads.block import load, run_block
 from workloads.costs import memory_estimate_bytes
 from workloads.jobs import JobFolder, ends_cut, finished_orders, read_json, tail
 from workloads.messages import SCHEMA, Block, Job, dump, to_json
@@ -53,7 +53,7 @@ class Runner:
         if not blocks:
             return
         if self.job.isolation == "fork":
-            import torch  # noqa: F401 - imported here once, run only in the children
+            load()  # imported here once, run only in the children
         self._sampler.use(1.0)
         try:
             self._watch_idle("before")

@@ -87,7 +87,7 @@ class PynvmlLibrary:
         try:
             import pynvml
         except ImportError as error:
-            raise nvml.NvmlError("nvidia-ml-py: %s" % error) from None
+            raise nvml.NvmlError("nvidia-ml-py: %s" % error) from error
         self._pynvml = pynvml
         self._guard(pynvml.nvmlInit)
 
@@ -160,7 +160,7 @@ def explain(kind: str, error: Exception) -> Tuple[str, str]:
     """Return in words why a package does not work here, and what to do about it."""
     text = " ".join(str(error).split())
     name = {"jtop": "jetson-stats", "pyrapl": "pyRAPL", "pynvml": "nvidia-ml-py"}[kind]
-    if isinstance(error, ImportError) or "No module named" in text:
+    if isinstance(error, ImportError) or isinstance(error.__cause__, ImportError):
         return (
             "%s is not installed for this Python (%s)." % (name, text),
             "Install it there, or use power: auto, which needs no package.",

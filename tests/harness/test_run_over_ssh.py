@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sshd import ClientHome, Sshd, running_sshd
@@ -77,7 +78,7 @@ def session(folder: Path, target: str) -> dict[str, object]:
     return content
 
 
-def journal(folder: Path, target: str) -> list[dict[str, object]]:
+def journal(folder: Path, target: str) -> list[dict[str, Any]]:
     path = folder / "targets" / target / "journal.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
@@ -115,9 +116,8 @@ def test_two_boards_of_one_machine_give_one_report_that_says_so(
         assert session(run, target)["status"] == "ok"
         assert session(run, target)["shares_machine_with"] == [other]
         assert target in html
-    first, second = sorted(
-        (windows(run, name) for name in ("board-a", "board-b")), key=lambda spans: spans[0]
-    )
+    spans = [windows(run, name) for name in ("board-a", "board-b")]
+    first, second = sorted(spans, key=lambda blocks: blocks[0])
     assert first[-1][1] <= second[0][0]
     assert "one after the other" in html
     assert not list((tmp_path / "work-a" / "jobs").glob("*")), (

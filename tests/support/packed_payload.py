@@ -86,6 +86,8 @@ class PackedPayload:
         block_timeout_s: float = 60.0,
         min_window_s: float = 0.01,
         power: Mapping[str, Any] | None = None,
+        idle_s: float = 0.0,
+        pauses: bool = False,
     ) -> JobOnBoard:
         """Put a job there."""
         folder = self.folder / name
@@ -101,6 +103,8 @@ class PackedPayload:
             block_timeout_s,
             "/",
             dict(power or {}),
+            idle_s,
+            pauses,
         )
         (folder / "job.json").write_text(dump(to_json(job)))
         return JobOnBoard(payload=self, folder=folder)

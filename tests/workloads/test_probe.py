@@ -13,8 +13,10 @@ import telemetry_data
 import torch
 
 from workloads import probe as probes
+from workloads import processors as own
 from workloads.messages import dump
-from workloads.probe import probe, processors, sensor_files
+from workloads.probe import probe, sensor_files
+from workloads.processors import processors
 
 NANO = {
     "/proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0",
@@ -131,7 +133,7 @@ def test_one_processor_of_each_core_is_chosen(monkeypatch: pytest.MonkeyPatch) -
     siblings = {0: "0,4", 1: "1,5", 4: "0,4", 5: "1,5"}
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(siblings))
     monkeypatch.setattr(
-        probes, "read_text", lambda path: siblings[int(path.split("/cpu/cpu")[1].split("/")[0])]
+        own, "read_text", lambda path: siblings[int(path.split("/cpu/cpu")[1].split("/")[0])]
     )
     assert processors() == [0, 1]
 

@@ -202,9 +202,8 @@ def test_a_journal_with_a_cut_last_line_is_continued_properly(
     payload: PackedPayload, cut: bytes
 ) -> None:
     job = payload.job("job", [block(order, kind="memory") for order in range(3)])
-    job.run()
     path = job.folder / "journal.jsonl"
-    first = path.read_bytes().splitlines(keepends=True)[0]
+    first = b'{"type":"block","order":0,"status":"ok"}\n'
     path.write_bytes(first + cut)
     journal, end = job.run()
     assert end["complete"] is True
@@ -323,3 +322,80 @@ def test_power_is_sampled_beside_the_blocks_and_ends_with_them(payload: PackedPa
     assert {row.split(",", 1)[1] for row in rows} == {"c0,4200000"}
     begin, end = journal[1]["window_s"]
     assert sum(begin <= t_s <= end for t_s in times) > 3
+
+
+def files_sensor(path: Path, interval_s: float = 0.01) -> dict[str, Any]:
+    channels = [{"id": "c0", "path": str(path), "unit": "uW"}]
+    spec = {"id": "files", "kind": "files", "interval_s": interval_s, "channels": channels}
+    return {"sensors": [spec]}
+
+
+def sampled_between(job: JobOnBoard, window: list[float]) -> int:
+    rows = (job.folder / "power.csv").read_text().splitlines()[1:]
+    return sum(window[0] <= float(row.split(",")[0]) <= window[1] for row in rows)
+
+
+def test_idle_power_is_watched_before_and_after_the_blocks(payload: PackedPayload) -> None:
+    sensor = payload.folder / "power1_input"
+    sensor.write_text("4200000\n")
+    job = payload.job("job", [block(0)], power=files_sensor(sensor), idle_s=0.3)
+    journal, end = job.run()
+    assert [record["type"] for record in journal] == ["idle", "block", "idle"]
+    before, measured, after = journal
+    assert (before["place"], after["place"]) == ("before", "after")
+    assert before["window_s"][1] <= measured["window_s"][0]
+    assert measured["window_s"][1] <= after["window_s"][0]
+    for record in (before, after):
+        assert record["window_s"][1] - record["window_s"][0] >= 0.3
+        assert sampled_between(job, record["window_s"]) >= 5
+        assert record["state"]["load_1m"] >= 0
+    assert end["complete"] is True
+
+
+def test_a_job_whose_blocks_are_done_is_not_watched_again(payload: PackedPayload) -> None:
+    job = payload.job("job", [block(0)], idle_s=0.1)
+    assert len(job.run()[0]) == 3
+    assert len(job.run()[0]) == 3
+
+
+def test_a_runner_that_watches_the_idle_machine_stops_when_told(payload: PackedPayload) -> None:
+    job = payload.job("job", [block(0)], idle_s=60.0)
+    job.launch()
+    begin = time.monotonic()
+    assert job.stop()
+    assert time.monotonic() - begin < 5
+    assert job.journal() == []
+
+
+def test_a_block_can_be_measured_without_the_sampler(payload: PackedPayload) -> None:
+    sensor = payload.folder / "power1_input"
+    sensor.write_text("4200000\n")
+    blocks = [
+        block(0),
+        block(1)._replace(sampling=0.0),
+        block(2)._replace(sampling=10.0),
+        block(3),
+    ]
+    job = payload.job("job", blocks, power=files_sensor(sensor), min_window_s=0.15)
+    journal, _ = job.run()
+    on, off, sparse, again = (sampled_between(job, record["window_s"]) for record in journal)
+    assert off == 0
+    assert 0 < sparse < on / 3
+    assert again > 3 * sparse
+    assert [record["sampling"] for record in journal] == [1.0, 0.0, 10.0, 1.0]
+    assert journal[1]["sampler_cpu_s"] is None
+    assert 0 <= journal[0]["sampler_cpu_s"] < 0.2
+
+
+def test_pauses_lie_between_the_timed_samples(payload: PackedPayload) -> None:
+    job = payload.job("job", [block(0, layer=LARGE)], pauses=True, min_window_s=0.5)
+    ((record,), _) = job.run()
+    for phase in record["timing"].values():
+        ends = [
+            start + time_s * phase["loops"]
+            for start, time_s in zip(phase["starts_s"], phase["times_s"], strict=True)
+        ]
+        assert phase["starts_s"][0] == phase["window_s"][0]
+        assert ends[-1] == pytest.approx(phase["window_s"][1])
+        gaps = [after - end for after, end in zip(phase["starts_s"][1:], ends, strict=False)]
+        assert all(gap > 0 for gap in gaps)

@@ -161,3 +161,36 @@ def test_too_few_times_have_not_settled() -> None:
     assert not settled([1.0] * 9)
     assert settled([1.0] * 10)
     assert not settled([1.0] * 5 + [1.06] * 5)
+
+
+def test_pauses_are_random_up_to_an_iteration_and_outside_the_marks() -> None:
+    clock = FakeClock()
+    phase = measure(
+        clock.work(0.04), lambda: None, 40.0, clock=clock, pauses=True, sleep=clock.sleep
+    )
+    assert phase.starts_s is not None
+    assert len(phase.starts_s) == len(phase.times_s)
+    assert phase.times_s == pytest.approx([0.04] * len(phase.times_s))
+    gaps = [
+        after - before - 0.04
+        for before, after in zip(phase.starts_s, phase.starts_s[1:], strict=False)
+    ]
+    assert min(gaps) < 0.004 < 0.036 < max(gaps) < 0.04 + 1e-9
+    assert phase.window_s[1] == pytest.approx(phase.starts_s[-1] + 0.04)
+
+
+def test_long_iterations_pause_shortly_and_quick_ones_not_at_all() -> None:
+    clock = FakeClock()
+    measure(clock.work(2.0), lambda: None, 100.0, clock=clock, pauses=True, sleep=clock.sleep)
+    assert 0 < max(clock.slept_s) <= 0.25
+    quick = FakeClock()
+    phase = measure(
+        quick.work(0.001), lambda: None, 1.0, clock=quick, pauses=True, sleep=quick.sleep
+    )
+    assert quick.slept_s == []
+    assert phase.starts_s is not None
+
+
+def test_without_pauses_no_starts_are_kept() -> None:
+    clock = FakeClock()
+    assert measure(clock.work(0.04), lambda: None, 1.0, clock=clock).starts_s is None
