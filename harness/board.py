@@ -6,7 +6,6 @@ What comes back is untrusted: only framed records count, and their kinds are che
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import threading
 import time
@@ -19,15 +18,17 @@ from harness.payload import Payload
 from harness.streams import Completed, last_words
 from harness.transport import Transport
 from targets.inventory import Target
-from workloads.messages import RECORD_SEPARATOR, Job, dump, to_json, unframe
+from workloads.messages import Job, dump, loads, to_json, unframe
 
 STEP_DEADLINE_S = 60.0
 PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
 PUSH_DEADLINE_S = 300.0
 FETCH_LIMIT_BYTES = 512 * 2**20
+BUSY_POLL_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
+PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that the probe asks on their own
 
 # Runs on the board's Python before any payload is there. Makes the folders, says what is in them.
 BOOTSTRAP = """
@@ -102,11 +103,14 @@ class Board:
 
     def probe(self) -> dict[str, Any]:
         """Return what the payload finds out about the machine."""
-        completed = self._payload(["probe", self.target.sysroot], deadline_s=PROBE_DEADLINE_S)
+        arguments = ["probe", self.target.sysroot]
+        if self.target.power.kind in PACKAGES:
+            arguments.append(self.target.power.kind)
+        completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S)
         if completed.exit_status in ILLEGAL_INSTRUCTION:
             # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.
             self._env.setdefault("OPENBLAS_CORETYPE", "ARMV8")
-            completed = self._payload(["probe", self.target.sysroot], deadline_s=PROBE_DEADLINE_S)
+            completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S)
         return self._record(completed, "probe")
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:
@@ -117,14 +121,25 @@ class Board:
         if journal:
             self.transport.put(journal, f"{folder}/journal.jsonl", deadline_s=PUSH_DEADLINE_S)
 
-    def launch(self, folder: str) -> None:
+    def launch(self, folder: str, run_id: str, stop: threading.Event) -> None:
         """Start the detached runner, or find it running.
+
+        A machine that still measures for another target of this very run is waited for: that
+        target's connection broke off, and its runner goes on as it should.
 
         Raises:
             Busy: another run holds the machine.
             CommandFailed: the runner did not start.
         """
-        answer = self._record(self._payload(["run", folder], deadline_s=STEP_DEADLINE_S), "launch")
+        answer: dict[str, Any] = {}
+        while not stop.is_set():
+            completed = self._payload(["run", folder], deadline_s=STEP_DEADLINE_S)
+            answer = self._record(completed, "launch")
+            holder = answer.get("holder")
+            own = isinstance(holder, dict) and holder.get("run_id") == run_id
+            if answer.get("state") != "busy" or not own:
+                break
+            stop.wait(BUSY_POLL_S)
         state = answer.get("state")
         if state == "busy":
             raise Busy(
@@ -132,7 +147,7 @@ class Board:
                 f"the machine is measuring for {_holder(answer.get('holder'))}",
                 remedy="wait for that run to end, then run `gfbench resume` on this one",
             )
-        if state not in ("started", "running"):
+        if state not in ("started", "running") and not stop.is_set():
             log = str(answer.get("log", "")).strip().splitlines()
             raise CommandFailed(
                 self.target.name,
@@ -295,10 +310,11 @@ def own_python(target: Target) -> str:
 def journal_line(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     """Return a journal record's line as sent and its content; None if it is none."""
     line = record.get("line")
-    if not isinstance(line, str) or RECORD_SEPARATOR in line:
+    # One line and no more: what a board breaks in two would break the journal here.
+    if not isinstance(line, str) or not line.endswith("\n") or not line[:-1].isprintable():
         return None
     try:
-        content = json.loads(line)
+        content = loads(line)
     except (ValueError, RecursionError):
         return None
     return (line, content) if isinstance(content, dict) else None

@@ -6,11 +6,13 @@ import csv
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,16 +21,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from harness import calibration as calibrations
 from harness import doctor as doctors
-from harness import progress, running, trust
+from harness import listing, progress, running, trust
 from harness.errors import GfbenchError, UsageError
 from harness.plan import make_plan
-from harness.suites import Overrides, Suite, built_in_suites, load_suite, suite_from_json
+from harness.suites import Overrides, Suite, load_suite, suite_from_json
 from reports import exports, results, table
+from reports.energy_window import MIN_WINDOW_S
 from targets import inventory as inventories
 from targets.inventory import Inventory, InventoryProblem, Target
-from targets.platforms import PLATFORMS
-from workloads.catalog import KERNELS, LAYERS, METHODS
 
 BUG = 70
 INTERRUPTED = 130
@@ -51,6 +53,7 @@ class Listed(str, Enum):
     methods = "methods"
     kernels = "kernels"
     platforms = "platforms"
+    sensors = "sensors"
 
 
 class Format(str, Enum):
@@ -70,17 +73,22 @@ TargetOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 
 
-@app.callback()
-def _main_options(
-    version: Annotated[
-        bool, typer.Option("--version", help="print the version", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from importlib import metadata
 
         print(metadata.version("gfbench"))
         raise typer.Exit
+
+
+@app.callback()
+def _main_options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 @app.command(epilog="Example: gfbench init -o inventory.yaml")
@@ -103,11 +111,12 @@ def init(
 @app.command("list", epilog="Example: gfbench list workloads")
 def list_(
     what: Annotated[Listed, typer.Argument(help="what to list")] = Listed.targets,
+    target: TargetOption = None,
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what there is: targets, suites, workloads, methods, kernels, platforms."""
-    rows = _LISTS[what](inventory)
+    """Show what there is: targets, suites, workloads, methods, kernels, platforms, sensors."""
+    rows = _listed(what, inventory, target)
     if as_json:
         print(json.dumps([dict(row) for row in rows], indent=1))
         return
@@ -175,6 +184,10 @@ def run(
     dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
     rounds: Annotated[int | None, typer.Option(help="blocks per case; 6 for intervals")] = None,
     min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
+    energy: Annotated[
+        bool | None,
+        typer.Option("--energy/--no-energy", help="windows long enough for energy [the suite's]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan only")] = False,
     detach: Annotated[
@@ -195,6 +208,7 @@ def run(
         dtypes=dtype,
         rounds=rounds,
         min_window_s=min_window,
+        energy=energy,
     )
     chosen = load_suite(suite, overrides)
     if seed is None:
@@ -231,6 +245,35 @@ def resume(
     with progress.LiveView(names, Console(stderr=True)) as view:
         finished = running.resume_run(run, targets, suite, inventory=found, watch=view)
     _show(finished)
+
+
+@app.command(epilog="Example: gfbench calibrate -t nano-1 --sampler-overhead")
+def calibrate(
+    target: TargetOption = None,
+    sampler_overhead: Annotated[
+        bool, typer.Option("--sampler-overhead", help="what sampling power costs")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="6 for intervals")] = 8,
+    seed: Annotated[int | None, typer.Option(help="of the order [random]")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="result folder")] = Path("results"),
+    inventory: InventoryOption = None,
+) -> None:
+    """Measure what measuring costs on a target; reports of later runs show it."""
+    if not sampler_overhead:
+        raise UsageError("say what to calibrate — there is --sampler-overhead")
+    found, targets = _chosen(inventory, target)
+    for chosen in targets:
+        about = progress.duration(calibrations.estimate_s(rounds))
+        _note(f"{chosen.name}: {rounds} rounds, about {about}")
+        done = calibrations.calibrate_sampler(
+            chosen,
+            found,
+            output,
+            rounds=rounds,
+            seed=secrets.randbelow(2**31) if seed is None else seed,
+        )
+        print(f"{done.target}: {done.cost.words}")
+        print(done.path)
 
 
 @app.command(epilog="Example: gfbench report results/20261122-190000-abc123")
@@ -283,6 +326,8 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = 0
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's own flush
+    except SystemExit as ended:  # Typer's answer to a closed pipe
+        code = 0 if isinstance(ended.__context__, BrokenPipeError) else int(ended.code or 0)
     except Exception as error:
         code = _usage(error) if hasattr(error, "format_message") else _bug(error)
     _flush()
@@ -297,13 +342,20 @@ def _usage(error: Any) -> int:
     """Report what Typer found wrong with the options, with the usage line."""
     context = getattr(error, "ctx", None)
     usage = f"{context.get_usage()}\n" if context else ""
-    return _say(f"{error.format_message()}", 2, before=usage)
+    message = error.format_message()
+    if message.startswith("Usage:"):  # no command at all: the help is the answer
+        print(message, file=sys.stderr)
+        return 2
+    return _say(message, 2, before=usage)
 
 
 def _bug(error: Exception) -> int:
-    handle, path = tempfile.mkstemp(prefix="gfbench-bug-", suffix=".log")
-    with os.fdopen(handle, "w") as file:
-        file.write(f"{sys.argv}\n{sys.version}\n{traceback.format_exc()}")
+    try:
+        handle, path = tempfile.mkstemp(prefix="gfbench-bug-", suffix=".log")
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{sys.argv}\n{sys.version}\n{traceback.format_exc()}")
+    except OSError as problem:
+        path = f"lost ({problem.strerror})"
     return _say(f"this is a bug: {type(error).__name__}: {error}; the log is {path}", BUG)
 
 
@@ -349,16 +401,19 @@ def _to_trust(found: Inventory | None, selectors: Sequence[str]) -> tuple[Target
 
 def _show(finished: running.Finished) -> None:
     """Print the final table, what went wrong, and as the last line the report's path."""
-    console = Console()
     if finished.report is not None:
         rows = table.summary_rows(results.load_run(finished.folder))
-        console.print(progress.final_table(rows))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(progress.final_table(rows, width)))
     for outcome in finished.outcomes:
         for case in outcome.skipped:
             _note(f"{outcome.target}: skipped {case['case_key']}: {case['reason']}")
         if outcome.reason:
             remedy = f" — {outcome.remedy}" if outcome.remedy else ""
             _note(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
+        for note in outcome.notes:
+            if "\n" not in note:  # a bug's traceback is in session.json
+                _note(f"{outcome.target}: note: {note}")
         if outcome.shares_machine_with:
             others = ", ".join(outcome.shares_machine_with)
             _note(f"{outcome.target} is the same machine as {others}: measured one after the other")
@@ -371,15 +426,35 @@ def _note(message: str) -> None:
 
 
 def _print_plan(suite: Suite, targets: Sequence[Target], seed: int) -> None:
+    if suite.energy:
+        suite = replace(suite, min_window_s=max(suite.min_window_s, MIN_WINDOW_S))
     plan = make_plan(suite, seed=seed)
     print(f"suite {suite.name}: {suite.description}")
     print(f"targets: {', '.join(target.name for target in targets)}")
     print(f"{len(plan.cases)} cases, {suite.rounds} rounds, {len(plan.blocks)} blocks, seed {seed}")
     print(f"about {progress.duration(plan.estimate_s)} per target")
+    if suite.energy:
+        print(f"windows of at least {MIN_WINDOW_S:g} s for energy; some sensors need longer ones")
     for case in plan.cases:
         print(f"  {case.key}")
     for skipped in plan.skipped:
         print(f"  skipped {skipped.case.key}: {skipped.reason}")
+
+
+def _listed(what: Listed, path: Path | None, selectors: Sequence[str] | None) -> listing.Rows:
+    if what is Listed.targets:
+        return listing.targets(_inventory(path))
+    if what is Listed.sensors:
+        found, targets = _chosen(path, selectors or ["local"])
+        return listing.sensors(targets, found)
+    plain: dict[Listed, Callable[[], listing.Rows]] = {
+        Listed.suites: listing.suites,
+        Listed.workloads: listing.workloads,
+        Listed.methods: listing.methods,
+        Listed.kernels: listing.kernels,
+        Listed.platforms: listing.platform_ids,
+    }
+    return plain[what]()
 
 
 def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
@@ -396,59 +471,3 @@ def _print_rows(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         shown.add_row(*(str(value) for value in row.values()))
     Console().print(shown)
-
-
-def _list_targets(path: Path | None) -> list[dict[str, Any]]:
-    found = _inventory(path)
-    targets = dict(found.targets) if found else {}
-    targets.setdefault("local", inventories.local_target(found))
-    return [
-        {
-            "name": target.name,
-            "host": target.host or "(this machine)",
-            "platform": target.platform,
-            "tags": " ".join(target.tags),
-        }
-        for target in targets.values()
-    ]
-
-
-def _list_suites(path: Path | None) -> list[dict[str, Any]]:
-    suites = [load_suite(name) for name in built_in_suites()]
-    return [{"name": suite.name, "description": suite.description} for suite in suites]
-
-
-def _list_workloads(path: Path | None) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": layer.name,
-            "channels": f"{layer.in_channels}->{layer.out_channels}",
-            "map": f"{layer.height}x{layer.width}",
-            "kernel": "x".join(str(size) for size in layer.kernel_size),
-            "stride": layer.stride[0],
-            "dilation": layer.dilation[0],
-            "groups": layer.groups,
-        }
-        for layer in LAYERS.values()
-    ]
-
-
-def _list_named(table_of: dict[str, Any]) -> Callable[[Path | None], list[dict[str, Any]]]:
-    return lambda path: [
-        {"name": name, "version": item.version, "description": item.description}
-        for name, item in table_of.items()
-    ]
-
-
-def _list_platforms(path: Path | None) -> list[dict[str, Any]]:
-    return [{"name": name} for name in PLATFORMS]
-
-
-_LISTS: dict[Listed, Callable[[Path | None], list[dict[str, Any]]]] = {
-    Listed.targets: _list_targets,
-    Listed.suites: _list_suites,
-    Listed.workloads: _list_workloads,
-    Listed.methods: _list_named(METHODS),
-    Listed.kernels: _list_named(KERNELS),
-    Listed.platforms: _list_platforms,
-}

@@ -13,6 +13,7 @@ from harness.transport import open_transport
 from targets import platforms
 from targets.findings import Finding, findings
 from targets.inventory import Inventory, Target
+from targets.power_plans import plan_power
 
 MARKS = {"error": "x", "warning": "!", "note": "-"}
 
@@ -59,19 +60,30 @@ class Examined:
         }
 
 
-def examine(target: Target, inventory: Inventory | None) -> Examined:
-    """Probe a target and return what was found; never raises for the target's own faults."""
+def probed(target: Target, inventory: Inventory | None) -> dict[str, Any]:
+    """Connect to a target and return what its probe says.
+
+    Raises:
+        TargetError: it cannot be reached or used.
+    """
     board = Board(target, lambda: open_transport(target, inventory), payloads.pack())
     try:
         board.prepare("")
-        probe = board.probe()
-    except TargetError as error:
-        return Examined(target=target.name, platform=None, model=None, findings=(), error=error)
+        return board.probe()
     finally:
         board.close()
+
+
+def examine(target: Target, inventory: Inventory | None) -> Examined:
+    """Probe a target and return what was found; never raises for the target's own faults."""
+    try:
+        probe = probed(target, inventory)
+    except TargetError as error:
+        return Examined(target=target.name, platform=None, model=None, findings=(), error=error)
     platform = platforms.detect(probe) if target.platform == "auto" else target.platform
-    own_sensors = target.power.kind == "auto"
-    plan = platforms.power_plan(platform, probe) if own_sensors else None
+    power = target.power
+    off = power.kind == "off"
+    plan = None if off else plan_power(platform, probe, power.kind, power.argument)
     model = probe.get("model") or (probe.get("cpu") or {}).get("model")
     return Examined(
         target=target.name,

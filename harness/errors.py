@@ -6,7 +6,7 @@ GfbenchError                  exit  a message says what, on which target, and wh
 ├── PlanError                    2  a suite, workload, method, kernel or option that cannot be
 ├── PayloadError                 2  the payload or a user's kernel cannot be packed
 ├── ResultError                  2  a result folder that is absent, broken or too new
-├── StorageError                 4  the result folder cannot be written (full disk, permissions)
+├── StorageError                 4  the result folder cannot be written on (full disk)
 └── TargetError(target)          4  one target; the others go on
     ├── Unreachable              4  no connection, or it broke off for good
     ├── UntrustedHost            4  unknown or changed host key

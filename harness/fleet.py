@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from harness.machines import Machines
-from harness.session import Outcome, Request, Session, Watch
+from harness.session import Outcome, Request, Session, Watch, now_utc
 from reports import results
 from targets.inventory import Target
 
@@ -58,3 +58,7 @@ def _guarded(session: Session) -> None:
         outcome.status, outcome.exit_code = "failed", 70
         outcome.error, outcome.reason = type(error).__name__, f"a bug: {error}"
         outcome.notes.append(traceback.format_exc())
+        outcome.remedy = f"report it; the traceback is in {session.folder / results.SESSION}"
+        outcome.finished_at = now_utc()
+        with contextlib.suppress(results.ResultStorageProblem):
+            session.save()

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.suites import BASELINE
 from reports.table import Figure, SummaryRow
 
 REFRESH_PER_S = 4
 MISSING = "-"
+MEASURED = ("ok", "partial")
+REASON_CHARACTERS = 200
 
 
 @dataclass
@@ -33,6 +35,14 @@ class _Target:
     last: str = ""
     failed: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+class Column(NamedTuple):
+    """A column of the final table: two lines of heading, and what it shows of a case."""
+
+    over: str
+    name: str
+    cell: Callable[[SummaryRow], str]
 
 
 class LiveView:
@@ -100,40 +110,68 @@ class LiveView:
         return Group(table)
 
 
-def final_table(rows: Sequence[SummaryRow]) -> Table:
-    """Return the run's summary: a row per case, speedups of backward and step together."""
+def final_table(rows: Sequence[SummaryRow], width: int | None) -> list[str]:
+    """Return the lines of a run's summary: a heading per workload, a line per case below it.
+
+    Latency, saved memory and energy are left out where ``width`` (in columns) is too small for
+    them. None is no terminal: nothing is left out, whatever COLUMNS says. Names are never cut.
+    """
+    wide = _lines(rows, [*SPEEDUPS, *COSINES, *LATENCIES, *_measured(rows)])
+    if width is None or max(map(len, wide), default=0) <= width:
+        return wide
+    return _lines(rows, [*SPEEDUPS, *COSINES])
+
+
+def _measured(rows: Sequence[SummaryRow]) -> list[Column]:
+    """Return the columns of figures that not every run has."""
+    return [
+        column
+        for column in (SAVED, ENERGY)
+        if any(column.cell(row) != MISSING for row in rows if row.status in MEASURED)
+    ]
+
+
+def _lines(rows: Sequence[SummaryRow], columns: Sequence[Column]) -> list[str]:
+    cells = [_cells(row, columns) for row in rows]
+    heads = [("", *(column.over for column in columns)), ("", *(column.name for column in columns))]
+    full = [*heads, *(line for line in cells if len(line) == len(columns) + 1)]
+    widths = [max(len(line[i]) for line in full) for i in range(len(columns) + 1)]
+    widths[0] = max((len(line[0]) for line in cells), default=0)
+    lines = [_joined(head, widths) for head in heads] if rows else []
+    heading = ""
     several = len({row.target for row in rows}) > 1
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    columns = ["workload", "method", "backward", "step", "speedup bwd", "speedup step"]
-    columns += ["saved", "cos gx", "cos gw"]
-    for name in ["target", *columns] if several else columns:
-        table.add_column(
-            name, justify="left" if name in ("target", "workload", "method") else "right"
-        )
-    for row in rows:
-        cells = _cells(row)
-        table.add_row(*([escape(row.target), *cells] if several else cells))
-    return table
+    for row, line in zip(rows, cells, strict=True):
+        last, heading = heading, _heading(row, several)
+        lines += [heading] if heading != last else []
+        lines.append(_joined(line, widths))
+    return lines
 
 
-def _cells(row: SummaryRow) -> list[str]:
-    workload = row.workload if row.batch == 1 else f"{row.workload} b{row.batch}"
+def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = cells
+    padded = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=False)]
+    return " ".join([f"  {first.ljust(widths[0])}", *padded]).rstrip()
+
+
+def _heading(row: SummaryRow, several: bool) -> str:
+    target = f"{row.target}: " if several else ""
+    return _printable(f"{target}{row.workload}, batch {row.batch}, {row.device}")
+
+
+def _cells(row: SummaryRow, columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return a line's cells: the method and its figures, or why there are none."""
     method = row.method if row.patch_size is None else f"{row.method} r{row.patch_size}"
     if row.kernel != "torch":
         method += f" {row.kernel}"
-    cells = [escape(workload), escape(method)]
-    if row.status not in ("ok", "partial"):
-        return [*cells, escape(row.status), *[""] * 6]
-    return [
-        *cells,
-        seconds(row.backward_s.value),
-        seconds(row.step_s.value),
-        _speedup(row.backward_speedup),
-        _speedup(row.step_speedup),
-        size(row.saved_bytes.value),
-        _plain(row.cosine_gx),
-        _plain(row.cosine_gw),
-    ]
+    if row.status not in MEASURED:
+        reason = f"{row.status}: {row.reason}" if row.reason else row.status
+        return (_printable(method), _printable(reason)[:REASON_CHARACTERS])
+    return (_printable(method), *(column.cell(row) for column in columns))
+
+
+def _printable(text: str) -> str:
+    """Return the text without control characters: some of it comes from a board."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def seconds(value: float | None) -> str:
@@ -166,16 +204,43 @@ def duration(value_s: float) -> str:
     return f"{value_s / 3600:.1f} h"
 
 
-def _speedup(figure: Figure) -> str:
-    if figure.value is None:
+def joules(value: float | None) -> str:
+    """Return an energy with the unit that suits it."""
+    if value is None:
         return MISSING
+    return f"{value * 1e3:.3g} mJ" if abs(value) < 1 else f"{value:.3g} J"
+
+
+def _speedup(row: SummaryRow, figure: Figure) -> str:
+    if figure.value is None:
+        return "baseline" if row.method == BASELINE else MISSING
     if figure.ci_low is None or figure.ci_high is None:
-        return f"{figure.value:.2f}x"
-    return f"{figure.value:.2f}x [{figure.ci_low:.2f}, {figure.ci_high:.2f}]"
+        return f"{_ratio(figure.value)}x"
+    return f"{_ratio(figure.value)}x [{_ratio(figure.ci_low)}, {_ratio(figure.ci_high)}]"
 
 
-def _plain(figure: Figure) -> str:
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+
+
+def _cosine(figure: Figure) -> str:
     return MISSING if figure.value is None else f"{figure.value:.3f}"
+
+
+SPEEDUPS = (
+    Column("speedup", "backward", lambda row: _speedup(row, row.backward_speedup)),
+    Column("speedup", "step", lambda row: _speedup(row, row.step_speedup)),
+)
+COSINES = (
+    Column("cos", "g_x", lambda row: _cosine(row.cosine_gx)),
+    Column("cos", "g_w", lambda row: _cosine(row.cosine_gw)),
+)
+LATENCIES = (
+    Column("time", "backward", lambda row: seconds(row.backward_s.value)),
+    Column("time", "step", lambda row: seconds(row.step_s.value)),
+)
+SAVED = Column("saved", "memory", lambda row: size(row.saved_bytes.value))
+ENERGY = Column("energy", "step", lambda row: joules(row.energy_j.value))
 
 
 def _left(row: _Target) -> str:
@@ -191,7 +256,8 @@ def _figure_of(record: Mapping[str, Any]) -> str:
     """Return the figure of one journal record in words; the record comes from a board."""
     key = str(record.get("case_key", ""))
     timing = record.get("timing")
-    times = timing.get("backward", {}).get("times_s") if isinstance(timing, dict) else None
+    backward = timing.get("backward") if isinstance(timing, dict) else None
+    times = backward.get("times_s") if isinstance(backward, dict) else None
     if isinstance(times, list) and times and all(isinstance(time_s, float) for time_s in times):
         return f"{key} backward {seconds(sorted(times)[len(times) // 2])}"
     return f"{key} {record.get('kind', '')} {record.get('status', '')}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import payload as payloads
-from harness.errors import PlanError, ResultError
+from harness.errors import PlanError, ResultError, UsageError
 from harness.fleet import run_fleet
 from harness.plan import all_cases
 from harness.session import Outcome, Request, Watch, now_utc
@@ -24,6 +25,7 @@ from workloads.messages import PHASES, to_json
 # When several exit codes hold, the first of these is the run's.
 EXIT_PRECEDENCE = (130, 70, 2, 4, 1, 3, 0)
 GIT_DEADLINE_S = 5.0
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ def start_run(
         reports.results.ResultStorageProblem: the folder cannot be written.
     """
     payload = payloads.pack()
-    folder = results.create_run(directory, _run_json(targets, suite, seed, argv, payload))
+    folder = _new_folder(directory, _run_json(targets, suite, seed, argv, payload))
     request = Request(
         run=folder,
         run_id=folder.name,
@@ -75,6 +77,15 @@ def start_run(
         detach=detach,
     )
     return _carry_out(targets, request, watch)
+
+
+def _new_folder(directory: Path, run_json: Mapping[str, Any]) -> Path:
+    try:
+        return results.create_run(directory, run_json)
+    except results.ResultStorageProblem as problem:
+        if problem.errno in DISK_ERRORS:
+            raise
+        raise UsageError(f"{problem} — choose a folder you can write to with -o") from None
 
 
 def resume_run(

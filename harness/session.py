@@ -7,23 +7,27 @@ Whatever happens, what has been measured is in the result folder and session.jso
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.board import Board, JobState, journal_line
+from harness.calibration import stored
 from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
 from harness.machines import Machines
 from harness.payload import Payload
 from harness.plan import Plan, Skipped, make_plan
+from harness.power import converts_in_an_instant, job_power
+from harness.power_files import PowerFiles
 from harness.suites import Suite
 from harness.transport import open_transport
 from reports import results
+from reports.energy_window import recommended_window_s
+from reports.power_trace import rail_map_from_json
 from targets import platforms
 from targets.inventory import Inventory, Target
 from workloads.messages import SCHEMA, Job, job_from_json, to_json
@@ -31,7 +35,10 @@ from workloads.messages import SCHEMA, Job, job_from_json, to_json
 IDLE_MARGIN_S = 240.0
 SHORTEST_BLOCK_TIMEOUT_S = 300.0
 SLOW_BOARD = 60.0  # a block may take this many times its estimate before it is called hung
+FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
 JOB = "job.json"
+PAUSED = 1.5  # how much longer a window is with pauses of half an iteration on average
+IDLE_S = 10.0  # measured before the first and after the last block
 FAILURES = ("failed", "timeout", "out_of_memory")
 
 
@@ -75,6 +82,7 @@ class Outcome:
     boot_id: str | None = None
     shares_machine_with: list[str] = field(default_factory=list)
     blocks_planned: int = 0
+    cases: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     started_at: str = field(default_factory=lambda: now_utc())
@@ -106,9 +114,11 @@ class Session:
         self.request = request
         self.outcome = Outcome(target=target.name)
         self.folder = request.run / "targets" / target.name
+        self._power = PowerFiles(target, request.inventory, self.folder)
         self._machines = machines
         self._watch = watch
         self._stop = stop
+        self._processors = 1
         self._board = Board(
             target, lambda: open_transport(target, request.inventory), request.payload
         )
@@ -129,6 +139,9 @@ class Session:
             outcome.status, outcome.exit_code = "interrupted", 130
             outcome.reason = "the run was interrupted"
             outcome.remedy = f"`gfbench resume {self.request.run}` continues it"
+        if outcome.status == "infra" and "gfbench resume" not in (outcome.remedy or ""):
+            again = f"`gfbench resume {self.request.run}` measures what is missing"
+            outcome.remedy = f"{outcome.remedy}; then {again}" if outcome.remedy else again
         self._watch.state(self.target.name, outcome.status)
         outcome.finished_at = now_utc()
         with contextlib.suppress(results.ResultStorageProblem):
@@ -147,8 +160,10 @@ class Session:
         probe = self._probe()
         job = self._job(probe)
         self.save()
-        if not job.blocks:
+        if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
+            self._collect(state.folder)
             self._finish(job, complete=True)
+            self._board.remove(state.folder)
             return
         with self._machines.one_at_a_time(self.outcome.boot_id, self.target.name, self._stop):
             if not self._stop.is_set():
@@ -157,6 +172,9 @@ class Session:
     def _probe(self) -> dict[str, Any]:
         probe = self._board.probe()
         results.write_json_atomic(self.folder / results.PROBE, probe)
+        logical = (probe.get("cpu") or {}).get("logical")
+        self._processors = logical if isinstance(logical, int) else 1
+        self._keep_calibration(probe)
         boot_id = probe.get("boot_id")
         self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
         own = self.target.platform
@@ -170,6 +188,12 @@ class Session:
             )
         return probe
 
+    def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
+        """Copy what is known of this machine's sampler into the result, which stands alone."""
+        path = stored(self.request.run.parent, probe)
+        if path.is_file():
+            results.write_bytes_atomic(self.folder / results.CALIBRATION, path.read_bytes())
+
     def _job(self, probe: Mapping[str, Any]) -> Job:
         """Return the job to do: the stored one when a run is resumed, else a new plan's."""
         stored = self.folder / JOB
@@ -177,11 +201,17 @@ class Session:
             job = job_from_json(json.loads(stored.read_text()))
             session = json.loads((self.folder / results.SESSION).read_text())
             self.outcome.skipped = session.get("skipped", [])
+            self.outcome.cases = session.get("cases", [])
+            self.outcome.notes = session.get("notes", [])
             self.outcome.blocks_planned = len(job.blocks)
             self._watch.planned(self.target.name, len(job.blocks), self._journalled(), 0.0)
             return job
-        suite = self.request.suite
+        assert self.outcome.platform is not None
+        self._note(*self._power.plan(self.outcome.platform, probe))
+        power = self._power.rail_map
+        suite = self._suite(power)
         plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        self.outcome.cases = to_json(plan.cases)
         self.outcome.skipped = [_skipped(item) for item in plan.skipped]
         self.outcome.blocks_planned = len(plan.blocks)
         job = Job(
@@ -189,33 +219,33 @@ class Session:
             run_id=self.request.run_id,
             target=self.target.name,
             blocks=plan.blocks,
-            min_window_s=self.target.min_window_s or suite.min_window_s,
+            min_window_s=suite.min_window_s,
             isolation=suite.isolation,
             threads=self.target.threads or _threads(probe),
             block_timeout_s=_block_timeout_s(suite, plan),
             sysroot=self.target.sysroot,
-            power=self._power(probe),
+            power=job_power(power),
+            idle_s=IDLE_S if self._energy(power) else 0.0,
+            pauses=self._energy(power) and converts_in_an_instant(power),
         )
+        self.save()  # before the job, which is what a resumed run looks for
         results.write_json_atomic(stored, to_json(job))
         self._watch.planned(self.target.name, len(plan.blocks), 0, plan.estimate_s)
         return job
 
-    def _power(self, probe: Mapping[str, Any]) -> dict[str, Any]:
-        """Choose the sensors, keep the rail map, and return what the sampler needs."""
-        if self.target.power.kind == "off":
-            self.outcome.notes.append("power is switched off in the inventory")
-            return {}
-        assert self.outcome.platform is not None
-        plan = platforms.power_plan(self.outcome.platform, probe)
-        rail_map = to_json(asdict(plan))
-        for missing in rail_map["missing"]:
-            self.outcome.notes.append(
-                f"{missing['what']}: {missing['reason']} — {missing['remedy']}"
-            )
-        if not plan.channels:
-            return {}
-        results.write_json_atomic(self.folder / results.POWER_MAP, rail_map)
-        return {"channels": rail_map["channels"], "interval_s": rail_map["interval_s"]}
+    def _energy(self, rail_map: Mapping[str, Any]) -> bool:
+        return self.request.suite.energy and bool(rail_map.get("total"))
+
+    def _suite(self, rail_map: Mapping[str, Any]) -> Suite:
+        """Return the suite with this target's windows: long enough for energy, if it is wanted."""
+        suite = self.request.suite
+        window_s = self.target.min_window_s or suite.min_window_s
+        if self._energy(rail_map):
+            needed_s = recommended_window_s(rail_map_from_json(rail_map))
+            window_s = max(window_s, needed_s * (PAUSED if converts_in_an_instant(rail_map) else 1))
+        elif suite.energy:
+            self.outcome.notes.append("energy is wanted, but there is no power to measure it by")
+        return replace(suite, min_window_s=window_s)
 
     def _on_the_machine(self, state: JobState, job: Job) -> None:
         """Run the job on a machine that is ours, and put it back as it was."""
@@ -231,7 +261,7 @@ class Session:
         journal = self._trimmed_journal()
         if state.journal_bytes is None or state.journal_bytes < len(journal):
             self._board.push_job(state.folder, job, journal)
-        self._board.launch(state.folder)
+        self._board.launch(state.folder, job.run_id, self._stop)
         if self.request.detach:
             self._watch.state(self.target.name, "detached")
             return
@@ -277,22 +307,26 @@ class Session:
             return offset
         line, content = kept
         results.append_journal(self.folder / results.JOURNAL, line.encode())
-        self._watch.block(self.target.name, content)
+        if content.get("type") == "block":
+            self._watch.block(self.target.name, content)
         return offset + len(line.encode())
 
     def _collect(self, folder: str) -> None:
         """Fetch the power trace; without a connection it stays on the board for ``resume``."""
         with contextlib.suppress(TargetError):
-            trace = self._board.fetch(f"{folder}/power.csv")
-            if trace:
-                results.write_bytes_atomic(
-                    self.folder / results.POWER_TRACE, gzip.compress(trace, mtime=0)
-                )
+            log = self._board.fetch(f"{folder}/power.csv")
+            if log:
+                self._note(*self._power.keep(log))
+
+    def _note(self, *notes: str) -> None:
+        self.outcome.notes += [note for note in notes if note not in self.outcome.notes]
 
     def _finish(self, job: Job, *, complete: bool) -> None:
         """Say whether everything that was planned has been measured."""
         if not complete:
             return
+        self._note(*self._power.keep_meter(self._records()))
+        self._note_a_busy_machine()
         failed = [record for record in self._records() if record.get("status") in FAILURES]
         self.outcome.status = "failed" if failed else "ok"
         if failed:
@@ -300,6 +334,18 @@ class Session:
             self.outcome.reason = (
                 f"{len(failed)} of {len(job.blocks)} blocks failed, first "
                 f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
+            )
+
+    def _note_a_busy_machine(self) -> None:
+        """Say so if others used the machine's processors: then intervals are wide."""
+        states = [record.get("state_before") for record in self._records()]
+        loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
+        known = sorted(load for load in loads if isinstance(load, (int, float)))
+        load = known[len(known) // 2] if known else 0.0
+        if load > self._processors + FOREIGN_LOAD:
+            self.outcome.notes.append(
+                f"the machine was busy: a load of {load:.1f} on {self._processors} processors — "
+                "end what else runs there and measure again"
             )
 
     def _restore(self) -> None:
@@ -321,11 +367,12 @@ class Session:
         return whole
 
     def _records(self) -> list[dict[str, Any]]:
-        """Return the journal's records, of a block measured twice the later one."""
+        """Return the journal's blocks, of one measured twice the later record."""
         latest: dict[Any, dict[str, Any]] = {}
         for line in self._trimmed_journal().splitlines():
             record = json.loads(line)
-            latest[record.get("order")] = record
+            if record.get("type") == "block":
+                latest[record.get("order")] = record
         return list(latest.values())
 
     def _journalled(self) -> int:

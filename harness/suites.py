@@ -62,6 +62,7 @@ class Suite:
     isolation: str
     min_window_s: float
     block_timeout_s: float
+    energy: bool = False  # windows long enough for energy, idle power before and after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Overrides:
     batches: Sequence[int] | None = None
     rounds: int | None = None
     min_window_s: float | None = None
+    energy: bool | None = None
 
 
 class _LayerEntry(BaseModel):
@@ -122,6 +124,7 @@ class _SuiteFile(BaseModel):
     isolation: Literal["spawn", "fork"] = "spawn"
     min_window_s: Annotated[float, Field(gt=0, le=86400)] = 1.0
     block_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 1800.0
+    energy: bool = False
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -157,6 +160,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         isolation=entry.isolation,
         min_window_s=entry.min_window_s,
         block_timeout_s=entry.block_timeout_s,
+        energy=entry.energy,
     )
     return _checked(_overridden(suite, overrides or Overrides()), str(path))
 
@@ -168,7 +172,7 @@ def suite_from_json(data: Any) -> Suite:
         ResultError: it holds none.
     """
     try:
-        fields = {name: data[name] for name in Suite.__dataclass_fields__}
+        fields = {name: data[name] for name in Suite.__dataclass_fields__ if name in data}
         layers = tuple(layer_from_json(layer) for layer in fields.pop("layers"))
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         return Suite(layers=layers, **{**fields, **lists})
@@ -254,8 +258,9 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
             follows = getattr(suite, field) == suite.rounds
             kept = min(getattr(suite, field), overrides.rounds)
             changes[field] = overrides.rounds if follows else kept
-    if overrides.min_window_s is not None:
-        changes["min_window_s"] = overrides.min_window_s
+    for field in ("min_window_s", "energy"):
+        if getattr(overrides, field) is not None:
+            changes[field] = getattr(overrides, field)
     return replace(suite, **changes)
 
 

@@ -10,8 +10,9 @@ from pathlib import PurePath
 from reports.chart_style import Subject
 from reports.comparison import compare, no_power_reason
 from reports.headline import Headline, headlines
+from reports.power_facts import incomparable
 from reports.records import Probe, Run
-from reports.wording import case_label, cut, joined, quantity
+from reports.wording import case_label, cut, joined, quantity, without_numbers
 
 MAX_PROBLEMS = 300
 GOOD = ("ok", "partial")
@@ -32,6 +33,14 @@ class Story:
 
     subject: Subject
     headlines: tuple[Headline, ...]
+
+    @property
+    def no_energy(self) -> str:
+        """Why no method's energy was measured, if that is so and for one reason; said once."""
+        if self.subject.target.power is None:
+            return no_power_reason(self.subject.target)
+        reasons = {without_numbers(h.energy_reason): h.energy_reason for h in self.headlines}
+        return next(iter(reasons.values())) if len(reasons) == 1 else ""
 
     @property
     def failed(self) -> bool:
@@ -71,17 +80,20 @@ class Fact:
 
 def subjects_of(runs: Sequence[Run]) -> tuple[Subject, ...]:
     """Return one subject per target of each run; the run's id joins the label where needed."""
-    return tuple(
-        Subject(
-            label=target.name if len(runs) == 1 else f"{target.name} · {run.run_id}",
-            run=run,
-            target=target,
-            rows=tuple(row for row in rows if row.target == target.name),
-        )
-        for run in runs
-        for rows in (compare(run),)
-        for target in run.targets
-    )
+    subjects: list[Subject] = []
+    for run in runs:
+        rows = compare(run)
+        for target in run.targets:
+            subjects.append(
+                Subject(
+                    label=target.name if len(runs) == 1 else f"{target.name} · {run.run_id}",
+                    run=run,
+                    target=target,
+                    rows=tuple(row for row in rows if row.target == target.name),
+                    first_row=sum(len(subject.rows) for subject in subjects),
+                )
+            )
+    return tuple(subjects)
 
 
 def stories_of(subjects: Sequence[Subject]) -> tuple[Story, ...]:
@@ -118,6 +130,7 @@ def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...
     for subject in subjects:
         notes += [f"{subject.label}: {note}" for note in subject.target.session.notes]
         notes += [f"{subject.label}: {note}" for note in subject.target.notes]
+    notes += incomparable(subjects)
     return tuple(dict.fromkeys(cut(note) for note in notes))
 
 
@@ -249,8 +262,20 @@ def _cuda(probe: Probe) -> str:
 def _power(subject: Subject) -> str:
     rails = subject.target.power
     if rails is None or not rails.rails:
-        return no_power_reason(subject.target)
+        return "none"
     return f"{rails.source}: {' + '.join(rails.total)} ({rails.scope}); {rails.rule}"
+
+
+def _power_mode(subject: Subject) -> str:
+    """Return what nvpmodel said around the blocks: more than one mode if it was changed."""
+    states = (block.state_before for block in subject.target.blocks)
+    modes = dict.fromkeys(state.power_mode for state in states if state and state.power_mode)
+    return ", then ".join(" ".join(mode.split()) for mode in modes)
+
+
+def _sampler_cost(subject: Subject) -> str:
+    cost = subject.target.sampler_cost
+    return "" if cost is None else cost.words
 
 
 def _blocks(subject: Subject) -> str:
@@ -300,7 +325,9 @@ FACTS: tuple[tuple[str, Callable[[Subject], str]], ...] = (
     ("torch", _from_probe(_torch)),
     ("Threads used", _threads),
     ("Allocator", _allocator),
+    ("Power mode", _power_mode),
     ("Power sensor", _power),
+    ("Sampler's own cost", _sampler_cost),
     ("Blocks", _blocks),
     ("Measured from", lambda subject: subject.target.session.started_at),
     ("Measured until", lambda subject: subject.target.session.finished_at),

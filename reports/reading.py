@@ -11,8 +11,8 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
 from gzip import GzipFile
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from reports.power_trace import RailMap, Trace, rail_map_from_json
+from reports.power_trace import RailMap, Trace, Window, rail_map_from_json
 from reports.records import (
     BlockRecord,
     Probe,
@@ -29,6 +29,8 @@ from reports.records import (
     Session,
     TargetRun,
 )
+from reports.sampler_cost import SamplerCost
+from reports.throttle import throttled
 from workloads.messages import SCHEMA
 
 RUN = "run.json"
@@ -37,6 +39,7 @@ PROBE = "probe.json"
 JOURNAL = "journal.jsonl"
 POWER_MAP = "power.json"
 POWER_TRACE = "power.csv.gz"
+CALIBRATION = "calibration.json"
 REPORT = "report.html"
 MANIFEST = "MANIFEST.sha256"
 
@@ -125,9 +128,18 @@ def read_trace(target: TargetRun) -> Trace | None:
     path = target.folder / POWER_TRACE
     if not path.is_file():
         return None
+    return parse_trace(_gzip_lines(path), path)
+
+
+def parse_trace(lines: Iterable[str], where: Path) -> Trace:
+    """Return the readings of a trace's lines, its header left out, by channel.
+
+    Raises:
+        ResultProblem: more readings than any run makes.
+    """
     readings: dict[str, tuple[array[float], array[float]]] = {}
     count = 0
-    for line in _gzip_lines(path):
+    for line in lines:
         try:
             time, channel, raw = line.rstrip("\r\n").split(",")
             t_s, value = float(time), float(raw)
@@ -139,7 +151,7 @@ def read_trace(target: TargetRun) -> Trace | None:
             values.append(value)
             count += 1
         if count > MAX_READINGS:
-            raise ResultProblem(f"{path}: more than {MAX_READINGS} readings")
+            raise ResultProblem(f"{where}: more than {MAX_READINGS} readings")
     return {name: (np.array(times), np.array(raw)) for name, (times, raw) in readings.items()}
 
 
@@ -179,7 +191,9 @@ def _load_target(folder: Path) -> TargetRun:
     )
     probe = _optional(Probe, folder / PROBE, notes)
     power = _read_power_map(folder / POWER_MAP, notes)
-    blocks = _last_ok_of_each_order(_read_journal(folder / JOURNAL, notes))
+    sampler_cost = _optional(SamplerCost, folder / CALIBRATION, notes)
+    idle: list[Window] = []
+    blocks = _last_ok_of_each_order(_read_journal(folder / JOURNAL, notes, idle))
     return TargetRun(
         name=folder.name,
         folder=folder,
@@ -188,6 +202,8 @@ def _load_target(folder: Path) -> TargetRun:
         blocks=blocks,
         power=power,
         notes=tuple(dict.fromkeys(notes)),
+        idle=tuple(sorted(idle)),
+        sampler_cost=sampler_cost,
     )
 
 
@@ -213,12 +229,14 @@ def _last_ok_of_each_order(blocks: list[BlockRecord]) -> tuple[BlockRecord, ...]
     return tuple(kept[order] for order in sorted(kept))
 
 
-def _read_journal(path: Path, notes: list[str]) -> list[BlockRecord]:
+def _read_journal(path: Path, notes: list[str], idle: list[Window]) -> list[BlockRecord]:
+    """Return the blocks; notes on what is not one and the idle windows are added to the lists."""
     blocks: list[BlockRecord] = []
     garbage = 0
     for line, whole in _journal_lines(path):
         document = _parse(line)
         if isinstance(document, dict) and document.get("type", "block") != "block":
+            idle += _idle_window(document)
             continue
         try:
             blocks.append(_block(document, path))
@@ -240,7 +258,20 @@ def _block(document: object, path: Path) -> BlockRecord:
     if not isinstance(document, dict):
         raise _Malformed(f"{path}: a line is not a JSON object")
     check_schema(document.get("schema", SCHEMA), path)
-    return _typed(BlockRecord, document, path)
+    block = _typed(BlockRecord, document, path)
+    evidence = throttled(block.state_before, block.state_after)
+    if block.kind == "timing" and block.status == "ok" and evidence:
+        return replace(block, status="throttled", reason=evidence)
+    return block
+
+
+def _idle_window(document: Mapping[str, Any]) -> list[Window]:
+    """Return the window of a record of the idle machine, if it is one."""
+    window = document.get("window_s")
+    if document.get("type") != "idle" or not isinstance(window, list) or len(window) != 2:
+        return []
+    begin, end = (float(edge) if isinstance(edge, (int, float)) else math.nan for edge in window)
+    return [(begin, end)] if begin < end < math.inf else []
 
 
 def _journal_lines(path: Path) -> Iterator[tuple[bytes, bool]]:

@@ -17,6 +17,7 @@ from pydantic import FiniteFloat
 
 from reports.fields import CaseField, Figures, Settings, Span, Text, Texts, Version, absent_as
 from reports.power_trace import RailMap
+from reports.sampler_cost import SamplerCost
 from workloads.messages import Case
 
 
@@ -28,6 +29,7 @@ class PhaseTiming:
     warmup_s: tuple[FiniteFloat, ...] = ()
     times_s: tuple[FiniteFloat, ...] = ()
     window_s: Span | None = None
+    starts_s: Annotated[tuple[FiniteFloat, ...], absent_as(())] = ()  # only where there are pauses
 
     @cached_property
     def median_s(self) -> float | None:
@@ -67,6 +69,9 @@ class MachineState:
     cpu_mhz: Annotated[tuple[FiniteFloat | None, ...], absent_as(())] = ()
     governor: Text = ""
     throttle: Settings = field(default_factory=dict)
+    get_throttled: Text = ""
+    power_mode: Text = ""
+    fan: Figures = field(default_factory=dict)
     mem_available_bytes: int | None = None
     load_1m: FiniteFloat | None = None
 
@@ -90,6 +95,8 @@ class BlockRecord:
     isolation: Text = ""
     started_at: Text = ""
     window_s: Span | None = None
+    sampling: FiniteFloat = 1.0
+    sampler_cpu_s: FiniteFloat | None = None
     allocator: Settings = field(default_factory=dict)
     timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)
     memory: Memory | None = None
@@ -107,6 +114,23 @@ class SkippedCase:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SamplerOverhead:
+    """What the power sampler costs: the same block with it on over off, in random pairs.
+
+    ``floor`` is the same comparison with it off on both sides.
+    """
+
+    pairs: int | None = None
+    latency_ratio: FiniteFloat | None = None
+    latency_ci_low: FiniteFloat | None = None
+    latency_ci_high: FiniteFloat | None = None
+    floor_ratio: FiniteFloat | None = None
+    floor_ci_low: FiniteFloat | None = None
+    floor_ci_high: FiniteFloat | None = None
+    power_w: FiniteFloat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Session:
     """How the session with one target went, as the controller saw it."""
 
@@ -121,8 +145,10 @@ class Session:
     boot_id: Text = ""
     shares_machine_with: Texts = ()
     blocks_planned: int | None = None
+    cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
     skipped: Annotated[tuple[SkippedCase, ...], absent_as(())] = ()
     notes: Texts = ()
+    sampler_overhead: SamplerOverhead | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +220,8 @@ class TargetRun:
     blocks: tuple[BlockRecord, ...]
     power: RailMap | None
     notes: tuple[str, ...] = ()
+    idle: tuple[Span, ...] = ()  # windows without workload, in order
+    sampler_cost: SamplerCost | None = None  # as calibrated on this machine before
 
     @property
     def platform(self) -> str:

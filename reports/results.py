@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.reading import (
+    CALIBRATION,
     JOURNAL,
     MANIFEST,
     POWER_MAP,
@@ -35,6 +36,7 @@ from reports.reading import (
 from workloads.messages import SCHEMA, to_json
 
 __all__ = [
+    "CALIBRATION",
     "JOURNAL",
     "MANIFEST",
     "POWER_MAP",

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from targets.jetson_state import power_mode
 from targets.platforms import PLATFORMS
 from targets.rails import PowerPlan, files_of, folders, number_of, text_of
 from targets.throttle import throttle_evidence
+from targets.vcgencmd import get_throttled
 
 Severity = Literal["error", "warning", "note"]
 
@@ -57,6 +59,7 @@ def findings(
         *_python(probe),
         *_torch(platform_id, probe),
         *_power(plan),
+        *_driver(probe),
         *_monitors(probe),
         *_governor(platform_id, probe),
         *_power_mode(probe),
@@ -65,6 +68,7 @@ def findings(
         *_load(probe),
         *_heat(probe),
         *_throttled(probe),
+        *_supply(probe),
         *_clock(probe, now_s),
         *_compiler(probe),
     ]
@@ -120,6 +124,17 @@ def _power(plan: PowerPlan | None) -> Iterator[Finding]:
         )
 
 
+def _driver(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    error = _at(probe, "nvml", "error")
+    if isinstance(error, str):
+        yield Finding(
+            severity="note",
+            what="the NVIDIA driver's library is there and does not work",
+            why=error,
+            remedy="nvidia-smi says more; after an update of the driver, reboot.",
+        )
+
+
 def _monitors(probe: Mapping[str, Any]) -> Iterator[Finding]:
     for folder, content in folders(files_of(probe)).items():
         chip = text_of(content, "name") or ""
@@ -149,9 +164,10 @@ def _governor(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _power_mode(probe: Mapping[str, Any]) -> Iterator[Finding]:
     if _at(probe, "programs", "nvpmodel"):
+        mode = power_mode(str(_at(probe, "outputs", "nvpmodel -q") or ""))
         yield Finding(
             severity="note",
-            what="the power mode limits clocks and cores",
+            what=f"the power mode{f' {mode.name}' if mode else ''} limits clocks and cores",
             why="Figures of different modes must not be compared.",
             remedy="nvpmodel -q shows it, sudo nvpmodel -m N changes it (setup: in the inventory).",
         )
@@ -224,6 +240,24 @@ def _throttled(probe: Mapping[str, Any]) -> Iterator[Finding]:
             else "Clocks have been reduced since the machine started.",
             remedy="Look after cooling and the supply; a block during which it grows is INVALID.",
         )
+
+
+def _supply(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    """Read a Raspberry Pi's flags: what holds now, and what has been since it started."""
+    flags = get_throttled(str(_at(probe, "outputs", "vcgencmd get_throttled") or ""))
+    if flags is None:
+        return
+    for severity, names, words in (
+        ("warning", flags.now, "Holds now: clocks are reduced, or the supply is too weak."),
+        ("note", flags.since_boot, "Has been so since the board started."),
+    ):
+        if names:
+            yield Finding(
+                severity=severity,  # type: ignore[arg-type]
+                what=f"vcgencmd get_throttled: {', '.join(names)}",
+                why=words,
+                remedy="Use the board's own supply and a fan; then reboot.",
+            )
 
 
 def _clock(probe: Mapping[str, Any], now_s: float | None) -> Iterator[Finding]:

@@ -58,7 +58,7 @@ class InventoryProblem(Exception):
 class Power:
     """Where a target's power comes from; `argument` is the program or the file, else None."""
 
-    kind: str = "auto"  # auto, off, jtop, pyrapl, command, csv
+    kind: str = "auto"  # auto, off, jtop, pyrapl, pynvml, command, csv
     argument: str | None = None
 
 

@@ -52,7 +52,7 @@ def _yaml_off(value: Any) -> Any:
 
 
 PowerEntry = Annotated[
-    Literal["auto", "off", "jtop", "pyrapl"] | PowerMeter, BeforeValidator(_yaml_off)
+    Literal["auto", "off", "jtop", "pyrapl", "pynvml"] | PowerMeter, BeforeValidator(_yaml_off)
 ]
 
 
@@ -80,7 +80,8 @@ class Settings(_Strict):
         default="auto", description="auto, or the id of a platform family such as jetson-nano"
     )
     power: PowerEntry = Field(
-        default="auto", description="auto, off, jtop, pyrapl, {command: PROGRAM} or {csv: FILE}"
+        default="auto",
+        description="auto, off, jtop, pyrapl, pynvml, {command: PROGRAM} or {csv: FILE}",
     )
     env: dict[EnvName, Text | int] = Field(
         default={}, description="environment variables of the board's Python, as NAME: text"

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-TO_SI = {"mV": 1e-3, "mA": 1e-3, "mW": 1e-3, "uW": 1e-6, "uJ": 1e-6, "mJ": 1e-3, "W": 1.0}
+TO_SI = {
+    "V": 1.0,
+    "A": 1.0,
+    "mV": 1e-3,
+    "mA": 1e-3,
+    "mW": 1e-3,
+    "uW": 1e-6,
+    "uJ": 1e-6,
+    "mJ": 1e-3,
+    "W": 1.0,
+}
 _NUMBER = re.compile(r"[+-]?[0-9]{1,24}(?:\.[0-9]{1,12})?")
 
 
@@ -88,13 +98,17 @@ class PlannedRail:
     conversion: str
     update_interval_s: float | None
     resolution: tuple[float, ...]
-    tolerance: float
+    tolerance: float | None  # None: nobody knows
     wrap_j: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Channel:
-    """A file that the board samples; its path is as seen below the sysroot."""
+    """A number that the board samples.
+
+    Its path is a file's as seen below the sysroot, or names the rail of another source, such as
+    `tegrastats:VDD_IN`.
+    """
 
     id: str
     path: str
@@ -111,6 +125,32 @@ class Missing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sensor:
+    """A source that the board reads on its own schedule.
+
+    Its kind is files, nvml, pynvml, jtop or pyrapl, whose readings are numbers; lines (a program
+    that prints on and on) or repeated (a program that is run for each reading), whose lines are
+    text for a parser; or csv, a meter's file that is read after the run.
+    """
+
+    id: str  # under which text, and what went wrong, is logged
+    kind: str
+    argv: tuple[str, ...]
+    interval_s: float
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secondary:
+    """Another total that the same trace gives; of another scope, so never added or compared."""
+
+    source: str
+    scope: str
+    rule: str
+    total: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PowerPlan:
     """What to sample and how to make power of it; asdict() is power.json."""
 
@@ -122,6 +162,8 @@ class PowerPlan:
     channels: tuple[Channel, ...]
     interval_s: float
     missing: tuple[Missing, ...]
+    sensors: tuple[Sensor, ...] = ()
+    secondary: tuple[Secondary, ...] = ()
 
 
 Files = Mapping[str, str]

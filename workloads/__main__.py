@@ -1,11 +1,12 @@
 """The payload's commands: probe, run, follow, stop, block, sample.
 
-probe [SYSROOT]         one record with the machine's facts
+probe [SYSROOT] [PKG]   one record with the machine's facts; PKG is jtop, pyrapl or pynvml
 run JOBDIR              start the job's runner, detached; one record says how that went
 follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
 stop JOBDIR             end the runner after killing its block
 block JOBDIR ORDER      measure one block of the job in this process (the runner calls this)
-sample JOBDIR           sample the job's power channels (the runner calls this)
+sample JOBDIR STRETCH   sample the job's power sensors, at so many times their intervals (the
+                        runner calls this)
 
 Standard output carries records only (see messages.py); everything else goes to standard error.
 """
@@ -15,6 +16,8 @@ import sys
 from typing import List, Optional
 
 from workloads.protocol import RecordWriter
+
+PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that a probe asks when told to
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -32,8 +35,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         "sample": _sample,
     }
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    wanted = {"probe": (0, 1), "follow": (2,), "block": (2,)}.get(name, (1,))
-    if name not in commands or len(rest) not in wanted:
+    wanted = {"probe": (0, 1, 2), "follow": (2,), "block": (2,), "sample": (2,)}.get(name, (1,))
+    known = name != "probe" or set(rest[1:]) <= set(PACKAGES)
+    if name not in commands or len(rest) not in wanted or not known:
         sys.stderr.write(__doc__ or "")
         return 64
     try:
@@ -46,7 +50,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 def _probe(rest: List[str], writer: RecordWriter) -> None:
     from workloads.probe import probe
 
-    writer.write(probe(rest[0] if rest else "/"))
+    writer.write(probe(*rest))
 
 
 def _run(rest: List[str], writer: RecordWriter) -> None:
@@ -83,7 +87,7 @@ def _sample(rest: List[str], writer: RecordWriter) -> None:
 
     folder = JobFolder(rest[0])
     job = folder.read_job()
-    run_sampler(job.power, job.sysroot, folder.power)
+    run_sampler(job.power, job.sysroot, folder.power, float(rest[1]), job.threads)
 
 
 if __name__ == "__main__":

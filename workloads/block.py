@@ -7,6 +7,7 @@ fidelity   the method's gradients against the exact ones, in the same process
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
 
+import contextlib
 import gc
 import os
 import traceback
@@ -28,12 +29,39 @@ class Work(NamedTuple):
     parameters: List[Any]
 
 
-def run_block(block: Block, min_window_s: float, threads: int) -> Dict[str, Any]:
-    """Measure one block and return its part of the journal record; never raises."""
-    measures = {"timing": _timing, "memory": _memory, "fidelity": _fidelity}
+def load() -> None:
+    """Import what a block needs, and let the garbage collector leave it alone from now on.
+
+    Otherwise every collection walks all of torch's objects, and in a forked child copies them.
+    """
+    import torch
+
+    from workloads import convolution, fidelity, inputs  # noqa: F401
+
+    with contextlib.suppress(ImportError):  # torch >= 2: what its first backward would import
+        import torch.fx.experimental.symbolic_shapes  # noqa: F401
+    gc.collect()
+    freeze = getattr(gc, "freeze", None)  # Python >= 3.7
+    if freeze is not None:
+        freeze()
+
+
+def run_block(
+    block: Block, min_window_s: float, threads: int, pauses: bool = False
+) -> Dict[str, Any]:
+    """Measure one block and return its part of the journal record; never raises.
+
+    ``pauses`` asks for random pauses between timed samples, for the sake of power sensors.
+    """
+    measures: Dict[str, Callable[[], Dict[str, Any]]] = {
+        "timing": lambda: _timing(block, min_window_s, pauses),
+        "memory": lambda: _memory(block),
+        "fidelity": lambda: _fidelity(block),
+    }
     try:
+        load()
         cpus = _use_threads(threads)
-        record = measures[block.kind](block, min_window_s)
+        record = measures[block.kind]()
         record.update(status="ok", reason=None, threads=threads, cpus=cpus, pid=os.getpid())
         return record
     except Exception as error:
@@ -100,20 +128,21 @@ def prepare(case: Case, seed: int) -> Work:
     return Work(forward, backward, step, _barrier(device), wanted[1:])
 
 
-def _timing(block: Block, min_window_s: float) -> Dict[str, Any]:
+def _timing(block: Block, min_window_s: float, pauses: bool) -> Dict[str, Any]:
     allocator = memory.keep_freed_memory()
     work = prepare(block.case, block.seed)
     phases = {}
     for phase in ("forward", "backward", "step"):
         run = getattr(work, phase)
-        phases[phase] = to_json(timing.measure(run, work.synchronize, min_window_s))
+        found = timing.measure(run, work.synchronize, min_window_s, pauses=pauses)
+        phases[phase] = to_json(found)
     return {"timing": phases, "allocator": allocator}
 
 
-def _memory(block: Block, min_window_s: float) -> Dict[str, Any]:
+def _memory(block: Block) -> Dict[str, Any]:
+    """One step is enough: memory does not depend on how often it is repeated."""
     import torch
 
-    del min_window_s  # one step is enough: memory does not depend on how often it is repeated
     cuda = block.case.device.startswith("cuda")
     prepare(_tiny(block.case), block.seed).step()  # libraries and thread pools are no data
     gc.collect()
@@ -151,10 +180,9 @@ def _tiny(case: Case) -> Case:
     return case._replace(layer=small, batch=1)
 
 
-def _fidelity(block: Block, min_window_s: float) -> Dict[str, Any]:
+def _fidelity(block: Block) -> Dict[str, Any]:
     from workloads.fidelity import layer_fidelity
 
-    del min_window_s
     return {"fidelity": layer_fidelity(block.case, block.seed)}
 
 
@@ -176,7 +204,7 @@ def _use_threads(threads: int) -> Optional[List[int]]:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
-    from workloads.probe import processors
+    from workloads.processors import processors
 
     try:
         os.sched_setaffinity(0, processors()[:threads])

@@ -62,7 +62,10 @@ class Case(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One fresh process that measures one case; ``order`` is its place in the target's run."""
+    """One fresh process that measures one case; ``order`` is its place in the target's run.
+
+    ``sampling`` is what the intervals of the power sampler are multiplied with; 0 is no sampler.
+    """
 
     order: int
     round: int
@@ -70,10 +73,16 @@ class Block(NamedTuple):
     kind: str
     case: Case
     seed: int
+    sampling: float = 1.0
 
 
 class Job(NamedTuple):
-    """All that the runner on the board needs; stored there as ``job.json``."""
+    """All that the runner on the board needs; stored there as ``job.json``.
+
+    ``power`` is ``{"sensors": [...]}`` or empty; ``idle_s`` is how long the idle machine is
+    watched before the first and after the last block; ``pauses`` asks for random pauses between
+    iterations, outside their marks.
+    """
 
     schema: str
     run_id: str
@@ -85,6 +94,8 @@ class Job(NamedTuple):
     block_timeout_s: float
     sysroot: str
     power: Dict[str, Any]
+    idle_s: float = 0.0
+    pauses: bool = False
 
 
 def dump(record: Any) -> str:

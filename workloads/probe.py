@@ -5,19 +5,20 @@ import getpass
 import glob
 import os
 import platform
-import shutil
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
-from workloads import locks
+from workloads import locks, nvml, programs
 from workloads.memory import available_bytes, kilobytes
 from workloads.messages import SCHEMA
+from workloads.processors import processors
 from workloads.state import cpu_mhz, machine_state, read_number, read_text
 
 MAX_FILES = 4000
 MAX_FILE_BYTES = 2048
-PROGRAM_FOLDERS = ("/usr/bin", "/usr/sbin", "/opt/vc/bin", "/home/nvidia", "/usr/local/bin")
+PROGRAM_TIMEOUT_S = 2.5
+TEGRASTATS_LINES = 3
 PROGRAMS = (
     "tegrastats",
     "vcgencmd",
@@ -85,9 +86,13 @@ SENSOR_FILES = (
 )
 
 
-def probe(sysroot: str = "/") -> Dict[str, Any]:
-    """Return the machine's facts as they enter probe.json; files are read below ``sysroot``."""
+def probe(sysroot: str = "/", package: Optional[str] = None) -> Dict[str, Any]:
+    """Return the machine's facts as they enter probe.json; files are read below ``sysroot``.
+
+    ``package`` (jtop, pyrapl, pynvml) is asked too, if the inventory wants to read power by it.
+    """
     files = sensor_files(sysroot)
+    found = {name: programs.find(name, sysroot) for name in PROGRAMS}
     return {
         "schema": SCHEMA,
         "type": "probe",
@@ -109,27 +114,15 @@ def probe(sysroot: str = "/") -> Dict[str, Any]:
         "user": {"uid": os.getuid(), "name": _user_name()},
         "sysroot": sysroot,
         "files": files,
-        "programs": {name: _program(name) for name in PROGRAMS},
+        "programs": found,
+        "outputs": outputs(found),
+        "nvml": nvml.facts(),
+        "package": _package(package),
         "clock": {"monotonic_s": time.monotonic(), "wall_s": time.time()},
         "threads": len(processors()),
         "state": machine_state(sysroot),
         **_torch(),
     }
-
-
-def processors() -> List[int]:
-    """Return one processor per physical core, of those this process may use, in order."""
-    allowed = sorted(os.sched_getaffinity(0))
-    seen = set()
-    chosen: List[int] = []
-    for cpu in allowed:
-        siblings = read_text(
-            "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % cpu
-        ) or str(cpu)
-        if siblings not in seen:
-            seen.add(siblings)
-            chosen.append(cpu)
-    return chosen or allowed
 
 
 def sensor_files(sysroot: str) -> Dict[str, str]:
@@ -234,9 +227,31 @@ def _user_name() -> Optional[str]:
         return None
 
 
-def _program(name: str) -> Optional[str]:
-    folders = os.environ.get("PATH", "").split(os.pathsep) + list(PROGRAM_FOLDERS)
-    return shutil.which(name, path=os.pathsep.join(folders))
+def outputs(found: Dict[str, Optional[str]]) -> Dict[str, str]:
+    """Return what the board's own programs say: command -> text, ``!`` and why where they fail.
+
+    tegrastats never ends: it is ended after a few lines, by its own process id.
+    """
+    commands = (("nvpmodel", "-q"), ("vcgencmd", "get_throttled"), ("vcgencmd", "pmic_read_adc"))
+    said: Dict[str, str] = {}
+    for name, argument in commands:
+        path = found.get(name)
+        if path:
+            key = "%s %s" % (name, argument)
+            said[key] = programs.output([path, argument], PROGRAM_TIMEOUT_S)
+    path = found.get("tegrastats")
+    if path:
+        argv = [path, "--interval", "100"]
+        said["tegrastats"] = programs.output(argv, PROGRAM_TIMEOUT_S, lines=TEGRASTATS_LINES)
+    return said
+
+
+def _package(kind: Optional[str]) -> Optional[Dict[str, Any]]:
+    if kind is None:
+        return None
+    from workloads import sensors_optional
+
+    return dict(sensors_optional.facts(kind), kind=kind)
 
 
 def _torch() -> Dict[str, Any]:

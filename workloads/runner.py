@@ -16,13 +16,16 @@ import traceback
 from typing import Any, Dict, Optional
 
 from workloads import locks
-from workloads.block import run_block
+from workloads.block import load, run_block
 from workloads.costs import memory_estimate_bytes
 from workloads.jobs import JobFolder, ends_cut, finished_orders, read_json, tail
 from workloads.messages import SCHEMA, Block, Job, dump, to_json
 from workloads.state import machine_state
+from workloads.watching import SamplerProcess
 
 QUIET_GAP_S = 0.04
+SETTLE_S = 1.0  # until the machine is idle after what was before
+REST_S = 0.5
 PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
 
@@ -35,6 +38,7 @@ class Runner:
         self.folder = folder
         self.job = folder.read_job()
         self._quiet = locks.Lock(folder.quiet_lock)
+        self._sampler = SamplerProcess(folder, self.job)
         self._pid = os.getpid()
         self._child: Optional[int] = None
         self._stopping = False
@@ -49,17 +53,41 @@ class Runner:
         if not blocks:
             return
         if self.job.isolation == "fork":
-            import torch  # noqa: F401 - imported here once, run only in the children
-        sampler = self._start_sampler()
+            load()  # imported here once, run only in the children
+        self._sampler.use(1.0)
         try:
+            self._watch_idle("before")
             for block in blocks:
                 if self._stopping:
                     break
+                self._sampler.use(block.sampling)
                 self._append(self._measure(block))
+            self._sampler.use(1.0)
+            self._watch_idle("after")
         finally:
-            if sampler is not None:
-                sampler.terminate()
-                sampler.wait()
+            self._sampler.stop()
+
+    def _watch_idle(self, place: str) -> None:
+        """Leave the machine alone for a while, so that its idle power is in the trace."""
+        if self.job.idle_s <= 0 or self._stopping:
+            return
+        self._quiet.acquire(timeout_s=1.0)
+        try:
+            self._rest(SETTLE_S)
+            begin = time.monotonic()
+            self._rest(self.job.idle_s)
+            window = [begin, time.monotonic()]
+        finally:
+            self._quiet.release()
+        if not self._stopping:
+            record = {"schema": SCHEMA, "type": "idle", "place": place, "window_s": window}
+            self._append(dict(record, state=machine_state(self.job.sysroot)))
+
+    def _rest(self, duration_s: float) -> None:
+        """Sleep, but wake up soon after a signal to stop."""
+        end = time.monotonic() + duration_s
+        while not self._stopping and time.monotonic() < end:
+            time.sleep(min(REST_S, max(0.0, end - time.monotonic())))
 
     def _measure(self, block: Block) -> Dict[str, Any]:
         """Run one block in a child and return its journal record."""
@@ -75,9 +103,11 @@ class Runner:
         self._quiet.acquire(timeout_s=1.0)
         try:
             record["state_before"] = machine_state(self.job.sysroot)
+            cpu_s = self._sampler.cpu_s()
             begin = time.monotonic()
             wait_status = self._run_child(block)
             record["window_s"] = [begin, time.monotonic()]
+            record["sampler_cpu_s"] = _difference(self._sampler.cpu_s(), cpu_s)
             record["state_after"] = machine_state(self.job.sysroot)
         finally:
             self._quiet.release()
@@ -163,12 +193,6 @@ class Runner:
         )
         return {"status": "failed", "reason": "the block's process ended with " + how}
 
-    def _start_sampler(self) -> Optional["subprocess.Popen[bytes]"]:
-        if not self.job.power.get("channels"):
-            return None
-        argv = [sys.executable, sys.argv[0], "sample", self.folder.path]
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-
     def _append(self, record: Dict[str, Any]) -> None:
         """Append one line to the journal and see it on the disk before going on."""
         cut = ends_cut(self.folder.journal)
@@ -193,11 +217,15 @@ class Runner:
 
 def measure_into(folder: JobFolder, job: Job, block: Block) -> None:
     """Measure a block in this process and leave the result where the runner looks for it."""
-    result = run_block(block, job.min_window_s, job.threads)
+    result = run_block(block, job.min_window_s, job.threads, job.pauses)
     part = folder.result + ".part"
     with open(part, "w") as file:
         file.write(dump(result))
     os.rename(part, folder.result)
+
+
+def _difference(after: Optional[float], before: Optional[float]) -> Optional[float]:
+    return None if after is None or before is None else after - before
 
 
 def _die_with(parent: int) -> None:

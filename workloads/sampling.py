@@ -1,103 +1,117 @@
-"""The power sampler: a process of its own that reads sensor files at random intervals.
+"""The power sampler: a process of its own that reads the job's sensors and interprets nothing.
 
-It records raw readings and interprets nothing. Intervals are uniform between half and one and a
-half of the nominal one: a fixed rate would alias with the training step. Times are midpoints of
-the reading, on the board's monotonic clock.
+Rows are ``t_s,sensor,raw`` as CSV: ``sensor`` is a channel's id where the reading is one number,
+the sensor's own id where it is a line of text, which is quoted if it has commas.
 """
 
-import errno
+import contextlib
+import csv
 import os
-import random
 import signal
 import sys
+import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, TextIO
+from typing import Any, Dict, TextIO
 
 from workloads.jobs import ends_cut
+from workloads.processors import processors
+from workloads.sensors import make_sensor
 
 HEADER = "t_s,sensor,raw\n"
 FLUSH_S = 2.0
-MAX_READING_BYTES = 256
+LOOK_S = 0.5
+END_S = 3.0
 
 
-class Channel(NamedTuple):
-    """One file to read, and the id under which its readings are kept."""
+class Log:
+    """The rows, written by all sensors' threads; on the disk every few seconds."""
 
-    id: str
-    path: str
+    def __init__(self, out: TextIO) -> None:
+        """Write to an open file."""
+        self._out = out
+        self._rows = csv.writer(out, lineterminator="\n")
+        self._lock = threading.Lock()
+        self._flushed = time.monotonic()
 
-
-class Reader:
-    """Reads one sensor file again and again, cheaply.
-
-    In the real /sys the descriptor is kept open; below another root the file may be replaced, so
-    it is opened each time.
-    """
-
-    def __init__(self, channel: Channel, sysroot: str) -> None:
-        """Remember the file; nothing is opened yet."""
-        self.id = channel.id
-        self._keep = sysroot in ("", "/")
-        self._path = sysroot.rstrip("/") + channel.path
-        self._fd: Optional[int] = None
-
-    def read(self) -> str:
-        """Return the file's text as it is, or ``!`` and the error's name."""
-        try:
-            fd = self._fd if self._fd is not None else os.open(self._path, os.O_RDONLY)
-            self._fd = fd if self._keep else None
-            try:
-                raw = os.pread(fd, MAX_READING_BYTES, 0)
-            finally:
-                if not self._keep:
-                    os.close(fd)
-        except OSError as error:
-            return "!" + errno.errorcode.get(error.errno or 0, "EIO")
-        return raw.decode("ascii", "replace").strip().replace(",", ";").replace("\n", " ")
+    def write(self, t_s: float, sensor: str, raw: str) -> None:
+        """Add one reading."""
+        text = raw.replace("\n", " ").replace("\r", " ").replace("\0", " ")
+        with self._lock:
+            self._rows.writerow(("%.6f" % t_s, sensor, text))
+            if t_s - self._flushed >= FLUSH_S:
+                self._out.flush()
+                self._flushed = t_s
 
 
-def sample(
-    readers: List[Reader],
-    out: TextIO,
-    interval_s: float,
-    go_on: Callable[[], bool],
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-    uniform: Callable[[float, float], float] = random.uniform,
+def run_sampler(
+    power: Dict[str, Any], sysroot: str, path: str, stretch: float = 1.0, threads: int = 0
 ) -> None:
-    """Read all channels at random intervals of mean ``interval_s`` while ``go_on()``."""
-    flushed = due = clock()
-    while go_on():
-        for reader in readers:
-            before = clock()
-            raw = reader.read()
-            out.write("%.6f,%s,%s\n" % (0.5 * (before + clock()), reader.id, raw))
-        now = clock()
-        if now - flushed >= FLUSH_S:
-            out.flush()
-            flushed = now
-        due = max(due + uniform(0.5 * interval_s, 1.5 * interval_s), now)
-        sleep(due - now)
-    out.flush()
+    """Read the job's sensors into ``path`` until told to stop or the runner is gone.
 
-
-def run_sampler(power: Dict[str, Any], sysroot: str, path: str) -> None:
-    """Sample the job's channels into ``path`` until told to stop or the runner is gone."""
-    stopping: List[int] = []
-    signal.signal(signal.SIGTERM, lambda number, stack: stopping.append(number))
+    Args:
+        power: The job's power, ``{"sensors": [...]}``.
+        sysroot: Where sensor files lie.
+        path: The file that is added to.
+        stretch: What the sensors' intervals are multiplied with.
+        threads: How many processors the blocks take.
+    """
+    _keep_apart(threads)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, stack: stop.set())
     parent = os.getppid()
-    channels = [Channel(channel["id"], channel["path"]) for channel in power["channels"]]
-    readers = [Reader(channel, sysroot) for channel in channels]
-    cut = ends_cut(path)
-    with open(path, "a") as out:
-        if out.tell() == 0:
-            out.write(HEADER)
-        elif cut:
-            out.write("\n")
-        sample(
-            readers,
-            out,
-            float(power["interval_s"]),
-            lambda: not stopping and os.getppid() == parent,
-        )
+    specs = [_stretched(spec, stretch) for spec in power["sensors"]]
+    with open(path, "a", encoding="utf-8", errors="replace", newline="") as out:
+        _begin(out)
+        log = Log(out)
+        sensors = [make_sensor(spec, sysroot) for spec in specs]
+        workers = [
+            threading.Thread(target=_guarded, args=(sensor, spec, log, stop), daemon=True)
+            for sensor, spec in zip(sensors, specs)
+        ]
+        for worker in workers:
+            worker.start()
+        while not stop.wait(LOOK_S):
+            if os.getppid() != parent:
+                stop.set()
+        for sensor in sensors:
+            sensor.close()
+        deadline = time.monotonic() + END_S
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
     sys.exit(0)
+
+
+def _keep_apart(threads: int) -> None:
+    """Leave the blocks' processors to the blocks, where there are others.
+
+    On a shared one the sampler would be woken when the block pauses, and read at no other phase
+    of the work. Where all are taken, a higher priority helps, which only root may have.
+    """
+    others = set(os.sched_getaffinity(0)) - set(processors()[:threads])
+    with contextlib.suppress(OSError):
+        if others:
+            os.sched_setaffinity(0, others)
+        else:
+            os.nice(-10)
+
+
+def _guarded(sensor: Any, spec: Dict[str, Any], log: Log, stop: threading.Event) -> None:
+    """Run one sensor; what it dies of is a reading of its own, and the others go on."""
+    try:
+        sensor.run(log.write, stop)
+    except Exception as error:
+        words = "!%s: %s" % (type(error).__name__, error)
+        log.write(time.monotonic(), str(spec["id"]), words)
+
+
+def _stretched(spec: Dict[str, Any], stretch: float) -> Dict[str, Any]:
+    return dict(spec, interval_s=float(spec["interval_s"]) * stretch)
+
+
+def _begin(out: TextIO) -> None:
+    """Write the header into a new file, end a line that a power loss has cut in an old one."""
+    if out.tell() == 0:
+        out.write(HEADER)
+        return
+    if ends_cut(out.name):
+        out.write("\n")

@@ -9,8 +9,10 @@ import os
 import time
 from typing import Any, Dict, List, Optional
 
+from workloads import programs
 from workloads.memory import available_bytes
 
+PROGRAM_TIMEOUT_S = 2.0
 MAX_FILE_BYTES = 4096
 
 
@@ -46,6 +48,9 @@ def machine_state(sysroot: str = "/") -> Dict[str, Any]:
         "cpu_mhz": cpu_mhz(root),
         "governor": read_text(root + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "throttle": throttle_counters(root),
+        "get_throttled": _said("vcgencmd", "get_throttled", sysroot),
+        "power_mode": _said("nvpmodel", "-q", sysroot),
+        "fan": fans(root),
         "mem_available_bytes": available_bytes(),
         "load_1m": os.getloadavg()[0],
     }
@@ -77,7 +82,8 @@ def cpu_mhz(root: str) -> List[Optional[float]]:
 def throttle_counters(root: str) -> Dict[str, float]:
     """Return what counts or shows throttling: a figure that grew over a block is evidence.
 
-    x86 thermal_throttle counters, Jetson over-current event counters and throttle alerts.
+    x86 thermal_throttle counters, Jetson over-current event counters, throttle alerts and
+    balancing devices, alarms of current monitors and of a Raspberry Pi's supply.
     """
     found: Dict[str, float] = {}
     base = glob.escape(root)
@@ -86,11 +92,30 @@ def throttle_counters(root: str) -> Dict[str, float]:
         _keep(found, "%s.%s" % (parts[-3], parts[-1]), read_number(path))
     for path in glob.glob(base + "/sys/class/hwmon/hwmon*/oc*_event_cnt"):
         _keep(found, os.path.basename(path), read_number(path))
+    for alarm in ("curr*_crit_alarm", "curr*_max_alarm", "in0_lcrit_alarm"):
+        for path in glob.glob(base + "/sys/class/hwmon/hwmon*/" + alarm):
+            _keep(found, "/".join(path.split("/")[-2:]), read_number(path))
     for device in glob.glob(base + "/sys/class/thermal/cooling_device*"):
         kind = read_text(device + "/type") or ""
-        if kind.endswith("throttle-alert"):
+        if kind.endswith("throttle-alert") or "balanced" in kind:
             _keep(found, kind, read_number(device + "/cur_state"))
     return found
+
+
+def fans(root: str) -> Dict[str, float]:
+    """Return what drives the fans and how fast they turn, as the kernel shows it."""
+    found: Dict[str, float] = {}
+    base = glob.escape(root) + "/sys/class/hwmon/hwmon*/"
+    for pattern in ("pwm[0-9]", "fan[0-9]_input"):
+        for path in sorted(glob.glob(base + pattern)):
+            _keep(found, "/".join(path.split("/")[-2:]), read_number(path))
+    return found
+
+
+def _said(name: str, argument: str, sysroot: str) -> Optional[str]:
+    """Return what a program of the board says, as it is; None where there is none."""
+    path = programs.find(name, sysroot)
+    return programs.output([path, argument], PROGRAM_TIMEOUT_S).strip() if path else None
 
 
 def _keep(found: Dict[str, float], name: str, value: Optional[float]) -> None:

@@ -26,6 +26,7 @@ from targets.rails import (
     PowerPlan,
     Reading,
     SensedRail,
+    Sensor,
     files_of,
 )
 
@@ -75,8 +76,9 @@ def total_of(platform_id: str, names: Iterable[str]) -> Total | None:
 
 
 def power_plan(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
-    """Return what to sample for power; `total` is empty and `missing` says why where it cannot be.
+    """Return what to sample of the sensor files; `targets.power_plans` knows the other sources.
 
+    `total` is empty and `missing` says why where there is no power.
     Every readable rail is sampled, also those that the total does not count.
     """
     platform = _known(platform_id)
@@ -94,6 +96,7 @@ def power_plan(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
         channels=channels,
         interval_s=INTERVAL_S,
         missing=_missing(platform, sensed, total),
+        sensors=_files(channels),
     )
 
 
@@ -128,6 +131,13 @@ def _numbered(
             )
         )
     return tuple(planned), tuple(channels)
+
+
+def _files(channels: tuple[Channel, ...]) -> tuple[Sensor, ...]:
+    if not channels:
+        return ()
+    ids = tuple(channel.id for channel in channels)
+    return (Sensor(id="files", kind="files", argv=(), interval_s=INTERVAL_S, channels=ids),)
 
 
 def _source(readable: Iterable[SensedRail], total: Total | None) -> str | None:

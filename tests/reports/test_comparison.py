@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from reports.results import load_run
 from reports.rows import COLUMNS, UNITS, Row
 from reports.stats import paired_ratio
 from reports.table import summary_rows
+from workloads.messages import to_json
 
 CONTRACT = (
     "run_id,target,platform,workload,method,patch_size,kernel,device,dtype,batch,phase,metric,"
@@ -281,3 +283,17 @@ def test_the_terminals_table_has_a_row_per_case_and_says_what_failed(tmp_path: P
     assert exact.step_speedup.value is None
     assert filtered.backward_speedup.value is not None
     assert filtered.cosine_gw.value is not None
+
+
+def test_a_target_that_plans_for_its_own_device_has_no_rows_of_another(tmp_path: Path) -> None:
+    folder = make_run(tmp_path)
+    run = load_run(folder)
+    session = folder / "targets" / run.targets[0].name / "session.json"
+    own = [{**to_json(case), "device": "cuda"} for case in run.header.plan.cases]
+    edit_json(session, lambda document: document.update(cases=own, status="infra"))
+    journal = session.with_name("journal.jsonl")
+    records = [json.loads(line) for line in journal.read_text().splitlines()]
+    for record in records:
+        record["case"]["device"] = "cuda"
+    journal.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert {row.device for row in compare(load_run(folder))} == {"cuda"}

@@ -4,23 +4,56 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+OPTIONAL_PACKAGES = ("jetson-stats==7.2.2", "pyRAPL==0.2.3.1")  # they bring nvidia-ml-py
+
 
 def old_python() -> Path:
     """Return the Python 3.6 with torch that `make py36` builds; without it skip, in CI fail."""
-    default = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    cache_folder = Path(os.environ.get("GFBENCH_CACHE") or Path(default) / "gfbench-dev")
-    python = cache_folder / "py36-torch1.10.2" / "bin" / "python"
+    python = _cache_folder() / "py36-torch1.10.2" / "bin" / "python"
     if _version(python) == (3, 6):
         return python
     missing = f"no Python 3.6 with torch 1.10.2 at {python}: run `make py36`"
     if os.environ.get("CI"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+def optional_python() -> Path:
+    """Return a Python with the optional sensor packages, built once; offline skip, in CI fail."""
+    environment = _cache_folder() / "optional-packages"
+    python = environment / "bin" / "python"
+    if not _has_optional_packages(python):
+        commands = (
+            [sys.executable, "-m", "venv", "--clear", str(environment)],
+            [str(python), "-m", "pip", "install", "--quiet", *OPTIONAL_PACKAGES],
+        )
+        for command in commands:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+            if done.returncode:
+                missing = f"cannot install {OPTIONAL_PACKAGES}: {done.stderr[-300:]}"
+                if os.environ.get("CI"):
+                    pytest.fail(missing)
+                pytest.skip(missing)
+    return python
+
+
+def _has_optional_packages(python: Path) -> bool:
+    imports = "import importlib.util as u; assert u.find_spec('jtop') and u.find_spec('pyRAPL')"
+    try:
+        return subprocess.run([str(python), "-c", imports], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def _cache_folder() -> Path:
+    default = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GFBENCH_CACHE") or Path(default) / "gfbench-dev")
 
 
 def other_pythons() -> list[Path]:

@@ -299,7 +299,7 @@ def test_the_public_entry_keeps_no_secret(tmp_path: Path) -> None:
 targets:
   a:
     host: h
-    identity_file: /home/me/.ssh/id_lab
+    identity_file: /keys/id_lab
     power: {csv: m.csv}
     env: {API_KEY: k1, git_token: t1, DB_PASSWORD: p1, MY_SECRET: s1, OMP_NUM_THREADS: 4}
 """

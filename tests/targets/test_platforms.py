@@ -15,6 +15,7 @@ from targets.rails import PowerPlan
 SCOPES = {"board input", "module input", "module sum", "package", "card", "pmic sum"}
 PLAN_KEYS = {
     *("source", "scope", "rule", "total", "rails", "channels", "interval_s", "missing"),
+    *("sensors", "secondary"),
 }
 RAIL_KEYS = {
     *("name", "kind", "channels", "conversion", "update_interval_s"),

@@ -1,0 +1,113 @@
+"""What there is: the rows of ``gfbench list``, each a mapping from column to value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.doctor import probed
+from harness.suites import built_in_suites, load_suite
+from targets import platforms
+from targets.inventory import Inventory, Target, local_target
+from targets.platforms import PLATFORMS
+from targets.power_plans import plan_power
+from workloads.catalog import KERNELS, LAYERS, METHODS
+from workloads.messages import Layer
+
+Rows = list[dict[str, Any]]
+
+
+def targets(inventory: Inventory | None) -> Rows:
+    """Return the inventory's targets, and this machine."""
+    known = dict(inventory.targets) if inventory else {}
+    known.setdefault("local", local_target(inventory))
+    return [
+        {
+            "name": target.name,
+            "host": target.host or "(this machine)",
+            "platform": target.platform,
+            "tags": " ".join(target.tags),
+        }
+        for target in known.values()
+    ]
+
+
+def suites() -> Rows:
+    """Return the suites that come with gfbench."""
+    loaded = [load_suite(name) for name in built_in_suites()]
+    return [{"name": suite.name, "description": suite.description} for suite in loaded]
+
+
+def workloads() -> Rows:
+    """Return the layers of the catalogue with their shapes."""
+    return [_layer(layer) for layer in LAYERS.values()]
+
+
+def methods() -> Rows:
+    """Return the methods with their versions."""
+    return _named(METHODS)
+
+
+def kernels() -> Rows:
+    """Return the kernels with their versions; whether a board can run one, its probe says."""
+    return _named(KERNELS)
+
+
+def platform_ids() -> Rows:
+    """Return the platforms that gfbench knows."""
+    return [{"name": name} for name in PLATFORMS]
+
+
+def sensors(chosen: Iterable[Target], inventory: Inventory | None) -> Rows:
+    """Ask targets for their power rails; a target without any gets a row that says why.
+
+    Raises:
+        TargetError: a target cannot be reached or used.
+    """
+    return [row for target in chosen for row in _rails(target, inventory)]
+
+
+def _rails(target: Target, inventory: Inventory | None) -> Rows:
+    probe = probed(target, inventory)
+    platform = platforms.detect(probe) if target.platform == "auto" else target.platform
+    plan = plan_power(platform, probe, target.power.kind, target.power.argument)
+    rows = [
+        {
+            "target": target.name,
+            "rail": rail.name,
+            "kind": rail.kind,
+            "in total": "yes" if rail.name in plan.total else "no",
+            "scope": plan.scope or "",
+            "note": plan.source or "",
+        }
+        for rail in plan.rails
+    ]
+    for missing in plan.missing:
+        note = f"{missing.reason} — {missing.remedy}"
+        cells = {"rail": missing.what, "kind": "missing", "in total": "no", "scope": ""}
+        rows.append({"target": target.name, **cells, "note": note})
+    return rows
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "channels": f"{layer.in_channels}->{layer.out_channels}",
+        "map": f"{layer.height}x{layer.width}",
+        "kernel": _pair(layer.kernel_size),
+        "stride": _pair(layer.stride),
+        "padding": _pair(layer.padding),
+        "dilation": _pair(layer.dilation),
+        "groups": layer.groups,
+    }
+
+
+def _pair(pair: Sequence[int]) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else f"{pair[0]}x{pair[1]}"
+
+
+def _named(table: Mapping[str, Any]) -> Rows:
+    return [
+        {"name": name, "version": item.version, "description": item.description}
+        for name, item in table.items()
+    ]

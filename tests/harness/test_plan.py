@@ -1,0 +1,202 @@
+"""The plan: pure, seeded, fair to every case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import groupby
+from typing import Any
+
+import pytest
+
+from harness.plan import Plan, all_cases, estimate_s, make_plan
+from harness.suites import Overrides, Suite, load_suite
+from workloads.costs import memory_estimate_bytes
+from workloads.messages import Block, Case, Layer
+
+SUITE = load_suite("quick")
+GB = 10**9
+
+
+def probe(*, available_bytes: int | None = 64 * GB, cuda: Any = None) -> Mapping[str, Any]:
+    memory = {"available_bytes": available_bytes}
+    return {"torch": {"version": "2.13", "cuda": cuda}, "memory": memory}
+
+
+def timing_blocks(plan: Plan) -> list[Block]:
+    return [block for block in plan.blocks if block.kind == "timing"]
+
+
+def with_layers(*layers: Layer, **changes: Any) -> Suite:
+    return replace(SUITE, layers=layers, **changes)
+
+
+def test_every_round_has_one_timing_block_of_each_case() -> None:
+    plan = make_plan(SUITE, seed=1)
+    for round_ in range(SUITE.rounds):
+        cases = [block.case for block in timing_blocks(plan) if block.round == round_]
+        assert sorted(case.key for case in cases) == sorted(case.key for case in plan.cases)
+
+
+def test_orders_are_the_places_in_the_run() -> None:
+    plan = make_plan(SUITE, seed=1)
+    assert [block.order for block in plan.blocks] == list(range(len(plan.blocks)))
+    rounds = [block.round for block in plan.blocks]
+    assert rounds == sorted(rounds)
+
+
+def test_cases_of_one_workload_stand_next_to_each_other() -> None:
+    plan = make_plan(SUITE, seed=1)
+    runs = [key for key, _ in groupby(plan.blocks, lambda block: (block.round, block.case.layer))]
+    assert len(runs) == len(set(runs)) == SUITE.rounds * len(SUITE.layers)
+    kinds = [
+        [kind for kind, _ in groupby(block.kind for block in group)]
+        for _, group in groupby(plan.blocks, lambda block: (block.round, block.case.layer))
+    ]
+    assert all(kind[0] == "timing" and len(kind) == len(set(kind)) for kind in kinds)
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_one_another() -> None:
+    assert make_plan(SUITE, seed=5) == make_plan(SUITE, seed=5)
+    assert make_plan(SUITE, seed=5).blocks != make_plan(SUITE, seed=6).blocks
+
+
+def test_rounds_differ_in_order_and_in_data() -> None:
+    plan = make_plan(SUITE, seed=3)
+    orders = {
+        tuple(block.case.key for block in timing_blocks(plan) if block.round == round_)
+        for round_ in range(SUITE.rounds)
+    }
+    assert len(orders) == SUITE.rounds
+    by_workload: dict[Layer, set[int]] = {}
+    for block in plan.blocks:
+        by_workload.setdefault(block.case.layer, set()).add(block.seed)
+    assert all(len(seeds) == SUITE.rounds for seeds in by_workload.values())
+
+
+def test_no_case_is_always_first() -> None:
+    plan = make_plan(replace(SUITE, rounds=40), seed=2)
+    first = [block.case.method for block in timing_blocks(plan) if block.slot == 0]
+    share = first.count("exact") / len(first)
+    assert 0.2 < share < 0.5  # one in three, by chance
+
+
+def test_all_methods_of_a_pair_see_the_same_data() -> None:
+    plan = make_plan(SUITE, seed=1)
+    for _, group in groupby(plan.blocks, lambda block: (block.round, block.case.layer)):
+        assert len({block.seed for block in group}) == 1
+
+
+def test_the_baseline_has_no_fidelity_blocks_and_every_other_case_has() -> None:
+    plan = make_plan(SUITE, seed=1)
+    methods = [block.case.method for block in plan.blocks if block.kind == "fidelity"]
+    assert methods == ["gradient_filter"] * (2 * 3 * SUITE.fidelity_rounds)
+
+
+def test_memory_and_fidelity_rounds_may_be_fewer() -> None:
+    suite = replace(SUITE, memory_rounds=1, fidelity_rounds=0)
+    kinds = [block.kind for block in make_plan(suite, seed=1).blocks]
+    assert kinds.count("memory") == 9
+    assert kinds.count("fidelity") == 0
+
+
+def test_exact_has_neither_patch_size_nor_a_kernel_of_its_own() -> None:
+    cases = all_cases(SUITE)
+    exact = [case for case in cases if case.method == "exact"]
+    assert [(case.patch_size, case.kernel) for case in exact] == [(None, "torch")] * 3
+    assert len({case.key for case in cases}) == len(cases) == 9
+
+
+def test_a_case_that_does_not_fit_is_skipped_with_the_estimate() -> None:
+    large = load_suite("paper-latency", Overrides(workloads=["paper-0"], batches=[64]))
+    plan = make_plan(large, seed=1, probe=probe(available_bytes=1 * GB))
+    assert not plan.cases
+    assert not plan.blocks
+    assert len(plan.skipped) == len(all_cases(large))
+    for skipped in plan.skipped:
+        needed = memory_estimate_bytes(skipped.case) / 1e9
+        assert skipped.reason.startswith(f"needs about {needed:.2f} GB and the board has 1.00 GB")
+        assert "--batch" in skipped.reason
+
+
+def test_only_what_does_not_fit_is_skipped() -> None:
+    layers = (Layer("small", 4, 4, 8, 8), Layer("large", 512, 512, 512, 512))
+    plan = make_plan(with_layers(*layers), seed=1, probe=probe(available_bytes=1 * GB))
+    assert {case.layer.name for case in plan.cases} == {"small"}
+    assert {skipped.case.layer.name for skipped in plan.skipped} == {"large"}
+
+
+def test_unknown_memory_skips_nothing() -> None:
+    layer = Layer("large", 512, 512, 512, 512)
+    assert not make_plan(with_layers(layer), seed=1, probe=probe(available_bytes=None)).skipped
+    assert not make_plan(with_layers(layer), seed=1, probe={"torch": {}}).skipped
+
+
+def test_what_the_published_form_cannot_do_is_skipped_with_the_reason() -> None:
+    grouped = Layer("grouped", 8, 8, 8, 8, groups=2)
+    suite = with_layers(grouped, methods=("exact", "gradient_filter", "gradient_filter_published"))
+    plan = make_plan(suite, seed=1)
+    assert {case.method for case in plan.cases} == {"exact", "gradient_filter"}
+    assert {skipped.case.method for skipped in plan.skipped} == {"gradient_filter_published"}
+    assert all("groups" in skipped.reason for skipped in plan.skipped)
+
+
+def test_a_layer_that_cannot_be_is_skipped_with_the_reason() -> None:
+    plan = make_plan(with_layers(Layer("bad", 5, 4, 8, 8, groups=2)), seed=1)
+    assert not plan.cases
+    assert all("groups" in skipped.reason for skipped in plan.skipped)
+
+
+def test_cuda_that_is_asked_for_and_not_there_is_skipped() -> None:
+    plan = make_plan(replace(SUITE, devices=("cpu", "cuda")), seed=1, probe=probe())
+    assert {case.device for case in plan.cases} == {"cpu"}
+    assert {skipped.reason for skipped in plan.skipped} == {
+        "torch sees no CUDA device on this target; see `gfbench doctor`"
+    }
+
+
+def test_auto_takes_cuda_where_there_is_one() -> None:
+    cuda = {"device": "Orin", "memory_bytes": 8 * GB}
+    plan = make_plan(SUITE, seed=1, probe=probe(cuda=cuda))
+    assert {case.device for case in plan.cases} == {"cuda"}
+    assert {case.device for case in make_plan(SUITE, seed=1, probe=probe()).cases} == {"cpu"}
+    both = all_cases(replace(SUITE, devices=("auto", "cpu")), probe())
+    assert len(both) == len(set(both)) == 9
+
+
+def test_on_cuda_the_devices_own_memory_counts() -> None:
+    cuda = {"device": "small", "memory_bytes": GB // 4}
+    plan = make_plan(SUITE, seed=1, probe=probe(cuda=cuda))
+    assert not plan.cases
+    assert "the CUDA device has 0.25 GB" in plan.skipped[0].reason
+
+
+def test_a_dtype_that_the_kernel_lacks_is_skipped_with_the_reason() -> None:
+    plan = make_plan(replace(SUITE, dtypes=("float32", "float16")), seed=1)
+    assert {case.dtype for case in plan.cases} == {"float32"}
+    assert "float16" in plan.skipped[0].reason
+
+
+def test_the_estimate_grows_with_windows_rounds_and_fresh_processes() -> None:
+    blocks = make_plan(SUITE, seed=1).blocks
+    base = estimate_s(blocks, 0.1, "fork")
+    assert estimate_s(blocks, 1.0, "fork") > base
+    assert estimate_s(blocks, 0.1, "spawn") > base
+    assert estimate_s(blocks[: len(blocks) // 2], 0.1, "fork") < base
+    assert estimate_s([], 1.0, "fork") == 0
+
+
+def test_the_quick_suite_is_estimated_within_its_promise() -> None:
+    assert 20 < make_plan(SUITE, seed=1).estimate_s < 180
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**31 - 1])
+def test_seeds_of_blocks_fit_every_torch(seed: int) -> None:
+    assert all(0 <= block.seed < 2**31 for block in make_plan(SUITE, seed=seed).blocks)
+
+
+def test_every_case_is_planned_or_skipped() -> None:
+    suite = load_suite("mobile-layers", Overrides(methods=["gradient_filter_published"]))
+    plan = make_plan(suite, seed=1)
+    keys: list[Case] = [*plan.cases, *(skipped.case for skipped in plan.skipped)]
+    assert sorted(case.key for case in keys) == sorted(case.key for case in all_cases(suite))

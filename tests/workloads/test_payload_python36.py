@@ -1,0 +1,97 @@
+"""The very same payload on the oldest Python and torch that boards have, and on today's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from interpreters import old_python
+from packed_payload import TINY, PackedPayload, block
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+METHODS = ("exact", "gradient_filter", "gradient_filter_published")
+KINDS = ("timing", "memory", "fidelity")
+
+
+@pytest.fixture(params=["3.6", "today"])
+def python(request: pytest.FixtureRequest) -> Path:
+    return old_python() if request.param == "3.6" else Path(sys.executable)
+
+
+@pytest.fixture
+def payload(python: Path, tmp_path: Path) -> PackedPayload:
+    # Nothing of the repository may be found beside the payload.
+    return PackedPayload(tmp_path / "board", python=python, env={"PYTHONPATH": ""})
+
+
+def test_the_probe_tells_python_and_torch(payload: PackedPayload) -> None:
+    (probe,) = payload.records("probe")
+    versions = subprocess.run(
+        [str(payload.python), "-c", "import sys, torch; print(sys.version, torch.__version__)"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    assert versions.startswith(probe["python"])
+    assert versions.rstrip().endswith(probe["torch"]["version"])
+    assert probe["torch_error"] is None
+    assert probe["cpu"]["physical"] == probe["threads"] > 0
+
+
+def test_a_run_measures_every_method_and_kind(payload: PackedPayload) -> None:
+    odd = TINY._replace(name="odd", height=9, width=7)
+    wanted = [
+        (method, kind)
+        for method in METHODS
+        for kind in KINDS
+        if (method, kind) != ("exact", KINDS[2])
+    ]
+    blocks = [
+        block(order, method=method, kind=kind, layer=odd)
+        for order, (method, kind) in enumerate(wanted)
+    ]
+    journal, end = payload.job("job", blocks).run()
+    assert end["complete"] is True, end["log"]
+    assert [record["reason"] for record in journal] == [None] * len(wanted)
+    for record, (method, kind) in zip(journal, wanted, strict=True):
+        assert record["case"]["method"] == method
+        assert record["status"] == "ok"
+        assert record[kind]
+    saved = {
+        record["case"]["method"]: record["memory"]["saved_bytes"]
+        for record in journal
+        if record["kind"] == "memory"
+    }
+    x_bytes = 4 * 9 * 7 * 4
+    # Where torch 1.10 has no oneDNN for a layer, its convolution keeps the unfolded columns too.
+    assert saved["exact"] in (x_bytes, x_bytes * (1 + 3 * 3))
+    assert saved["gradient_filter"] == (4 * 5 * 4 + 4 * 4) * 4
+
+
+def test_a_fresh_process_measures_a_block_too(payload: PackedPayload) -> None:
+    blocks = [block(0, method="exact"), block(1)]
+    journal, end = payload.job("job", blocks, isolation="spawn").run()
+    assert end["complete"] is True, end["log"]
+    assert [record["status"] for record in journal] == ["ok", "ok"]
+    assert all(record["timing"]["step"]["times_s"] for record in journal)
+
+
+def test_the_numerics_hold(python: Path) -> None:
+    support = REPOSITORY / "tests" / "support"
+    done = subprocess.run(
+        [str(python), str(support / "payload_check.py")],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["failures"] == []
+    assert summary["checked"] >= 80
+    assert summary["worst"] < 1e-10
