@@ -12,6 +12,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -27,6 +28,7 @@ from harness.errors import GfbenchError, UsageError
 from harness.plan import make_plan
 from harness.suites import Overrides, Suite, load_suite, suite_from_json
 from reports import exports, results, table
+from reports.energy_window import MIN_WINDOW_S
 from targets import inventory as inventories
 from targets.inventory import Inventory, InventoryProblem, Target
 
@@ -410,7 +412,8 @@ def _show(finished: running.Finished) -> None:
             remedy = f" — {outcome.remedy}" if outcome.remedy else ""
             _note(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
         for note in outcome.notes:
-            _note(f"{outcome.target}: note: {note}")
+            if "\n" not in note:  # a bug's traceback is in session.json
+                _note(f"{outcome.target}: note: {note}")
         if outcome.shares_machine_with:
             others = ", ".join(outcome.shares_machine_with)
             _note(f"{outcome.target} is the same machine as {others}: measured one after the other")
@@ -423,11 +426,15 @@ def _note(message: str) -> None:
 
 
 def _print_plan(suite: Suite, targets: Sequence[Target], seed: int) -> None:
+    if suite.energy:
+        suite = replace(suite, min_window_s=max(suite.min_window_s, MIN_WINDOW_S))
     plan = make_plan(suite, seed=seed)
     print(f"suite {suite.name}: {suite.description}")
     print(f"targets: {', '.join(target.name for target in targets)}")
     print(f"{len(plan.cases)} cases, {suite.rounds} rounds, {len(plan.blocks)} blocks, seed {seed}")
     print(f"about {progress.duration(plan.estimate_s)} per target")
+    if suite.energy:
+        print(f"windows of at least {MIN_WINDOW_S:g} s for energy; some sensors need longer ones")
     for case in plan.cases:
         print(f"  {case.key}")
     for skipped in plan.skipped:

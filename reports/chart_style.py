@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,7 @@ KNOWN: dict[tuple[str, int | None], int] = {
 }
 PHASE_SYMBOL = {"forward": "triangle-right", "backward": "circle", "step": "diamond-open"}
 PHASE_GLYPH = {"forward": "▸", "backward": "●", "step": "◇"}
+PHASE_COLOUR = {"forward": "#4f8f2f", "backward": "#c9435c", "step": "#5a72d6"}
 ROW_PX = 20
 
 Method = tuple[str, int | None, str]  # method, patch_size, kernel
@@ -42,12 +43,21 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One target of one run, with its rows: what a panel shows."""
+    """One target of one run, with its rows: what a panel shows.
+
+    ``first_row`` is the place of the first of them among the rows of the whole page.
+    """
 
     label: str
     run: Run
     target: TargetRun
     rows: tuple[Row, ...]
+    first_row: int = 0
+
+    @cached_property
+    def places(self) -> dict[Row, int]:
+        """Where each row stands among the rows of the whole page."""
+        return {row: self.first_row + place for place, row in enumerate(self.rows)}
 
     @cached_property
     def workloads(self) -> dict[Workload, str]:
@@ -58,11 +68,13 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell of a chart's table; ``value`` is the number behind the text."""
+class Column:
+    """One column of a chart's table: texts, or numbers where there is a unit."""
 
-    text: str
-    value: float | None = None
+    name: str
+    values: Sequence[str | int | float | None]
+    unit: str | None = None
+    digits: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,15 +100,19 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """One question: a panel per target, and the same numbers as a table."""
+    """One question: a panel per target, and the same numbers as a table.
+
+    The table is either of ``rows`` of the export or of ``columns`` of its own. A trace whose
+    ``meta`` has ``rows`` or ``table`` gets its hover text from them when the page is drawn.
+    """
 
     id: str
     title: str
     caption: str
     panels: tuple[Panel, ...]
     legend: tuple[Key, ...] = ()
-    header: tuple[str, ...] = ()
-    table: tuple[tuple[Cell, ...], ...] = field(default=())
+    rows: tuple[int, ...] = ()
+    columns: tuple[Column, ...] = ()
 
 
 def colours_of(subjects: Sequence[Subject]) -> Colours:
@@ -155,6 +171,11 @@ def plain(text: str) -> str:
     """Escape what Plotly would take for markup: names come from files and boards."""
     cut = text if len(text) <= 200 else f"{text[:200]}…"
     return cut.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def short(values: Iterable[float | None], digits: int = 5) -> list[float | None]:
+    """Round what is only drawn: the tables and the export have every digit."""
+    return [None if value is None else float(f"{value:.{digits}g}") for value in values]
 
 
 def panel(
@@ -232,15 +253,17 @@ def log_axis(title: str, values: Sequence[float], unit: str) -> Json:
     }
 
 
-def bytes_axis(values: Sequence[float]) -> Json:
-    """Return an axis from 0 with ticks in a binary unit."""
+def zero_axis(values: Sequence[float], unit: str, title: str = "") -> Json:
+    """Return an axis from 0 with round ticks in the prefix that suits the largest value."""
     top = max(values, default=0.0) or 1.0
-    scale, symbol = scale_of(top, "B")
-    steps = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
-    step = next((step for step in steps if top / scale / step <= 7), 500)
+    scale, symbol = scale_of(top, unit)
+    steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
+    step = next((step for step in steps if top / scale / step <= 6), 500)
     ticks = [number * step for number in range(int(top / scale / step) + 1)]
     return {
+        **({"title": {"text": title}} if title else {}),
         "range": [0, top * 1.05],
+        "tickangle": 0,  # labels that turn change the margin, which turns them back
         "tickvals": [tick * scale for tick in ticks],
         "ticktext": [f"{tick:g}{symbol if tick else ''}" for tick in ticks],
     }

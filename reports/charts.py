@@ -1,4 +1,4 @@
-"""The charts of what was found: speedup, latency, memory, fidelity, energy. Pure.
+"""The charts of what was found: speedup, latency, memory, fidelity. Pure.
 
 Every number drawn here is a row of the export. Targets stand side by side, never pooled.
 """
@@ -6,20 +6,17 @@ Every number drawn here is a row of the export. Targets stand side by side, neve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
 
 from reports.chart_style import (
     PHASE_SYMBOL,
-    Cell,
     Chart,
     Colours,
     Panel,
     Subject,
     Workload,
-    bytes_axis,
     empty_panel,
     label_of,
     legend_of,
@@ -31,11 +28,12 @@ from reports.chart_style import (
     plain,
     rows_axis,
     rows_height,
+    short,
     workload_of,
+    zero_axis,
 )
-from reports.kernel_ratios import METRIC, kernel_rows
 from reports.rows import Row
-from reports.wording import METRICS, TIMES, interval, quantity
+from reports.wording import METRICS, TIMES
 
 
 def speedup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
@@ -49,33 +47,12 @@ def speedup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         caption="Exact time divided by the method's, paired round by round; bars are 95 % "
         "intervals over rounds. Right of the dashed line is faster than exact.",
         legend=legend_of(colours, ("backward", "step"), exact=False),
-        panels=_dot_panels(
+        panels=dot_panels(
             subjects, colours, "speedup", ("backward", "step"),
             {"title": {"text": f"speedup over exact ({TIMES})"}, "range": span}, [line_at(1)],
         ),
-        **_table(rows),
+        rows=places_of(subjects, rows),
     )  # fmt: skip
-
-
-def kernels_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
-    """Draw how much faster than kernel torch the other kernels are, where there are any."""
-    compared = [replace(s, rows=kernel_rows(s.run, s.target)) for s in subjects]
-    rows = [row for subject in compared for row in subject.rows]
-    if not rows:
-        return None
-    phases = ("forward", "backward", "step")
-    axis = {"title": {"text": f"kernel torch's time over the kernel's ({TIMES})"}}
-    mine = {m: colour for m, colour in colours.items() if any(method_of(r) == m for r in rows)}
-    return Chart(
-        id="kernels",
-        title="Kernels against kernel torch",
-        caption="The same method by two implementations: time of kernel torch divided by the "
-        "other's, paired round by round; bars are 95 % intervals. Right of the dashed line is "
-        "faster than torch.",
-        legend=legend_of(mine, phases),
-        panels=_dot_panels(compared, colours, METRIC, phases, axis, [line_at(1)]),
-        **_table(rows),
-    )
 
 
 def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
@@ -90,8 +67,8 @@ def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         caption="Median over blocks of each block's median iteration, with its 95 % interval. "
         "Left is faster.",
         legend=legend_of(colours, phases),
-        panels=_dot_panels(subjects, colours, "latency_s", phases, axis, []),
-        **_table(rows),
+        panels=dot_panels(subjects, colours, "latency_s", phases, axis, []),
+        rows=places_of(subjects, rows),
     )
 
 
@@ -101,15 +78,16 @@ def memory_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart,
     for metric, caption in MEMORY_CAPTIONS.items():
         rows = [row for subject in subjects for row in subject.rows if row.metric == metric]
         values = [row.value for row in rows if row.value is not None]
+        axis = zero_axis(values, "B")
         if values:
             charts.append(
                 Chart(
                     id=metric.replace("_bytes", "").replace("_", "-"),
                     title=METRICS[metric].capitalize().replace("cuda", "CUDA"),
                     caption=caption,
-                    panels=tuple(_bars(s, colours, metric, bytes_axis(values)) for s in subjects),
+                    panels=tuple(_bars(s, colours, metric, axis) for s in subjects),
                     legend=legend_of(colours),
-                    **_table(rows),
+                    rows=places_of(subjects, rows),
                 )
             )
     return tuple(charts)
@@ -121,7 +99,8 @@ MEMORY_CAPTIONS = {
     "peak_rss_bytes": "The process's high-water mark over its baseline before any data, in a block "
     "of its own: what the system has to provide.",
     "cuda_peak_bytes": "The high-water mark of torch's CUDA allocator, in a block of its own.",
-    "system_dip_bytes": "How far the system's available memory fell during the block.",
+    "system_dip_bytes": "How far the system's available memory fell during the block: all that the "
+    "block took from the machine, the GPU's part included where it shares the memory.",
 }
 
 
@@ -140,31 +119,13 @@ def fidelity_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Char
                     "through one workload's methods. The table has white noise too.",
                     legend=legend_of(colours, exact=False),
                     panels=tuple(_tradeoff(s, colours, metric, name) for s in subjects),
-                    **_table(rows),
+                    rows=places_of(subjects, rows),
                 )
             )
     return tuple(charts)
 
 
-def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
-    """Draw the joules of a step where any were measured."""
-    rows = [row for subject in subjects for row in subject.rows if row.metric == "energy_j"]
-    if not any(row.value is not None for row in rows):
-        return None
-    phases = tuple(dict.fromkeys(row.phase for row in rows if row.value is not None))
-    axis = {"title": {"text": "joules per iteration"}, "rangemode": "tozero"}
-    return Chart(
-        id="energy",
-        title="Energy per iteration",
-        caption="Joules of one iteration with the interval; which part of the machine they cover "
-        "is stated with each target under Machines. Left is less.",
-        legend=legend_of(colours, phases),
-        panels=_dot_panels(subjects, colours, "energy_j", phases, axis, []),
-        **_table(rows),
-    )
-
-
-def _dot_panels(
+def dot_panels(
     subjects: Sequence[Subject],
     colours: Colours,
     metric: str,
@@ -196,7 +157,7 @@ def _dot_panel(
         for phase in phases:
             mine = [row for row in rows if method_of(row) == method and row.phase == phase]
             if mine:
-                traces.append(_dots(mine, lines, colours[method], phase))
+                traces.append(_dots(subject, mine, lines, colours[method], phase))
     return panel(
         subject,
         traces,
@@ -209,7 +170,7 @@ def _dot_panel(
 
 
 def _dots(
-    rows: Sequence[Row], lines: Mapping[Workload, float], colour: str, phase: str
+    subject: Subject, rows: Sequence[Row], lines: Mapping[Workload, float], colour: str, phase: str
 ) -> go.Scatter:
     values = [row.value or 0.0 for row in rows]
     name = label_of(method_of(rows[0])) + (f", {phase}" if phase else "")
@@ -223,11 +184,10 @@ def _dots(
         error_x={
             "visible": any(row.ci_high is not None for row in rows),
             "type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 3,
-            "array": [(row.ci_high or v) - v for row, v in zip(rows, values, strict=True)],
-            "arrayminus": [v - (row.ci_low or v) for row, v in zip(rows, values, strict=True)],
+            **_bars_of(rows),
         },
         hoverinfo="text",
-        hovertext=[plain(_hover(row)) for row in rows],
+        meta={"rows": [subject.places[row] for row in rows]},
     )  # fmt: skip
 
 
@@ -249,7 +209,7 @@ def _bars(subject: Subject, colours: Colours, metric: str, axis: dict[str, Any])
                 name=plain(label_of(method)),
                 marker={"color": colours[method]},
                 hoverinfo="text",
-                hovertext=[plain(_hover(row)) for row in mine],
+                meta={"rows": [subject.places[row] for row in mine]},
             )
         )
     return panel(
@@ -282,16 +242,15 @@ def _tradeoff(subject: Subject, colours: Colours, metric: str, name: str) -> Pan
             showlegend=False, hoverinfo="skip", cliponaxis=False,
         )
     )  # fmt: skip
-    labels = subject.workloads
     for method in colours:
         mine = [
-            (labels[key], cosine, speed)
-            for key, pairs in points.items()
+            (cosine, speed)
+            for pairs in points.values()
             for cosine, speed in pairs
             if method_of(speed) == method
         ]
         if mine:
-            traces.append(_cloud(mine, colours[method]))
+            traces.append(_cloud(subject, mine, colours[method]))
     return panel(
         subject,
         traces,
@@ -312,48 +271,33 @@ def _path(pairs: Sequence[tuple[Row, Row]]) -> go.Scatter:
     )  # fmt: skip
 
 
-def _cloud(points: Sequence[tuple[str, Row, Row]], colour: str) -> go.Scatter:
-    speeds = [(speed, speed.value or 0.0) for _, _, speed in points]
+def _cloud(subject: Subject, points: Sequence[tuple[Row, Row]], colour: str) -> go.Scatter:
+    speeds = [speed for _, speed in points]
     return go.Scatter(
-        x=[cosine.value for _, cosine, _ in points],
-        y=[value for _, value in speeds],
+        x=[cosine.value for cosine, _ in points],
+        y=[speed.value for speed in speeds],
         mode="markers",
-        name=plain(label_of(method_of(points[0][2]))),
+        name=plain(label_of(method_of(speeds[0]))),
         marker={"color": colour, "size": 10},
         error_y={
             "type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 3,
-            "array": [(row.ci_high or value) - value for row, value in speeds],
-            "arrayminus": [value - (row.ci_low or value) for row, value in speeds],
+            **_bars_of(speeds),
         },
         hoverinfo="text",
-        hovertext=[
-            plain(f"{label} — cosine {quantity(cosine.value, '1')}, step {_hover(speed)}")
-            for label, cosine, speed in points
-        ],
+        meta={"rows": [[subject.places[row] for row in pair] for pair in points]},
     )  # fmt: skip
 
 
-def _hover(row: Row) -> str:
-    span = interval(row.ci_low, row.ci_high, row.unit)
-    method = label_of(method_of(row))
-    figure = quantity(row.value, row.unit) + (f" (95 %: {span})" if span else "")
-    return f"{row.workload} · {method}{' · ' + row.phase if row.phase else ''}: {figure}"
+def _bars_of(rows: Sequence[Row]) -> dict[str, list[float | None]]:
+    """Return the two arms of each row's error bar."""
+    ends = [(row.value or 0.0, row.ci_low, row.ci_high) for row in rows]
+    return {
+        "array": short(0.0 if high is None else high - value for value, _, high in ends),
+        "arrayminus": short(0.0 if low is None else value - low for value, low, _ in ends),
+    }
 
 
-def _table(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the same numbers as a table."""
-    header = ("target", "workload", "method", "phase", "value", "95 % interval", "rounds", "status")
-    return {"header": header, "table": tuple(_table_row(row) for row in rows)}
-
-
-def _table_row(row: Row) -> tuple[Cell, ...]:
-    return (
-        Cell(text=row.target),
-        Cell(text=f"{row.workload} b{row.batch}"),
-        Cell(text=label_of(method_of(row))),
-        Cell(text=row.phase.replace("_", " ")),
-        Cell(text=quantity(row.value, row.unit), value=row.value),
-        Cell(text=interval(row.ci_low, row.ci_high, row.unit)),
-        Cell(text=str(row.n)),
-        Cell(text=row.status if row.status == "ok" else f"{row.status}: {row.reason}"),
-    )
+def places_of(subjects: Sequence[Subject], rows: Sequence[Row]) -> tuple[int, ...]:
+    """Return where the rows stand among those of the whole page."""
+    places = {row: place for subject in subjects for row, place in subject.places.items()}
+    return tuple(places[row] for row in rows)

@@ -12,9 +12,10 @@ import plotly.graph_objects as go
 
 from reports.baseline import EXACT, baseline_of, latencies_s
 from reports.chart_style import (
-    Cell,
     Chart,
     Colours,
+    Column,
+    Json,
     Method,
     Panel,
     Subject,
@@ -27,22 +28,24 @@ from reports.chart_style import (
     plain,
     rows_axis,
     rows_height,
+    short,
     time_axis,
     workload_of_case,
 )
 from reports.comparison import cases_of
 from reports.records import BlockRecord
-from reports.wording import TIMES, quantity, significant, times
+from reports.wording import TIMES
 from workloads.messages import Case
 
 WARMUP_SHOWN = 40
 BOX = {"lowerfence": 1, "q1": 25, "median": 50, "q3": 75, "upperfence": 99}
 Point = tuple[BlockRecord, float, float]  # block, seconds per step, over the median of its case
+Boxes = Mapping[Case, tuple[int, dict[str, float]]]  # iterations, cuts of the box
 
 
 def drift_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     """Draw each block's step over its case's median, in the order in which they ran."""
-    points = {subject.label: _points(subject) for subject in subjects}
+    points = [(subject, point) for subject in subjects for point in _points(subject)]
     return Chart(
         id="drift",
         title="Blocks in the order they ran",
@@ -50,22 +53,26 @@ def drift_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         "case. A slope or a jump that all methods share is the machine drifting; pairs in one "
         "round share it, so it cancels in the speedup.",
         legend=legend_of(colours),
-        panels=tuple(_drift(subject, points[subject.label], colours) for subject in subjects),
-        header=("target", "block", "round", "workload", "method", "step", "over median"),
-        table=tuple(
-            (
-                Cell(text=subject.label),
-                Cell(text=str(block.order)),
-                Cell(text=str(block.round + 1)),
-                Cell(text=subject.workloads[workload_of_case(block.case)]),
-                Cell(text=label_of(method_of_case(block.case))),
-                Cell(text=quantity(step_s, "s"), value=step_s),
-                Cell(text=significant(ratio, 4), value=ratio),
-            )
-            for subject in subjects
-            for block, step_s, ratio in points[subject.label]
-        ),
+        panels=tuple(_drift(subject, points, colours) for subject in subjects),
+        columns=_drift_columns(points),
     )
+
+
+def _drift_columns(points: Sequence[tuple[Subject, Point]]) -> tuple[Column, ...]:
+    blocks = [(subject, block) for subject, (block, _, _) in points]
+    return (
+        Column(name="target", values=[subject.label for subject, _ in blocks]),
+        Column(name="block", values=[str(block.order) for _, block in blocks]),
+        Column(name="round", values=[str(block.round + 1) for _, block in blocks]),
+        Column(name="workload", values=[_workload(*pair) for pair in blocks]),
+        Column(name="method", values=[label_of(method_of_case(b.case)) for _, b in blocks]),
+        Column(name="step", values=[step_s for _, (_, step_s, _) in points], unit="s"),
+        Column(name="over median", values=[r for _, (*_, r) in points], unit="1", digits=4),
+    )
+
+
+def _workload(subject: Subject, block: BlockRecord) -> str:
+    return subject.workloads[workload_of_case(block.case)]
 
 
 def _points(subject: Subject) -> list[Point]:
@@ -79,23 +86,27 @@ def _points(subject: Subject) -> list[Point]:
     return sorted(points, key=lambda point: point[0].order)
 
 
-def _drift(subject: Subject, points: Sequence[Point], colours: Colours) -> Panel:
-    start = min((start_s(block) for block, _, _ in points), default=0.0)
-    last = max((start_s(block) for block, _, _ in points), default=0.0)
-    scale, axis = time_axis(last - start)
+def _drift(subject: Subject, points: Sequence[tuple[Subject, Point]], colours: Colours) -> Panel:
+    starts_s = {b.order: start_s(b) for owner, (b, _, _) in points if owner is subject}
+    start = min(starts_s.values(), default=0.0)
+    scale, axis = time_axis(max(starts_s.values(), default=0.0) - start)
     traces = []
     for method in colours:
-        mine = [point for point in points if method_of_case(point[0].case) == method]
+        mine = [
+            (place, block, ratio)
+            for place, (owner, (block, _, ratio)) in enumerate(points)
+            if owner is subject and method_of_case(block.case) == method
+        ]
         if mine:
             traces.append(
                 go.Scatter(
-                    x=[(start_s(block) - start) / scale for block, _, _ in mine],
-                    y=[ratio for _, _, ratio in mine],
+                    x=short((starts_s[block.order] - start) / scale for _, block, _ in mine),
+                    y=short(ratio for *_, ratio in mine),
                     mode="markers",
                     name=plain(label_of(method)),
                     marker={"color": colours[method], "size": 8, "opacity": 0.85},
                     hoverinfo="text",
-                    hovertext=[plain(_block_words(block, s)) for block, s, _ in mine],
+                    meta={"table": [place for place, *_ in mine]},
                 )
             )
     return panel(
@@ -107,13 +118,14 @@ def _drift(subject: Subject, points: Sequence[Point], colours: Colours) -> Panel
     )
 
 
-def _block_words(block: BlockRecord, step_s: float) -> str:
-    name = f"{block.case.layer.name} · {label_of(method_of_case(block.case))}"
-    return f"block {block.order}, round {block.round + 1}: {name}: {quantity(step_s, 's')}"
-
-
 def rounds_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     """Draw the speedup of the step inside each round: the pairs behind the estimate."""
+    pairs = [
+        (subject, name, method, round_, ratio)
+        for subject in subjects
+        for name, method, ratios in _pairs(subject)
+        for round_, ratio in ratios.items()
+    ]
     return Chart(
         id="rounds",
         title="Every pair",
@@ -121,18 +133,12 @@ def rounds_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         "and its interval come from these; flat lines mean that the pairs agree.",
         legend=legend_of(colours, exact=False),
         panels=tuple(_rounds(subject, colours) for subject in subjects),
-        header=("target", "workload", "method", "round", "speedup of the step"),
-        table=tuple(
-            (
-                Cell(text=subject.label),
-                Cell(text=name),
-                Cell(text=label_of(method)),
-                Cell(text=str(round_ + 1)),
-                Cell(text=times(ratio), value=ratio),
-            )
-            for subject in subjects
-            for name, method, ratios in _pairs(subject)
-            for round_, ratio in ratios.items()
+        columns=(
+            Column(name="target", values=[subject.label for subject, *_ in pairs]),
+            Column(name="workload", values=[name for _, name, *_ in pairs]),
+            Column(name="method", values=[label_of(method) for _, _, method, *_ in pairs]),
+            Column(name="round", values=[str(round_ + 1) for *_, round_, _ in pairs]),
+            Column(name="speedup of the step", values=[r for *_, r in pairs], unit=TIMES),
         ),
     )
 
@@ -149,54 +155,46 @@ def _pairs(subject: Subject) -> Iterator[tuple[str, Method, dict[int, float]]]:
 
 
 def _rounds(subject: Subject, colours: Colours) -> Panel:
-    lines = [
-        (
-            f"{name}, round ",
-            method,
-            [round_ + 1 for round_ in ratios],
-            list(ratios.values()),
+    """Draw all workloads of a method as one broken line: thousands of traces would be slow."""
+    lines: dict[Method, tuple[list[float | None], list[float | None], list[str]]] = {}
+    for name, method, ratios in _pairs(subject):
+        xs, ys, names = lines.setdefault(method, ([], [], []))
+        xs += [*(round_ + 1 for round_ in ratios), None]
+        ys += [*short(ratios.values()), None]
+        names += [plain(name)] * len(ratios) + [""]
+    traces = [
+        go.Scatter(
+            **_line_style(method, colours, "lines+markers"),
+            x=lines[method][0],
+            y=lines[method][1],
+            meta={"texts": _indexed(lines[method][2])},
+            hovertemplate=f"%{{text}}, round %{{x}}: %{{y:.3g}}{TIMES}<extra></extra>",
         )
-        for name, method, ratios in _pairs(subject)
+        for method in colours
+        if method in lines
     ]
     return panel(
         subject,
-        _lines(lines, colours, mode="lines+markers"),
+        traces,
         f"speedup of the step in each round on {subject.label}",
         xaxis={"title": {"text": "round"}, "dtick": max(1, (subject.run.header.rounds or 1) // 10)},
         yaxis={"title": {"text": f"speedup of the step ({TIMES})"}},
     )
 
 
-def _lines(
-    lines: Sequence[tuple[str, Method, Sequence[int], Sequence[float]]],
-    colours: Colours,
-    mode: str,
-) -> list[go.Scatter]:
-    """Draw one line per workload and method; a method has one entry in the legend."""
-    shown: set[Method] = set()
-    traces = []
-    for words, method, xs, ys in lines:
-        if not xs:
-            continue
-        traces.append(
-            go.Scatter(
-                x=list(xs),
-                y=list(ys),
-                mode=mode,
-                name=plain(label_of(method)),
-                legendgroup=plain(label_of(method)),
-                showlegend=method not in shown,
-                line={"color": colours[method], "width": 1.3},
-                marker={"color": colours[method], "size": 6},
-                hoverinfo="text",
-                hovertext=[
-                    plain(f"{words}{x}, {label_of(method)}: {times(y)}")
-                    for x, y in zip(xs, ys, strict=True)
-                ],
-            )
-        )
-        shown.add(method)
-    return traces
+def _indexed(texts: Sequence[str]) -> dict[str, list[str] | list[int]]:
+    """Return the different texts once, and which of them each point has."""
+    words = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    return {"words": list(words), "at": [words[text] for text in texts]}
+
+
+def _line_style(method: Method, colours: Colours, mode: str) -> Json:
+    return {
+        "mode": mode,
+        "name": plain(label_of(method)),
+        "line": {"color": colours[method], "width": 1.3},
+        "marker": {"color": colours[method], "size": 6},
+    }
 
 
 def spread_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
@@ -210,25 +208,26 @@ def spread_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         "percentile.",
         legend=legend_of(colours),
         panels=tuple(_spread(subject, boxes[subject.label], colours) for subject in subjects),
-        header=(
-            *("target", "workload", "method", "iterations"),
-            *("1 %", "25 %", "median", "75 %", "99 %"),
-        ),
-        table=tuple(
-            (
-                Cell(text=subject.label),
-                Cell(text=subject.workloads[workload_of_case(case)]),
-                Cell(text=label_of(method_of_case(case))),
-                Cell(text=str(count)),
-                *(Cell(text=quantity(cut, "s"), value=cut) for cut in cuts.values()),
-            )
-            for subject in subjects
-            for case, (count, cuts) in boxes[subject.label].items()
+        columns=_spread_columns(subjects, boxes),
+    )
+
+
+def _spread_columns(subjects: Sequence[Subject], boxes: Mapping[str, Boxes]) -> tuple[Column, ...]:
+    rows = [(subject, case) for subject in subjects for case in boxes[subject.label]]
+    found = [boxes[subject.label][case] for subject, case in rows]
+    return (
+        Column(name="target", values=[subject.label for subject, _ in rows]),
+        Column(name="workload", values=[s.workloads[workload_of_case(case)] for s, case in rows]),
+        Column(name="method", values=[label_of(method_of_case(case)) for _, case in rows]),
+        Column(name="iterations", values=[str(count) for count, _ in found]),
+        *(
+            Column(name=name, values=[cuts[cut] for _, cuts in found], unit="s")
+            for cut, name in zip(BOX, ("1 %", "25 %", "median", "75 %", "99 %"), strict=True)
         ),
     )
 
 
-def _boxes(subject: Subject) -> dict[Case, tuple[int, dict[str, float]]]:
+def _boxes(subject: Subject) -> Boxes:
     """Return the number of iterations and the cuts of the box, by case."""
     found = {}
     for case in cases_of(subject.run, subject.target):
@@ -241,9 +240,7 @@ def _boxes(subject: Subject) -> dict[Case, tuple[int, dict[str, float]]]:
     return found
 
 
-def _spread(
-    subject: Subject, boxes: Mapping[Case, tuple[int, dict[str, float]]], colours: Colours
-) -> Panel:
+def _spread(subject: Subject, boxes: Boxes, colours: Colours) -> Panel:
     labels = subject.workloads
     places = {key: place for place, key in enumerate(labels)}
     methods = [m for m in colours if any(method_of_case(case) == m for case in boxes)]
@@ -254,7 +251,7 @@ def _spread(
             go.Box(
                 orientation="h",
                 y=[places[workload_of_case(case)] + line for case in mine],
-                **{cut: [boxes[case][1][cut] for case in mine] for cut in BOX},
+                **{cut: short(boxes[case][1][cut] for case in mine) for cut in BOX},
                 width=0.6 / len(methods),
                 name=plain(label_of(method)),
                 marker={"color": colours[method]},
@@ -297,10 +294,19 @@ def _warmup(subject: Subject, colours: Colours) -> Panel:
             curve = [time / timing.median_s for time in first]
             curves.setdefault(method_of_case(block.case), []).append(curve)
     middle = {method: _middle(curves[method]) for method in colours if method in curves}
-    lines = [("iteration ", m, range(1, len(ys) + 1), ys) for m, ys in middle.items()]
+    traces = [
+        go.Scatter(
+            **_line_style(method, colours, "lines"),
+            x=list(range(1, len(ys) + 1)),
+            y=short(ys),
+            hovertemplate=f"iteration %{{x}}, {plain(label_of(method))}: %{{y:.3g}}{TIMES}"
+            "<extra></extra>",
+        )
+        for method, ys in middle.items()
+    ]
     return panel(
         subject,
-        _lines(lines, colours, mode="lines"),
+        traces,
         f"first iterations of the step on {subject.label}",
         xaxis={"title": {"text": "iteration of the block, warm-up included"}},
         yaxis={"title": {"text": "step / median of its block"}},

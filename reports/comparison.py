@@ -6,8 +6,9 @@ exact / method, paired by round, for backward and step always together; which ex
 measured is a row without a value, with its status and the reason.
 
 Statuses: ok; partial (some blocks failed, the value is of the others); skipped (left out on
-purpose); missing (not measured here); a block's own (failed, timeout, out_of_memory,
-interrupted, throttled) or the session's (failed, infra, interrupted, running).
+purpose); missing (not measured here); invalid (energy that the readings cannot carry); a block's
+own (failed, timeout, out_of_memory, interrupted, throttled) or the session's (failed, infra,
+interrupted, running).
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ import numpy as np
 
 from reports.baseline import EXACT, baseline_of, baseline_words, latencies_s
 from reports.energy import Energy
-from reports.energy_table import energies_of, energy_j, power_w
+from reports.energy_table import (
+    commonest_reason,
+    energies_of,
+    energy_figures,
+    over_rounds,
+    power_figures,
+)
 from reports.records import BlockRecord, Run, TargetRun
 from reports.rows import FIDELITY, UNITS, Row
 from reports.stats import median_interval, paired_ratio
@@ -30,6 +37,7 @@ from workloads.messages import PHASES, Case
 SPECTRA = {"one_over_f": "", "white_noise": "white_noise"}
 MAX_REASON = 500  # characters; a board may write anything
 FEW_ROUNDS = "fewer than 6 rounds: no 95 % interval"
+FEW_WINDOWS = "fewer than 6 rounds: the interval is the uncertainty that the windows state"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,27 +222,49 @@ def _fidelity_rows(maker: _Maker) -> Iterable[Row]:
 
 
 def _energy_rows(maker: _Maker) -> Iterable[Row]:
-    target, case = maker.target, maker.case
+    """Yield joules per iteration and mean power; their interval is told in ``energy_table``."""
+    energies = energies_of(maker.target)
     timing = maker.standing("timing")
-    if not energies_of(target) and timing.status in ("ok", "partial"):
-        timing = Standing(status="missing", reason=no_power_reason(target))
-    for phase in _phases(maker.run) if energies_of(target) else ("step",):
-        measured = energies_of(target).get((case, phase), {})
-        standing = _of_windows(timing, tuple(measured.values()))
-        for metric, figures in (("energy_j", energy_j), ("power_w", power_w)):
-            yield maker.measured(metric, phase, figures(target, case, phase), standing)
+    if not energies and timing.status in ("ok", "partial"):
+        timing = Standing(status="missing", reason=no_power_reason(maker.target))
+    for phase in _phases(maker.run) if energies else ("step",):
+        windows = energies.get((maker.case, phase), {})
+        standing = _of_windows(timing, tuple(windows.values()))
+        for metric, figures in (("energy_j", energy_figures), ("power_w", power_figures)):
+            found = over_rounds(tuple(figures(windows).values()))
+            if found is None:
+                yield maker.row(metric, phase, _no_value(standing, "not measured"))
+                continue
+            yield maker.row(
+                metric,
+                phase,
+                standing,
+                value=found.value,
+                interval=(found.low, found.high),
+                n=found.n,
+            )
 
 
 def _of_windows(timing: Standing, energies: Sequence[Energy]) -> Standing:
     """Say how the energy of a case's windows went, on top of how its blocks went."""
     bad = [energy for energy in energies if energy.status != "ok"]
-    if not bad:
+    if timing.status not in ("ok", "partial"):
         return timing
-    parts = (bad[0].reason, bad[0].remedy)
-    why = "; ".join(part for part in parts if part) or bad[0].status
+    if not bad:
+        return _with_doubts(timing, energies)
+    status, why = commonest_reason(bad)
     if len(bad) == len(energies):
-        return Standing(status=bad[0].status, reason=why)
+        return Standing(status=status, reason=why)
     return Standing(status="partial", reason=f"{len(bad)} of {len(energies)} windows: {why}")
+
+
+def _with_doubts(standing: Standing, energies: Sequence[Energy]) -> Standing:
+    """Say what an interval is made of where that is not the usual."""
+    doubts = [FEW_WINDOWS] if 0 < len(energies) < 6 else []
+    doubts += {flag: None for energy in energies for flag in energy.flags if "tolerance" in flag}
+    if standing.status != "ok" or not doubts:
+        return standing
+    return Standing(status="ok", reason="; ".join(doubts))
 
 
 def no_power_reason(target: TargetRun) -> str:

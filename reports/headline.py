@@ -8,6 +8,7 @@ never pooled.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from reports.baseline import EXACT, baseline_of, latencies_s
 from reports.comparison import cases_of, memory_figures
-from reports.energy_table import energy_j
+from reports.energy_table import energies_of, energy_ratios
 from reports.kernel_ratios import is_compared, plain_of
 from reports.records import Run, TargetRun
 from reports.rows import Row
@@ -99,7 +100,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
     backward = _log_ratios(cases, exact("backward"), times("backward"))
     step = _log_ratios(cases, exact("step"), times("step"))
     others = [c for c in cases if is_compared(c)]
-    energy = _left(cases, exact(), lambda c: energy_j(target, c, "step"))
+    energy, refusal = _energy_left(target, cases)
     return Headline(
         target=target.name,
         platform=target.platform,
@@ -116,7 +117,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         peak_rss=_left(cases, exact(), lambda c: memory_figures(target, c, "peak_rss_bytes")),
         cuda_peak=_left(cases, exact(), lambda c: memory_figures(target, c, "cuda_peak_bytes")),
         energy=energy,
-        energy_reason="" if energy else _energy_reason(own),
+        energy_reason="" if energy else refusal or _energy_reason(own),
         cosine_gx=_spread(own, "cosine_gx"),
         cosine_gw=_spread(own, "cosine_gw"),
         torch_backward=_combined(_log_ratios(others, plain_of, times("backward"))),
@@ -161,10 +162,27 @@ def _left(cases: Sequence[Case], other: Other, figures: Figures) -> Effect | Non
     return _combined([{round_: -log for round_, log in one.items()} for one in ratios])
 
 
+def _energy_left(target: TargetRun, cases: Sequence[Case]) -> tuple[Effect | None, str]:
+    """Return method / exact of the joules of a step, or why they must not be compared.
+
+    The sensor's tolerance is the same in both and cancels.
+    """
+    energies, found = energies_of(target), []
+    for case in cases:
+        exact = energies.get((baseline_of(target, case), "step"), {})
+        ratios = energy_ratios(exact, energies.get((case, "step"), {}))
+        if isinstance(ratios, str):
+            return None, ratios
+        if ratios:
+            found.append({round_: math.log(ratio) for round_, ratio in ratios.items()})
+    return _combined(found), ""
+
+
 def _energy_reason(rows: Sequence[Row]) -> str:
     """Return why a step has no energy."""
     reasons = [row.reason for row in rows if row.metric == "energy_j" and row.phase == "step"]
-    return next((reason for reason in reasons if reason), "not measured")
+    commonest = Counter(reason for reason in reasons if reason).most_common(1)
+    return commonest[0][0].removeprefix("energy ") if commonest else "not measured"
 
 
 def _spread(rows: Sequence[Row], metric: str) -> Spread | None:

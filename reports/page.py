@@ -12,24 +12,25 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import wording
-from reports.chart_style import Chart, Subject, colours_of, label_of, method_of
+from reports.chart_style import Chart, Subject, colours_of, label_of
 from reports.charts import (
-    energy_chart,
     fidelity_charts,
-    kernels_chart,
     latency_chart,
     memory_charts,
     speedup_chart,
 )
 from reports.charts_of_blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
-from reports.charts_over_time import machine_chart, power_chart
+from reports.charts_of_energy import energy_chart, parts_chart, rails_chart
+from reports.charts_of_kernels import kernels_chart
+from reports.charts_of_power import power_chart, profile_chart
+from reports.charts_over_time import machine_chart
+from reports.page_data import page_data
 from reports.page_parts import (
     command_of,
     facts_of,
@@ -39,8 +40,8 @@ from reports.page_parts import (
     stories_of,
     subjects_of,
 )
+from reports.power_facts import power_stories_of
 from reports.records import Run
-from reports.rows import Row
 
 TEMPLATES = Path(__file__).parent / "templates"
 PLOTLY = "vendor/plotly-cartesian.min.js"
@@ -56,6 +57,7 @@ def render(runs: Sequence[Run]) -> str:
     if not runs:
         raise ValueError("a report needs at least one run")
     subjects = subjects_of(runs)
+    colours = colours_of(subjects)
     charts = charts_of(subjects)
     template = _environment().get_template("report.html.j2")
     return template.render(
@@ -63,14 +65,15 @@ def render(runs: Sequence[Run]) -> str:
         commands=[command_of(run) for run in runs],
         run_facts=[run_facts_of(run) for run in runs],
         stories=stories_of(subjects),
-        colours={label_of(m): colour for m, colour in colours_of(subjects).items()},
+        colours={label_of(m): colour for m, colour in colours.items()},
         charts=charts,
         figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
+        powers=power_stories_of(subjects),
         notes=notes_of(runs, subjects),
         problems=problems_of(subjects),
         subjects=subjects,
         facts=facts_of(subjects),
-        cases=[(subject, _by_case(subject.rows)) for subject in subjects],
+        data=_inlined(page_data(subjects, charts, colours)),
         style=_asset("report.css"),
         plotly=_asset(PLOTLY),
         script=_asset(SCRIPT),
@@ -90,23 +93,18 @@ def charts_of(subjects: Sequence[Subject]) -> tuple[Chart, ...]:
         latency_chart(measured, colours),
         *memory_charts(measured, colours),
         energy_chart(measured, colours),
+        parts_chart(measured),
+        rails_chart(measured, colours),
+        profile_chart(measured, colours),
+        power_chart(measured, colours),
         *fidelity_charts(measured, colours),
         drift_chart(measured, colours),
         rounds_chart(measured, colours),
         spread_chart(measured, colours),
         warmup_chart(measured, colours),
         machine_chart(measured),
-        power_chart(measured, colours),
     )
     return tuple(chart for chart in charts if chart is not None)
-
-
-def _by_case(rows: Sequence[Row]) -> list[tuple[str, str, list[Row]]]:
-    """Return (case in words, method, its rows)."""
-    groups = ((case, list(mine)) for case, mine in groupby(rows, key=lambda row: row.case))
-    return [
-        (wording.row_case_label(mine[0]), label_of(method_of(mine[0])), mine) for _, mine in groups
-    ]
 
 
 @cache
@@ -124,7 +122,6 @@ def _environment() -> Environment:
         percent=wording.percent,
         significant=wording.significant,
         method=lambda item: wording.method_label(item.method, item.patch_size, item.kernel),
-        metric=lambda name: wording.METRICS.get(name, name),
     )
     environment.globals["interval"] = wording.interval
     return environment

@@ -9,10 +9,11 @@ from pathlib import PurePath
 
 from reports.baseline import EXACT, LAYOUTS, baseline_phases
 from reports.chart_style import Subject, workload_of_case
-from reports.comparison import compare, no_power_reason
+from reports.comparison import cases_of, compare, no_power_reason
 from reports.headline import Headline, headlines
+from reports.power_facts import incomparable
 from reports.records import Probe, Run
-from reports.wording import case_label, cut, joined, quantity
+from reports.wording import case_label, cut, joined, quantity, without_numbers
 
 MAX_PROBLEMS = 300
 GOOD = ("ok", "partial")
@@ -33,6 +34,14 @@ class Story:
 
     subject: Subject
     headlines: tuple[Headline, ...]
+
+    @property
+    def no_energy(self) -> str:
+        """Why no method's energy was measured, if that is so and for one reason; said once."""
+        if self.subject.target.power is None:
+            return no_power_reason(self.subject.target)
+        reasons = {without_numbers(h.energy_reason): h.energy_reason for h in self.headlines}
+        return next(iter(reasons.values())) if len(reasons) == 1 else ""
 
     @property
     def failed(self) -> bool:
@@ -72,17 +81,20 @@ class Fact:
 
 def subjects_of(runs: Sequence[Run]) -> tuple[Subject, ...]:
     """Return one subject per target of each run; the run's id joins the label where needed."""
-    return tuple(
-        Subject(
-            label=target.name if len(runs) == 1 else f"{target.name} · {run.run_id}",
-            run=run,
-            target=target,
-            rows=tuple(row for row in rows if row.target == target.name),
-        )
-        for run in runs
-        for rows in (compare(run),)
-        for target in run.targets
-    )
+    subjects: list[Subject] = []
+    for run in runs:
+        rows = compare(run)
+        for target in run.targets:
+            subjects.append(
+                Subject(
+                    label=target.name if len(runs) == 1 else f"{target.name} · {run.run_id}",
+                    run=run,
+                    target=target,
+                    rows=tuple(row for row in rows if row.target == target.name),
+                    first_row=sum(len(subject.rows) for subject in subjects),
+                )
+            )
+    return tuple(subjects)
 
 
 def stories_of(subjects: Sequence[Subject]) -> tuple[Story, ...]:
@@ -120,16 +132,18 @@ def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...
         notes += [f"{subject.label}: {note}" for note in subject.target.session.notes]
         notes += [f"{subject.label}: {note}" for note in subject.target.notes]
         notes += [f"{subject.label}: {note}" for note in _baseline_notes(subject)]
+    notes += incomparable(subjects)
     return tuple(dict.fromkeys(cut(note) for note in notes))
 
 
 def _baseline_notes(subject: Subject) -> list[str]:
     """Say which layout the exact baseline has, if there was a choice."""
     found: dict[str, list[str]] = {name: [] for name in LAYOUTS}
-    cases = dict.fromkeys(b.case for b in subject.target.blocks if b.case.method == EXACT)
-    if len({case.kernel for case in cases}) < 2:
+    cases = [c for c in cases_of(subject.run, subject.target) if c.method == EXACT]
+    if len({block.case.kernel for block in subject.target.blocks if block.case in cases}) < 2:
         return []
-    for case in cases:
+    order = list(subject.workloads)
+    for case in sorted(cases, key=lambda case: order.index(workload_of_case(case))):
         phases = [p for p in baseline_phases(subject.target, case) if p != "forward"]
         if phases:
             label = subject.workloads[workload_of_case(case)]
@@ -266,8 +280,15 @@ def _cuda(probe: Probe) -> str:
 def _power(subject: Subject) -> str:
     rails = subject.target.power
     if rails is None or not rails.rails:
-        return no_power_reason(subject.target)
+        return "none"
     return f"{rails.source}: {' + '.join(rails.total)} ({rails.scope}); {rails.rule}"
+
+
+def _power_mode(subject: Subject) -> str:
+    """Return what nvpmodel said around the blocks: more than one mode if it was changed."""
+    states = (block.state_before for block in subject.target.blocks)
+    modes = dict.fromkeys(state.power_mode for state in states if state and state.power_mode)
+    return ", then ".join(" ".join(mode.split()) for mode in modes)
 
 
 def _sampler_cost(subject: Subject) -> str:
@@ -322,6 +343,7 @@ FACTS: tuple[tuple[str, Callable[[Subject], str]], ...] = (
     ("torch", _from_probe(_torch)),
     ("Threads used", _threads),
     ("Allocator", _allocator),
+    ("Power mode", _power_mode),
     ("Power sensor", _power),
     ("Sampler's own cost", _sampler_cost),
     ("Blocks", _blocks),

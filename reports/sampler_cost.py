@@ -54,7 +54,8 @@ class SamplerCost:
             f"latency {_percent(self.latency)} (without it on both sides {_percent(self.floor)})"
         ]
         if self.power_w is not None:
-            parts.append(f"power {1e3 * self.power_w.value:+.0f} mW{_interval_mw(self.power_w)}")
+            milliwatts = round(1e3 * self.power_w.value)
+            parts.append(f"power {milliwatts:+d} mW{_interval_mw(self.power_w)}")
         if self.cpu_share is not None:
             parts.append(f"{self.cpu_share:.1%} of a core")
         return f"{'; '.join(parts)}; {len(self.rounds)} rounds"
@@ -106,4 +107,4 @@ def _percent(ratio: Ratio) -> str:
 def _interval_mw(watts: Ratio) -> str:
     if watts.ci_low is None or watts.ci_high is None:
         return ""
-    return f" [{1e3 * watts.ci_low:+.0f}, {1e3 * watts.ci_high:+.0f}]"
+    return f" [{round(1e3 * watts.ci_low):+d}, {round(1e3 * watts.ci_high):+d}]"

@@ -41,8 +41,8 @@ def _counters(before: MachineState, after: MachineState) -> Iterator[str]:
 
 
 def _is_level(name: str) -> bool:
-    """Tell an alert that holds now from a counter that only ever grows."""
-    return name.endswith(("alert", "alarm"))
+    """Tell an alert or a cooling device at work from a counter that only ever grows."""
+    return name.endswith(("alert", "alarm")) or "balanced" in name
 
 
 def _pi(before: str, after: str) -> Iterator[str]:

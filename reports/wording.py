@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from reports.rows import Row
 from workloads.messages import Case
@@ -16,6 +17,7 @@ PREFIXES = {
     "B": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
 }
 KERNELS = {"torch-channels-last": "channels-last"}  # what distinguishes them, in words
+SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes, else " unit"
 METRICS = {
     "latency_s": "latency",
     "speedup": "speedup over exact",
@@ -67,7 +69,7 @@ def scale_of(value: float, unit: str) -> tuple[float, str]:
     """Return the divisor and the symbol (with its space) that suit the size of the value."""
     steps = PREFIXES.get(unit)
     if steps is None:
-        return 1.0, {"1": "", "degC": " °C"}.get(unit, f" {unit}")
+        return 1.0, SYMBOLS.get(unit, f" {unit}")
     for scale, symbol in steps:
         if abs(value) >= scale:
             return scale, f" {symbol}"
@@ -102,6 +104,11 @@ def row_case_label(row: Row) -> str:
     """Return the case of a row in words, without its target."""
     method = method_label(row.method, row.patch_size, row.kernel)
     return f"{row.workload} · {method} · {row.device} {row.dtype} batch {row.batch}"
+
+
+def without_numbers(text: str) -> str:
+    """Return what tells kinds of messages apart."""
+    return re.sub(r"\d[\d.,]*", "#", text)
 
 
 def cut(text: str, length: int = 4000) -> str:

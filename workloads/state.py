@@ -82,7 +82,8 @@ def cpu_mhz(root: str) -> List[Optional[float]]:
 def throttle_counters(root: str) -> Dict[str, float]:
     """Return what counts or shows throttling: a figure that grew over a block is evidence.
 
-    x86 thermal_throttle counters, Jetson over-current event counters and throttle alerts.
+    x86 thermal_throttle counters, Jetson over-current event counters, throttle alerts and
+    balancing devices, alarms of current monitors and of a Raspberry Pi's supply.
     """
     found: Dict[str, float] = {}
     base = glob.escape(root)
@@ -91,9 +92,12 @@ def throttle_counters(root: str) -> Dict[str, float]:
         _keep(found, "%s.%s" % (parts[-3], parts[-1]), read_number(path))
     for path in glob.glob(base + "/sys/class/hwmon/hwmon*/oc*_event_cnt"):
         _keep(found, os.path.basename(path), read_number(path))
+    for alarm in ("curr*_crit_alarm", "curr*_max_alarm", "in0_lcrit_alarm"):
+        for path in glob.glob(base + "/sys/class/hwmon/hwmon*/" + alarm):
+            _keep(found, "/".join(path.split("/")[-2:]), read_number(path))
     for device in glob.glob(base + "/sys/class/thermal/cooling_device*"):
         kind = read_text(device + "/type") or ""
-        if kind.endswith("throttle-alert"):
+        if kind.endswith("throttle-alert") or "balanced" in kind:
             _keep(found, kind, read_number(device + "/cur_state"))
     return found
 

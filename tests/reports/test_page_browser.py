@@ -9,9 +9,11 @@ import pytest
 from make_run import FakeTarget, make_run
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from reports.comparison import compare
 from reports.exports import export
 from reports.page import render
 from reports.results import load_run
+from reports.wording import METRICS, interval, quantity
 
 CHROMIUM = Path("/usr/bin/chromium")
 QUIET = (
@@ -48,7 +50,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     targets = (
-        FakeTarget(power=True, shares_machine_with=["board-b"]),
+        FakeTarget(power=True, window_s=12.5, shares_machine_with=["board-b"]),
         FakeTarget(
             name="board-b",
             speed=3,
@@ -90,7 +92,7 @@ def test_the_report_draws_itself_quietly_and_fits(
 ) -> None:
     page, seen = opened(browser, run, width, scheme)
     plots = page.locator(".plot").count()
-    assert plots >= 12
+    assert plots >= 20
     # Every plot has marks in it, not only a frame.
     drawn = page.evaluate(
         """() => Array.from(document.querySelectorAll(".plot")).filter(
@@ -132,6 +134,60 @@ def test_the_numbers_on_the_page_are_the_numbers_of_the_export(browser: Browser,
         assert cell["high"] == number(record["ci_high"])
         assert (cell["n"], cell["status"]) == (str(record["n"]), record["status"])
         assert cell["reason"] == record["reason"]
+    page.close()
+
+
+def test_numbers_in_words_are_the_same_in_python_and_in_the_browser(
+    browser: Browser, run: Path
+) -> None:
+    page, _ = opened(browser, run, 1280)
+    shown = page.evaluate(
+        """() => Array.from(document.querySelectorAll("table.rows tr[data-metric]")).map(
+        (row) => [row.cells[0].textContent, row.cells[2].textContent, row.cells[3].textContent])"""
+    )
+    rows = compare(load_run(run))
+    assert shown == [
+        [METRICS[r.metric], quantity(r.value, r.unit), interval(r.ci_low, r.ci_high, r.unit)]
+        for r in rows
+    ]
+    page.close()
+
+
+def test_the_figures_tables_and_hovers_have_the_same_numbers(browser: Browser, run: Path) -> None:
+    page, _ = opened(browser, run, 1280)
+    records = json.loads(export(load_run(run), "json"))
+    for chart, metric in (("energy", "energy_j"), ("speedup", "speedup"), ("saved", "saved_bytes")):
+        cells = page.evaluate(
+            """(id) => Array.from(document.querySelectorAll(`#${id} tbody tr`)).map(
+            (row) => row.cells[4].dataset.value ?? null)""",
+            chart,
+        )
+        targets = ("board-a",) if chart == "energy" else ("board-a", "board-b")
+        expected = [
+            None if record["value"] is None else repr(record["value"])
+            for record in records
+            if record["metric"] == metric and record["target"] in targets
+        ]
+        assert cells == expected
+    hovers = page.evaluate(
+        "() => document.querySelector('#energy .plot').data.flatMap((trace) => trace.hovertext)"
+    )
+    assert len(hovers) == 27
+    assert all("95 %:" in words and " mJ" in words for words in hovers)
+    page.close()
+
+
+def test_a_board_with_power_shows_what_its_sensor_saw(browser: Browser, run: Path) -> None:
+    page, _ = opened(browser, run, 1280)
+    for chart in ("energy", "energy-parts", "energy-rails", "profile", "power"):
+        assert page.locator(f"#{chart} .plot .main-svg").count() >= 1, chart
+        assert page.locator(f"#{chart} .plot").count() == 1, chart  # one board has a sensor
+    names = page.evaluate("() => document.querySelector('#power .plot').data.map((t) => t.name)")
+    assert names[:5] == ["between windows", "idle", "forward", "backward", "step"]
+    text = page.locator("#measured-energy").text_content() or ""
+    for words in ("module input", "VDD_IN is the module's only input", "hwmon-ina3221", "Hz"):
+        assert words in text
+    assert page.locator("#measured-energy table.budget tbody tr").count() == 7
     page.close()
 
 

@@ -133,7 +133,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert target.notes == ()
     trace = read_trace(target)
     assert trace is not None
-    assert set(trace) == {"c0", "c1"}
+    assert set(trace) == {"c0", "c1", "c2"}
 
 
 def test_a_cut_last_line_and_garbage_become_notes(tmp_path: Path) -> None:

@@ -45,9 +45,7 @@ def load(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> ctypes.CDLL
         raise CompilerError("%s: %s" % (sources[0], error)) from error
 
 
-def build(
-    sources: Tuple[str, ...], defines: Tuple[str, ...] = (), flags: Tuple[str, ...] = FLAGS
-) -> str:
+def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
     """Return the path of the shared object, compiling it if it is not there yet; see ``load``.
 
     Raises:
@@ -56,7 +54,7 @@ def build(
     """
     texts = {source: _text(source) for source in sources}
     compiler, version = find_compiler()
-    arguments = tuple(flags) + tuple("-D" + define for define in defines)
+    arguments = FLAGS + tuple("-D" + define for define in defines)
     key = "\n".join([compiler, version, *arguments, *native_flags(), processor()])
     digest = hashlib.sha256(b"".join([key.encode("utf-8"), *texts.values()])).hexdigest()[:16]
     folder = cache_folder()

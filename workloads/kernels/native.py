@@ -129,7 +129,7 @@ def _filtered(
     grid = _grid(grad.tensor, plan.grid, chunk, plan.out_channels)
     sums = _sums(grad, plan) if need_b else None
     grad_x = None if window is None else _empty_input(grad, geometry, plan)
-    grad_w = None
+    grad_w: Maybe = None
     for first in range(0, plan.images, chunk):
         last = min(first + chunk, plan.images)
         part = None if sums is None else sums[first:last]
@@ -138,9 +138,10 @@ def _filtered(
         values, product = products.backward(
             grid.tensor[: last - first], x_part, window, plan.window, geometry.groups, plan.step
         )
-        if grad_x is not None:
+        if grad_x is not None and values is not None:
             passes.expand(_as_grid(values, grad.planes), plan.in_axes, grad_x, (first, last))
-        grad_w = product if grad_w is None else grad_w.add_(product)
+        if product is not None:
+            grad_w = product if grad_w is None else grad_w.add_(product)
     if grad_w is not None and plan.window != geometry.weight_shape:
         grad_w = passes.repeat_taps(grad_w.contiguous(), geometry.weight_shape)
     return (

@@ -38,12 +38,14 @@ class _Layout(ctypes.Structure):
     ]
 
 
-class _Team(ctypes.Structure):
+class Team(ctypes.Structure):
+    """Threads, and the runtime that they belong to: ``team_t`` of team.h."""
+
     _fields_ = [("parallel", ctypes.c_void_p), ("threads", ctypes.c_ssize_t)]
 
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
-_REAL, _TEAM, _MAPS = ctypes.c_double, ctypes.POINTER(_Team), ctypes.POINTER(_Layout)
+_REAL, _TEAM, _MAPS = ctypes.c_double, ctypes.POINTER(Team), ctypes.POINTER(_Layout)
 _POOL = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _POINTER, _REAL)
 _EXPAND = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _INT)
 _SIGNATURES = {
@@ -237,14 +239,14 @@ def last_cache_bytes() -> int:
     return largest or _NO_CACHE_BYTES
 
 
-def team() -> _Team:
+def team() -> Team:
     """Return the threads that a pass may use: as many as torch's, out of torch's pool."""
     return _team(torch.get_num_threads())
 
 
 @functools.lru_cache(maxsize=None)
-def _team(threads: int) -> _Team:
-    return _Team(parallel_entry(), threads)
+def _team(threads: int) -> Team:
+    return Team(parallel_entry(), threads)
 
 
 @functools.lru_cache(maxsize=None)

@@ -16,7 +16,7 @@ Pair = Tuple[int, int]
 
 
 def _find_convolution_backward() -> Any:
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     try:
         return torch.ops.aten.convolution_backward

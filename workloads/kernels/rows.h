@@ -157,7 +157,12 @@ static void add_runs(const REAL *src, index_t n, index_t length, REAL *out)
     case 2: add_pairs(src, n, out); break;
     case 3: add_each(src, n, 3, out); break;
     case 9: add_each(src, n, 9, out); break;
-    default: add_each(src, n, length, out);
+    default:
+        if (length < 2 * LANES)
+            add_each(src, n, length, out);
+        else /* long sums in vectors and in double, or their errors would show */
+            for (index_t j = 0; j < n; j++)
+                out[j] = (REAL)total(src + j * length, length);
     }
 }
 

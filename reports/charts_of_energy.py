@@ -1,0 +1,375 @@
+"""The charts of energy: per iteration, by phase with its idle share, and by rail. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from reports.chart_style import (
+    PHASE_COLOUR,
+    Chart,
+    Colours,
+    Column,
+    Json,
+    Key,
+    Method,
+    Panel,
+    Subject,
+    Workload,
+    label_of,
+    legend_of,
+    method_of,
+    panel,
+    plain,
+    rows_axis,
+    rows_height,
+    short,
+    workload_of,
+    zero_axis,
+)
+from reports.charts import dot_panels, places_of
+from reports.comparison import cases_of
+from reports.energy import Energy
+from reports.energy_table import energies_of, net_figures, over_rounds
+from reports.rows import Row
+from reports.wording import quantity
+from workloads.messages import Case
+
+IDLE_SHARE = "#9aa0a6"
+RAIL_COLOURS = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#4f8f2f", "#c9435c")
+PHASES = ("forward", "backward", "step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Total:
+    """Joules of one iteration of each of several workloads, added up."""
+
+    gross_j: float
+    low_j: float
+    high_j: float
+    net_j: float | None
+
+
+def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
+    """Draw the joules of an iteration where any were measured."""
+    measured = [subject for subject in subjects if subject.target.power]
+    rows = [row for subject in measured for row in subject.rows if row.metric == "energy_j"]
+    if not any(row.value is not None for row in rows):
+        return None
+    phases = tuple(dict.fromkeys(row.phase for row in rows if row.value is not None))
+    ends = [end for row in rows for end in (row.value, row.ci_high) if end is not None]
+    axis = zero_axis(ends, "J", "energy per iteration")
+    return Chart(
+        id="energy",
+        title="Energy per iteration",
+        caption="Joules of one iteration, idle power included. A bar holds what the rounds "
+        "scattered and the sensor's tolerance; the tolerance cancels between methods on one "
+        "target. Left is less. What part of the machine the sensor sees is told "
+        'below, in "Energy: how it was measured".',
+        legend=legend_of(colours, phases),
+        panels=dot_panels(measured, colours, "energy_j", phases, axis, []),
+        rows=places_of(subjects, rows),
+    )
+
+
+def parts_chart(subjects: Sequence[Subject]) -> Chart | None:
+    """Draw the joules by phase, and a step's with the share that an idle machine takes."""
+    found = {s.label: totals(s) for s in subjects}
+    drawn = [s for s in subjects if found[s.label][0]]
+    if not drawn:
+        return None
+    return Chart(
+        id="energy-parts",
+        title="Energy by phase, and above idle",
+        caption="One iteration of every workload that all methods have, added up. The upper bar "
+        "of a method stacks its forward and its backward; the lower one is the whole step, split "
+        "into what the idle machine would have taken meanwhile and the rest (net).",
+        legend=(
+            Key(text="forward", glyph="■", colour=PHASE_COLOUR["forward"]),
+            Key(text="backward", glyph="■", colour=PHASE_COLOUR["backward"]),
+            Key(text="step, above idle (net)", glyph="■", colour=PHASE_COLOUR["step"]),
+            Key(text="step, idle share", glyph="■", colour=IDLE_SHARE),
+        ),
+        panels=tuple(_parts_panel(s, *found[s.label]) for s in drawn),
+        columns=_parts_columns([(s, *found[s.label]) for s in drawn]),
+    )
+
+
+def totals(subject: Subject) -> tuple[dict[tuple[Method, str], Total], int]:
+    """Return the joules by method and phase over the workloads that all methods have, and how many.
+
+    A phase in which no workload has them all is left out.
+    """
+    rows = [row for row in subject.rows if row.metric == "energy_j"]
+    nets = _nets(subject) if any(row.value is not None for row in rows) else {}
+    found: dict[tuple[Method, str], Total] = {}
+    counts = []
+    for phase in PHASES:
+        mine = {(method_of(row), workload_of(row)): row for row in rows if row.phase == phase}
+        methods, common = _common({key: row for key, row in mine.items() if row.value is not None})
+        counts.append(len(common))
+        for method in methods if common else ():
+            chosen = [mine[method, workload] for workload in common]
+            found[method, phase] = _total(chosen, nets)
+    return found, max(counts, default=0)
+
+
+def _common(
+    measured: Mapping[tuple[Method, Workload], Row],
+) -> tuple[list[Method], list[Workload]]:
+    methods = list(dict.fromkeys(method for method, _ in measured))
+    workloads = dict.fromkeys(workload for _, workload in measured)
+    return methods, [w for w in workloads if all((m, w) in measured for m in methods)]
+
+
+def _total(rows: Sequence[Row], nets: Mapping[tuple[object, str], float]) -> Total:
+    net_j = [nets.get((row.case, row.phase)) for row in rows]
+    known = [value for value in net_j if value is not None]
+    return Total(
+        gross_j=sum(row.value or 0.0 for row in rows),
+        low_j=sum(row.ci_low or 0.0 for row in rows),
+        high_j=sum(row.ci_high or 0.0 for row in rows),
+        net_j=sum(known) if len(known) == len(rows) else None,
+    )
+
+
+def _nets(subject: Subject) -> dict[tuple[object, str], float]:
+    """Return the joules above idle by case of a row and phase."""
+    name = subject.target.name
+    found: dict[tuple[object, str], float] = {}
+    for (case, phase), energies in energies_of(subject.target).items():
+        net = over_rounds(tuple(net_figures(energies).values()))
+        if net is not None:
+            found[_row_case(name, case), phase] = net.value
+    return found
+
+
+def _row_case(target: str, case: Case) -> tuple[object, ...]:
+    """Return what ``Row.case`` is for a case of a target."""
+    return (
+        *(target, case.layer.name, case.method, case.patch_size, case.kernel),
+        *(case.device, case.dtype, case.batch),
+    )
+
+
+def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], count: int) -> Panel:
+    methods = list(dict.fromkeys(method for method, _ in found))
+    places = {method: place for place, method in enumerate(methods)}
+    bars: list[tuple[str, str, float, Callable[[Total], float | None], str]] = [
+        ("forward", "forward", -0.2, lambda total: total.gross_j, PHASE_COLOUR["forward"]),
+        ("backward", "backward", -0.2, lambda total: total.gross_j, PHASE_COLOUR["backward"]),
+        ("step", "step, idle share", 0.2, _idle_share, IDLE_SHARE),
+        ("step", "step, above idle", 0.2, _above_idle, PHASE_COLOUR["step"]),
+    ]
+    traces = []
+    for phase, name, offset, share, colour in bars:
+        mine = [m for m in methods if (m, phase) in found and share(found[m, phase]) is not None]
+        if mine:
+            traces.append(
+                go.Bar(
+                    orientation="h",
+                    x=short(share(found[m, phase]) for m in mine),
+                    y=[places[m] + offset for m in mine],
+                    width=0.34,
+                    name=name,
+                    marker={"color": colour},
+                    **_whiskers([found[m, phase] for m in mine] if "above" in name else []),
+                    hoverinfo="text",
+                    hovertext=[
+                        plain(f"{label_of(m)}, {name}: {quantity(share(found[m, phase]), 'J')}")
+                        for m in mine
+                    ],
+                )
+            )
+    return panel(
+        subject,
+        traces,
+        f"energy by phase, summed over {count} workloads, on {subject.label}",
+        height=rows_height(len(methods), 3),
+        yaxis=rows_axis([label_of(method) for method in methods]),
+        xaxis=zero_axis(
+            [total.high_j for total in found.values()],
+            "J",
+            f"{count} workload{'s' * (count != 1)}, once each",
+        ),
+        barmode="stack",
+    )
+
+
+def _idle_share(total: Total) -> float | None:
+    return None if total.net_j is None else total.gross_j - total.net_j
+
+
+def _above_idle(total: Total) -> float:
+    return total.gross_j if total.net_j is None else total.net_j
+
+
+def _whiskers(found: Sequence[Total]) -> Json:
+    """Return the error bar at the end of a stack: the uncertainty of the whole."""
+    if not found:
+        return {}
+    arms = {
+        "array": short(total.high_j - total.gross_j for total in found),
+        "arrayminus": short(total.gross_j - total.low_j for total in found),
+    }
+    bar = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 3, **arms}
+    return {"error_x": bar, "meta": {"ink": True}}
+
+
+def _parts_columns(
+    found: Sequence[tuple[Subject, Mapping[tuple[Method, str], Total], int]],
+) -> tuple[Column, ...]:
+    rows = [
+        (subject.label, method, phase, count, total)
+        for subject, by_method, count in found
+        for (method, phase), total in by_method.items()
+    ]
+    sums = [row[4] for row in rows]
+    return (
+        Column(name="target", values=[row[0] for row in rows]),
+        Column(name="method", values=[label_of(row[1]) for row in rows]),
+        Column(name="phase", values=[row[2] for row in rows]),
+        Column(name="workloads", values=[str(row[3]) for row in rows]),
+        Column(name="gross", values=[total.gross_j for total in sums], unit="J"),
+        Column(name="at least", values=[total.low_j for total in sums], unit="J"),
+        Column(name="at most", values=[total.high_j for total in sums], unit="J"),
+        Column(name="net", values=[total.net_j for total in sums], unit="J"),
+    )
+
+
+def rails_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
+    """Draw the joules of a step by rail: those of the total stacked, nested ones beside."""
+    found = {s.label: rails_of(s, colours) for s in subjects}
+    drawn = [s for s in subjects if len({rail for _, rail in found[s.label]}) > 1]
+    if not drawn:
+        return None
+    rows = [(s, key, joules) for s in drawn for key, joules in found[s.label].items()]
+    return Chart(
+        id="energy-rails",
+        title="Energy of a step by rail",
+        caption="One step of every workload that all methods have, added up. The upper bar of a "
+        "method stacks the rails that make the total; the outlined bars below it are rails that "
+        "lie inside the total and are never added to it.",
+        legend=tuple(
+            Key(
+                text=_rail_words(s, rail, several=len(drawn) > 1),
+                glyph="■" if rail in s.target.power.total else "□",
+                colour=_rail_colour(s, rail),
+            )
+            for s in drawn
+            if s.target.power
+            for rail in dict.fromkeys(rail for _, rail in found[s.label])
+        ),
+        panels=tuple(_rails_panel(s, found[s.label]) for s in drawn),
+        columns=(
+            Column(name="target", values=[s.label for s, _, _ in rows]),
+            Column(name="method", values=[label_of(method) for _, (method, _), _ in rows]),
+            Column(name="rail", values=[rail for _, (_, rail), _ in rows]),
+            Column(name="part", values=[_part(s, rail) for s, (_, rail), _ in rows]),
+            Column(name="energy", values=[joules for *_, joules in rows], unit="J"),
+        ),
+    )
+
+
+def _part(subject: Subject, rail: str) -> str:
+    power = subject.target.power
+    return "of the total" if power and rail in power.total else "inside the total, not added"
+
+
+def _rail_words(subject: Subject, rail: str, *, several: bool) -> str:
+    words = f"{rail}, {_part(subject, rail)}"
+    return f"{subject.label}: {words}" if several else words
+
+
+def _rail_colour(subject: Subject, rail: str) -> str:
+    names = [item.name for item in subject.target.power.rails] if subject.target.power else [rail]
+    return RAIL_COLOURS[names.index(rail) % len(RAIL_COLOURS)]
+
+
+def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], float]:
+    """Return the joules of a step by method and rail over the workloads that all methods have.
+
+    A rail that is missing in one of them is left out: a partial sum is never shown.
+    """
+    by_case: dict[tuple[Method, Workload], dict[str, float]] = {}
+    energies = energies_of(subject.target)
+    for case in cases_of(subject.run, subject.target):
+        joules = _rail_joules(tuple(energies.get((case, "step"), {}).values()))
+        if joules:
+            workload = (case.layer.name, case.batch, case.device, case.dtype)
+            by_case[(case.method, case.patch_size, case.kernel), workload] = joules
+    methods = [m for m in colours if any(method == m for method, _ in by_case)]
+    workloads = dict.fromkeys(workload for _, workload in by_case)
+    common = [w for w in workloads if all((m, w) in by_case for m in methods)]
+    chosen = [by_case[m, w] for m in methods for w in common]
+    rails = [rail for rail in (chosen[0] if chosen else ()) if all(rail in one for one in chosen)]
+    return {
+        (method, rail): sum(by_case[method, workload][rail] for workload in common)
+        for method in methods
+        for rail in rails
+    }
+
+
+def _rail_joules(energies: Sequence[Energy]) -> dict[str, float]:
+    """Return the median joules per iteration of each rail over the rounds that are ok."""
+    found: dict[str, list[float]] = {}
+    for energy in energies:
+        for rail in energy.rails if energy.status == "ok" and energy.iterations else ():
+            if rail.energy_j is not None:
+                found.setdefault(rail.name, []).append(rail.energy_j.value / energy.iterations)
+    return {name: float(np.median(values)) for name, values in found.items()}
+
+
+def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], float]) -> Panel:
+    power = subject.target.power
+    total = power.total if power else ()
+    methods = list(dict.fromkeys(method for method, _ in found))
+    rails = list(dict.fromkeys(rail for _, rail in found))
+    nested = [rail for rail in rails if rail not in total]
+    lines = 1 + len(nested)
+    traces = []
+    for rail in rails:
+        colour = _rail_colour(subject, rail)
+        line = 0 if rail in total else 1 + nested.index(rail)
+        offset = (line - (lines - 1) / 2) * 0.8 / lines
+        inside = rail not in total
+        traces.append(
+            go.Bar(
+                orientation="h",
+                x=short(found[method, rail] for method in methods),
+                y=[place + offset for place, _ in enumerate(methods)],
+                width=0.7 / lines,
+                name=plain(rail),
+                marker={
+                    "color": "rgba(0,0,0,0)" if inside else colour,
+                    "line": {"color": colour, "width": 1.5},
+                },
+                hoverinfo="text",
+                hovertext=[
+                    plain(f"{label_of(m)}, {rail} ({_part(subject, rail)}): ")
+                    + quantity(found[m, rail], "J")
+                    for m in methods
+                ],
+            )
+        )
+    return panel(
+        subject,
+        traces,
+        f"energy of a step by rail on {subject.label}",
+        height=rows_height(len(methods), lines + 1),
+        yaxis=rows_axis([label_of(method) for method in methods]),
+        xaxis=zero_axis(_stacked_j(found, total), "J", "energy of a step"),
+        barmode="stack",
+    )
+
+
+def _stacked_j(found: Mapping[tuple[Method, str], float], total: Sequence[str]) -> list[float]:
+    """Return how long each method's bars are: the rails of the total together, others alone."""
+    stacks: dict[Method, float] = {}
+    for (method, rail), joules in found.items():
+        if rail in total:
+            stacks[method] = stacks.get(method, 0.0) + joules
+    return [*stacks.values(), *(j for (_, rail), j in found.items() if rail not in total)]
