@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.suites import BASELINE, Suite
-from workloads.catalog import KERNELS, METHODS, KernelInfo, refusal
+from workloads.catalog import METHODS, KernelInfo, refusal
 from workloads.costs import flops, memory_estimate_bytes
 from workloads.messages import Block, Case
 
@@ -48,7 +48,7 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
     cases: list[Case] = []
     skipped: list[Skipped] = []
     for case in all_cases(suite, probe):
-        reason = _refused(case, probe)
+        reason = _refused(suite, case, probe)
         if reason is None:
             cases.append(case)
         else:
@@ -95,12 +95,12 @@ def _cuda(probe: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return cuda if isinstance(cuda, Mapping) else None
 
 
-def _refused(case: Case, probe: Mapping[str, Any] | None) -> str | None:
+def _refused(suite: Suite, case: Case, probe: Mapping[str, Any] | None) -> str | None:
     """Return why the case cannot be measured on this target; None if it can."""
     reason = refusal(case.method, case.layer, case.patch_size or 1)
     if reason is not None:
         return f"{case.method} cannot do this layer: {reason}"
-    kernel = KERNELS[case.kernel]
+    kernel = suite.kernel(case.kernel)
     if case.method not in kernel.methods:
         return f"the kernel {case.kernel} has no {case.method}"
     reason = _unavailable(kernel, case.device, probe)
@@ -132,7 +132,7 @@ def _kernels(
     if method == BASELINE:
         return suite.exact_kernels
     names = suite.kernels
-    if any(_unavailable(KERNELS[name], device, probe) is None for name in names):
+    if any(_unavailable(suite.kernel(name), device, probe) is None for name in names):
         return names
     return tuple(dict.fromkeys((*names, FALLBACK)))
 
@@ -141,7 +141,7 @@ def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, .
     """Say which kernels this target lacks, and what was measured instead."""
     notes = []
     for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
-        reasons = [_unavailable(KERNELS[name], device, probe) for name in suite.kernels]
+        reasons = [_unavailable(suite.kernel(name), device, probe) for name in suite.kernels]
         instead = "" if None in reasons else f"; {FALLBACK} was measured instead"
         notes += [f"{reason}{instead}" for reason in reasons if reason]
     return tuple(dict.fromkeys(notes))
@@ -180,7 +180,7 @@ def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]
         for key in keys:
             block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
             for kind in _kinds(suite, round_):
-                chosen = [case for case in groups[key] if _has(kind, case)]
+                chosen = [case for case in groups[key] if _has(suite, kind, case)]
                 shuffler.shuffle(chosen)
                 for slot, case in enumerate(chosen):
                     blocks.append(Block(len(blocks), round_, slot, kind, case, block_seed))
@@ -188,7 +188,7 @@ def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]
 
 
 def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
-    kinds = ["timing"]
+    kinds = ["timing"] if round_ else ["check", "timing"]
     if round_ < suite.memory_rounds:
         kinds.append("memory")
     if round_ < suite.fidelity_rounds:
@@ -196,7 +196,9 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _has(kind: str, case: Case) -> bool:
+def _has(suite: Suite, kind: str, case: Case) -> bool:
+    if kind == "check":
+        return case.method != BASELINE and suite.is_checked(case.kernel)
     return kind != "fidelity" or case.method != BASELINE
 
 

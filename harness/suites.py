@@ -24,7 +24,7 @@ from pydantic import (
 import workloads
 from harness.errors import PlanError, ResultError
 from targets.yaml_lines import YamlDocument, YamlProblem, read_yaml
-from workloads.catalog import KERNELS, LAYERS, METHODS
+from workloads.catalog import KERNELS, LAYERS, METHODS, KernelInfo
 from workloads.messages import DTYPE_BYTES, Layer, layer_from_json
 
 SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
@@ -69,6 +69,15 @@ class Suite:
     block_timeout_s: float
     energy: bool = False  # windows long enough for energy, idle power before and after
     exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
+    own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
+
+    def kernel(self, name: str) -> KernelInfo:
+        """Return what is known of a kernel, ours or the user's."""
+        return next((own for own in self.own_kernels if own.name == name), None) or KERNELS[name]
+
+    def is_checked(self, name: str) -> bool:
+        """Tell whether a board has to check the kernel first: the user's own files."""
+        return self.kernel(name).sources[0].startswith("user_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +94,7 @@ class Overrides:
     rounds: int | None = None
     min_window_s: float | None = None
     energy: bool | None = None
+    own_kernels: Sequence[KernelInfo] = ()
 
 
 class _LayerEntry(BaseModel):
@@ -181,10 +191,17 @@ def suite_from_json(data: Any) -> Suite:
     try:
         fields = {name: data[name] for name in Suite.__dataclass_fields__ if name in data}
         layers = tuple(layer_from_json(layer) for layer in fields.pop("layers"))
+        own = tuple(_kernel_from_json(kernel) for kernel in fields.pop("own_kernels", ()))
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return Suite(layers=layers, **{**fields, **lists})
+        return Suite(layers=layers, own_kernels=own, **{**fields, **lists})
     except (TypeError, KeyError, AttributeError) as error:
         raise ResultError(f"run.json holds no complete suite: {error!r}") from None
+
+
+def _kernel_from_json(data: Any) -> KernelInfo:
+    fields: dict[str, Any] = {name: data[name] for name in KernelInfo._fields}
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return KernelInfo(**{**fields, **lists})
 
 
 def _parse(path: Path) -> _SuiteFile:
@@ -268,7 +285,7 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
     for field in ("min_window_s", "energy"):
         if getattr(overrides, field) is not None:
             changes[field] = getattr(overrides, field)
-    return replace(suite, **changes)
+    return replace(suite, own_kernels=tuple(overrides.own_kernels), **changes)
 
 
 def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
@@ -285,7 +302,8 @@ def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
 def _checked(suite: Suite, place: str) -> Suite:
     """Return the suite with the baseline in it, all names and numbers checked."""
     _known("method", suite.methods, METHODS, place)
-    _known("kernel", suite.kernels, FILTERED_KERNELS, place)
+    own = [kernel.name for kernel in suite.own_kernels]
+    _known("kernel", suite.kernels, [*FILTERED_KERNELS, *own], place)
     _known("exact kernel", suite.exact_kernels, EXACT_KERNELS, place)
     _known("dtype", suite.dtypes, DTYPE_BYTES, place)
     _known("device", suite.devices, ("auto", "cpu", "cuda"), place)

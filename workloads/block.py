@@ -3,6 +3,7 @@
 timing     windows of forward, backward and step, raw times kept
 memory     bytes saved for the backward and the peaks of a step
 fidelity   the method's gradients against the exact ones, in the same process
+check      a user's kernel against float64, before it is timed
 
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
@@ -58,6 +59,7 @@ def run_block(
         "timing": lambda: _timing(block, min_window_s, pauses),
         "memory": lambda: _memory(block),
         "fidelity": lambda: _fidelity(block),
+        "check": lambda: _check(block),
     }
     try:
         load()
@@ -191,6 +193,12 @@ def _fidelity(block: Block) -> Dict[str, Any]:
     from workloads.fidelity import layer_fidelity
 
     return {"fidelity": layer_fidelity(block.case, block.seed)}
+
+
+def _check(block: Block) -> Dict[str, Any]:
+    from workloads.kernels.check import check
+
+    return {"check": check(block.case, block.seed)}
 
 
 def _barrier(device: Any) -> Callable[[], None]:
