@@ -75,7 +75,7 @@ KERNELS: Dict[str, KernelInfo] = {
         KernelInfo(
             name="native",
             version="1",
-            description="passes in C, compiled on the board, products by torch's BLAS",
+            description="passes in C, compiled on the board; products by torch",
             methods=("gradient_filter",),
             devices=("cpu",),
             dtypes=("float32", "float64"),

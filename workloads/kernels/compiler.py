@@ -20,7 +20,7 @@ from typing import Dict, List, Tuple
 from workloads.locks import Lock
 
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared")
+FLAGS: Tuple[str, ...] = ("-std=c99", "-O3", "-fPIC", "-shared")
 TIMEOUT_S = 300.0
 _CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 

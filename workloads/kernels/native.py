@@ -23,6 +23,7 @@ VERSION = "1"
 SOURCES = (
     "native.py",
     "passes.py",
+    "products.py",
     "compiler.py",
     "gradient_filter.c",
     "rows.h",

@@ -45,9 +45,14 @@ def backward(
         groups: of the convolution.
         step: its dilation on the grid.
     """
-    if _convolution_backward is not None and grad.dtype == torch.float32:
+    one_tap = shape[2:] == (1, 1)
+    if one_tap and shape[:2] == (groups, 1):
+        return _by_channel(grad, x_sum, window)
+    # oneDNN has no fast way for groups of one tap: batches of matrices are 2 to 5 times faster.
+    grouped = one_tap and groups > 1
+    if _convolution_backward is not None and grad.dtype == torch.float32 and not grouped:
         return _by_convolution(grad, x_sum, window, shape, groups, step)
-    if shape[2:] == (1, 1):
+    if one_tap:
         return _by_matrices(grad, x_sum, window, shape, groups)
     values = grad_w = None
     if window is not None:
@@ -75,6 +80,14 @@ def _by_convolution(
         grad, x_sum, window, None, [1, 1], padding, step, False, [0, 0], groups, needed
     )
     return values, grad_w
+
+
+def _by_channel(grad: torch.Tensor, x_sum: Maybe, window: Maybe) -> Tuple[Maybe, Maybe]:
+    """Do it where each channel has a group of its own."""
+    values = None if window is None else grad * window.view(1, -1, 1, 1)
+    if x_sum is None:
+        return values, None
+    return values, (grad * x_sum).sum((0, 2, 3)).view(-1, 1, 1, 1)
 
 
 def _by_matrices(
