@@ -199,6 +199,8 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
 def _has(suite: Suite, kind: str, case: Case) -> bool:
     if kind == "check":
         return case.method != BASELINE and suite.is_checked(case.kernel)
+    if not METHODS[case.method].usable:  # no gradients: nothing to compare, nothing to keep
+        return kind == "timing"
     return kind != "fidelity" or case.method != BASELINE
 
 

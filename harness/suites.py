@@ -31,6 +31,7 @@ SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
 LISTS = ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
 BASELINE = "exact"
+PAPER_METHOD = "gradient_filter_pooled"  # what --paper-mode adds
 EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in kernel.methods)
 FILTERED_KERNELS = tuple(
     name for name, kernel in KERNELS.items() if set(kernel.methods) - {BASELINE}
@@ -95,6 +96,7 @@ class Overrides:
     min_window_s: float | None = None
     energy: bool | None = None
     own_kernels: Sequence[KernelInfo] = ()
+    paper_mode: bool = False
 
 
 class _LayerEntry(BaseModel):
@@ -282,6 +284,9 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
             follows = getattr(suite, field) == suite.rounds
             kept = min(getattr(suite, field), overrides.rounds)
             changes[field] = overrides.rounds if follows else kept
+    if overrides.paper_mode:
+        methods = changes.get("methods", suite.methods)
+        changes["methods"] = tuple(dict.fromkeys((*methods, PAPER_METHOD)))
     for field in ("min_window_s", "energy"):
         if getattr(overrides, field) is not None:
             changes[field] = getattr(overrides, field)

@@ -31,7 +31,7 @@ from reports.energy_table import (
 from reports.records import BlockRecord, Run, TargetRun
 from reports.rows import FIDELITY, UNITS, Row
 from reports.stats import median_interval, paired_ratio
-from reports.wording import cut
+from reports.wording import cut, is_usable
 from workloads.messages import PHASES, Case
 
 SPECTRA = {"one_over_f": "", "white_noise": "white_noise"}
@@ -96,8 +96,9 @@ def standing_of(run: Run, target: TargetRun, case: Case, kind: str) -> Standing:
 def _case_rows(maker: _Maker) -> Iterable[Row]:
     yield from _latency_rows(maker)
     yield from _speedup_rows(maker)
-    yield from _memory_rows(maker)
-    yield from _fidelity_rows(maker)
+    if is_usable(maker.case.method):
+        yield from _memory_rows(maker)
+        yield from _fidelity_rows(maker)
     yield from _energy_rows(maker)
     yield from _temperature_rows(maker)
 

@@ -15,6 +15,7 @@ import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from workloads import memory, timing
+from workloads.catalog import METHODS
 from workloads.messages import Block, Case, to_json
 
 CHANNELS_LAST = "torch-channels-last"
@@ -108,6 +109,9 @@ def prepare(case: Case, seed: int) -> Work:
     bias = normal((layer.out_channels,), 2).requires_grad_() if layer.bias else None
     wanted = [x, weight] if bias is None else [x, weight, bias]
 
+    if not METHODS[case.method].usable:
+        return _prepare_pooled(case, normal, x.detach(), weight.detach())
+
     def forward() -> Any:
         return conv2d(
             x,
@@ -135,6 +139,46 @@ def prepare(case: Case, seed: int) -> Work:
         return torch.autograd.grad(forward(), wanted, grad_output)
 
     return Work(forward, backward, step, _barrier(device), wanted[1:])
+
+
+def _prepare_pooled(case: Case, normal: Any, x: Any, weight: Any) -> Work:
+    """Return the work of a method whose results autograd would not take: called directly.
+
+    The forward is the convolution and what is saved, as of the other methods.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from workloads.geometry import layer_geometry
+    from workloads.kernels import find
+
+    layer, operator = case.layer, find(case.kernel).operators[case.method]
+    geometry = layer_geometry(layer, case.patch_size, case.batch)
+    bias = normal((layer.out_channels,), 2) if layer.bias else None
+    grad_output = normal((case.batch, layer.out_channels, *geometry.output_size), 3)
+    needs = (True, True, layer.bias)
+    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    kept: List[Any] = []
+
+    def forward() -> Any:
+        with torch.no_grad():
+            saved = operator.save(x, weight, geometry, True, True)
+            return F.conv2d(x, weight, bias, *options), saved
+
+    def gradients(saved: Any) -> Any:
+        with torch.no_grad():
+            return operator.gradients(grad_output, saved[0], saved[1], geometry, needs)
+
+    def backward() -> Any:
+        if not kept:
+            kept.append(forward()[1])
+        return gradients(kept[0])
+
+    def step() -> Any:
+        return gradients(forward()[1])
+
+    parameters = [weight] if bias is None else [weight, bias]
+    return Work(forward, backward, step, _barrier(x.device), parameters)
 
 
 def _timing(block: Block, min_window_s: float, pauses: bool) -> Dict[str, Any]:

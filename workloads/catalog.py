@@ -9,12 +9,16 @@ from workloads.messages import Layer
 
 
 class Method(NamedTuple):
-    """One way to compute the gradients of a convolution."""
+    """One way to compute the gradients of a convolution.
+
+    ``usable`` is False of what is only timed: its results are no gradients to train with.
+    """
 
     name: str
     version: str
     description: str
     has_patch_size: bool
+    usable: bool = True
 
 
 class KernelInfo(NamedTuple):
@@ -48,6 +52,14 @@ METHODS: Dict[str, Method] = {
             "the operator as published: centred patches, no 1 / s^2; for reproduction",
             True,
         ),
+        Method(
+            "gradient_filter_pooled",
+            "1",
+            "what published programs timed: g_x on the patch grid, g_w once per window; "
+            "not a usable gradient",
+            True,
+            usable=False,
+        ),
     )
 }
 
@@ -58,7 +70,12 @@ KERNELS: Dict[str, KernelInfo] = {
             name="torch",
             version="1",
             description="composed of torch operations, for every geometry",
-            methods=("exact", "gradient_filter", "gradient_filter_published"),
+            methods=(
+                "exact",
+                "gradient_filter",
+                "gradient_filter_published",
+                "gradient_filter_pooled",
+            ),
             devices=("cpu", "cuda"),
             dtypes=("float32", "float64"),
             sources=("torch_ops.py", "patches.py"),

@@ -60,3 +60,19 @@ def test_two_kernels_are_measured_in_the_same_rounds_and_recorded(gfbench: Cli) 
     assert set(recorded) == {"torch", "native"}
     assert all(len(kernel["source_sha256"]) == 64 for kernel in recorded.values())
     assert recorded["torch"]["source_sha256"] != recorded["native"]["source_sha256"]
+
+
+def test_paper_mode_stands_beside_the_full_form_and_is_labelled(gfbench: Cli) -> None:
+    done = gfbench.run("--paper-mode")
+    assert done.code == 0, done.err
+    rows = gfbench.export(done.run)
+    speedups = {
+        (row["method"], row["phase"]) for row in rows if row["metric"] == "speedup" and row["value"]
+    }
+    pooled, full = "gradient_filter_pooled", "gradient_filter"
+    assert speedups == {(m, phase) for m in (pooled, full) for phase in ("backward", "step")}
+    metrics = {row["metric"] for row in rows if row["method"] == pooled}
+    assert not any("cosine" in metric or "bytes" in metric for metric in metrics)
+    assert {block["kind"] for block in done.blocks(method=pooled)} == {"timing"}
+    assert "gradient filter pooled, not a usable gradient" in done.page
+    assert "It leaves out what a layer below and an optimizer need" in done.page
