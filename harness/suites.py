@@ -70,6 +70,7 @@ class Suite:
     block_timeout_s: float
     energy: bool = False  # windows long enough for energy, idle power before and after
     exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
+    roofline: bool = False  # the machine's bandwidths and rate, for the floor under each case
     own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
 
     def kernel(self, name: str) -> KernelInfo:
@@ -144,6 +145,7 @@ class _SuiteFile(BaseModel):
     min_window_s: Annotated[float, Field(gt=0, le=86400)] = 1.0
     block_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 1800.0
     energy: bool = False
+    roofline: bool = False
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -180,6 +182,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         min_window_s=entry.min_window_s,
         block_timeout_s=entry.block_timeout_s,
         energy=entry.energy,
+        roofline=entry.roofline,
     )
     return _checked(_overridden(suite, overrides or Overrides()), str(path))
 

@@ -23,6 +23,7 @@ SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes, 
 METRICS = {
     "latency_s": "latency",
     "speedup": "speedup over exact",
+    "floor_fraction": "share of the floor reached",
     "kernel_ratio": "speed over kernel torch",
     "peak_rss_bytes": "peak memory of the process",
     "cuda_peak_bytes": "peak memory of the CUDA allocator",

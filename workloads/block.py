@@ -4,6 +4,7 @@ timing     windows of forward, backward and step, raw times kept
 memory     bytes saved for the backward and the peaks of a step
 fidelity   the method's gradients against the exact ones, in the same process
 check      a user's kernel against float64, before it is timed
+roofline   the machine's own bandwidths and rate, once a run: the floor's input
 
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
@@ -61,6 +62,7 @@ def run_block(
         "memory": lambda: _memory(block),
         "fidelity": lambda: _fidelity(block),
         "check": lambda: _check(block),
+        "roofline": _roofline,
     }
     try:
         load()
@@ -243,6 +245,18 @@ def _check(block: Block) -> Dict[str, Any]:
     from workloads.kernels.check import check
 
     return {"check": check(block.case, block.seed)}
+
+
+def _roofline() -> Dict[str, Any]:
+    """Measure what fits in half of the memory there is, source and target beside each other."""
+    from workloads import roofline
+
+    available = memory.available_bytes()
+    fitting = tuple(
+        size for size in roofline.WORKING_SETS if available is None or 4 * size <= available
+    )
+    memory.keep_freed_memory()
+    return {"roofline": to_json(roofline.measure(fitting or roofline.WORKING_SETS[:1]))}
 
 
 def _barrier(device: Any) -> Callable[[], None]:

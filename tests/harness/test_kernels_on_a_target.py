@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from gfbench_cli import Cli
+from gfbench_cli import SUITE, Cli
 
 
 @pytest.fixture
@@ -76,3 +76,16 @@ def test_paper_mode_stands_beside_the_full_form_and_is_labelled(gfbench: Cli) ->
     assert {block["kind"] for block in done.blocks(method=pooled)} == {"timing"}
     assert "gradient filter pooled, not a usable gradient" in done.page
     assert "It leaves out what a layer below and an optimizer need" in done.page
+
+
+def test_the_machine_itself_is_measured_once_a_run_where_the_suite_asks(tmp_path: Path) -> None:
+    gfbench = Cli(tmp_path, SUITE + "roofline: true\n")
+    done = gfbench.run("--min-window", "0.02")
+    assert done.code == 0, done.err
+    (block,) = done.blocks(kind="roofline")
+    assert block["order"] == 0
+    assert block["roofline"]["flops_per_s"] > 0
+    rows = [row for row in gfbench.export(done.run) if row["metric"] == "floor_fraction"]
+    assert rows
+    assert all(float(row["value"]) > 0 for row in rows)
+    assert {row["phase"] for row in rows} == {"backward"}
