@@ -2,7 +2,7 @@
 
 import hashlib
 import pkgutil
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 from workloads.geometry import Geometry, layer_geometry, published_refusal
 from workloads.messages import Layer
@@ -111,6 +111,11 @@ KERNELS: Dict[str, KernelInfo] = {
 }
 
 
+# What a kernel's shared object is made of, the file to compile first; one object per REAL.
+C_SOURCES: Dict[str, Tuple[str, ...]] = {"native": ("gradient_filter.c", "rows.h", "team.h")}
+REALS = ("float", "double")
+
+
 def _square(
     name: str,
     in_channels: int,
@@ -211,6 +216,23 @@ def refusal(method: str, layer: Layer, patch_size: Any) -> Optional[str]:
     except ValueError as error:
         return str(error)
     return method_refusal(method, geometry)
+
+
+def object_stem(texts: Iterable[Tuple[str, bytes]], defines: Sequence[str], machine: str) -> str:
+    """Return how the name of an object begins that a controller made for a kind of machine.
+
+    Its content's SHA-256 and ``.so`` follow; the payload looks for it where it has no compiler.
+
+    Args:
+        texts: name and content of the file that is compiled, then of its headers.
+        defines: macros, ``NAME=value``.
+        machine: as ``platform.machine()`` says on the board.
+    """
+    texts = list(texts)
+    parts = [machine.encode("utf-8"), *(define.encode("utf-8") for define in defines)]
+    parts += [text for _, text in texts]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return "pushed-%s-%s" % (texts[0][0].rpartition(".")[0], digest)
 
 
 def kernel_source_sha256(name: str) -> str:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from gfbench_cli import SUITE, Cli
+from gfbench_cli import SUITE, WITHOUT_ZIG, Cli
 
 
 @pytest.fixture
@@ -26,11 +26,13 @@ def no_path(tmp_path: Path) -> str:
 def test_without_a_compiler_torch_is_measured_and_the_report_says_so(
     gfbench: Cli, no_path: str
 ) -> None:
+    gfbench.code = WITHOUT_ZIG
     done = gfbench.run("--kernel", "native", PATH=no_path)
     assert done.code == 0, done.err
     assert "no C compiler" in done.err
     assert "torch was measured instead" in done.err
     assert "torch was measured instead" in done.page
+    assert "gfbench[cross]" in done.err
     assert not done.blocks(kernel="native")
     assert len(done.blocks(kernel="torch", method="gradient_filter", kind="timing")) == 2
     rows = [row for row in gfbench.export(done.run) if row["kernel"] == "native"]
