@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from make_run import CPU_SHARE, CURVES, IDLE_W, FakeTarget, edit_json, make_run, write_json
+from fake_power import CPU_SHARE, CURVES, IDLE_W
+from make_run import FakeTarget, edit_json, make_run, write_json
 
 from reports.chart_style import colours_of
 from reports.charts_of_energy import rails_of, totals
