@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from reports.chart_style import Subject
+from reports.comparison import no_power_reason
 from reports.energy import Energy
 from reports.energy_table import (
     WindowEnergy,
@@ -53,6 +54,13 @@ class PowerStory:
     budget: tuple[Share, ...]
     flags: tuple[Counted, ...]
     invalid: tuple[Counted, ...]
+
+    @property
+    def words(self) -> str:
+        """How many windows have an energy."""
+        if not self.windows:
+            return no_power_reason(self.subject.target)
+        return f"{self.good} of {self.windows} windows have an energy"
 
 
 def power_stories_of(subjects: Sequence[Subject]) -> tuple[PowerStory, ...]:
