@@ -59,6 +59,7 @@ def findings(
         *_python(probe),
         *_torch(platform_id, probe),
         *_power(plan),
+        *_driver(probe),
         *_monitors(probe),
         *_governor(platform_id, probe),
         *_power_mode(probe),
@@ -120,6 +121,17 @@ def _power(plan: PowerPlan | None) -> Iterator[Finding]:
             what="energy cannot be measured" if missing.what == "power" else f"no {missing.what}",
             why=missing.reason,
             remedy=missing.remedy,
+        )
+
+
+def _driver(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    error = _at(probe, "nvml", "error")
+    if isinstance(error, str):
+        yield Finding(
+            severity="note",
+            what="the NVIDIA driver's library is there and does not work",
+            why=error,
+            remedy="nvidia-smi says more; after an update of the driver, reboot.",
         )
 
 

@@ -52,9 +52,9 @@ def wave(mean_w: float, amplitude_w: float) -> Curve:
 
 
 # Quick against every sensor, for the sum; with a slow swing of a step or two of the sensor, since
-# no real load holds still. And, for the counter alone, a slope on which a second is worth 1.4 %.
+# no real load holds still. And, for the counter alone, a slope on which a second is worth 3 %.
 SWING = (wave(0.0, 0.06), 3.1)
-SLOPE = (make_curve("sawtooth", RNG), 60.0)
+SLOPE = (wave(7.0, 3.0), 60.0)
 
 
 @dataclass(frozen=True, kw_only=True)
