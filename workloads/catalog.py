@@ -63,6 +63,24 @@ KERNELS: Dict[str, KernelInfo] = {
             dtypes=("float32", "float64"),
             sources=("torch_ops.py", "patches.py"),
         ),
+        KernelInfo(
+            name="native",
+            version="1",
+            description="passes in C, compiled on the board; products by torch",
+            methods=("gradient_filter",),
+            devices=("cpu",),
+            dtypes=("float32", "float64"),
+            sources=(
+                "native.py",
+                "passes.py",
+                "products.py",
+                "compiler.py",
+                "gradient_filter.c",
+                "rows.h",
+                "team.h",
+                "torch_ops.py",
+            ),
+        ),
     )
 }
 

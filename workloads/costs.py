@@ -1,6 +1,7 @@
 """What a case costs by formula: bytes saved, floating-point operations, memory needed; no torch."""
 
-from typing import NamedTuple
+import math
+from typing import NamedTuple, Tuple
 
 from workloads.catalog import METHODS
 from workloads.geometry import Geometry, layer_geometry
@@ -20,6 +21,34 @@ class Flops(NamedTuple):
 
     forward: int
     backward: int
+
+
+class Bandwidth(NamedTuple):
+    """Bytes per second while a working set of so many bytes is gone through again and again.
+
+    ``copy`` counts the bytes read and those written.
+    """
+
+    working_set_bytes: int
+    read: float
+    write: float
+    copy: float
+
+
+class Rates(NamedTuple):
+    """What a machine gives with so many threads (see ``roofline.measure``), smallest set first."""
+
+    threads: int
+    bandwidths: Tuple[Bandwidth, ...]
+    flops_per_s: float
+
+
+class Traffic(NamedTuple):
+    """The least that a phase must do: each tensor read or written once, and its products."""
+
+    read_bytes: int
+    written_bytes: int
+    flops: int
 
 
 def saved_bytes(case: Case) -> int:
@@ -59,6 +88,63 @@ def flops(case: Case) -> Flops:
     means = outputs + patches
     products = grid_product * (taps if keeps else 1) + grid_product * (taps if tapwise else 1)
     return Flops(product + bias + summing, means + products + bias)
+
+
+def traffic(case: Case, phase: str) -> Traffic:
+    """Return the least bytes and the multiply-adds of "forward", "backward" or "step".
+
+    Filtered: the forward also writes x~ and w~, the backward reads g and these and writes g_x and
+    the whole g_w. The additions of pooling are not counted: they hide behind its reading.
+    """
+    if phase == "step":
+        both = [traffic(case, each) for each in ("forward", "backward")]
+        return Traffic(*(sum(numbers) for numbers in zip(*both)))
+    geometry = _geometry(case)
+    n, c_in, height, width = geometry.x_shape
+    c_out, per_group, k_h, k_w = geometry.weight_shape
+    x = n * c_in * height * width
+    y = n * c_out * geometry.output_size[0] * geometry.output_size[1]
+    taps = k_h * k_w
+    weight = c_out * per_group * taps
+    size = DTYPE_BYTES[case.dtype]
+    saved = 0 if case.method == "exact" else saved_bytes(case)
+    if phase == "forward":
+        return Traffic((x + weight) * size, y * size + saved, 2 * y * per_group * taps)
+    written = (x + weight) * size
+    if case.method == "exact":
+        return Traffic((y + x + weight) * size, written, 4 * y * per_group * taps)
+    keeps = _keeps_window(case, geometry)
+    tapwise = keeps and case.method == "gradient_filter"
+    products = (taps if keeps else 1) + (taps if tapwise else 1)
+    patches = n * c_out * _patches(geometry)
+    read = y * size + saved + (weight * size if keeps else 0)
+    return Traffic(read, written, 2 * patches * per_group * products)
+
+
+def floor_s(case: Case, phase: str, rates: Rates) -> float:
+    """Return the seconds below which the phase cannot go: bytes / bandwidth + operations / rate."""
+    least = traffic(case, phase)
+    touched = least.read_bytes + least.written_bytes
+    read, write = _bandwidths_at(touched, rates)
+    memory_s = least.read_bytes / read + least.written_bytes / write
+    return memory_s + least.flops / rates.flops_per_s
+
+
+def _bandwidths_at(touched: int, rates: Rates) -> Tuple[float, float]:
+    """Return bytes per second of reads and writes, interpolated over the logarithm of the set."""
+    below = above = rates.bandwidths[0]
+    for measured in rates.bandwidths:
+        above = measured
+        if measured.working_set_bytes >= touched:
+            break
+        below = measured
+    span = math.log(above.working_set_bytes / below.working_set_bytes)
+    place = math.log(max(touched, 1) / below.working_set_bytes) / span if span > 0 else 0.0
+    place = min(max(place, 0.0), 1.0)
+    return (
+        below.read + place * (above.read - below.read),
+        below.write + place * (above.write - below.write),
+    )
 
 
 def paper_backward_flops(case: Case) -> int:

@@ -3,13 +3,13 @@
 
     PYTHONPATH=<repository> python tests/support/payload_check.py
 
-Prints one JSON line, {"checked": n, "worst": error, "torch": version, "failures": [...]}, and
-exits with 1 if anything fails. Any torch from 1.10 will do.
+Prints one JSON line, {"checked": n, "worst": error, "native": "checked" or the reason why not,
+"torch": version, "failures": [...]}, and exits with 1 if anything fails. torch 1.10 will do.
 """
 
 import json
 import sys
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import oracle
 import torch
@@ -22,6 +22,7 @@ from configurations import (
 from workloads import costs, fidelity
 from workloads.catalog import LAYERS
 from workloads.convolution import conv2d, filter_module
+from workloads.kernels import KERNELS
 from workloads.messages import Case
 
 TOLERANCE = 1e-10
@@ -37,10 +38,17 @@ def main() -> int:
         errors.append(error)
         if not error < TOLERANCE:
             failures.append("%s %s: %.2e" % (method, config, error))
+    native = KERNELS["native"].available(torch.device("cpu"), torch.float32)
+    if native is None:
+        for error, tolerance, words in native_errors(30, seed=36):
+            errors.append(error if tolerance == TOLERANCE else 0.0)
+            if not error < tolerance:
+                failures.append("%s: %.2e" % (words, error))
     failures += module_failures() + saved_bytes_failures() + fidelity_failures()
     summary: Dict[str, Any] = {
         "checked": len(errors),
         "worst": max(errors),
+        "native": native or "checked",
         "torch": torch.__version__,
         "failures": failures,
     }
@@ -48,28 +56,64 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def gradient_error(method: str, config: oracle.Config, seed: int = 0) -> float:
-    """Return the largest error of y, g_x, g_w and g_b against the oracle, relative to it."""
+def gradient_error(
+    method: str,
+    config: oracle.Config,
+    seed: int = 0,
+    kernel: str = "torch",
+    dtype: torch.dtype = torch.float64,
+    layout: Callable[[torch.Tensor], torch.Tensor] = torch.clone,
+) -> float:
+    """Return the largest error of y, g_x, g_w and g_b against the oracle, relative to it.
+
+    ``layout`` lays x and the gradient of y out anew, values unchanged.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    x, w = draw(*config.x_shape).requires_grad_(), draw(*config.weight_shape).requires_grad_()
+    x, w = (
+        layout(draw(*config.x_shape)).requires_grad_(),
+        draw(*config.weight_shape).requires_grad_(),
+    )
     b = draw(config.weight_shape[0]).requires_grad_()
     arguments = oracle.conv_arguments(config)
-    y = conv2d(x, w, b, method=method, patch_size=config.patch_size, **arguments)
+    y = conv2d(x, w, b, method=method, patch_size=config.patch_size, kernel=kernel, **arguments)
     exact = torch.nn.functional.conv2d(x, w, b, **arguments)
-    g = draw(*y.shape)
+    g = layout(draw(*y.shape))
     got = torch.autograd.grad(y, (x, w, b), g)
     if method == "exact":
         wanted = torch.autograd.grad(exact, (x, w, b), g)
     elif method == "gradient_filter":
-        wanted = oracle.filtered_gradients(x.detach(), w.detach(), g, config)
+        wanted = oracle.filtered_gradients(
+            x.detach().double(), w.detach().double(), g.double(), config
+        )
     else:
         wanted = oracle.published_gradients(x.detach(), w.detach(), g, config)
     pairs = [*zip(got, wanted), (y.detach(), exact.detach())]
-    return max(_error(a, b) for a, b in pairs)
+    return max(_error(a.double(), b.double()) for a, b in pairs)
+
+
+def native_errors(number: int, seed: int) -> Iterator[Tuple[float, float, str]]:
+    """Yield (error, tolerance, words) of kernel native on random convolutions, in all layouts."""
+    layouts = (torch.clone, channels_last, turned)
+    for configs in (random_configurations(number, seed), kept_window_configurations(number, seed)):
+        for i, config in enumerate(configs):
+            for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+                layout = layouts[i % len(layouts)]
+                error = gradient_error("gradient_filter", config, i, "native", dtype, layout)
+                yield error, tolerance, "native %s %s %s" % (layout.__name__, dtype, config)
+
+
+def channels_last(maps: torch.Tensor) -> torch.Tensor:
+    """Return the same maps with their channels side by side."""
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+def turned(maps: torch.Tensor) -> torch.Tensor:
+    """Return the same maps with their rows side by side, which no kernel walks in place."""
+    return maps.transpose(2, 3).contiguous().transpose(2, 3)
 
 
 def module_failures() -> List[str]:

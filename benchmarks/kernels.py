@@ -1,0 +1,196 @@
+"""Compare the kernels on catalogue layers: ratios within one process, interleaved, and the floor.
+
+    python benchmarks/kernels.py [--layers paper-] [--batch 8] [--patch-sizes 2 4] [--rounds 15]
+
+Each round runs every contender once, in a new random order: exact in NCHW and in channels-last
+(the faster is the baseline), the torch kernel and the native one, with the same allocator
+settings and threads. Figures are medians over rounds of ratios within a round, with the
+quartiles in brackets. The floor is that of ``workloads.costs.floor_s`` with this run's own
+rates. Not a gfbench run: no fresh processes, no sensors; for work on kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from workloads import costs, memory, roofline
+from workloads.catalog import LAYERS
+from workloads.convolution import conv2d
+from workloads.messages import Case, Layer
+
+Run = Callable[[], Any]
+
+
+class Contender(NamedTuple):
+    """One case in one layout, ready to run."""
+
+    case: Case
+    forward: Run
+    backward: Run
+
+
+class Times(NamedTuple):
+    """Seconds of each round, by contender."""
+
+    forward: dict[str, list[float]]
+    backward: dict[str, list[float]]
+
+
+def main() -> None:
+    """Measure the chosen layers, print a line for each case and the geometric means."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    memory.keep_freed_memory()
+    print(f"torch {torch.__version__}, {options.threads} threads, batch {options.batch}")
+    print("load average {:.2f} {:.2f} {:.2f}".format(*os.getloadavg()))
+    rates = roofline.measure()
+    for bandwidth in rates.bandwidths:
+        size, *figures = bandwidth
+        print(f"  {size / 2**20:4.0f} MiB: read %.1f write %.1f copy %.1f GB/s" % _giga(figures))
+    print(f"  products {rates.flops_per_s / 1e9:.0f} GFLOP/s")
+    results: dict[int, list[tuple[float, float, float]]] = {r: [] for r in options.patch_sizes}
+    for layer in LAYERS.values():
+        if layer.name.startswith(options.layers):
+            times = _measure(_contenders(layer, options), options.rounds)
+            for r in options.patch_sizes:
+                results[r].append(_report(layer, r, options.batch, times, rates))
+    for r, rows in results.items():
+        speedup, ratio, floor = (_geometric_mean(column) for column in zip(*rows, strict=True))
+        print(
+            f"geometric means, r = {r}: {speedup:.1f}x over exact, {ratio:.2f}x over torch,"
+            f" {floor:.2f} of the floor"
+        )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--layers", default="paper-", help="prefix of the layers' names")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--patch-sizes", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    random.seed(options.seed)
+    torch.manual_seed(options.seed)
+    return options
+
+
+def _contenders(layer: Layer, options: argparse.Namespace) -> dict[str, Contender]:
+    case = Case(layer, "exact", None, "torch", "cpu", "float32", options.batch)
+    found = {"nchw": _prepare(case, False), "channels-last": _prepare(case, True)}
+    for r in options.patch_sizes:
+        for kernel in ("torch", "native"):
+            filtered = case._replace(method="gradient_filter", patch_size=r, kernel=kernel)
+            found[f"{kernel}-{r}"] = _prepare(filtered, False)
+    return found
+
+
+def _prepare(case: Case, channels_last: bool) -> Contender:
+    layer = case.layer
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    weight_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
+    x = torch.randn(case.batch, layer.in_channels, layer.height, layer.width)
+    x = x.contiguous(memory_format=layout).requires_grad_()
+    weight = torch.randn(weight_shape).contiguous(memory_format=layout).requires_grad_()
+    bias = torch.randn(layer.out_channels).requires_grad_() if layer.bias else None
+    wanted = [x, weight] if bias is None else [x, weight, bias]
+    shape = (layer.stride, layer.padding, layer.dilation, layer.groups)
+
+    def forward() -> torch.Tensor:
+        return conv2d(
+            x,
+            weight,
+            bias,
+            *shape,
+            method=case.method,
+            patch_size=case.patch_size,
+            kernel=case.kernel,
+        )
+
+    y = forward()
+    grad = torch.randn_like(y)
+
+    def backward() -> Any:
+        return torch.autograd.grad(y, wanted, grad, retain_graph=True)
+
+    return Contender(case, forward, backward)
+
+
+def _measure(contenders: dict[str, Contender], rounds: int) -> Times:
+    """Time each contender once a round; short ones as often as a millisecond takes."""
+    times = Times({name: [] for name in contenders}, {name: [] for name in contenders})
+    order = list(contenders)
+    for number in range(rounds + 1):  # the first round warms up
+        random.shuffle(order)
+        for name in order:
+            contender = contenders[name]
+            forward_s, backward_s = _time(contender.forward), _time(contender.backward)
+            if number:
+                times.forward[name].append(forward_s)
+                times.backward[name].append(backward_s)
+    return times
+
+
+def _time(run: Run) -> float:
+    run()  # the last contender's data are out of the caches, this one's are in
+    loops, start = 0, time.perf_counter()
+    while True:
+        run()
+        loops += 1
+        elapsed = time.perf_counter() - start
+        if elapsed > 0.002:
+            return elapsed / loops
+
+
+def _report(
+    layer: Layer, r: int, batch: int, times: Times, rates: costs.Rates
+) -> tuple[float, float, float]:
+    """Print one case; return its speedup, the ratio to the torch kernel and the floor's share."""
+    layouts = ("nchw", "channels-last")
+    best = min(layouts, key=lambda name: statistics.median(times.backward[name]))
+    native, torch_s = times.backward[f"native-{r}"], times.backward[f"torch-{r}"]
+    speedups = _ratios(times.backward[best], native)
+    against_torch = _ratios(torch_s, native)
+    overheads = [
+        100 * (ratio - 1) for ratio in _ratios(times.forward[f"native-{r}"], times.forward["nchw"])
+    ]
+    case = Case(layer, "gradient_filter", r, "native", "cpu", "float32", batch)
+    floor = costs.floor_s(case, "backward", rates) / statistics.median(native)
+    print(
+        f"{layer.name:32} r={r} {1e3 * statistics.median(native):8.3f} ms"
+        f"  speedup {_spread(speedups)} over {best}"
+        f"  torch {_spread(against_torch)}  forward {_spread(overheads)} %  floor {floor:.2f}",
+        flush=True,
+    )
+    return statistics.median(speedups), statistics.median(against_torch), floor
+
+
+def _ratios(top: Sequence[float], bottom: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(top, bottom, strict=True)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def _giga(figures: Sequence[float]) -> tuple[float, ...]:
+    return tuple(figure / 1e9 for figure in figures)
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,421 @@
+/* The memory-bound passes of the filtered convolution; the products in between are BLAS's.
+ *
+ * pool_*    sums or means over patches of maps, for g~ (with the bias gradient) and x~
+ * expand_*  a patch's value on all its pixels, for g_x
+ * sum_runs, repeat_runs   the window sums w~, and g_w's one value on every tap
+ * depthwise_planes        the whole backward of a depthwise layer, which needs no product
+ *
+ * *_planes walk maps whose columns are dense (NCHW), *_pixels maps whose channels are (NHWC).
+ * Compiled once per type, -DREAL=float and -DREAL=double.
+ */
+
+#include "rows.h"
+#include "team.h"
+
+/* Run i along an axis is [start + i length, start + (i + 1) length), cut to [0, stop). */
+typedef struct {
+    index_t start, length, number, stop;
+} runs_t;
+
+/* Maps (images, channels, height, width) and their grid of patches; strides in elements. */
+typedef struct {
+    index_t channels;
+    runs_t rows, columns;
+    index_t map_image, map_channel, map_row, map_column;
+    index_t grid_image, grid_channel, grid_cell; /* cells of a grid are evenly spaced, row-major */
+} layout_t;
+
+static inline index_t cut(const runs_t *runs, index_t i)
+{
+    index_t at = runs->start + i * runs->length;
+    return at < 0 ? 0 : least(at, runs->stop);
+}
+
+/* planes: columns are dense ------------------------------------------------------------------- */
+
+/* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
+ * so that its cells follow each other. */
+typedef struct {
+    index_t i0, i1, j0, j1;
+} block_t;
+
+/* Step to the next block of at most CELLS cells and TILE columns, or one cell; the first is the
+ * one after {0}. */
+static int next_block(const layout_t *l, block_t *b)
+{
+    index_t across = l->columns.number, most = least(CELLS, TILE / l->columns.length);
+    int same_row = b->j1 > 0 && b->j1 < across;
+    b->i0 = same_row ? b->i0 : b->i1;
+    b->j0 = same_row ? b->j1 : 0;
+    b->i1 = b->i0 + (across < most ? most / across : 1);
+    b->i1 = least(b->i1, l->rows.number);
+    b->j1 = least(across, b->j0 + (most > 0 ? most : 1));
+    return b->i0 < l->rows.number;
+}
+
+static inline index_t cells_of(const block_t *b) { return (b->i1 - b->i0) * (b->j1 - b->j0); }
+
+/* Turn the sums of a whole number of patch rows' worth of cells into scaled means. */
+static void average_row(const layout_t *l, REAL *cells, index_t rows, index_t j0, index_t j1,
+                        REAL scale)
+{
+    const runs_t *columns = &l->columns;
+    REAL each = scale / (REAL)(rows * columns->length);
+    for (index_t j = 0; j < j1 - j0; j++)
+        cells[j] *= each;
+    index_t length = columns->stop - (columns->number - 1) * columns->length;
+    if (j1 == columns->number && length < columns->length)
+        cells[j1 - 1 - j0] *= (REAL)columns->length / (REAL)length;
+}
+
+/* Sum a box one number after the other: for a patch that is longer than a scratch row. */
+static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t columns)
+{
+    double sum = 0;
+    for (index_t h = 0; h < rows; h++)
+        sum += total(src + h * stride, columns);
+    return (REAL)sum;
+}
+
+static inline void fetch(const REAL *row, index_t n)
+{
+    for (index_t i = 0; i < n; i += 64 / (index_t)sizeof(REAL))
+        __builtin_prefetch(row + i);
+}
+
+/* Pool a block of one channel into cells and add the sum of its pixels to `sum`, if not NULL.
+ * `ahead` is how far on the plane lies that is wanted next: its rows are fetched, as no
+ * prefetcher of a processor guesses such a jump. */
+static void pool_block(const layout_t *l, const REAL *plane, const block_t *b, REAL scale,
+                       REAL *cells, double *sum, index_t ahead)
+{
+    index_t length = l->columns.length, across = b->j1 - b->j0, wide = across * length;
+    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
+    index_t lead = columns > 0 ? left - (l->columns.start + b->j0 * length) : 0;
+    REAL scratch[TILE];
+    for (index_t i = b->i0; i < b->i1; i++) {
+        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + 1) - top;
+        const REAL *box = plane + top * l->map_row + left;
+        for (index_t row = 0; ahead && row < rows; row++)
+            fetch(box + ahead + row * l->map_row, columns);
+        if (length > TILE) {
+            cells[i - b->i0] = sum_box(box, l->map_row, rows, columns);
+            continue;
+        }
+        REAL *row = scratch + (i - b->i0) * wide;
+        if (columns < wide || rows < 1)
+            memset(row, 0, (size_t)wide * sizeof(REAL));
+        if (columns > 0 && rows > 0)
+            add_rows(box, l->map_row, rows, row + lead, columns);
+    }
+    if (length <= TILE)
+        reduce_runs(scratch, cells_of(b), length, cells);
+    if (sum)
+        *sum += total(cells, cells_of(b));
+    for (index_t i = b->i0; scale != 0 && i < b->i1; i++)
+        average_row(l, cells + (i - b->i0) * across, cut(&l->rows, i + 1) - cut(&l->rows, i),
+                    b->j0, b->j1, scale);
+}
+
+/* Write the values of a block's cells on all pixels of their patches, in one channel. */
+static void expand_block(const layout_t *l, const REAL *cells, const block_t *b, REAL *plane,
+                         int streaming)
+{
+    index_t length = l->columns.length, across = b->j1 - b->j0;
+    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
+    index_t lead = left - (l->columns.start + b->j0 * length);
+    REAL scratch[TILE + LANES];
+    if (columns < 1)
+        return;
+    if (length <= TILE)
+        fill_runs(cells, cells_of(b), length, scratch);
+    for (index_t i = b->i0; i < b->i1; i++)
+        for (index_t h = cut(&l->rows, i); h < cut(&l->rows, i + 1); h++) {
+            REAL *row = plane + h * l->map_row + left;
+            if (length <= TILE)
+                put(row, scratch + (i - b->i0) * across * length + lead, columns, streaming);
+            else
+                for (index_t w = 0; w < columns; w++)
+                    row[w] = cells[i - b->i0];
+        }
+}
+
+typedef struct {
+    const layout_t *l;
+    const REAL *map;
+    REAL *grid, *sums;
+    REAL scale;
+} pool_t;
+
+/* Each item is LANES channels of an image: they lie side by side in the grid. */
+static void pool_some_planes(const job_t *job, index_t first, index_t last)
+{
+    const pool_t *task = job->task;
+    const layout_t *l = task->l;
+    index_t parts = (l->channels + LANES - 1) / LANES;
+    for (index_t item = first; item < last; item++) {
+        index_t n = item / parts, c0 = item % parts * LANES;
+        index_t lanes = least(LANES, l->channels - c0);
+        const REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
+        REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
+        REAL cells[LANES * CELLS];
+        double sums[LANES] = {0};
+        for (block_t b = {0}; next_block(l, &b);) {
+            for (index_t c = 0; c < lanes; c++)
+                pool_block(l, map + c * l->map_channel, &b, task->scale, cells + c * CELLS,
+                           task->sums ? sums + c : NULL, c + 1 < lanes ? l->map_channel : 0);
+            store_lanes(cells, lanes, cells_of(&b),
+                        grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
+                        l->grid_cell);
+        }
+        for (index_t c = 0; task->sums && c < lanes; c++)
+            task->sums[n * l->channels + c0 + c] = (REAL)sums[c];
+    }
+}
+
+typedef struct {
+    const layout_t *l;
+    const REAL *grid;
+    REAL *map;
+    int streaming;
+} expand_t;
+
+static void expand_some_planes(const job_t *job, index_t first, index_t last)
+{
+    const expand_t *task = job->task;
+    const layout_t *l = task->l;
+    index_t parts = (l->channels + LANES - 1) / LANES;
+    for (index_t item = first; item < last; item++) {
+        index_t n = item / parts, c0 = item % parts * LANES;
+        index_t lanes = least(LANES, l->channels - c0);
+        const REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
+        REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
+        REAL cells[LANES * CELLS];
+        for (block_t b = {0}; next_block(l, &b);) {
+            load_lanes(grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
+                       l->grid_cell, lanes, cells_of(&b), cells);
+            for (index_t c = 0; c < lanes; c++)
+                expand_block(l, cells + c * CELLS, &b, map + c * l->map_channel, task->streaming);
+        }
+    }
+}
+
+/* pixels: channels are dense ------------------------------------------------------------------ */
+
+/* out[c] = the sum over a box of pixels of src[pixel][c]; four pixels in one pass over out. */
+static void add_box(const layout_t *l, const REAL *box, index_t rows, index_t columns,
+                    REAL *restrict out)
+{
+    index_t channels = l->channels, pixels = rows * columns, done = 0;
+    const REAL *p[4];
+    memset(out, 0, (size_t)channels * sizeof(REAL));
+    while (done < pixels) {
+        index_t count = pixels - done >= 4 ? 4 : 1;
+        for (index_t k = 0; k < count; k++, done++)
+            p[k] = box + done / columns * l->map_row + done % columns * l->map_column;
+        if (count == 4)
+            for (index_t c = 0; c < channels; c++)
+                out[c] += (p[0][c] + p[1][c]) + (p[2][c] + p[3][c]);
+        else
+            for (index_t c = 0; c < channels; c++)
+                out[c] += p[0][c];
+    }
+}
+
+static void pool_some_pixels(const job_t *job, index_t first, index_t last)
+{
+    const pool_t *task = job->task;
+    const layout_t *l = task->l;
+    index_t down = l->rows.number, across = l->columns.number, channels = l->channels;
+    for (index_t item = first; item < last; item++) {
+        index_t n = item / down, i = item % down;
+        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + 1) - top;
+        const REAL *band = task->map + n * l->map_image + top * l->map_row;
+        REAL *cell = task->grid + n * l->grid_image + i * across * l->grid_cell;
+        REAL *sums = task->sums ? task->sums + item * channels : NULL;
+        if (sums)
+            memset(sums, 0, (size_t)channels * sizeof(REAL));
+        for (index_t j = 0; j < across; j++, cell += l->grid_cell) {
+            index_t left = cut(&l->columns, j), columns = cut(&l->columns, j + 1) - left;
+            add_box(l, band + left * l->map_column, rows, columns, cell);
+            for (index_t c = 0; sums && c < channels; c++)
+                sums[c] += cell[c];
+            if (task->scale == 0)
+                continue;
+            REAL each = task->scale / (REAL)(rows * columns);
+            for (index_t c = 0; c < channels; c++)
+                cell[c] *= each;
+        }
+    }
+}
+
+static void expand_some_pixels(const job_t *job, index_t first, index_t last)
+{
+    const expand_t *task = job->task;
+    const layout_t *l = task->l;
+    index_t down = l->rows.number, across = l->columns.number;
+    for (index_t item = first; item < last; item++) {
+        index_t n = item / down, i = item % down;
+        const REAL *cells = task->grid + n * l->grid_image + i * across * l->grid_cell;
+        for (index_t h = cut(&l->rows, i); h < cut(&l->rows, i + 1); h++) {
+            REAL *row = task->map + n * l->map_image + h * l->map_row;
+            for (index_t j = 0; j < across; j++)
+                for (index_t w = cut(&l->columns, j); w < cut(&l->columns, j + 1); w++)
+                    put(row + w * l->map_column, cells + j * l->grid_cell, l->channels,
+                        task->streaming);
+        }
+    }
+}
+
+/* depthwise ----------------------------------------------------------------------------------- */
+
+typedef struct {
+    const layout_t *out, *in; /* of g and g~, of g_x and x~; channels as in each */
+    const REAL *grad, *x_sum, *window;
+    REAL *grad_x, *grad_w, *grad_bias;
+    index_t images, taps;
+    REAL scale;
+} depthwise_t;
+
+/* Do a block of channel c of image n: read g, add to g_w and g_b, write g_x. */
+static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const block_t *b,
+                            double *grad_w, double *grad_bias)
+{
+    const layout_t *out = task->out, *in = task->in;
+    index_t times = out->channels / in->channels, number = cells_of(b);
+    index_t at = c * in->grid_channel + b->i0 * in->columns.number + b->j0;
+    REAL means[CELLS], values[CELLS];
+    for (index_t q = 0; q < times; q++) {
+        index_t channel = c * times + q;
+        const REAL *plane = task->grad + n * out->map_image + channel * out->map_channel;
+        pool_block(out, plane, b, task->scale, means, task->grad_bias ? grad_bias + q : NULL, 0);
+        if (task->x_sum)
+            grad_w[q] += dot(means, task->x_sum + n * in->grid_image + at, number);
+        for (index_t j = 0; task->window && j < number; j++)
+            values[j] = task->window[channel] * means[j] + (q > 0 ? values[j] : 0);
+    }
+    if (task->grad_x)
+        expand_block(in, values, b, task->grad_x + n * in->map_image + c * in->map_channel, 0);
+}
+
+static void depthwise_some(const job_t *job, index_t first, index_t last)
+{
+    const depthwise_t *task = job->task;
+    const layout_t *out = task->out, *in = task->in;
+    index_t times = out->channels / in->channels;
+    for (index_t c = first; c < last; c++) {
+        double grad_w[LANES] = {0}, grad_bias[LANES] = {0};
+        for (index_t n = 0; n < task->images; n++)
+            for (block_t b = {0}; next_block(in, &b);)
+                depthwise_block(task, n, c, &b, grad_w, grad_bias);
+        for (index_t q = 0; q < times; q++) {
+            for (index_t tap = 0; task->grad_w && tap < task->taps; tap++)
+                task->grad_w[(c * times + q) * task->taps + tap] = (REAL)grad_w[q];
+            if (task->grad_bias)
+                task->grad_bias[c * times + q] = (REAL)grad_bias[q];
+        }
+    }
+}
+
+/* windows ------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const REAL *src;
+    REAL *out;
+    index_t length, most;
+    index_t number;
+    int streaming;
+} windows_t;
+
+static void sum_some_runs(const job_t *job, index_t first, index_t last)
+{
+    const windows_t *task = job->task;
+    index_t begin = first * task->most, end = least(last * task->most, task->number);
+    add_runs(task->src + begin * task->length, end - begin, task->length, task->out + begin);
+}
+
+static void repeat_some_runs(const job_t *job, index_t first, index_t last)
+{
+    const windows_t *task = job->task;
+    index_t length = task->length;
+    REAL scratch[TILE + LANES];
+    for (index_t item = first; item < last; item++) {
+        index_t begin = item * task->most, n = least(task->most, task->number - begin);
+        if (length <= TILE) {
+            fill_runs(task->src + begin, n, length, scratch);
+            put(task->out + begin * length, scratch, n * length, task->streaming);
+        } else {
+            for (index_t k = 0; k < length; k++)
+                task->out[begin * length + k] = task->src[begin];
+        }
+    }
+}
+
+/* what is called ------------------------------------------------------------------------------ */
+
+/* grid = sums over patches of `images` maps, or scale x their means where scale is not 0.
+ * sums, if not NULL: the sums of each map, (images, channels) for planes and
+ * (images, rows.number, channels) for pixels. */
+void pool_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
+                 REAL *grid, REAL *sums, double scale)
+{
+    pool_t task = {l, map, grid, sums, (REAL)scale};
+    index_t items = images * ((l->channels + LANES - 1) / LANES);
+    for_all(team, pool_some_planes, &task, items,
+            images * l->channels * l->rows.stop * l->columns.stop);
+}
+
+void pool_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *map,
+                 REAL *grid, REAL *sums, double scale)
+{
+    pool_t task = {l, map, grid, sums, (REAL)scale};
+    index_t items = images * l->rows.number;
+    for_all(team, pool_some_pixels, &task, items,
+            images * l->channels * l->rows.stop * l->columns.stop);
+}
+
+/* map = each patch's value on all its pixels; pixels that are in no patch are left alone. */
+void expand_planes(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
+                   REAL *map, int streaming)
+{
+    expand_t task = {l, grid, map, streaming};
+    index_t items = images * ((l->channels + LANES - 1) / LANES);
+    for_all(team, expand_some_planes, &task, items,
+            images * l->channels * l->rows.stop * l->columns.stop);
+}
+
+void expand_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
+                   REAL *map, int streaming)
+{
+    expand_t task = {l, grid, map, streaming};
+    index_t items = images * l->rows.number;
+    for_all(team, expand_some_pixels, &task, items,
+            images * l->channels * l->rows.stop * l->columns.stop);
+}
+
+/* out[j] = the sum of run j of `number` dense runs. */
+void sum_runs(const team_t *team, const REAL *src, index_t number, index_t length, REAL *out)
+{
+    windows_t task = {src, out, length, LANES * 4, number, 0};
+    for_all(team, sum_some_runs, &task, (number + task.most - 1) / task.most, number * length);
+}
+
+/* Run j of `number` dense runs of out = src[j]. */
+void repeat_runs(const team_t *team, const REAL *src, index_t number, index_t length, REAL *out,
+                 int streaming)
+{
+    windows_t task = {src, out, length, length < TILE ? TILE / length : 1, number, streaming};
+    for_all(team, repeat_some_runs, &task, (number + task.most - 1) / task.most, number * length);
+}
+
+/* The backward of a depthwise layer with up to 16 outputs per input, all columns dense.
+ * x_sum (with grad_w), window (with grad_x), grad_bias: NULL where not needed. */
+void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *in, index_t images,
+                      const REAL *grad, const REAL *x_sum, const REAL *window, REAL *grad_x,
+                      REAL *grad_w, REAL *grad_bias, index_t taps, double scale)
+{
+    depthwise_t task = {out,    in,     grad,      x_sum,  window, grad_x,
+                        grad_w, grad_bias, images, taps, (REAL)scale};
+    for_all(team, depthwise_some, &task, in->channels,
+            images * out->channels * out->rows.stop * out->columns.stop);
+}

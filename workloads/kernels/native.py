@@ -1,0 +1,221 @@
+"""Kernel "native": passes in C over the full-size maps, BLAS on the small grids in between.
+
+Per chunk of images, small enough for its grids to stay in cache: g is read once and pooled to a
+matrix (C_o, images x patches), two products with w~ and x~ follow, and g_x is written once. The
+matrices have their patches side by side for NCHW and their channels for channels-last; to BLAS
+that is one flag, so no layout is ever converted and each product is as large as it can be.
+Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
+equations (2), (3) and (5); patches and 1 / s^2 as ``gradient_filter`` of the torch kernel.
+"""
+
+import functools
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import torch
+
+from workloads.geometry import Geometry
+from workloads.kernels import passes, products, torch_ops
+from workloads.kernels.passes import Axes, Grid, Maps
+from workloads.kernels.seam import Maybe, Operator
+
+NAME = "native"
+VERSION = "1"
+SOURCES = (
+    "native.py",
+    "passes.py",
+    "products.py",
+    "compiler.py",
+    "gradient_filter.c",
+    "rows.h",
+    "team.h",
+    "torch_ops.py",
+)
+
+CHUNK_BYTES = 8 * 2**20  # of both grids together: fits the last cache of what trains networks
+
+
+def available(device: torch.device, dtype: torch.dtype) -> Optional[str]:
+    """Return why this kernel cannot run there; None if it can. Compiles at the first call."""
+    if torch.device(device).type != "cpu":
+        return "kernel native runs on the CPU, not on %s" % device
+    if dtype not in passes.TYPES:
+        return "kernel native computes in float32 and float64, not %s" % dtype
+    return passes.unavailable(dtype)
+
+
+class _Plan(NamedTuple):
+    """What a geometry means here, worked out once."""
+
+    images: int
+    in_channels: int
+    out_channels: int
+    grid: Tuple[int, int]
+    cells: int  # patches per image
+    out_axes: Axes
+    in_axes: Axes
+    covers: bool  # every pixel of x lies in a patch
+    scale: float  # 1 / s^2
+    window: Tuple[int, int, int, int]  # shape on the grid: 1 x 1 taps, or all where it is kept
+    step: Tuple[int, int]  # its dilation there
+    depthwise: bool
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(geometry: Geometry) -> _Plan:
+    n, c_in, height, width = geometry.x_shape
+    c_out, per_group = geometry.weight_shape[:2]
+    in_axes = geometry.input_patches
+    return _Plan(
+        images=n,
+        in_channels=c_in,
+        out_channels=c_out,
+        grid=geometry.grid,
+        cells=geometry.grid[0] * geometry.grid[1],
+        out_axes=geometry.output_patches,
+        in_axes=in_axes,
+        covers=in_axes[0].covers(height) and in_axes[1].covers(width),
+        scale=1.0 / (geometry.stride[0] * geometry.stride[1]),
+        window=geometry.weight_shape if geometry.keeps_window else (c_out, per_group, 1, 1),
+        step=torch_ops.grid_dilation(geometry) if geometry.keeps_window else (1, 1),
+        depthwise=not geometry.keeps_window
+        and per_group == 1
+        and c_out <= passes.MOST_DEPTHWISE * c_in,
+    )
+
+
+def save(
+    x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, need_x: bool, need_w: bool
+) -> Tuple[Maybe, Maybe]:
+    """Return (x~, w~): what g_w and g_x will need; w itself where the window is kept."""
+    x_sum = None
+    if need_w:
+        plan, maps = _plan(geometry), passes.walkable(x)
+        by_channel = plan.depthwise and maps.planes
+        grid = _grid(x, plan.grid, plan.images, plan.in_channels, by_channel)
+        passes.pool(maps, plan.in_axes, grid, (0, plan.images))
+        x_sum = grid.tensor
+    if not need_x:
+        return x_sum, None
+    return x_sum, weight if geometry.keeps_window else passes.sum_windows(weight)
+
+
+def gradients(
+    grad_output: torch.Tensor,
+    x_sum: Maybe,
+    window: Maybe,
+    geometry: Geometry,
+    needs_input_grad: Sequence[bool],
+) -> Tuple[Maybe, Maybe, Maybe]:
+    """Return (g_x, g_w, g_b); None for each that is not needed."""
+    need_x, need_w, need_b = needs_input_grad
+    if not need_x and not need_w:
+        return None, None, grad_output.sum((0, 2, 3)) if need_b else None
+    plan, grad = _plan(geometry), passes.walkable(grad_output)
+    x_sum, window = x_sum if need_w else None, window if need_x else None
+    way = _depthwise if plan.depthwise and grad.planes else _filtered
+    return way(grad, x_sum, window, geometry, plan, need_b)
+
+
+OPERATORS = {"gradient_filter": Operator(save, gradients)}
+
+
+# the two ways through ------------------------------------------------------------------------
+
+
+def _filtered(
+    grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
+) -> Tuple[Maybe, Maybe, Maybe]:
+    """Go through the images in chunks: pool, do the backward of a small convolution, expand."""
+    chunk = _chunk(plan, grad.tensor.element_size())
+    grid = _grid(grad.tensor, plan.grid, chunk, plan.out_channels)
+    sums = _sums(grad, plan) if need_b else None
+    grad_x = None if window is None else _empty_input(grad, geometry, plan)
+    grad_w: Maybe = None
+    for first in range(0, plan.images, chunk):
+        last = min(first + chunk, plan.images)
+        part = None if sums is None else sums[first:last]
+        passes.pool(grad, plan.out_axes, grid, (first, last), plan.scale, part)
+        x_part = None if x_sum is None else x_sum[first:last]
+        values, product = products.backward(
+            grid.tensor[: last - first], x_part, window, plan.window, geometry.groups, plan.step
+        )
+        if grad_x is not None and values is not None:
+            passes.expand(_as_grid(values, grad.planes), plan.in_axes, grad_x, (first, last))
+        if product is not None:
+            grad_w = product if grad_w is None else grad_w.add_(product)
+    if grad_w is not None and plan.window != geometry.weight_shape:
+        grad_w = passes.repeat_taps(grad_w.contiguous(), geometry.weight_shape)
+    return (
+        None if grad_x is None else grad_x.tensor,
+        grad_w,
+        None if sums is None else sums.flatten(0, -2).sum(0),
+    )
+
+
+def _depthwise(
+    grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
+) -> Tuple[Maybe, Maybe, Maybe]:
+    """Do everything in one pass over g and g_x."""
+    like = grad.tensor
+    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
+    grad_bias = like.new_empty(plan.out_channels) if need_b else None
+    if window is None:
+        grad_x = like.new_empty(1).expand(geometry.x_shape)  # never written
+    else:
+        grad_x = _empty_input(grad, geometry, plan).tensor
+    cells = None if x_sum is None else _as_grid(x_sum.contiguous(), True)
+    axes = (plan.out_axes, plan.in_axes)
+    passes.depthwise(grad, axes, cells, window, grad_x, grad_w, grad_bias, plan.scale)
+    return None if window is None else grad_x, grad_w, grad_bias
+
+
+# tensors -------------------------------------------------------------------------------------
+
+
+def _grid(
+    like: torch.Tensor,
+    size: Tuple[int, int],
+    images: int,
+    channels: int,
+    by_channel: bool = False,
+) -> Grid:
+    """Return an unwritten grid (images, channels, P_h, P_w), channels or cells side by side."""
+    rows, columns = size
+    if by_channel:
+        grid = like.new_empty((images, channels, rows, columns))
+        return Grid(grid, (channels * rows * columns, rows * columns, 1))
+    grid = like.new_empty((images, rows, columns, channels)).permute(0, 3, 1, 2)
+    return Grid(grid, (rows * columns * channels, 1, channels))
+
+
+def _as_grid(values: torch.Tensor, planes: bool) -> Grid:
+    """Return values (N, C, P_h, P_w) as a grid, copied only where no pass can walk them.
+
+    Passes over planes walk grids in either order, those over pixels need channels side by side.
+    """
+    _, channels, rows, columns = values.shape
+    if planes and values.is_contiguous():
+        return Grid(values, (channels * rows * columns, rows * columns, 1))
+    values = values.contiguous(memory_format=torch.channels_last)
+    return Grid(values, (rows * columns * channels, 1, channels))
+
+
+def _sums(grad: Maps, plan: _Plan) -> torch.Tensor:
+    """Return unwritten sums of g, whose total over all but the last dimension is g_b."""
+    rows = () if grad.planes else (plan.grid[0],)
+    return grad.tensor.new_empty((plan.images, *rows, plan.out_channels))
+
+
+def _empty_input(grad: Maps, geometry: Geometry, plan: _Plan) -> Maps:
+    """Return unwritten g_x in the layout of g, zeros where patches leave pixels out."""
+    layout = torch.contiguous_format if grad.planes else torch.channels_last
+    like = grad.tensor
+    grad_x = torch.empty(geometry.x_shape, dtype=like.dtype, memory_format=layout)
+    return Maps(grad_x if plan.covers else grad_x.zero_(), grad.planes)
+
+
+def _chunk(plan: _Plan, element_size: int) -> int:
+    """Return how many images to do at once: all parts alike, none over CHUNK_BYTES if it can."""
+    bytes_each = plan.cells * (plan.in_channels + plan.out_channels) * element_size
+    parts = -(-plan.images * bytes_each // CHUNK_BYTES)
+    return -(-plan.images // min(parts, plan.images))

@@ -1,0 +1,294 @@
+"""The compiled passes of gradient_filter.c, called on tensors through ctypes.
+
+A pass reads maps and writes a grid of patches, or the other way round. Strides travel with the
+call, so that any layout whose columns or whose channels are dense is walked in place. ctypes
+lets go of the interpreter's lock while a pass runs; its loops run in torch's own OpenMP threads.
+"""
+
+import ctypes
+import functools
+import os
+from typing import Dict, NamedTuple, Optional, Tuple
+
+import torch
+
+from workloads.geometry import Patches
+from workloads.kernels import compiler
+
+SOURCES = ("gradient_filter.c", "rows.h", "team.h")
+TYPES = {torch.float32: "float", torch.float64: "double"}
+MOST_DEPTHWISE = 16  # outputs per input, LANES in the source
+_NO_CACHE_BYTES = 32 * 2**20  # taken where the processor's last cache is not known
+
+Axes = Tuple[Patches, Patches]
+Strides = Tuple[int, ...]
+
+
+class _Runs(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_ssize_t) for name in Patches._fields]
+
+
+class _Layout(ctypes.Structure):
+    _fields_ = [
+        ("channels", ctypes.c_ssize_t),
+        ("rows", _Runs),
+        ("columns", _Runs),
+        ("map_strides", ctypes.c_ssize_t * 4),  # image, channel, row, column
+        ("grid_strides", ctypes.c_ssize_t * 3),  # image, channel, cell
+    ]
+
+
+class Team(ctypes.Structure):
+    """Threads, and the runtime that they belong to: ``team_t`` of team.h."""
+
+    _fields_ = [("parallel", ctypes.c_void_p), ("threads", ctypes.c_ssize_t)]
+
+
+_POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
+_REAL, _TEAM, _MAPS = ctypes.c_double, ctypes.POINTER(Team), ctypes.POINTER(_Layout)
+_POOL = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _POINTER, _REAL)
+_EXPAND = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _INT)
+_SIGNATURES = {
+    "pool_planes": _POOL,
+    "pool_pixels": _POOL,
+    "expand_planes": _EXPAND,
+    "expand_pixels": _EXPAND,
+    "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
+    "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
+    "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
+}
+
+
+class Maps(NamedTuple):
+    """Maps (N, C, H, W) that a pass can walk in place: ``planes`` (NCHW) or pixels (NHWC)."""
+
+    tensor: torch.Tensor
+    planes: bool
+
+    def address(self, image: int) -> int:
+        """Return where an image's data begin."""
+        tensor = self.tensor
+        return int(tensor.data_ptr()) + image * tensor.stride(0) * tensor.element_size()
+
+
+class Grid(NamedTuple):
+    """Patches (N, C, P_h, P_w) of maps, laid out as these: strides of image, channel and cell."""
+
+    tensor: torch.Tensor
+    strides: Tuple[int, int, int]
+
+
+def walkable(tensor: torch.Tensor) -> Maps:
+    """Return maps as they lie where a pass can walk them, else a contiguous copy."""
+    if tensor.is_contiguous():
+        return Maps(tensor, True)
+    if tensor.is_contiguous(memory_format=torch.channels_last):
+        return Maps(tensor, False)
+    channels, columns = tensor.shape[1], tensor.shape[3]
+    if tensor.stride(3) == 1 or columns == 1:
+        return Maps(tensor, True)
+    if tensor.stride(1) == 1 or channels == 1:
+        return Maps(tensor, False)
+    return Maps(tensor.contiguous(), True)
+
+
+def pool(
+    maps: Maps,
+    axes: Axes,
+    grid: Grid,
+    images: Tuple[int, int],
+    scale: float = 0.0,
+    sums: Optional[torch.Tensor] = None,
+) -> None:
+    """Sum patches of images [first, last) into the first cells of ``grid``.
+
+    Args:
+        maps: what is pooled.
+        axes: the patches.
+        grid: written; its layout (planes or pixels) is that of ``maps``.
+        images: first and last.
+        scale: if not 0, write ``scale`` times the means instead.
+        sums: written with the sums of the channels: (images, C) or (images, P_h, C), as maps are.
+    """
+    tensor = maps.tensor
+    layout = _layout(tensor.shape[1], axes, tensor.stride(), grid.strides)
+    library = _library(tensor.dtype)
+    function = library.pool_planes if maps.planes else library.pool_pixels
+    function(
+        team(),
+        layout,
+        images[1] - images[0],
+        maps.address(images[0]),
+        grid.tensor.data_ptr(),
+        None if sums is None else sums.data_ptr(),
+        scale,
+    )
+
+
+def expand(grid: Grid, axes: Axes, maps: Maps, images: Tuple[int, int]) -> None:
+    """Write the values of ``grid`` on all pixels of their patches, in images [first, last).
+
+    Maps that no cache will hold are written past the caches.
+    """
+    tensor = maps.tensor
+    layout = _layout(tensor.shape[1], axes, tensor.stride(), grid.strides)
+    library = _library(tensor.dtype)
+    function = library.expand_planes if maps.planes else library.expand_pixels
+    function(
+        team(),
+        layout,
+        images[1] - images[0],
+        grid.tensor.data_ptr(),
+        maps.address(images[0]),
+        streams(tensor),
+    )
+
+
+def sum_windows(weight: torch.Tensor) -> torch.Tensor:
+    """Return w~ (C_o, C_i / groups, 1, 1): the sum of each window."""
+    taps = weight.shape[2] * weight.shape[3]
+    if taps == 1 or not weight.is_contiguous():
+        return weight.sum((2, 3), keepdim=True)
+    sums = torch.empty(
+        (weight.shape[0], weight.shape[1], 1, 1), dtype=weight.dtype, device=weight.device
+    )
+    _library(weight.dtype).sum_runs(team(), weight.data_ptr(), sums.numel(), taps, sums.data_ptr())
+    return sums
+
+
+def repeat_taps(values: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch.Tensor:
+    """Return g_w of ``shape`` from one value per window, a dense (C_o, C_i / groups)."""
+    taps = shape[2] * shape[3]
+    if taps == 1:
+        return values.view(shape)
+    grad_w = torch.empty(shape, dtype=values.dtype, device=values.device)
+    _library(values.dtype).repeat_runs(
+        team(), values.data_ptr(), values.numel(), taps, grad_w.data_ptr(), streams(grad_w)
+    )
+    return grad_w
+
+
+def depthwise(
+    grad: Maps,
+    axes: Tuple[Axes, Axes],
+    x_sum: Optional[Grid],
+    window: Optional[torch.Tensor],
+    grad_x: torch.Tensor,
+    grad_w: Optional[torch.Tensor],
+    grad_bias: Optional[torch.Tensor],
+    scale: float,
+) -> None:
+    """Do the whole backward of a depthwise layer, all maps being planes.
+
+    Args:
+        grad: dL/dy.
+        axes: the patches of y and of x.
+        x_sum: x~, with ``grad_w``; None without.
+        window: w~ dense; None where ``grad_x`` is not to be written.
+        grad_x: g_x dense, or any tensor of its shape and strides.
+        grad_w: written, dense; None where not needed.
+        grad_bias: written; None where not needed.
+        scale: 1 / s^2.
+    """
+    tensor = grad.tensor
+    _library(tensor.dtype).depthwise_planes(
+        team(),
+        _layout(tensor.shape[1], axes[0], tensor.stride(), (0, 0, 0)),
+        _layout(
+            grad_x.shape[1], axes[1], grad_x.stride(), (0, 0, 0) if x_sum is None else x_sum.strides
+        ),
+        tensor.shape[0],
+        tensor.data_ptr(),
+        None if x_sum is None else x_sum.tensor.data_ptr(),
+        None if window is None else window.data_ptr(),
+        None if window is None else grad_x.data_ptr(),
+        None if grad_w is None else grad_w.data_ptr(),
+        None if grad_bias is None else grad_bias.data_ptr(),
+        0 if grad_w is None else grad_w.shape[2] * grad_w.shape[3],
+        scale,
+    )
+
+
+def unavailable(dtype: torch.dtype) -> Optional[str]:
+    """Return why the passes cannot be had here in this type; None if they can. Tries once."""
+    if dtype not in _libraries and dtype not in _reasons:
+        try:
+            _libraries[dtype] = _declared(compiler.load(SOURCES, ("REAL=" + TYPES[dtype],)))
+        except (compiler.CompilerError, OSError) as error:
+            _reasons[dtype] = str(error)
+    return _reasons.get(dtype)
+
+
+def streams(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor is too large for the last cache to keep what is written."""
+    return tensor.numel() * tensor.element_size() > last_cache_bytes()
+
+
+@functools.lru_cache(maxsize=None)
+def last_cache_bytes() -> int:
+    """Return the size of the processor's last cache, or a common one where it is not told."""
+    folder = "/sys/devices/system/cpu/cpu0/cache"
+    largest = 0
+    try:
+        for name in os.listdir(folder):
+            if name.startswith("index"):
+                with open(os.path.join(folder, name, "size")) as file:
+                    largest = max(largest, int(file.read().strip().rstrip("K")) * 1024)
+    except (OSError, ValueError):
+        pass
+    return largest or _NO_CACHE_BYTES
+
+
+def team() -> Team:
+    """Return the threads that a pass may use: as many as torch's, out of torch's pool."""
+    return _team(torch.get_num_threads())
+
+
+@functools.lru_cache(maxsize=None)
+def _team(threads: int) -> Team:
+    return Team(parallel_entry(), threads)
+
+
+@functools.lru_cache(maxsize=None)
+def parallel_entry() -> Optional[int]:
+    """Return the address of GOMP_parallel in the OpenMP runtime that torch runs on.
+
+    libgomp, libiomp5 and libomp all have it. A second runtime would bring a second pool of
+    threads, and the idle ones of each would spin on the processors that the other needs.
+    """
+    path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
+    try:
+        # The library is loaded already; its handle also finds what it is linked to.
+        return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p).value
+    except (OSError, AttributeError):
+        return None
+
+
+_libraries: Dict[torch.dtype, ctypes.CDLL] = {}
+_reasons: Dict[torch.dtype, str] = {}
+
+
+def _library(dtype: torch.dtype) -> ctypes.CDLL:
+    reason = unavailable(dtype)
+    if reason:
+        raise compiler.CompilerError(reason)
+    return _libraries[dtype]
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    for name, arguments in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, None
+    return library
+
+
+@functools.lru_cache(maxsize=4096)
+def _layout(channels: int, axes: Axes, map_strides: Strides, grid_strides: Strides) -> _Layout:
+    rows, columns = axes
+    return _Layout(
+        channels,
+        _Runs(*rows),
+        _Runs(*columns),
+        (ctypes.c_ssize_t * 4)(*map_strides),
+        (ctypes.c_ssize_t * 3)(*grid_strides),
+    )

@@ -1,0 +1,294 @@
+/* Sums, fills and copies of rows of numbers, in vectors as wide as the processor's.
+ *
+ * Vectors are the extension that gcc and clang share. A row that does not end with a whole
+ * vector gets a last one that overlaps the one before: nothing is read or written outside.
+ */
+
+#ifndef GFBENCH_ROWS_H
+#define GFBENCH_ROWS_H
+
+#include "team.h"
+
+#include <stddef.h>
+#include <string.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#ifndef REAL
+#define REAL float
+#endif
+
+enum {
+    LANES = 16,  /* channels that are done together; also the slack of a scratch row */
+    CELLS = 256, /* patches of a block, per channel */
+    TILE = 2048, /* pixels of a scratch row: 8 or 16 KiB, so that it stays in the L1 cache */
+#if defined(__AVX512F__)
+    WIDE = 64 / sizeof(REAL)
+#elif defined(__AVX__)
+    WIDE = 32 / sizeof(REAL)
+#else
+    WIDE = 16 / sizeof(REAL) /* 128 bits: SSE and NEON */
+#endif
+};
+
+#define VECTOR(lanes) \
+    __attribute__((vector_size((lanes) * sizeof(REAL)), aligned(sizeof(REAL)), may_alias))
+typedef REAL wide_t VECTOR(WIDE);
+typedef REAL narrow_t VECTOR(16 / sizeof(REAL));
+enum { NARROW = 16 / sizeof(REAL) };
+
+#define INLINE static inline __attribute__((always_inline))
+
+static inline index_t least(index_t a, index_t b) { return a < b ? a : b; }
+
+/* a.b over n numbers, or their plain sum where b is NULL. */
+INLINE double sum_products(const REAL *a, const REAL *b, index_t n)
+{
+    wide_t lanes[2] = {{0}, {0}};
+    index_t i = 0;
+    for (; i + 2 * WIDE <= n; i += 2 * WIDE)
+        for (int k = 0; k < 2; k++) {
+            wide_t value = *(const wide_t *)(a + i + k * WIDE);
+            if (b)
+                value *= *(const wide_t *)(b + i + k * WIDE);
+            lanes[k] += value;
+        }
+    lanes[0] += lanes[1];
+    double sum = 0;
+    for (int k = 0; k < WIDE; k++)
+        sum += lanes[0][k];
+    for (; i < n; i++)
+        sum += b ? a[i] * b[i] : a[i];
+    return sum;
+}
+
+static double total(const REAL *values, index_t n) { return sum_products(values, NULL, n); }
+
+static double dot(const REAL *a, const REAL *b, index_t n) { return sum_products(a, b, n); }
+
+#define ADD_COLUMN(type, at)                                      \
+    do {                                                          \
+        type sum = *(const type *)(src + (at));                   \
+        for (index_t row = 1; row < rows; row++)                  \
+            sum += *(const type *)(src + row * stride + (at));    \
+        *(type *)(out + (at)) = sum;                              \
+    } while (0)
+
+INLINE void add_columns(const REAL *restrict src, index_t stride, index_t rows, REAL *restrict out,
+                        index_t n)
+{
+    index_t i = 0;
+    if (n >= WIDE) {
+        for (; i + WIDE <= n; i += WIDE)
+            ADD_COLUMN(wide_t, i);
+        if (i < n)
+            ADD_COLUMN(wide_t, n - WIDE);
+    } else if (n >= NARROW) {
+        for (; i + NARROW <= n; i += NARROW)
+            ADD_COLUMN(narrow_t, i);
+        if (i < n)
+            ADD_COLUMN(narrow_t, n - NARROW);
+    } else {
+        for (; i < n; i++)
+            ADD_COLUMN(REAL, i);
+    }
+}
+
+/* out[i] = the sum over rows >= 1 of src[row][i]; the usual numbers are unrolled. */
+static void add_rows(const REAL *src, index_t stride, index_t rows, REAL *out, index_t n)
+{
+    switch (rows) {
+    case 1: add_columns(src, stride, 1, out, n); break;
+    case 2: add_columns(src, stride, 2, out, n); break;
+    case 4: add_columns(src, stride, 4, out, n); break;
+    default: add_columns(src, stride, rows, out, n);
+    }
+}
+
+static inline void copy(REAL *out, const REAL *src, index_t n) { add_rows(src, 0, 1, out, n); }
+
+/* Numbers picked from two vectors: the even and the odd ones of both. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+#endif
+#if !defined(PICK) /* gcc before 12 */
+#define PICK(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (b))){__VA_ARGS__})
+#endif
+#define PASTE(a, b) a##b
+#define OF(type, what) PASTE(type, what)
+#define float_EVEN 0, 2, 4, 6
+#define float_ODD 1, 3, 5, 7
+#define float_IS_SINGLE 1
+#define double_IS_SINGLE 0
+#define double_EVEN 0, 2
+#define double_ODD 1, 3
+
+/* out[j] = the sum of pair j of n; out may be src. */
+static void add_pairs(const REAL *src, index_t n, REAL *out)
+{
+    index_t j = 0;
+    for (; j + NARROW <= n; j += NARROW) {
+        narrow_t a = *(const narrow_t *)(src + 2 * j);
+        narrow_t b = *(const narrow_t *)(src + 2 * j + NARROW);
+        *(narrow_t *)(out + j) = PICK(a, b, OF(REAL, _EVEN)) + PICK(a, b, OF(REAL, _ODD));
+    }
+    for (; j < n; j++)
+        out[j] = src[2 * j] + src[2 * j + 1];
+}
+
+INLINE void add_each(const REAL *src, index_t n, index_t length, REAL *out)
+{
+    for (index_t j = 0; j < n; j++) {
+        REAL sum = src[j * length];
+        for (index_t k = 1; k < length; k++)
+            sum += src[j * length + k];
+        out[j] = sum;
+    }
+}
+
+/* out[j] = the sum of run j of n. */
+static void add_runs(const REAL *src, index_t n, index_t length, REAL *out)
+{
+    switch (length) {
+    case 1: copy(out, src, n); break;
+    case 2: add_pairs(src, n, out); break;
+    case 3: add_each(src, n, 3, out); break;
+    case 9: add_each(src, n, 9, out); break;
+    default:
+        if (length < 2 * LANES)
+            add_each(src, n, length, out);
+        else /* long sums in vectors and in double, or their errors would show */
+            for (index_t j = 0; j < n; j++)
+                out[j] = (REAL)total(src + j * length, length);
+    }
+}
+
+/* Do the same, the runs being scratch: halves them while it can. */
+static void reduce_runs(REAL *runs, index_t n, index_t length, REAL *out)
+{
+    for (; length % 2 == 0 && length > 2; length /= 2)
+        add_pairs(runs, n * length / 2, runs);
+    add_runs(runs, n, length, out);
+}
+
+/* Fill n runs with a value each. Writes up to LANES numbers past the last run. */
+static void fill_runs(const REAL *restrict values, index_t n, index_t length, REAL *restrict out)
+{
+    if (length == 1) {
+        copy(out, values, n);
+    } else if (length == 2) {
+        for (index_t j = 0; j < n; j++)
+            out[2 * j] = out[2 * j + 1] = values[j];
+    } else if (length == 4) {
+        for (index_t j = 0; j < n; j++)
+            for (int k = 0; k < 4; k++)
+                out[4 * j + k] = values[j];
+    } else {
+        for (index_t j = 0; j < n; j++)
+            for (index_t k = 0; k < length; k += LANES) /* overlaps the next run, filled next */
+                for (int lane = 0; lane < LANES; lane++)
+                    out[j * length + k + lane] = values[j];
+    }
+}
+
+/* Copy past the caches. Rows that follow each other fill lines together, however they are cut. */
+#if defined(__SSE2__)
+static void stream_words(char *to, const char *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 4) {
+        int word;
+        memcpy(&word, from + i, 4);
+        _mm_stream_si32((int *)(void *)(to + i), word);
+    }
+}
+
+static inline void stream_wide(void *to, const void *from)
+{
+#if defined(__AVX512F__)
+    _mm512_stream_si512(to, _mm512_loadu_si512(from));
+#elif defined(__AVX__)
+    _mm256_stream_si256(to, _mm256_loadu_si256(from));
+#else
+    _mm_stream_si128(to, _mm_loadu_si128(from));
+#endif
+}
+
+static void stream(REAL *out, const REAL *src, index_t n)
+{
+    char *to = (char *)out;
+    const char *from = (const char *)src;
+    size_t bytes = (size_t)n * sizeof(REAL), at = (size_t)(-(size_t)to) % sizeof(wide_t);
+    at = at < bytes ? at : bytes;
+    stream_words(to, from, at);
+    for (; at + sizeof(wide_t) <= bytes; at += sizeof(wide_t))
+        stream_wide(to + at, from + at);
+    stream_words(to + at, from + at, bytes - at);
+}
+#else
+#define stream copy
+#endif
+
+static inline void put(REAL *out, const REAL *src, index_t n, int streaming)
+{
+    if (streaming)
+        stream(out, src, n);
+    else
+        copy(out, src, n);
+}
+
+/* out[i * out_stride + j] = in[j * in_stride + i] for i < rows, j < columns. */
+static void turn(const REAL *in, index_t in_stride, index_t rows, index_t columns,
+                 REAL *restrict out, index_t out_stride)
+{
+    index_t down = 0, across = 0;
+#if OF(REAL, _IS_SINGLE)
+    down = rows / 4 * 4, across = columns / 4 * 4; /* squares of 4 x 4 in registers */
+    for (index_t i = 0; i < down; i += 4)
+        for (index_t j = 0; j < across; j += 4) {
+            const REAL *from = in + j * in_stride + i;
+            REAL *to = out + i * out_stride + j;
+            narrow_t a = *(const narrow_t *)from, b = *(const narrow_t *)(from + in_stride);
+            narrow_t c = *(const narrow_t *)(from + 2 * in_stride);
+            narrow_t d = *(const narrow_t *)(from + 3 * in_stride);
+            narrow_t p = PICK(a, b, 0, 4, 1, 5), q = PICK(a, b, 2, 6, 3, 7);
+            narrow_t r = PICK(c, d, 0, 4, 1, 5), s = PICK(c, d, 2, 6, 3, 7);
+            *(narrow_t *)to = PICK(p, r, 0, 1, 4, 5);
+            *(narrow_t *)(to + out_stride) = PICK(p, r, 2, 3, 6, 7);
+            *(narrow_t *)(to + 2 * out_stride) = PICK(q, s, 0, 1, 4, 5);
+            *(narrow_t *)(to + 3 * out_stride) = PICK(q, s, 2, 3, 6, 7);
+        }
+#endif
+    for (index_t i = 0; i < rows; i++)
+        for (index_t j = i < down ? across : 0; j < columns; j++)
+            out[i * out_stride + j] = in[j * in_stride + i];
+}
+
+/* Write `lanes` rows of n cells, CELLS apart, to a grid: out[lane * channel + i * cell], where
+ * either the cells or the channels are dense. */
+static void store_lanes(const REAL *cells, index_t lanes, index_t n, REAL *out, index_t channel,
+                        index_t cell)
+{
+    if (channel == 1) {
+        turn(cells, CELLS, n, lanes, out, cell);
+        return;
+    }
+    for (index_t c = 0; c < lanes; c++)
+        copy(out + c * channel, cells + c * CELLS, n);
+}
+
+/* Do the reverse. */
+static void load_lanes(const REAL *in, index_t channel, index_t cell, index_t lanes, index_t n,
+                       REAL *cells)
+{
+    if (channel == 1) {
+        turn(in, cell, lanes, n, cells, CELLS);
+        return;
+    }
+    for (index_t c = 0; c < lanes; c++)
+        copy(cells + c * CELLS, in + c * channel, n);
+}
+
+#endif
