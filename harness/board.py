@@ -101,11 +101,10 @@ class Board:
         """Return the path of a job's folder on the board."""
         return f"{self._workdir}/jobs/{job_name}"
 
-    def probe(self) -> dict[str, Any]:
-        """Return what the payload finds out about the machine."""
-        arguments = ["probe", self.target.sysroot]
-        if self.target.power.kind in PACKAGES:
-            arguments.append(self.target.power.kind)
+    def probe(self, kernels: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what the payload finds out about the machine, and which kernels it can run."""
+        package = self.target.power.kind if self.target.power.kind in PACKAGES else "-"
+        arguments = ["probe", self.target.sysroot, package, ",".join(kernels)]
         completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S)
         if completed.exit_status in ILLEGAL_INSTRUCTION:
             # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.

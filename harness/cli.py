@@ -23,7 +23,7 @@ from rich.table import Table
 
 from harness import calibration as calibrations
 from harness import doctor as doctors
-from harness import listing, progress, running, trust
+from harness import listing, progress, running, trust, user_kernels
 from harness.errors import GfbenchError, UsageError
 from harness.plan import make_plan
 from harness.suites import Overrides, Suite, load_suite, suite_from_json
@@ -177,7 +177,10 @@ def run(
     suite: Annotated[str, typer.Option(help="a suite's name, or the path of its file")] = "quick",
     workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
     method: Annotated[list[str] | None, typer.Option(help="only these, and exact")] = None,
-    kernel: Annotated[list[str] | None, typer.Option(help="implementations to measure")] = None,
+    kernel: Annotated[
+        list[str] | None,
+        typer.Option(help="a kernel's name, mine=FILE.py or .c, or again=NAME for A/A"),
+    ] = None,
     patch_size: Annotated[list[int] | None, typer.Option(help="r of the paper")] = None,
     batch: Annotated[list[int] | None, typer.Option(help="images per step")] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or auto")] = None,
@@ -198,10 +201,12 @@ def run(
 ) -> None:
     """Measure a suite on targets and write the report."""
     found, targets = _chosen(inventory, target)
+    kernels, own_kernels = user_kernels.parse(kernel or ())
     overrides = Overrides(
         workloads=workload,
         methods=method,
-        kernels=kernel,
+        kernels=kernels,
+        own_kernels=[own.info for own in own_kernels],
         patch_sizes=patch_size,
         batches=batch,
         devices=device,
@@ -227,6 +232,7 @@ def run(
             argv=["gfbench", *sys.argv[1:]],
             watch=view,
             detach=detach,
+            own_kernels=own_kernels,
         )
     _show(finished)
 
@@ -447,6 +453,9 @@ def _listed(what: Listed, path: Path | None, selectors: Sequence[str] | None) ->
     if what is Listed.sensors:
         found, targets = _chosen(path, selectors or ["local"])
         return listing.sensors(targets, found)
+    if what is Listed.kernels and selectors:
+        found, targets = _chosen(path, selectors)
+        return listing.kernels(targets, found)
     plain: dict[Listed, Callable[[], listing.Rows]] = {
         Listed.suites: listing.suites,
         Listed.workloads: listing.workloads,

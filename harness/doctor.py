@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,8 +61,10 @@ class Examined:
         }
 
 
-def probed(target: Target, inventory: Inventory | None) -> dict[str, Any]:
-    """Connect to a target and return what its probe says.
+def probed(
+    target: Target, inventory: Inventory | None, kernels: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Connect to a target and return what its probe says, of these kernels too.
 
     Raises:
         TargetError: it cannot be reached or used.
@@ -69,7 +72,7 @@ def probed(target: Target, inventory: Inventory | None) -> dict[str, Any]:
     board = Board(target, lambda: open_transport(target, inventory), payloads.pack())
     try:
         board.prepare("")
-        return board.probe()
+        return board.probe(kernels)
     finally:
         board.close()
 

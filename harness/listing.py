@@ -48,9 +48,25 @@ def methods() -> Rows:
     return _named(METHODS)
 
 
-def kernels() -> Rows:
-    """Return the kernels with their versions; whether a board can run one, its probe says."""
-    return _named(KERNELS)
+def kernels(chosen: Iterable[Target] = (), inventory: Inventory | None = None) -> Rows:
+    """Return the kernels with their versions, and on each target where they run and why not.
+
+    Raises:
+        TargetError: a target cannot be reached or used.
+    """
+    rows = [{**row, "methods": " ".join(KERNELS[row["name"]].methods)} for row in _named(KERNELS)]
+    for target in chosen:
+        reasons = probed(target, inventory, tuple(KERNELS)).get("kernels") or {}
+        for row in rows:
+            row[target.name] = _availability(reasons.get(row["name"]))
+    return rows
+
+
+def _availability(reasons: Any) -> str:
+    """Return ``cpu: yes; cuda: torch sees no CUDA device``; the probe comes from a board."""
+    if not isinstance(reasons, Mapping) or not reasons:
+        return "not known"
+    return "; ".join(f"{device}: {reason or 'yes'}" for device, reason in reasons.items())
 
 
 def platform_ids() -> Rows:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.suites import BASELINE, Suite
-from workloads.catalog import KERNELS, METHODS, refusal
+from workloads.catalog import METHODS, KernelInfo, refusal
 from workloads.costs import flops, memory_estimate_bytes
 from workloads.messages import Block, Case
 
@@ -18,6 +18,7 @@ ESTIMATE_FLOPS_PER_S = 3e10
 BLOCK_OVERHEAD_S = {"fork": 0.35, "spawn": 5.0}
 WARM_UP_SHARE = 0.6
 MEMORY_HEADROOM = 0.95
+FALLBACK = "torch"  # runs wherever torch does
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +31,24 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one target measures, in order, and what it does not."""
+    """What one target measures, in order, what it does not, and what a reader has to know."""
 
     cases: tuple[Case, ...]
     skipped: tuple[Skipped, ...]
     blocks: tuple[Block, ...]
     estimate_s: float
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None) -> Plan:
-    """Plan a suite for a target; without a probe (a dry run) everything is taken to be there."""
+    """Plan a suite for a target; without a probe (a dry run) everything is taken to be there.
+
+    Where none of the suite's kernels can run on a device, ``torch`` is measured there instead.
+    """
     cases: list[Case] = []
     skipped: list[Skipped] = []
     for case in all_cases(suite, probe):
-        reason = _refused(case, probe)
+        reason = _refused(suite, case, probe)
         if reason is None:
             cases.append(case)
         else:
@@ -54,6 +59,7 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
         skipped=tuple(skipped),
         blocks=blocks,
         estimate_s=estimate_s(blocks, suite.min_window_s, suite.isolation),
+        notes=_kernel_notes(suite, probe),
     )
 
 
@@ -68,7 +74,7 @@ def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Cas
         for device in devices
         for method in suite.methods
         for patch_size in (suite.patch_sizes if METHODS[method].has_patch_size else (None,))
-        for kernel in (suite.kernels if METHODS[method].has_patch_size else ("torch",))
+        for kernel in _kernels(suite, method, device, probe)
     )
 
 
@@ -89,22 +95,56 @@ def _cuda(probe: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return cuda if isinstance(cuda, Mapping) else None
 
 
-def _refused(case: Case, probe: Mapping[str, Any] | None) -> str | None:
+def _refused(suite: Suite, case: Case, probe: Mapping[str, Any] | None) -> str | None:
     """Return why the case cannot be measured on this target; None if it can."""
     reason = refusal(case.method, case.layer, case.patch_size or 1)
     if reason is not None:
         return f"{case.method} cannot do this layer: {reason}"
-    kernel = KERNELS[case.kernel]
+    kernel = suite.kernel(case.kernel)
     if case.method not in kernel.methods:
         return f"the kernel {case.kernel} has no {case.method}"
-    if case.dtype not in kernel.dtypes or case.device not in kernel.devices:
-        offered = f"{', '.join(kernel.dtypes)} on {', '.join(kernel.devices)}"
-        return f"the kernel {case.kernel} has no {case.dtype} on {case.device}: it does {offered}"
+    reason = _unavailable(kernel, case.device, probe)
+    if reason is not None:
+        return reason
+    if case.dtype not in kernel.dtypes:
+        offered = ", ".join(kernel.dtypes)
+        return f"the kernel {case.kernel} has no {case.dtype}: it does {offered}"
     if probe is None:
         return None
     if case.device == "cuda" and _cuda(probe) is None:
         return "torch sees no CUDA device on this target; see `gfbench doctor`"
     return _does_not_fit(case, probe)
+
+
+def _unavailable(kernel: KernelInfo, device: str, probe: Mapping[str, Any] | None) -> str | None:
+    """Return why the kernel cannot run on a device of this target; None if it can."""
+    if device not in kernel.devices:
+        return f"the kernel {kernel.name} runs on {', '.join(kernel.devices)}, not on {device}"
+    reasons = ((probe or {}).get("kernels") or {}).get(kernel.name) or {}
+    reason = reasons.get(device)
+    return f"the kernel {kernel.name} cannot run here: {reason}" if reason else None
+
+
+def _kernels(
+    suite: Suite, method: str, device: str, probe: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    """Return the kernels of a method; of the filtered ones FALLBACK too where no other can run."""
+    if method == BASELINE:
+        return suite.exact_kernels
+    names = suite.kernels
+    if any(_unavailable(suite.kernel(name), device, probe) is None for name in names):
+        return names
+    return tuple(dict.fromkeys((*names, FALLBACK)))
+
+
+def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Say which kernels this target lacks, and what was measured instead."""
+    notes = []
+    for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
+        reasons = [_unavailable(suite.kernel(name), device, probe) for name in suite.kernels]
+        instead = "" if None in reasons else f"; {FALLBACK} was measured instead"
+        notes += [f"{reason}{instead}" for reason in reasons if reason]
+    return tuple(dict.fromkeys(notes))
 
 
 def _does_not_fit(case: Case, probe: Mapping[str, Any]) -> str | None:
@@ -140,7 +180,7 @@ def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]
         for key in keys:
             block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
             for kind in _kinds(suite, round_):
-                chosen = [case for case in groups[key] if _has(kind, case)]
+                chosen = [case for case in groups[key] if _has(suite, kind, case)]
                 shuffler.shuffle(chosen)
                 for slot, case in enumerate(chosen):
                     blocks.append(Block(len(blocks), round_, slot, kind, case, block_seed))
@@ -148,7 +188,7 @@ def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]
 
 
 def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
-    kinds = ["timing"]
+    kinds = ["timing"] if round_ else ["check", "timing"]
     if round_ < suite.memory_rounds:
         kinds.append("memory")
     if round_ < suite.fidelity_rounds:
@@ -156,7 +196,9 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _has(kind: str, case: Case) -> bool:
+def _has(suite: Suite, kind: str, case: Case) -> bool:
+    if kind == "check":
+        return case.method != BASELINE and suite.is_checked(case.kernel)
     return kind != "fidelity" or case.method != BASELINE
 
 

@@ -15,8 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.suites import BASELINE
 from reports.table import Figure, SummaryRow
+from reports.wording import KERNELS
 
 REFRESH_PER_S = 4
 MISSING = "-"
@@ -126,7 +126,7 @@ def _measured(rows: Sequence[SummaryRow]) -> list[Column]:
     """Return the columns of figures that not every run has."""
     return [
         column
-        for column in (SAVED, ENERGY)
+        for column in (KERNEL, SAVED, ENERGY)
         if any(column.cell(row) != MISSING for row in rows if row.status in MEASURED)
     ]
 
@@ -162,7 +162,7 @@ def _cells(row: SummaryRow, columns: Sequence[Column]) -> tuple[str, ...]:
     """Return a line's cells: the method and its figures, or why there are none."""
     method = row.method if row.patch_size is None else f"{row.method} r{row.patch_size}"
     if row.kernel != "torch":
-        method += f" {row.kernel}"
+        method += f" {KERNELS.get(row.kernel, row.kernel)}"
     if row.status not in MEASURED:
         reason = f"{row.status}: {row.reason}" if row.reason else row.status
         return (_printable(method), _printable(reason)[:REASON_CHARACTERS])
@@ -211,9 +211,9 @@ def joules(value: float | None) -> str:
     return f"{value * 1e3:.3g} mJ" if abs(value) < 1 else f"{value:.3g} J"
 
 
-def _speedup(row: SummaryRow, figure: Figure) -> str:
+def _speedup(row: SummaryRow, figure: Figure, phase: str) -> str:
     if figure.value is None:
-        return "baseline" if row.method == BASELINE else MISSING
+        return "baseline" if phase in row.baseline else MISSING
     if figure.ci_low is None or figure.ci_high is None:
         return f"{_ratio(figure.value)}x"
     return f"{_ratio(figure.value)}x [{_ratio(figure.ci_low)}, {_ratio(figure.ci_high)}]"
@@ -228,8 +228,8 @@ def _cosine(figure: Figure) -> str:
 
 
 SPEEDUPS = (
-    Column("speedup", "backward", lambda row: _speedup(row, row.backward_speedup)),
-    Column("speedup", "step", lambda row: _speedup(row, row.step_speedup)),
+    Column("speedup", "backward", lambda row: _speedup(row, row.backward_speedup, "backward")),
+    Column("speedup", "step", lambda row: _speedup(row, row.step_speedup, "step")),
 )
 COSINES = (
     Column("cos", "g_x", lambda row: _cosine(row.cosine_gx)),
@@ -239,6 +239,7 @@ LATENCIES = (
     Column("time", "backward", lambda row: seconds(row.backward_s.value)),
     Column("time", "step", lambda row: seconds(row.step_s.value)),
 )
+KERNEL = Column("over torch", "backward", lambda row: _speedup(row, row.torch_ratio, ""))
 SAVED = Column("saved", "memory", lambda row: size(row.saved_bytes.value))
 ENERGY = Column("energy", "step", lambda row: joules(row.energy_j.value))
 

@@ -14,12 +14,13 @@ from typing import Any
 from harness import payload as payloads
 from harness.errors import PlanError, ResultError, UsageError
 from harness.fleet import run_fleet
-from harness.plan import all_cases
+from harness.plan import FALLBACK, all_cases
 from harness.session import Outcome, Request, Watch, now_utc
 from harness.suites import Suite
+from harness.user_kernels import UserKernel, from_run, packed, recorded
 from reports import page, results
 from targets.inventory import Inventory, Target, public_entry
-from workloads.catalog import KERNELS, kernel_source_sha256
+from workloads.catalog import kernel_source_sha256
 from workloads.messages import PHASES, to_json
 
 # When several exit codes hold, the first of these is the run's.
@@ -58,6 +59,7 @@ def start_run(
     argv: Sequence[str],
     watch: Watch,
     detach: bool = False,
+    own_kernels: Sequence[UserKernel] = (),
 ) -> Finished:
     """Measure a suite on targets into a new run folder below ``directory``.
 
@@ -65,8 +67,10 @@ def start_run(
         PayloadError: the payload cannot be packed.
         reports.results.ResultStorageProblem: the folder cannot be written.
     """
-    payload = payloads.pack()
-    folder = _new_folder(directory, _run_json(targets, suite, seed, argv, payload))
+    payload = payloads.pack(extra=packed(own_kernels))
+    header = _run_json(targets, suite, seed, argv, payload, own_kernels)
+    folder = _new_folder(directory, header)
+    _keep_sources(folder, own_kernels)
     request = Request(
         run=folder,
         run_id=folder.name,
@@ -101,8 +105,8 @@ def resume_run(
     Raises:
         ResultError: the folder is no run of this payload.
     """
-    payload = payloads.pack()
     header = read_header(folder)
+    payload = payloads.pack(extra=packed(from_run(folder, header)))
     recorded = (header.get("payload") or {}).get("sha256")
     if recorded != payload.sha256:
         raise ResultError(
@@ -163,6 +167,7 @@ def _run_json(
     seed: int,
     argv: Sequence[str],
     payload: payloads.Payload,
+    own_kernels: Sequence[UserKernel],
 ) -> dict[str, Any]:
     if not targets:
         raise PlanError("no target is chosen — give -t NAME, -t @group, -t tag:WORD or -t all")
@@ -185,18 +190,32 @@ def _run_json(
             "python": sys.version.split()[0],
         },
         "payload": {"name": payload.name, "sha256": payload.sha256},
-        "kernels": [_kernel(name) for name in suite.kernels],
+        "kernels": _kernels(suite, own_kernels),
         "targets": {target.name: public_entry(target) for target in targets},
     }
 
 
-def _kernel(name: str) -> Mapping[str, Any]:
-    kernel = KERNELS[name]
-    return {
-        "name": name,
-        "version": kernel.version,
-        "source_sha256": kernel_source_sha256(name),
-    }
+def _kernels(suite: Suite, own: Sequence[UserKernel]) -> list[dict[str, Any]]:
+    """Return name, version and source hash of every kernel, and where a user's comes from."""
+    users = {kernel.info.name: kernel for kernel in own}
+    found = []
+    for name in dict.fromkeys((FALLBACK, *suite.kernels)):
+        user = users.get(name)
+        found.append(
+            {
+                "name": name,
+                "version": suite.kernel(name).version,
+                "source_sha256": user.sha256 if user else kernel_source_sha256(name),
+                **({"kind": user.kind, "of": user.of} if user else {}),
+            }
+        )
+    return found
+
+
+def _keep_sources(folder: Path, own: Sequence[UserKernel]) -> None:
+    for name, content in recorded(own).items():
+        (folder / "kernels").mkdir(exist_ok=True)
+        results.write_bytes_atomic(folder / "kernels" / name, content)
 
 
 def _git_state() -> dict[str, Any] | None:

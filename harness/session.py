@@ -170,7 +170,7 @@ class Session:
                 self._on_the_machine(state, job)
 
     def _probe(self) -> dict[str, Any]:
-        probe = self._board.probe()
+        probe = self._board.probe(self.request.suite.kernels)
         results.write_json_atomic(self.folder / results.PROBE, probe)
         logical = (probe.get("cpu") or {}).get("logical")
         self._processors = logical if isinstance(logical, int) else 1
@@ -211,6 +211,7 @@ class Session:
         power = self._power.rail_map
         suite = self._suite(power)
         plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        self._note(*plan.notes)
         self.outcome.cases = to_json(plan.cases)
         self.outcome.skipped = [_skipped(item) for item in plan.skipped]
         self.outcome.blocks_planned = len(plan.blocks)

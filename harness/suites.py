@@ -24,12 +24,17 @@ from pydantic import (
 import workloads
 from harness.errors import PlanError, ResultError
 from targets.yaml_lines import YamlDocument, YamlProblem, read_yaml
-from workloads.catalog import KERNELS, LAYERS, METHODS
+from workloads.catalog import KERNELS, LAYERS, METHODS, KernelInfo
 from workloads.messages import DTYPE_BYTES, Layer, layer_from_json
 
 SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
+LISTS = ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
 BASELINE = "exact"
+EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in kernel.methods)
+FILTERED_KERNELS = tuple(
+    name for name, kernel in KERNELS.items() if set(kernel.methods) - {BASELINE}
+)
 
 
 def _per_axis(value: Any) -> Any:
@@ -63,6 +68,16 @@ class Suite:
     min_window_s: float
     block_timeout_s: float
     energy: bool = False  # windows long enough for energy, idle power before and after
+    exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
+    own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
+
+    def kernel(self, name: str) -> KernelInfo:
+        """Return what is known of a kernel, ours or the user's."""
+        return next((own for own in self.own_kernels if own.name == name), None) or KERNELS[name]
+
+    def is_checked(self, name: str) -> bool:
+        """Tell whether a board has to check the kernel first: the user's own files."""
+        return self.kernel(name).sources[0].startswith("user_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +94,7 @@ class Overrides:
     rounds: int | None = None
     min_window_s: float | None = None
     energy: bool | None = None
+    own_kernels: Sequence[KernelInfo] = ()
 
 
 class _LayerEntry(BaseModel):
@@ -115,6 +131,7 @@ class _SuiteFile(BaseModel):
     methods: Annotated[list[str], Field(min_length=1)] = [BASELINE, "gradient_filter"]
     patch_sizes: Annotated[list[PatchSize], Field(min_length=1)] = [2, 4]
     kernels: Annotated[list[str], Field(min_length=1)] = ["torch"]
+    exact_kernels: Annotated[list[str], Field(min_length=1)] = list(EXACT_KERNELS)
     devices: Annotated[list[str], Field(min_length=1)] = ["auto"]
     dtypes: Annotated[list[str], Field(min_length=1)] = ["float32"]
     batches: Annotated[list[Count], Field(min_length=1)] = [1]
@@ -151,7 +168,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         layers=_layers(entry.workloads, str(path)),
         **{
             field: tuple(dict.fromkeys(getattr(entry, field)))
-            for field in ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
+            for field in (*LISTS, "exact_kernels")
         },
         rounds=rounds,
         memory_rounds=rounds if entry.memory_rounds is None else entry.memory_rounds,
@@ -174,10 +191,17 @@ def suite_from_json(data: Any) -> Suite:
     try:
         fields = {name: data[name] for name in Suite.__dataclass_fields__ if name in data}
         layers = tuple(layer_from_json(layer) for layer in fields.pop("layers"))
+        own = tuple(_kernel_from_json(kernel) for kernel in fields.pop("own_kernels", ()))
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return Suite(layers=layers, **{**fields, **lists})
+        return Suite(layers=layers, own_kernels=own, **{**fields, **lists})
     except (TypeError, KeyError, AttributeError) as error:
         raise ResultError(f"run.json holds no complete suite: {error!r}") from None
+
+
+def _kernel_from_json(data: Any) -> KernelInfo:
+    fields: dict[str, Any] = {name: data[name] for name in KernelInfo._fields}
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return KernelInfo(**{**fields, **lists})
 
 
 def _parse(path: Path) -> _SuiteFile:
@@ -246,7 +270,7 @@ def _named_layers(pattern: str, place: str) -> dict[str, Layer]:
 
 def _overridden(suite: Suite, overrides: Overrides) -> Suite:
     changes: dict[str, Any] = {}
-    for field in ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches"):
+    for field in LISTS:
         values = getattr(overrides, field)
         if values:
             changes[field] = tuple(dict.fromkeys(values))
@@ -261,7 +285,7 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
     for field in ("min_window_s", "energy"):
         if getattr(overrides, field) is not None:
             changes[field] = getattr(overrides, field)
-    return replace(suite, **changes)
+    return replace(suite, own_kernels=tuple(overrides.own_kernels), **changes)
 
 
 def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
@@ -278,7 +302,9 @@ def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
 def _checked(suite: Suite, place: str) -> Suite:
     """Return the suite with the baseline in it, all names and numbers checked."""
     _known("method", suite.methods, METHODS, place)
-    _known("kernel", suite.kernels, KERNELS, place)
+    own = [kernel.name for kernel in suite.own_kernels]
+    _known("kernel", suite.kernels, [*FILTERED_KERNELS, *own], place)
+    _known("exact kernel", suite.exact_kernels, EXACT_KERNELS, place)
     _known("dtype", suite.dtypes, DTYPE_BYTES, place)
     _known("device", suite.devices, ("auto", "cpu", "cuda"), place)
     for option, values in (

@@ -20,6 +20,7 @@ from workloads.messages import Case
 # After Okabe & Ito's colour-blind-safe set, shifted so that each has a contrast of 3:1 on both
 # the light and the dark page.
 EXACT = "#7d8590"
+EXACT_CHANNELS_LAST = "#6b7a99"
 PALETTE = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#c9435c", "#5a72d6", "#4f8f2f")
 KNOWN: dict[tuple[str, int | None], int] = {
     ("gradient_filter", 2): 0,
@@ -119,13 +120,14 @@ def colours_of(subjects: Sequence[Subject]) -> Colours:
     methods = sorted({method_of(row) for subject in subjects for row in subject.rows}, key=str)
     colours: Colours = {}
     for method in sorted(methods, key=lambda one: (one[:2] not in KNOWN, str(one))):
-        if method[0] == "exact" and method[2] == "torch":
+        if method[0] == "exact":
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
         choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
         free = [colour for colour in choices if colour not in colours.values()]
         colours[method] = (free or choices)[0]
-    exact = {method: EXACT for method in methods if method not in colours}
+    greys = {"torch-channels-last": EXACT_CHANNELS_LAST}
+    exact = {m: greys.get(m[2], EXACT) for m in methods if m not in colours}
     return exact | dict(sorted(colours.items(), key=lambda item: _place(item[0])))
 
 
@@ -209,7 +211,7 @@ def legend_of(
     colours: Colours, phases: Sequence[str] = (), *, exact: bool = True
 ) -> tuple[Key, ...]:
     """Return the keys of the methods, and of the symbols where a chart has several."""
-    methods = [m for m in colours if exact or m != ("exact", None, "torch")]
+    methods = [m for m in colours if exact or m[0] != "exact"]
     keys = [Key(text=label_of(method), glyph="■", colour=colours[method]) for method in methods]
     keys += [Key(text=phase, glyph=PHASE_GLYPH[phase]) for phase in phases]
     return tuple(keys)

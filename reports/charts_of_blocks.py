@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from reports.baseline import EXACT, baseline_of, latencies_s
 from reports.chart_style import (
     Chart,
     Colours,
@@ -31,7 +32,7 @@ from reports.chart_style import (
     time_axis,
     workload_of_case,
 )
-from reports.comparison import baseline_of, cases_of, latencies_s
+from reports.comparison import cases_of
 from reports.records import BlockRecord
 from reports.wording import TIMES
 from workloads.messages import Case
@@ -145,9 +146,9 @@ def rounds_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
 def _pairs(subject: Subject) -> Iterator[tuple[str, Method, dict[int, float]]]:
     """Yield workload, method and the speedup of the step by round."""
     for case in cases_of(subject.run, subject.target):
-        if case == baseline_of(case):
+        if case.method == EXACT:
             continue
-        exact = latencies_s(subject.target, baseline_of(case), "step")
+        exact = latencies_s(subject.target, baseline_of(subject.target, case, "step"), "step")
         own = latencies_s(subject.target, case, "step")
         ratios = {r: exact[r] / own[r] for r in sorted(exact.keys() & own.keys())}
         yield subject.workloads[workload_of_case(case)], method_of_case(case), ratios

@@ -1,7 +1,8 @@
 """From a run to its table: one row per target, case, phase and metric. Pure.
 
 The value of a latency is the median over blocks of the block medians. A speedup is
-exact / method, paired by round, for backward and step always together. What could not be
+exact / method, paired by round, for backward and step always together; which exact, see
+``baseline``. What could not be
 measured is a row without a value, with its status and the reason.
 
 Statuses: ok; partial (some blocks failed, the value is of the others); skipped (left out on
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.baseline import EXACT, baseline_of, baseline_words, latencies_s
 from reports.energy import Energy
 from reports.energy_table import (
     commonest_reason,
@@ -71,27 +73,11 @@ def cases_of(run: Run, target: TargetRun) -> tuple[Case, ...]:
     return tuple(dict.fromkeys((*planned, *present)))
 
 
-def latencies_s(target: TargetRun, case: Case, phase: str) -> dict[int, float]:
-    """Return the block medians of one phase by round, in seconds per iteration."""
-    timings = (
-        (block.round, block.timing.get(phase))
-        for block in target.blocks_of(case, "timing")
-        if block.status == "ok"
-    )
-    medians = ((round_, timing.median_s) for round_, timing in timings if timing)
-    return {round_: median for round_, median in medians if median is not None and median > 0}
-
-
 def memory_figures(target: TargetRun, case: Case, metric: str) -> dict[int, float]:
     """Return one memory figure (a field of ``Memory``) by round, where it was measured."""
     return _figures(
         (block, getattr(block.memory, metric, None)) for block in target.blocks_of(case, "memory")
     )
-
-
-def baseline_of(case: Case) -> Case:
-    """Return the exact case that this one is compared with."""
-    return case._replace(method="exact", patch_size=None, kernel="torch")
 
 
 def standing_of(run: Run, target: TargetRun, case: Case, kind: str) -> Standing:
@@ -185,12 +171,12 @@ def _latency_rows(maker: _Maker) -> Iterable[Row]:
 
 
 def _speedup_rows(maker: _Maker) -> Iterable[Row]:
-    baseline = baseline_of(maker.case)
-    if maker.case == baseline or not {"backward", "step"} & set(_phases(maker.run)):
+    if maker.case.method == EXACT or not {"backward", "step"} & set(_phases(maker.run)):
         return
     ours = maker.standing("timing")
-    theirs = standing_of(maker.run, maker.target, baseline, "timing")
     for phase in ("backward", "step"):
+        baseline = baseline_of(maker.target, maker.case, phase)
+        theirs = standing_of(maker.run, maker.target, baseline, "timing")
         exact, method = paired(
             latencies_s(maker.target, baseline, phase),
             latencies_s(maker.target, maker.case, phase),
@@ -200,11 +186,12 @@ def _speedup_rows(maker: _Maker) -> Iterable[Row]:
             reason = "no round has both this case and its exact baseline"
             yield maker.row("speedup", phase, _no_value(standing, reason))
             continue
+        words = baseline_words(maker.target, maker.case, phase)
         effect = paired_ratio(method, exact)
         yield maker.row(
             "speedup",
             phase,
-            _with_few_rounds(standing, effect.n),
+            _also(_with_few_rounds(standing, effect.n), words),
             value=effect.ratio,
             interval=(effect.ci_low, effect.ci_high),
             n=effect.n,
@@ -223,7 +210,7 @@ def _memory_rows(maker: _Maker) -> Iterable[Row]:
 
 def _fidelity_rows(maker: _Maker) -> Iterable[Row]:
     blocks = maker.target.blocks_of(maker.case, "fidelity")
-    if not blocks and maker.case.method == "exact":
+    if not blocks and maker.case.method == EXACT:
         return
     standing = maker.standing("fidelity")
     for spectrum, phase in SPECTRA.items():
@@ -382,3 +369,9 @@ def _with_few_rounds(standing: Standing, n: int) -> Standing:
     if standing.status == "ok" and 0 < n < 6:
         return Standing(status="ok", reason=FEW_ROUNDS)
     return standing
+
+
+def _also(standing: Standing, words: str) -> Standing:
+    """Add words to a reason."""
+    reason = "; ".join(part for part in (standing.reason, words) if part)
+    return Standing(status=standing.status, reason=reason)

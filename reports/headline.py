@@ -14,19 +14,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.comparison import (
-    baseline_of,
-    cases_of,
-    latencies_s,
-    memory_figures,
-)
+from reports.baseline import EXACT, baseline_of, latencies_s
+from reports.comparison import cases_of, memory_figures
 from reports.energy_table import energies_of, energy_ratios
+from reports.kernel_ratios import is_compared, plain_of
 from reports.records import Run, TargetRun
 from reports.rows import Row
 from reports.stats import Effect, hodges_lehmann, ratio_effect
 from workloads.messages import Case
 
 Figures = Callable[[Case], Mapping[int, float]]
+Other = Callable[[Case], Case]  # what a case is compared with
 LogRatios = dict[int, float]
 
 
@@ -46,7 +44,8 @@ class Headline:
 
     ``backward`` and ``step`` are speedups (exact / method); ``saved``, ``peak_rss``,
     ``cuda_peak`` and ``energy`` are what is left (method / exact). ``workloads`` of
-    ``workloads_planned`` have a speedup.
+    ``workloads_planned`` have a speedup. ``torch_backward`` and ``torch_step`` are how much faster
+    than kernel ``torch`` of the same method another kernel is.
     """
 
     target: str
@@ -67,6 +66,8 @@ class Headline:
     energy_reason: str
     cosine_gx: Spread | None
     cosine_gw: Spread | None
+    torch_backward: Effect | None = None
+    torch_step: Effect | None = None
 
     @property
     def measured(self) -> bool:
@@ -79,7 +80,7 @@ def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headlin
     """Return one headline per method, patch size, kernel, device and dtype, exact left out."""
     groups: dict[tuple[str, int | None, str, str, str], list[Case]] = {}
     for case in cases_of(run, target):
-        if case != baseline_of(case):
+        if case.method != EXACT:
             key = (case.method, case.patch_size, case.kernel, case.device, case.dtype)
             groups.setdefault(key, []).append(case)
     mine = [row for row in rows if row.run_id == run.run_id and row.target == target.name]
@@ -89,8 +90,16 @@ def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headlin
 def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> Headline:
     case = cases[0]
     own = [row for row in rows if _belongs(row, case)]
-    backward = _log_ratios(cases, lambda c: latencies_s(target, c, "backward"))
-    step = _log_ratios(cases, lambda c: latencies_s(target, c, "step"))
+
+    def exact(phase: str = "step") -> Other:
+        return lambda c: baseline_of(target, c, phase)
+
+    def times(phase: str) -> Figures:
+        return lambda c: latencies_s(target, c, phase)
+
+    backward = _log_ratios(cases, exact("backward"), times("backward"))
+    step = _log_ratios(cases, exact("step"), times("step"))
+    others = [c for c in cases if is_compared(c)]
     energy, refusal = _energy_left(target, cases)
     return Headline(
         target=target.name,
@@ -104,13 +113,15 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         workloads_planned=len(cases),
         backward=_combined(backward),
         step=_combined(step),
-        saved=_left(cases, lambda c: memory_figures(target, c, "saved_bytes")),
-        peak_rss=_left(cases, lambda c: memory_figures(target, c, "peak_rss_bytes")),
-        cuda_peak=_left(cases, lambda c: memory_figures(target, c, "cuda_peak_bytes")),
+        saved=_left(cases, exact(), lambda c: memory_figures(target, c, "saved_bytes")),
+        peak_rss=_left(cases, exact(), lambda c: memory_figures(target, c, "peak_rss_bytes")),
+        cuda_peak=_left(cases, exact(), lambda c: memory_figures(target, c, "cuda_peak_bytes")),
         energy=energy,
         energy_reason="" if energy else refusal or _energy_reason(own),
         cosine_gx=_spread(own, "cosine_gx"),
         cosine_gw=_spread(own, "cosine_gw"),
+        torch_backward=_combined(_log_ratios(others, plain_of, times("backward"))),
+        torch_step=_combined(_log_ratios(others, plain_of, times("step"))),
     )
 
 
@@ -119,11 +130,11 @@ def _belongs(row: Row, case: Case) -> bool:
     return (row.method, row.patch_size, row.kernel, row.device, row.dtype) == ours
 
 
-def _log_ratios(cases: Sequence[Case], figures: Figures) -> list[LogRatios]:
-    """Return log(exact / method) by round, of each case that has any."""
+def _log_ratios(cases: Sequence[Case], other: Other, figures: Figures) -> list[LogRatios]:
+    """Return log(other / method) by round, of each case that has any."""
     found = []
     for case in cases:
-        exact, method = figures(baseline_of(case)), figures(case)
+        exact, method = figures(other(case)), figures(case)
         ratios = {
             round_: math.log(exact[round_] / method[round_])
             for round_ in sorted(exact.keys() & method.keys())
@@ -145,9 +156,9 @@ def _combined(ratios: Sequence[LogRatios]) -> Effect | None:
     return Effect(ratio=math.exp(centre), ci_low=None, ci_high=None, n=0)
 
 
-def _left(cases: Sequence[Case], figures: Figures) -> Effect | None:
+def _left(cases: Sequence[Case], other: Other, figures: Figures) -> Effect | None:
     """Return method / exact: what is left of memory or energy."""
-    ratios = _log_ratios(cases, figures)
+    ratios = _log_ratios(cases, other, figures)
     return _combined([{round_: -log for round_, log in one.items()} for one in ratios])
 
 
@@ -158,7 +169,7 @@ def _energy_left(target: TargetRun, cases: Sequence[Case]) -> tuple[Effect | Non
     """
     energies, found = energies_of(target), []
     for case in cases:
-        exact = energies.get((baseline_of(case), "step"), {})
+        exact = energies.get((baseline_of(target, case), "step"), {})
         ratios = energy_ratios(exact, energies.get((case, "step"), {}))
         if isinstance(ratios, str):
             return None, ratios

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from reports.chart_style import Subject
-from reports.comparison import compare, no_power_reason
+from reports.baseline import EXACT, LAYOUTS, baseline_phases
+from reports.chart_style import Subject, workload_of_case
+from reports.comparison import cases_of, compare, no_power_reason
 from reports.headline import Headline, headlines
 from reports.power_facts import incomparable
 from reports.records import Probe, Run
@@ -130,8 +131,25 @@ def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...
     for subject in subjects:
         notes += [f"{subject.label}: {note}" for note in subject.target.session.notes]
         notes += [f"{subject.label}: {note}" for note in subject.target.notes]
+        notes += [f"{subject.label}: {note}" for note in _baseline_notes(subject)]
     notes += incomparable(subjects)
     return tuple(dict.fromkeys(cut(note) for note in notes))
+
+
+def _baseline_notes(subject: Subject) -> list[str]:
+    """Say which layout the exact baseline has, if there was a choice."""
+    found: dict[str, list[str]] = {name: [] for name in LAYOUTS}
+    cases = [c for c in cases_of(subject.run, subject.target) if c.method == EXACT]
+    if len({block.case.kernel for block in subject.target.blocks if block.case in cases}) < 2:
+        return []
+    order = list(subject.workloads)
+    for case in sorted(cases, key=lambda case: order.index(workload_of_case(case))):
+        phases = [p for p in baseline_phases(subject.target, case) if p != "forward"]
+        if phases:
+            label = subject.workloads[workload_of_case(case)]
+            found[case.kernel].append(f"{label} ({joined(phases)})")
+    parts = [f"{LAYOUTS[name]} for {', '.join(won)}" for name, won in found.items() if won]
+    return [f"The exact baseline is the faster layout: {'; '.join(parts)}."] if parts else []
 
 
 def problems_of(subjects: Sequence[Subject]) -> tuple[Problem, ...]:

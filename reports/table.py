@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from reports.comparison import compare
+from reports.baseline import EXACT, baseline_phases
+from reports.comparison import cases_of, compare
+from reports.kernel_ratios import METRIC as KERNEL_RATIO
+from reports.kernel_ratios import kernel_rows
 from reports.records import Run
 from reports.rows import Row
 
@@ -40,17 +43,30 @@ class SummaryRow:
     cosine_gw: Figure
     status: str
     reason: str
+    torch_ratio: Figure = Figure()  # the backward's speed over that of kernel torch, same method
+    baseline: tuple[str, ...] = ()  # the phases in which others are compared with this case
 
 
 def summary_rows(run: Run) -> tuple[SummaryRow, ...]:
     """Return one row per target and case, in the order of the export."""
     cases: dict[tuple[object, ...], list[Row]] = {}
-    for row in compare(run):
+    for row in (*compare(run), *(row for t in run.targets for row in kernel_rows(run, t))):
         cases.setdefault(row.case, []).append(row)
-    return tuple(_summary(rows) for rows in cases.values())
+    baselines = _baselines(run)
+    return tuple(_summary(rows, baselines.get(case, ())) for case, rows in cases.items())
 
 
-def _summary(rows: list[Row]) -> SummaryRow:
+def _baselines(run: Run) -> dict[tuple[object, ...], tuple[str, ...]]:
+    """Return the phases in which an exact case is the baseline, by what ``Row.case`` says."""
+    return {
+        (target.name, case.layer.name, *case[1:]): baseline_phases(target, case)
+        for target in run.targets
+        for case in cases_of(run, target)
+        if case.method == EXACT
+    }
+
+
+def _summary(rows: list[Row], baseline: tuple[str, ...]) -> SummaryRow:
     first = rows[0]
     worst = next((row for row in rows if row.metric == "latency_s" and row.status != "ok"), first)
     return SummaryRow(
@@ -69,6 +85,8 @@ def _summary(rows: list[Row]) -> SummaryRow:
         energy_j=_figure(rows, "energy_j", "step"),
         cosine_gx=_figure(rows, "cosine_gx", ""),
         cosine_gw=_figure(rows, "cosine_gw", ""),
+        torch_ratio=_figure(rows, KERNEL_RATIO, "backward"),
+        baseline=baseline,
         status=worst.status,
         reason=worst.reason,
     )

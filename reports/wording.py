@@ -16,10 +16,12 @@ PREFIXES = {
     "W": ((1.0, "W"), (1e-3, "mW")),
     "B": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
 }
+KERNELS = {"torch-channels-last": "channels-last"}  # what distinguishes them, in words
 SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes, else " unit"
 METRICS = {
     "latency_s": "latency",
     "speedup": "speedup over exact",
+    "kernel_ratio": "speed over kernel torch",
     "peak_rss_bytes": "peak memory of the process",
     "cuda_peak_bytes": "peak memory of the CUDA allocator",
     "saved_bytes": "bytes saved for the backward",
@@ -89,7 +91,7 @@ def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> 
     label = method.replace("_", " ")
     if patch_size is not None:
         label += f" r{NBSP}={NBSP}{patch_size}"
-    return label if kernel == "torch" else f"{label} ({kernel})"
+    return label if kernel == "torch" else f"{label} ({KERNELS.get(kernel, kernel)})"
 
 
 def case_label(case: Case) -> str:

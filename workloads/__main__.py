@@ -1,6 +1,7 @@
 """The payload's commands: probe, run, follow, stop, block, sample.
 
-probe [SYSROOT] [PKG]   one record with the machine's facts; PKG is jtop, pyrapl or pynvml
+probe [SYSROOT] [PKG] [KERNELS]   one record with the machine's facts; PKG is jtop, pyrapl,
+                        pynvml or "-", KERNELS are names with commas, tried on every device
 run JOBDIR              start the job's runner, detached; one record says how that went
 follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
 stop JOBDIR             end the runner after killing its block
@@ -17,7 +18,7 @@ from typing import List, Optional
 
 from workloads.protocol import RecordWriter
 
-PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that a probe asks when told to
+PACKAGES = ("-", "jtop", "pyrapl", "pynvml")  # ways to read power that a probe asks when told to
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -35,8 +36,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
         "sample": _sample,
     }
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    wanted = {"probe": (0, 1, 2), "follow": (2,), "block": (2,), "sample": (2,)}.get(name, (1,))
-    known = name != "probe" or set(rest[1:]) <= set(PACKAGES)
+    wanted = {"probe": (0, 1, 2, 3), "follow": (2,), "block": (2,), "sample": (2,)}.get(name, (1,))
+    known = name != "probe" or set(rest[1:2]) <= set(PACKAGES)
     if name not in commands or len(rest) not in wanted or not known:
         sys.stderr.write(__doc__ or "")
         return 64
@@ -50,7 +51,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
 def _probe(rest: List[str], writer: RecordWriter) -> None:
     from workloads.probe import probe
 
-    writer.write(probe(*rest))
+    sysroot, package, kernels = rest + ["/", "-", ""][len(rest) :]
+    names = [name for name in kernels.split(",") if name]
+    writer.write(probe(sysroot, None if package == "-" else package, names))
 
 
 def _run(rest: List[str], writer: RecordWriter) -> None:

@@ -3,6 +3,7 @@
 timing     windows of forward, backward and step, raw times kept
 memory     bytes saved for the backward and the peaks of a step
 fidelity   the method's gradients against the exact ones, in the same process
+check      a user's kernel against float64, before it is timed
 
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
@@ -16,6 +17,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from workloads import memory, timing
 from workloads.messages import Block, Case, to_json
 
+CHANNELS_LAST = "torch-channels-last"
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -57,6 +59,7 @@ def run_block(
         "timing": lambda: _timing(block, min_window_s, pauses),
         "memory": lambda: _memory(block),
         "fidelity": lambda: _fidelity(block),
+        "check": lambda: _check(block),
     }
     try:
         load()
@@ -78,7 +81,8 @@ def prepare(case: Case, seed: int) -> Work:
     """Build the case's tensors, random normal and seeded, and its three callables.
 
     x is (N, C_in, H, W), the gradient of the output (N, C_out, H_y, W_y), both of the case's
-    dtype on its device. The backward returns the gradients of input, weight and bias.
+    dtype on its device, and in channels-last, as the weight, for the kernel that is named after
+    it. The backward returns the gradients of input, weight and bias.
     """
     import torch
 
@@ -89,8 +93,13 @@ def prepare(case: Case, seed: int) -> Work:
     device = torch.device(case.device)
     dtype = getattr(torch, case.dtype)
 
+    layout = torch.contiguous_format
+    if case.kernel == CHANNELS_LAST:
+        layout = torch.channels_last
+
     def normal(shape: Tuple[int, ...], index: int) -> Any:
-        return inputs.normal(shape, seed + index, dtype=dtype, device=device)
+        values = inputs.normal(shape, seed + index, dtype=dtype, device=device)
+        return values.contiguous(memory_format=layout) if len(shape) == 4 else values
 
     x = normal((case.batch, layer.in_channels, layer.height, layer.width), 0).requires_grad_()
     weight_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
@@ -184,6 +193,12 @@ def _fidelity(block: Block) -> Dict[str, Any]:
     from workloads.fidelity import layer_fidelity
 
     return {"fidelity": layer_fidelity(block.case, block.seed)}
+
+
+def _check(block: Block) -> Dict[str, Any]:
+    from workloads.kernels.check import check
+
+    return {"check": check(block.case, block.seed)}
 
 
 def _barrier(device: Any) -> Callable[[], None]:

@@ -64,6 +64,15 @@ KERNELS: Dict[str, KernelInfo] = {
             sources=("torch_ops.py", "patches.py"),
         ),
         KernelInfo(
+            name="torch-channels-last",
+            version="1",
+            description="torch's own convolution on tensors in channels-last, the other layout",
+            methods=("exact",),
+            devices=("cpu", "cuda"),
+            dtypes=("float32", "float64"),
+            sources=("torch_ops.py", "patches.py"),
+        ),
+        KernelInfo(
             name="native",
             version="1",
             description="passes in C, compiled on the board; products by torch",

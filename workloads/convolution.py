@@ -14,7 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from workloads.catalog import check_method, method_refusal
 from workloads.geometry import Geometry, conv_geometry
-from workloads.kernels import KERNELS
+from workloads.kernels import find
 from workloads.kernels.seam import Kernel, Operator
 
 Layers = Union[None, int, Sequence[str], Callable[[str, nn.Conv2d], bool]]
@@ -55,7 +55,7 @@ def conv2d(
             convolution, or the kernel cannot run here.
     """
     check_method(method)
-    implementation = _kernel(kernel)
+    implementation = find(kernel)
     if method == "exact" and patch_size is None:
         patch_size = 1
     geometry = conv_geometry(x.shape, weight.shape, stride, padding, dilation, groups, patch_size)
@@ -179,7 +179,7 @@ def filter_module(
         ValueError: an argument cannot be, or a chosen layer cannot be filtered; it is named.
     """
     check_method(method)
-    _kernel(kernel)
+    find(kernel)
     chosen = _chosen(module, layers)
     for name, conv in chosen:
         _check_layer(name, conv, method, patch_size)
@@ -254,12 +254,6 @@ def _keeps_forward(conv: nn.Conv2d) -> bool:
         return False
     same = all(getattr(kind, hook) is getattr(nn.Conv2d, hook) for hook in hooks)
     return same and not any(hook in conv.__dict__ for hook in hooks)
-
-
-def _kernel(name: str) -> Kernel:
-    if name not in KERNELS:
-        raise ValueError("kernel must be one of %s, not %r" % (", ".join(KERNELS), name))
-    return KERNELS[name]
 
 
 def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) -> Operator:

@@ -48,6 +48,24 @@ def finished_orders(journal: str) -> Set[int]:
     return done
 
 
+def refused_cases(journal: str) -> Dict[str, str]:
+    """Return case key -> reason of the kernels that a check has refused, as the journal has it."""
+    refused: Dict[str, str] = {}
+    if not os.path.exists(journal):
+        return refused
+    with open(journal, "rb") as file:
+        for line in file:
+            try:
+                record = loads(line.decode("utf-8", "replace"))
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(record, dict) or record.get("kind") != "check":
+                continue
+            if record.get("status") not in ("ok", "interrupted"):
+                refused[str(record.get("case_key"))] = str(record.get("reason"))
+    return refused
+
+
 def ends_cut(path: str) -> bool:
     """Tell whether the file's last line was cut off, by a power loss for instance."""
     if not os.path.exists(path) or not os.path.getsize(path):

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Sequence
 
 from workloads import locks, nvml, programs
 from workloads.memory import available_bytes, kilobytes
@@ -86,10 +86,13 @@ SENSOR_FILES = (
 )
 
 
-def probe(sysroot: str = "/", package: Optional[str] = None) -> Dict[str, Any]:
+def probe(
+    sysroot: str = "/", package: Optional[str] = None, kernels: Sequence[str] = ()
+) -> Dict[str, Any]:
     """Return the machine's facts as they enter probe.json; files are read below ``sysroot``.
 
     ``package`` (jtop, pyrapl, pynvml) is asked too, if the inventory wants to read power by it.
+    ``kernels`` are tried on every device: what they need is compiled here, once, and kept.
     """
     files = sensor_files(sysroot)
     found = {name: programs.find(name, sysroot) for name in PROGRAMS}
@@ -122,7 +125,25 @@ def probe(sysroot: str = "/", package: Optional[str] = None) -> Dict[str, Any]:
         "threads": len(processors()),
         "state": machine_state(sysroot),
         **_torch(),
+        "kernels": kernel_reasons(kernels),
     }
+
+
+def kernel_reasons(names: Sequence[str]) -> Dict[str, Dict[str, Optional[str]]]:
+    """Return by kernel and device why it cannot run there, None where it can.
+
+    Empty where there is no torch to run any.
+    """
+    if not names:
+        return {}
+    try:
+        import torch
+
+        from workloads.kernels import availability
+    except Exception:  # said by ``torch_error``
+        return {}
+    devices = [torch.device(name) for name in ("cpu", "cuda")]
+    return {name: {d.type: availability(name, d) for d in devices} for name in names}
 
 
 def sensor_files(sysroot: str) -> Dict[str, str]:

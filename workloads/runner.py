@@ -18,7 +18,14 @@ from typing import Any, Dict, Optional
 from workloads import locks
 from workloads.block import load, run_block
 from workloads.costs import memory_estimate_bytes
-from workloads.jobs import JobFolder, ends_cut, finished_orders, read_json, tail
+from workloads.jobs import (
+    JobFolder,
+    ends_cut,
+    finished_orders,
+    read_json,
+    refused_cases,
+    tail,
+)
 from workloads.messages import SCHEMA, Block, Job, dump, to_json
 from workloads.state import machine_state
 from workloads.watching import SamplerProcess
@@ -43,6 +50,7 @@ class Runner:
         self._child: Optional[int] = None
         self._stopping = False
         self._timed_out = False
+        self._refused = refused_cases(folder.journal)
 
     def run(self) -> None:
         """Run what is missing, with the sampler beside it; a signal ends it after one block."""
@@ -61,7 +69,10 @@ class Runner:
                 if self._stopping:
                     break
                 self._sampler.use(block.sampling)
-                self._append(self._measure(block))
+                record = self._refusal(block) or self._measure(block)
+                self._append(record)
+                if block.kind == "check" and record["status"] not in ("ok", "interrupted"):
+                    self._refused[block.case.key] = record["reason"]
             self._sampler.use(1.0)
             self._watch_idle("after")
         finally:
@@ -89,8 +100,14 @@ class Runner:
         while not self._stopping and time.monotonic() < end:
             time.sleep(min(REST_S, max(0.0, end - time.monotonic())))
 
-    def _measure(self, block: Block) -> Dict[str, Any]:
-        """Run one block in a child and return its journal record."""
+    def _refusal(self, block: Block) -> Optional[Dict[str, Any]]:
+        """Return the record of a block whose kernel was refused; None if it was not."""
+        reason = self._refused.get(block.case.key)
+        if reason is None:
+            return None
+        return dict(self._header(block), status="failed", reason=reason)
+
+    def _header(self, block: Block) -> Dict[str, Any]:
         record: Dict[str, Any] = {
             "schema": SCHEMA,
             "type": "block",
@@ -99,6 +116,11 @@ class Runner:
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         record.update(to_json(block))
+        return record
+
+    def _measure(self, block: Block) -> Dict[str, Any]:
+        """Run one block in a child and return its journal record."""
+        record = self._header(block)
         time.sleep(QUIET_GAP_S)  # a follower sends the last block now, not in a window
         self._quiet.acquire(timeout_s=1.0)
         try:

@@ -29,6 +29,7 @@ SUITE = """
 description: tiny layers for tests
 workloads:
   - {name: tiny, in_channels: 4, out_channels: 4, height: 8, width: 8}
+exact_kernels: [torch]
 patch_sizes: [2]
 rounds: 2
 isolation: fork

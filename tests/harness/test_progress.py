@@ -25,6 +25,7 @@ def row(
     exact = method == "exact"
     speedup = speedup or Figure(value=1.923, ci_low=1.804, ci_high=2.101)
     return SummaryRow(
+        baseline=("backward", "step") if exact else (),
         target=target,
         workload=workload,
         method=method,

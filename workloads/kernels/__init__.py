@@ -1,10 +1,12 @@
 """The kernels, written out by hand: name -> implementation (see ``seam.Kernel``)."""
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional
+
+import torch
 
 from workloads.catalog import sources_sha256
-from workloads.kernels import native, torch_ops
-from workloads.kernels.seam import Kernel
+from workloads.kernels import native, torch_ops, user
+from workloads.kernels.seam import Kernel, KernelError
 
 
 def kernel_of(module: Any) -> Kernel:
@@ -16,8 +18,38 @@ def kernel_of(module: Any) -> Kernel:
 
 KERNELS: Dict[str, Kernel] = {
     "torch": kernel_of(torch_ops),
+    "torch-channels-last": Kernel(
+        "torch-channels-last", torch_ops.VERSION, torch_ops.SOURCES, {}, torch_ops.available
+    ),
     "native": kernel_of(native),
 }
+
+
+def find(name: str) -> Kernel:
+    """Return a kernel, ours or a user's.
+
+    Raises:
+        ValueError: there is none of this name, or the user's cannot be loaded.
+    """
+    entry = user.declared().get(name)
+    if entry is None:
+        if name not in KERNELS:
+            known = ", ".join((*KERNELS, *user.declared()))
+            raise ValueError("kernel must be one of %s, not %r" % (known, name))
+        return KERNELS[name]
+    if entry["kind"] == "alias":
+        return KERNELS[entry["of"]]._replace(name=name)
+    return user.load(name)
+
+
+def availability(name: str, device: torch.device) -> Optional[str]:
+    """Return why a kernel cannot run on a device in float32, None if it can; never raises."""
+    try:
+        return find(name).available(device, torch.float32)
+    except KernelError:  # a broken file is no lack of the board: its check fails, and says so
+        return None
+    except Exception as error:  # whatever a kernel does here, it does not end the probe
+        return "%s: %s" % (type(error).__name__, error)
 
 
 def source_sha256(name: str) -> str:

@@ -9,6 +9,10 @@ from workloads.geometry import Geometry
 Maybe = Optional[torch.Tensor]
 
 
+class KernelError(ValueError):
+    """A user's kernel cannot be loaded; the message says why."""
+
+
 class Operator(NamedTuple):
     """One method's backward in one kernel; the kernel owns all of it, layouts included.
 

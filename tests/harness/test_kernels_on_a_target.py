@@ -1,0 +1,62 @@
+"""Kernels as a user meets them: what a target can run, what it falls back to, what is compared."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from gfbench_cli import Cli
+
+
+@pytest.fixture
+def gfbench(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture
+def no_path(tmp_path: Path) -> str:
+    """Return a PATH on which there is no compiler, nor anything else."""
+    (tmp_path / "empty").mkdir()
+    return str(tmp_path / "empty")
+
+
+def test_without_a_compiler_torch_is_measured_and_the_report_says_so(
+    gfbench: Cli, no_path: str
+) -> None:
+    done = gfbench.run("--kernel", "native", PATH=no_path)
+    assert done.code == 0, done.err
+    assert "no C compiler" in done.err
+    assert "torch was measured instead" in done.err
+    assert "torch was measured instead" in done.page
+    assert not done.blocks(kernel="native")
+    assert len(done.blocks(kernel="torch", method="gradient_filter", kind="timing")) == 2
+    rows = [row for row in gfbench.export(done.run) if row["kernel"] == "native"]
+    assert rows
+    assert {row["status"] for row in rows} == {"skipped"}
+    assert all("no C compiler" in row["reason"] for row in rows)
+
+
+def test_list_kernels_says_what_a_target_can_run_and_why_not(gfbench: Cli, no_path: str) -> None:
+    listed = gfbench("list", "kernels", "-t", "local", PATH=no_path)
+    rows = {r["name"]: r for r in csv.DictReader(io.StringIO(listed.stdout), delimiter="\t")}
+    assert rows["torch"]["local"].startswith("cpu: yes; cuda: ")
+    assert rows["native"]["local"].startswith("cpu: no C compiler")
+    plain = json.loads(gfbench("list", "kernels", "--json").stdout)
+    assert {row["name"] for row in plain} >= {"torch", "native"}
+    assert not any("local" in row for row in plain)
+
+
+def test_two_kernels_are_measured_in_the_same_rounds_and_recorded(gfbench: Cli) -> None:
+    done = gfbench.run("--kernel", "torch", "--kernel", "native")
+    assert done.code == 0, done.err
+    for kernel in ("torch", "native"):
+        blocks = done.blocks(kernel=kernel, method="gradient_filter", kind="timing")
+        assert [block["round"] for block in blocks] == [0, 1]
+        assert {block["status"] for block in blocks} == {"ok"}
+    recorded = {kernel["name"]: kernel for kernel in done.header["kernels"]}
+    assert set(recorded) == {"torch", "native"}
+    assert all(len(kernel["source_sha256"]) == 64 for kernel in recorded.values())
+    assert recorded["torch"]["source_sha256"] != recorded["native"]["source_sha256"]
