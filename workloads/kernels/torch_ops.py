@@ -61,15 +61,15 @@ def gradients(
     # 1 / s^2 belongs to both gradients, so it is applied once, to g~.
     scale = 1.0 / (geometry.stride[0] * geometry.stride[1])
     average_(grad, geometry.output_patches, scale)
-    step = _grid_dilation(geometry) if geometry.keeps_window else None
+    step = grid_dilation(geometry) if geometry.keeps_window else None
     grad_x = grad_w = None
     if need_w:
         assert x_sum is not None
-        grad_w = _weight_gradient(grad, x_sum, geometry, step)
+        grad_w = weight_gradient(grad, x_sum, geometry.weight_shape, geometry.groups, step)
     if need_x:
         assert window is not None
         grad_x = spread_patches(
-            _input_gradient(grad, window, geometry.groups, step),
+            input_gradient(grad, window, geometry.groups, step),
             geometry.input_patches,
             geometry.x_shape[2:],
             _layout(grad_output),
@@ -105,15 +105,15 @@ def gradients_published(
         return None, None, grad_bias
     patches = geometry.centred_output_patches
     grad = average_(sum_patches(grad_output, patches), patches)  # (N, C_o, P_h, P_w)
-    step = _grid_dilation(geometry) if geometry.published_keeps_window else None
+    step = grid_dilation(geometry) if geometry.published_keeps_window else None
     grad_x = grad_w = None
     if need_w:
         assert x_sum is not None
-        grad_w = _weight_gradient(grad, x_sum, geometry, None)
+        grad_w = weight_gradient(grad, x_sum, geometry.weight_shape, geometry.groups, None)
     if need_x:
         assert window is not None
         grad_x = spread_patches(
-            _input_gradient(grad, window, geometry.groups, step),
+            input_gradient(grad, window, geometry.groups, step),
             geometry.centred_input_patches,
             geometry.x_shape[2:],
             _layout(grad_output),
@@ -130,7 +130,7 @@ OPERATORS = {
 # products on the patch grid ------------------------------------------------------------------
 
 
-def _input_gradient(
+def input_gradient(
     grad: torch.Tensor, window: torch.Tensor, groups: int, step: Optional[Pair]
 ) -> torch.Tensor:
     """Return g_x on the patch grid: w~^T g~, or the kept window applied with dilation ``step``.
@@ -148,24 +148,27 @@ def _input_gradient(
     return F.conv2d(grad, transposed.flip((2, 3)), padding=padding, dilation=step, groups=groups)
 
 
-def _weight_gradient(
-    grad: torch.Tensor, x_sum: torch.Tensor, geometry: Geometry, step: Optional[Pair]
+def weight_gradient(
+    grad: torch.Tensor,
+    x_sum: torch.Tensor,
+    shape: Tuple[int, int, int, int],
+    groups: int,
+    step: Optional[Pair],
 ) -> torch.Tensor:
     """Return g_w (C_o, C_i / groups, k_h, k_w): one value for all taps, or tap by tap."""
-    shape = geometry.weight_shape
     if step is None:
-        product = _correlate(grad, x_sum, geometry.groups)
+        product = _correlate(grad, x_sum, groups)
         return product[:, :, None, None].expand(shape).contiguous()
     grad_w = grad.new_zeros(shape)
     for u in range(shape[2]):
-        rows = _shifted(geometry.grid[0], step[0] * (u - shape[2] // 2))
+        rows = _shifted(grad.shape[2], step[0] * (u - shape[2] // 2))
         for v in range(shape[3]):
-            columns = _shifted(geometry.grid[1], step[1] * (v - shape[3] // 2))
+            columns = _shifted(grad.shape[3], step[1] * (v - shape[3] // 2))
             if rows and columns:  # otherwise the whole tap lies in the padding
                 grad_w[:, :, u, v] = _correlate(
                     grad[:, :, rows[0], columns[0]],
                     x_sum[:, :, rows[1], columns[1]],
-                    geometry.groups,
+                    groups,
                 )
     return grad_w
 
@@ -188,7 +191,7 @@ def _shifted(count: int, shift: int) -> Optional[Tuple[slice, slice]]:
     return slice(first, last), slice(first + shift, last + shift)
 
 
-def _grid_dilation(geometry: Geometry) -> Pair:
+def grid_dilation(geometry: Geometry) -> Pair:
     """Return the dilation of the kept window on the patch grid, d / r."""
     rows, columns = (d // r for d, r in zip(geometry.dilation, geometry.patch_size))
     return rows, columns
