@@ -3,7 +3,7 @@
 from typing import Any, Dict
 
 from workloads.catalog import sources_sha256
-from workloads.kernels import torch_ops
+from workloads.kernels import cuda, torch_ops
 from workloads.kernels.seam import Kernel
 
 
@@ -16,6 +16,7 @@ def kernel_of(module: Any) -> Kernel:
 
 KERNELS: Dict[str, Kernel] = {
     "torch": kernel_of(torch_ops),
+    "cuda": kernel_of(cuda),
 }
 
 
