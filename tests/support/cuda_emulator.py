@@ -1,4 +1,4 @@
-# ruff: noqa: UP006, UP031, UP035, B905  (Python 3.6 has no list[int] and no zip(strict=))
+# ruff: noqa: UP006, UP031, UP035, UP045, B905  (Python 3.6 has no list[int] and no zip(strict=))
 """A stand-in for a GPU: the CUDA source compiled for the processor, memory with guards around it.
 
     PYTHONPATH=<repository> python tests/support/cuda_emulator.py
@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import oracle
 import torch
@@ -28,7 +28,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.join(HERE, "..", "..", "workloads", "kernels", cuda_passes.SOURCE)
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared")
 GUARD = 64  # elements before and after each tensor, not to be written, and NaN if read
-PROCESSORS = (1, 5, 40)  # from one walk over a plane to many blocks for each
+PROCESSORS = (1, 16, 640)  # of one block each: from one walk over a plane to many blocks for it
 LAYOUTS = ("planes", "pixels", "steps")  # NCHW, NHWC, and neither
 
 
@@ -69,7 +69,8 @@ def build(dtype: torch.dtype, flags: Tuple[str, ...] = ()) -> str:
 class Memory:
     """Tensors that lie between guards and start as NaN, so that nothing is written by chance."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
         self._buffers: List[torch.Tensor] = []
 
     def empty(self, shape: Any, dtype: Any = None, **options: Any) -> torch.Tensor:
@@ -81,7 +82,7 @@ class Memory:
         number = 1
         for size in shape:
             number *= size
-        buffer = torch.full((number + 2 * GUARD,), float("nan"), dtype=dtype)
+        buffer = torch.full((number + 2 * GUARD,), float("nan"), dtype=dtype, device=self._device)
         self._buffers.append(buffer)
         return buffer[GUARD : GUARD + number].view(shape)
 
@@ -116,30 +117,46 @@ class Memory:
             torch.empty, torch.Tensor.new_empty = empty, new_empty  # type: ignore[method-assign]
 
 
+def large_configurations() -> List[oracle.Config]:
+    """Return convolutions of maps so large that a thread walks many patches, across their rows."""
+    return [
+        oracle.Config((n, 2 * groups, *size), (c, 2, 3, 3), s, (2, 1), (1, 1), groups, r)
+        for n, groups, c in ((1, 1, 3), (2, 2, 2))
+        for size, s, r in (
+            ((61, 47), (1, 1), (2, 2)),
+            ((75, 58), (2, 1), (2, 3)),
+            ((50, 83), (1, 1), (1, 4)),
+        )
+    ]
+
+
 @contextlib.contextmanager
 def in_place_of_a_gpu(emulator: Emulator, processors: int) -> Iterator[None]:
     """Let kernel "cuda" run on the CPU, by the emulator."""
     kernel, module = KERNELS["cuda"], cuda_passes._module
+    blocks = cuda_passes.BLOCKS_PER_PROCESSOR
 
     def emulated(maps: torch.Tensor) -> Tuple[Any, int]:
         return emulator, processors
 
     KERNELS["cuda"] = kernel._replace(available=lambda device, dtype: None)
-    cuda_passes._module = emulated
+    cuda_passes._module, cuda_passes.BLOCKS_PER_PROCESSOR = emulated, 1
     try:
         yield
     finally:
         KERNELS["cuda"], cuda_passes._module = kernel, module
+        cuda_passes.BLOCKS_PER_PROCESSOR = blocks
 
 
 # the check -----------------------------------------------------------------------------------
 
 
 def gradient_errors(
-    config: oracle.Config, emulator: Emulator, dtype: torch.dtype, variant: int
+    config: oracle.Config, emulator: Optional[Emulator], dtype: torch.dtype, variant: int
 ) -> Dict[str, float]:
     """Return the error of g_x, g_w and g_b against the float64 oracle, relative to its largest.
 
+    Without an emulator on a GPU, which is to be there then.
     ``variant`` picks the layouts of x, w and dL/dy and the number of multiprocessors. The number
     of buffers that were written outside of their bounds is called ``broken``.
     """
@@ -148,13 +165,18 @@ def gradient_errors(
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
-    memory = Memory()
+    device = "cuda" if emulator is None else "cpu"
+    memory = Memory(device)
     x_layout, g_layout = LAYOUTS[variant % 3], LAYOUTS[variant // 3 % 3]
     x = memory.hold(draw(*config.x_shape), x_layout).requires_grad_()
     w = memory.hold(draw(*config.weight_shape), LAYOUTS[variant // 2 % 2]).requires_grad_()
-    b = draw(config.weight_shape[0]).requires_grad_()
+    b = draw(config.weight_shape[0]).to(device).requires_grad_()
     arguments = oracle.conv_arguments(config)
-    with in_place_of_a_gpu(emulator, PROCESSORS[variant % len(PROCESSORS)]), memory.serves():
+    processors = PROCESSORS[(variant + variant // 9) % len(PROCESSORS)]
+    with contextlib.ExitStack() as stack:
+        if emulator is not None:
+            stack.enter_context(in_place_of_a_gpu(emulator, processors))
+        stack.enter_context(memory.serves())
         y = conv2d(
             x,
             w,
@@ -166,7 +188,8 @@ def gradient_errors(
         )
         g = memory.hold(draw(*y.shape), g_layout)
         got = torch.autograd.grad(y, (x, w, b), g)
-    wanted = oracle.filtered_gradients(x.detach().double(), w.detach().double(), g.double(), config)
+    x, w, g = (tensor.detach().double().cpu() for tensor in (x, w, g))
+    wanted = oracle.filtered_gradients(x, w, g, config)
     errors = {name: _error(a, e) for name, a, e in zip(("g_x", "g_w", "g_b"), got, wanted)}
     errors["broken"] = float(memory.broken())
     return errors
@@ -175,7 +198,7 @@ def gradient_errors(
 def _error(got: torch.Tensor, wanted: torch.Tensor) -> float:
     assert got.shape == wanted.shape
     largest = float(wanted.abs().max())
-    error = float((got.double() - wanted).abs().max())
+    error = float((got.double().cpu() - wanted).abs().max())
     return error / largest if largest else error
 
 
@@ -186,6 +209,7 @@ def main() -> int:
     failures: List[str] = []
     worst, checked = 0.0, 0
     configs = [*random_configurations(60, seed=21), *kept_window_configurations(20, seed=22)]
+    configs += large_configurations()
     for variant, config in enumerate(configs):
         errors = gradient_errors(config, emulator, torch.float64, variant)
         checked, worst = checked + 1, max(worst, *errors.values())

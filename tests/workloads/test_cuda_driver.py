@@ -152,6 +152,7 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda_passes, "_reasons", {})
     board = SimpleNamespace(major=5, minor=3, multi_processor_count=1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: board)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
 
 def test_a_pass_compiles_loads_and_launches_once_per_type(

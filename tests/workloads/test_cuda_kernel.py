@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 import torch
 from configurations import kept_window_configurations, random_configurations
-from cuda_emulator import LAYOUTS, Emulator, Memory, gradient_errors, in_place_of_a_gpu
+from cuda_emulator import (
+    LAYOUTS,
+    Emulator,
+    Memory,
+    gradient_errors,
+    in_place_of_a_gpu,
+    large_configurations,
+)
 from interpreters import old_python
 from oracle import Config
 
@@ -25,7 +32,8 @@ from workloads.kernels.cuda import OPERATORS
 REPOSITORY = Path(__file__).resolve().parents[2]
 RANDOM = list(random_configurations(260, seed=107))
 KEPT = list(kept_window_configurations(60, seed=108))
-CASES = list(enumerate([*RANDOM, *KEPT]))
+LARGE = [config for config in large_configurations() for _ in range(5)]
+CASES = list(enumerate([*RANDOM, *KEPT, *LARGE]))
 
 torch.set_num_threads(1)
 
@@ -147,14 +155,18 @@ def test_the_input_gradient_lies_as_that_of_the_output_does(
 def test_both_products_take_the_grids_as_they_lie(
     layout: str, groups: int, on_a_gpu: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    multiply, pointers = torch.bmm, []
+    pointers: list[set[int]] = []
+    grids: list[int | None] = []
 
-    def bmm(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        pointers.append({left.data_ptr(), right.data_ptr()})
-        return multiply(left, right)
+    def noting(multiply: Any) -> Any:
+        def product(left: torch.Tensor, right: torch.Tensor) -> Any:
+            pointers.append({left.data_ptr(), right.data_ptr()})
+            return multiply(left, right)
 
-    monkeypatch.setattr(torch, "bmm", bmm)
-    grids = []
+        return product
+
+    for name in ("mm", "bmm"):
+        monkeypatch.setattr(torch, name, noting(getattr(torch, name)))
     pool = cuda_passes.pool
 
     def noted(maps: torch.Tensor, axes: Any, cells: Any, *rest: Any, **named: Any) -> Any:
@@ -206,9 +218,11 @@ def test_it_says_why_it_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda", 0)
     assert "not on cpu" in str(available(torch.device("cpu"), torch.float32))
     assert "not torch.bfloat16" in str(available(gpu, torch.bfloat16))
+    monkeypatch.setattr(cuda_passes, "_reasons", {})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert available(gpu, torch.float32) == "torch sees no CUDA device"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device in (gpu, torch.device("cuda")):
+        reason = available(device, torch.float32)
+        assert reason == "kernel cuda: torch sees no CUDA device"
     monkeypatch.setattr(cuda_passes, "unavailable", lambda *arguments: "no NVRTC")
     assert available(gpu, torch.float32) == "kernel cuda: no NVRTC"
     monkeypatch.setattr(cuda_passes, "unavailable", lambda *arguments: None)

@@ -7,6 +7,7 @@ import ctypes.util
 import os
 import re
 import subprocess
+import sys
 import threading
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 import torch
 from interpreters import old_python
 
+from harness.payload import pack
+from workloads.catalog import kernel_source_sha256
 from workloads.kernels import cuda_passes, nvrtc
 from workloads.kernels.cuda_driver import THREADS
 from workloads.kernels.cuda_passes import TYPES, UNROLLED, Task
@@ -238,6 +241,25 @@ def test_a_folder_that_cannot_be_written_costs_only_time(folder: Path) -> None:
     for _ in range(2):
         assert nvrtc.compile_kept(compiler, b"a", "passes.cu", (8, 7), ()) == b"image of sm_87"
     assert compiler.compiled == 2
+
+
+def test_a_packed_payload_keeps_them_beside_itself(tmp_path: Path) -> None:
+    archive = tmp_path / "payload.pyz"
+    archive.write_bytes(pack().data)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from workloads.kernels import nvrtc;"
+        "from workloads.catalog import kernel_source_sha256;"
+        "print(kernel_source_sha256('cuda'), nvrtc.kept_folder())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(archive)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    assert done.stdout.split() == [kernel_source_sha256("cuda"), str(tmp_path / "objects")]
 
 
 def test_processes_that_start_together_never_read_half_an_image(folder: Path) -> None:

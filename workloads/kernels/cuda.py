@@ -4,7 +4,8 @@ g is read once and pooled, two products with w~ and x~ follow, and g_x is writte
 its channels first, (C, N, P_h, P_w), where the maps are NCHW, and last where they are NHWC: either
 way it is a matrix of channels and patches, so both products are single ones, batched over the
 groups, and no layout is converted. A depthwise layer needs no product: its g_w is summed while g
-is pooled, and w~ multiplied in while g_x is written.
+is pooled, and w~ multiplied in while g_x is written. In half, what a pass adds up is kept in
+float32 and rounded once, where it is stored.
 Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
 equations (2), (3) and (5); patches and 1 / s^2 as ``gradient_filter`` of the torch kernel.
 """
@@ -36,8 +37,6 @@ def available(device: torch.device, dtype: torch.dtype) -> Optional[str]:
         return "kernel cuda runs on CUDA devices, not on %s" % device
     if dtype not in cuda_passes.TYPES:
         return "kernel cuda computes in float32, float16 and float64, not %s" % dtype
-    if not torch.cuda.is_available():
-        return "torch sees no CUDA device"
     reason = cuda_passes.unavailable(device, dtype)
     return reason and "kernel cuda: %s" % reason
 
@@ -123,9 +122,9 @@ def _input_gradient(grad: torch.Tensor, window: torch.Tensor, geometry: Geometry
     left = _matrices(grad, groups)  # (G, C_o / G, N P)
     right = window.view(groups, -1, geometry.weight_shape[1])  # (G, C_o / G, C_i / G)
     if left.stride(2) == 1:
-        product = torch.bmm(right.transpose(1, 2), left)  # (G, C_i / G, N P)
+        product = _multiply(right.transpose(1, 2), left)  # (G, C_i / G, N P)
         return product.view(-1, n, rows, columns).transpose(0, 1)
-    product = torch.bmm(left.transpose(1, 2), right)  # (G, N P, C_i / G)
+    product = _multiply(left.transpose(1, 2), right)  # (G, N P, C_i / G)
     return product.transpose(0, 1).reshape(n, rows, columns, -1).permute(0, 3, 1, 2)
 
 
@@ -135,13 +134,20 @@ def _weight_gradient(grad: torch.Tensor, x_sum: torch.Tensor, geometry: Geometry
     if geometry.keeps_window:
         step = torch_ops.grid_dilation(geometry)
         return torch_ops.weight_gradient(grad, x_sum, shape, groups, step)
-    product = torch.bmm(_matrices(grad, groups), _matrices(x_sum, groups).transpose(1, 2))
+    product = _multiply(_matrices(grad, groups), _matrices(x_sum, groups).transpose(1, 2))
     return cuda_passes.repeat_taps(product, shape)  # from (G, C_o / G, C_i / G)
 
 
 def _matrices(grid: torch.Tensor, groups: int) -> torch.Tensor:
     """Return a grid (N, C, P_h, P_w) as (G, C / G, N P); a view in both of its layouts."""
     return grid.transpose(0, 1).reshape(groups, grid.shape[1] // groups, -1)
+
+
+def _multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Return the products per group; of one alone cuBLAS may split the long inner dimension."""
+    if left.shape[0] == 1:
+        return torch.mm(left[0], right[0])[None]
+    return torch.bmm(left, right)
 
 
 # tensors -------------------------------------------------------------------------------------

@@ -200,6 +200,8 @@ def _load(index: int, dtype: torch.dtype) -> Tuple[cuda_driver.Module, int]:
     source = pkgutil.get_data("workloads", "kernels/" + SOURCE)
     if source is None:
         raise nvrtc.NvrtcError("workloads/kernels/%s is not in the payload" % SOURCE)
+    if not torch.cuda.is_available():
+        raise cuda_driver.DriverError("torch sees no CUDA device")
     driver = cuda_driver.driver()
     device = torch.cuda.get_device_properties(index)
     capability = (device.major, device.minor)
@@ -208,7 +210,9 @@ def _load(index: int, dtype: torch.dtype) -> Tuple[cuda_driver.Module, int]:
 
 
 def _index(device: torch.device) -> int:
-    return torch.cuda.current_device() if device.index is None else device.index
+    if device.index is not None:
+        return int(device.index)
+    return torch.cuda.current_device() if torch.cuda.is_available() else 0
 
 
 # plans ---------------------------------------------------------------------------------------
