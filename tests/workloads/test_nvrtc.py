@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import locale
 import os
 import re
 import subprocess
@@ -113,6 +114,14 @@ def test_a_mistake_in_the_source_comes_with_the_compilers_words() -> None:
     target = Target(f"compute_{real().arches()[-1]}", False)
     with pytest.raises(NvrtcError, match=r"(?s)wrong\.cu: NVRTC_ERROR_COMPILATION: .*error:"):
         real().compile(b"nonsense;", "wrong.cu", target, ())
+
+
+def test_text_is_read_after_compiling_as_it_was_before() -> None:
+    # The compiler of CUDA 11.8 leaves the thread in another locale.
+    before = locale.getpreferredencoding(False)
+    target = Target(f"compute_{real().arches()[-1]}", False)
+    real().compile(b"", "empty.cu", target, ())
+    assert locale.getpreferredencoding(False) == before
 
 
 # which one -----------------------------------------------------------------------------------

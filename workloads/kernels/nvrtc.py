@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
@@ -112,7 +112,8 @@ class Nvrtc:
         try:
             options = ["--gpu-architecture=" + target.arch, *("-D" + text for text in defines)]
             texts = (ctypes.c_char_p * len(options))(*(text.encode("ascii") for text in options))
-            status = library.nvrtcCompileProgram(program, len(options), texts)
+            with _locale_kept():
+                status = library.nvrtcCompileProgram(program, len(options), texts)
             if status:
                 log = self._output("nvrtcGetProgramLog", program).rstrip(b"\0")
                 words = log.decode("utf-8", "replace").strip()[-2000:]
@@ -137,6 +138,22 @@ class Nvrtc:
         describe = self._library.nvrtcGetErrorString
         describe.restype = ctypes.c_char_p
         return str(describe(status).decode("ascii", "replace"))
+
+
+@contextlib.contextmanager
+def _locale_kept() -> Iterator[None]:
+    """Put the thread's locale back: CUDA 11.8's leaves it at "C", where text is read as ASCII."""
+    try:
+        use = ctypes.CDLL(None).uselocale
+    except AttributeError:  # not the C library of Linux
+        yield
+        return
+    use.restype, use.argtypes = ctypes.c_void_p, (ctypes.c_void_p,)
+    before = use(None)
+    try:
+        yield
+    finally:
+        use(before)
 
 
 def find() -> Nvrtc:
