@@ -51,6 +51,12 @@ answer = {"type": "bootstrap", "workdir": workdir, "python": list(sys.version_in
 sys.stdout.write(chr(30) + json.dumps(answer) + chr(10))
 """
 
+MAKE_FOLDER = """
+import os, sys
+if not os.path.isdir(sys.argv[1]):
+    os.makedirs(sys.argv[1], 0o700)
+"""
+
 REMOVE = """
 import shutil, sys
 shutil.rmtree(sys.argv[1])
@@ -119,6 +125,12 @@ class Board:
         )
         if journal:
             self.transport.put(journal, f"{folder}/journal.jsonl", deadline_s=PUSH_DEADLINE_S)
+
+    def push_object(self, name: str, data: bytes) -> None:
+        """Put a compiled kernel where the payload looks for it; the payload verifies it."""
+        folder = f"{self._workdir}/objects"
+        self._run([self._python, "-c", MAKE_FOLDER, folder], STEP_DEADLINE_S)
+        self.transport.put(data, f"{folder}/{name}", deadline_s=PUSH_DEADLINE_S)
 
     def launch(self, folder: str, run_id: str, stop: threading.Event) -> None:
         """Start the detached runner, or find it running.

@@ -191,6 +191,10 @@ def run(
         bool | None,
         typer.Option("--energy/--no-energy", help="windows long enough for energy [the suite's]"),
     ] = None,
+    paper_mode: Annotated[
+        bool,
+        typer.Option("--paper-mode", help="time pooled g_x and g_w too, as published programs did"),
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan only")] = False,
     detach: Annotated[
@@ -206,6 +210,7 @@ def run(
         workloads=workload,
         methods=method,
         kernels=kernels,
+        paper_mode=paper_mode,
         own_kernels=[own.info for own in own_kernels],
         patch_sizes=patch_size,
         batches=batch,

@@ -173,7 +173,7 @@ def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]
     groups: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.layer, case.device, case.dtype, case.batch), []).append(case)
-    blocks: list[Block] = []
+    blocks = _roofline(suite, cases)
     for round_ in range(suite.rounds):
         keys = list(groups)
         shuffler.shuffle(keys)
@@ -185,6 +185,14 @@ def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]
                 for slot, case in enumerate(chosen):
                     blocks.append(Block(len(blocks), round_, slot, kind, case, block_seed))
     return tuple(blocks)
+
+
+def _roofline(suite: Suite, cases: Sequence[Case]) -> list[Block]:
+    """Return the block that measures the machine itself; it stands with the first case on a CPU."""
+    on_cpu = [case for case in cases if case.device == "cpu"]
+    if not suite.roofline or not on_cpu:
+        return []
+    return [Block(0, 0, 0, "roofline", on_cpu[0], 0)]
 
 
 def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
@@ -199,6 +207,8 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
 def _has(suite: Suite, kind: str, case: Case) -> bool:
     if kind == "check":
         return case.method != BASELINE and suite.is_checked(case.kernel)
+    if not METHODS[case.method].usable:  # no gradients: nothing to compare, nothing to keep
+        return kind == "timing"
     return kind != "fidelity" or case.method != BASELINE
 
 

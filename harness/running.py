@@ -79,6 +79,7 @@ def start_run(
         payload=payload,
         inventory=inventory,
         detach=detach,
+        own_kernels=tuple(own_kernels),
     )
     return _carry_out(targets, request, watch)
 
@@ -106,7 +107,8 @@ def resume_run(
         ResultError: the folder is no run of this payload.
     """
     header = read_header(folder)
-    payload = payloads.pack(extra=packed(from_run(folder, header)))
+    own_kernels = from_run(folder, header)
+    payload = payloads.pack(extra=packed(own_kernels))
     recorded = (header.get("payload") or {}).get("sha256")
     if recorded != payload.sha256:
         raise ResultError(
@@ -121,6 +123,7 @@ def resume_run(
         seed=int(header["seed"]),
         payload=payload,
         inventory=inventory,
+        own_kernels=own_kernels,
     )
     return _carry_out(targets, request, watch)
 

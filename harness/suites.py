@@ -31,6 +31,7 @@ SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
 LISTS = ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
 BASELINE = "exact"
+PAPER_METHOD = "gradient_filter_pooled"  # what --paper-mode adds
 EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in kernel.methods)
 FILTERED_KERNELS = tuple(
     name for name, kernel in KERNELS.items() if set(kernel.methods) - {BASELINE}
@@ -69,6 +70,7 @@ class Suite:
     block_timeout_s: float
     energy: bool = False  # windows long enough for energy, idle power before and after
     exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
+    roofline: bool = False  # the machine's bandwidths and rate, for the floor under each case
     own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
 
     def kernel(self, name: str) -> KernelInfo:
@@ -95,6 +97,7 @@ class Overrides:
     min_window_s: float | None = None
     energy: bool | None = None
     own_kernels: Sequence[KernelInfo] = ()
+    paper_mode: bool = False
 
 
 class _LayerEntry(BaseModel):
@@ -142,6 +145,7 @@ class _SuiteFile(BaseModel):
     min_window_s: Annotated[float, Field(gt=0, le=86400)] = 1.0
     block_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 1800.0
     energy: bool = False
+    roofline: bool = False
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -178,6 +182,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         min_window_s=entry.min_window_s,
         block_timeout_s=entry.block_timeout_s,
         energy=entry.energy,
+        roofline=entry.roofline,
     )
     return _checked(_overridden(suite, overrides or Overrides()), str(path))
 
@@ -282,6 +287,9 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
             follows = getattr(suite, field) == suite.rounds
             kept = min(getattr(suite, field), overrides.rounds)
             changes[field] = overrides.rounds if follows else kept
+    if overrides.paper_mode:
+        methods = changes.get("methods", suite.methods)
+        changes["methods"] = tuple(dict.fromkeys((*methods, PAPER_METHOD)))
     for field in ("min_window_s", "energy"):
         if getattr(overrides, field) is not None:
             changes[field] = getattr(overrides, field)

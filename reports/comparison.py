@@ -31,7 +31,8 @@ from reports.energy_table import (
 from reports.records import BlockRecord, Run, TargetRun
 from reports.rows import FIDELITY, UNITS, Row
 from reports.stats import median_interval, paired_ratio
-from reports.wording import cut
+from reports.wording import cut, is_usable
+from workloads.costs import floor_s
 from workloads.messages import PHASES, Case
 
 SPECTRA = {"one_over_f": "", "white_noise": "white_noise"}
@@ -96,8 +97,10 @@ def standing_of(run: Run, target: TargetRun, case: Case, kind: str) -> Standing:
 def _case_rows(maker: _Maker) -> Iterable[Row]:
     yield from _latency_rows(maker)
     yield from _speedup_rows(maker)
-    yield from _memory_rows(maker)
-    yield from _fidelity_rows(maker)
+    yield from _floor_rows(maker)
+    if is_usable(maker.case.method):
+        yield from _memory_rows(maker)
+        yield from _fidelity_rows(maker)
     yield from _energy_rows(maker)
     yield from _temperature_rows(maker)
 
@@ -196,6 +199,23 @@ def _speedup_rows(maker: _Maker) -> Iterable[Row]:
             interval=(effect.ci_low, effect.ci_high),
             n=effect.n,
         )
+
+
+def _floor_rows(maker: _Maker) -> Iterable[Row]:
+    """Return the floor, at the rates that this machine showed, over the measured time."""
+    rates, case = maker.target.rates, maker.case
+    if rates is None or not has_floor(case):
+        return
+    floor = floor_s(case, "backward", rates)
+    medians = latencies_s(maker.target, case, "backward")
+    reached = {round_: floor / latency_s for round_, latency_s in medians.items()}
+    standing = _with_few_rounds(maker.standing("timing"), len(reached))
+    yield maker.measured("floor_fraction", "backward", reached, standing)
+
+
+def has_floor(case: Case) -> bool:
+    """Tell whether there is a floor to compare with: rates are of the CPU in float32."""
+    return (case.device, case.dtype) == ("cpu", "float32") and is_usable(case.method)
 
 
 def _memory_rows(maker: _Maker) -> Iterable[Row]:

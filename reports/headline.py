@@ -21,6 +21,7 @@ from reports.kernel_ratios import is_compared, plain_of
 from reports.records import Run, TargetRun
 from reports.rows import Row
 from reports.stats import Effect, hodges_lehmann, ratio_effect
+from reports.wording import is_usable
 from workloads.messages import Case
 
 Figures = Callable[[Case], Mapping[int, float]]
@@ -68,6 +69,11 @@ class Headline:
     cosine_gw: Spread | None
     torch_backward: Effect | None = None
     torch_step: Effect | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether one can train with what the method computes."""
+        return is_usable(self.method)
 
     @property
     def measured(self) -> bool:

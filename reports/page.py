@@ -27,6 +27,7 @@ from reports.charts import (
 )
 from reports.charts_of_blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
 from reports.charts_of_energy import energy_chart, parts_chart, rails_chart
+from reports.charts_of_floors import floor_chart, roofline_chart
 from reports.charts_of_kernels import kernels_chart
 from reports.charts_of_power import power_chart, profile_chart
 from reports.charts_over_time import machine_chart
@@ -90,6 +91,8 @@ def charts_of(subjects: Sequence[Subject]) -> tuple[Chart, ...]:
     charts = (
         speedup_chart(measured, colours),
         kernels_chart(measured, colours),
+        floor_chart(measured, colours),
+        roofline_chart(measured, colours),
         latency_chart(measured, colours),
         *memory_charts(measured, colours),
         energy_chart(measured, colours),

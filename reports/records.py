@@ -18,6 +18,8 @@ from pydantic import FiniteFloat
 from reports.fields import CaseField, Figures, Settings, Span, Text, Texts, Version, absent_as
 from reports.power_trace import RailMap
 from reports.sampler_cost import SamplerCost
+from workloads import costs
+from workloads.costs import Rates
 from workloads.messages import Case
 
 
@@ -61,6 +63,34 @@ class Fidelity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bandwidth:
+    """Bytes per second while a working set of so many bytes is gone through again and again."""
+
+    working_set_bytes: int
+    read: FiniteFloat
+    write: FiniteFloat
+    copy: FiniteFloat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roofline:
+    """What the machine itself gives, as its payload measured it in float32."""
+
+    threads: int
+    bandwidths: tuple[Bandwidth, ...]
+    flops_per_s: FiniteFloat
+
+    @property
+    def rates(self) -> Rates | None:
+        """What ``costs.floor_s`` takes; None where a board sent what no machine has."""
+        sets = [(b.working_set_bytes, b.read, b.write, b.copy) for b in self.bandwidths]
+        if not sets or self.flops_per_s <= 0 or any(min(one) <= 0 for one in sets):
+            return None
+        bandwidths = tuple(costs.Bandwidth(*one) for one in sorted(sets))
+        return Rates(self.threads, bandwidths, self.flops_per_s)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineState:
     """The machine right before or after a block."""
 
@@ -100,6 +130,7 @@ class BlockRecord:
     allocator: Settings = field(default_factory=dict)
     timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)
     memory: Memory | None = None
+    roofline: Roofline | None = None
     fidelity: Annotated[dict[str, Fidelity], absent_as({})] = field(default_factory=dict)
     state_before: MachineState | None = None
     state_after: MachineState | None = None
@@ -213,6 +244,12 @@ class TargetRun:
     def blocks_of(self, case: Case, kind: str) -> tuple[BlockRecord, ...]:
         """Return the case's blocks of one kind, in order."""
         return tuple(self._blocks_by_case.get((case, kind), ()))
+
+    @cached_property
+    def rates(self) -> Rates | None:
+        """What the machine gives; None where that was not measured."""
+        found = (b.roofline.rates for b in self.blocks if b.roofline and b.status == "ok")
+        return next((rates for rates in found if rates), None)
 
     @cached_property
     def _blocks_by_case(self) -> dict[tuple[Case, str], list[BlockRecord]]:

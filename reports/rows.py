@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 UNITS: dict[str, str] = {
     "latency_s": "s",
     "speedup": "1",
+    "floor_fraction": "1",
     "peak_rss_bytes": "B",
     "cuda_peak_bytes": "B",
     "saved_bytes": "B",

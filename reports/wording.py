@@ -6,6 +6,7 @@ import math
 import re
 
 from reports.rows import Row
+from workloads.catalog import METHODS
 from workloads.messages import Case
 
 NBSP = "\N{NO-BREAK SPACE}"
@@ -16,11 +17,13 @@ PREFIXES = {
     "W": ((1.0, "W"), (1e-3, "mW")),
     "B": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
 }
+NOT_USABLE = "not a usable gradient"
 KERNELS = {"torch-channels-last": "channels-last"}  # what distinguishes them, in words
 SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes, else " unit"
 METRICS = {
     "latency_s": "latency",
     "speedup": "speedup over exact",
+    "floor_fraction": "share of the floor reached",
     "kernel_ratio": "speed over kernel torch",
     "peak_rss_bytes": "peak memory of the process",
     "cuda_peak_bytes": "peak memory of the CUDA allocator",
@@ -86,9 +89,16 @@ def percent(ratio: float) -> str:
     return f"{significant(100 * ratio, 2 if ratio < 1 else 3)} %"
 
 
+def is_usable(method: str) -> bool:
+    """Tell whether one can train with what the method computes; a new one is taken to be."""
+    return method not in METHODS or METHODS[method].usable
+
+
 def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> str:
     """Return ``gradient filter r = 2``, and the kernel where it is not the plain one."""
     label = method.replace("_", " ")
+    if not is_usable(method):
+        label += f", {NOT_USABLE},"
     if patch_size is not None:
         label += f" r{NBSP}={NBSP}{patch_size}"
     return label if kernel == "torch" else f"{label} ({KERNELS.get(kernel, kernel)})"

@@ -4,6 +4,7 @@ timing     windows of forward, backward and step, raw times kept
 memory     bytes saved for the backward and the peaks of a step
 fidelity   the method's gradients against the exact ones, in the same process
 check      a user's kernel against float64, before it is timed
+roofline   the machine's own bandwidths and rate, once a run: the floor's input
 
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
@@ -15,6 +16,7 @@ import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from workloads import memory, timing
+from workloads.catalog import METHODS
 from workloads.messages import Block, Case, to_json
 
 CHANNELS_LAST = "torch-channels-last"
@@ -60,6 +62,7 @@ def run_block(
         "memory": lambda: _memory(block),
         "fidelity": lambda: _fidelity(block),
         "check": lambda: _check(block),
+        "roofline": _roofline,
     }
     try:
         load()
@@ -108,6 +111,9 @@ def prepare(case: Case, seed: int) -> Work:
     bias = normal((layer.out_channels,), 2).requires_grad_() if layer.bias else None
     wanted = [x, weight] if bias is None else [x, weight, bias]
 
+    if not METHODS[case.method].usable:
+        return _prepare_pooled(case, normal, x.detach(), weight.detach())
+
     def forward() -> Any:
         return conv2d(
             x,
@@ -135,6 +141,46 @@ def prepare(case: Case, seed: int) -> Work:
         return torch.autograd.grad(forward(), wanted, grad_output)
 
     return Work(forward, backward, step, _barrier(device), wanted[1:])
+
+
+def _prepare_pooled(case: Case, normal: Any, x: Any, weight: Any) -> Work:
+    """Return the work of a method whose results autograd would not take: called directly.
+
+    The forward is the convolution and what is saved, as of the other methods.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    from workloads.geometry import layer_geometry
+    from workloads.kernels import find
+
+    layer, operator = case.layer, find(case.kernel).operators[case.method]
+    geometry = layer_geometry(layer, case.patch_size, case.batch)
+    bias = normal((layer.out_channels,), 2) if layer.bias else None
+    grad_output = normal((case.batch, layer.out_channels, *geometry.output_size), 3)
+    needs = (True, True, layer.bias)
+    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    kept: List[Any] = []
+
+    def forward() -> Any:
+        with torch.no_grad():
+            saved = operator.save(x, weight, geometry, True, True)
+            return F.conv2d(x, weight, bias, *options), saved
+
+    def gradients(saved: Any) -> Any:
+        with torch.no_grad():
+            return operator.gradients(grad_output, saved[0], saved[1], geometry, needs)
+
+    def backward() -> Any:
+        if not kept:
+            kept.append(forward()[1])
+        return gradients(kept[0])
+
+    def step() -> Any:
+        return gradients(forward()[1])
+
+    parameters = [weight] if bias is None else [weight, bias]
+    return Work(forward, backward, step, _barrier(x.device), parameters)
 
 
 def _timing(block: Block, min_window_s: float, pauses: bool) -> Dict[str, Any]:
@@ -199,6 +245,18 @@ def _check(block: Block) -> Dict[str, Any]:
     from workloads.kernels.check import check
 
     return {"check": check(block.case, block.seed)}
+
+
+def _roofline() -> Dict[str, Any]:
+    """Measure what fits in half of the memory there is, source and target beside each other."""
+    from workloads import roofline
+
+    available = memory.available_bytes()
+    fitting = tuple(
+        size for size in roofline.WORKING_SETS if available is None or 4 * size <= available
+    )
+    memory.keep_freed_memory()
+    return {"roofline": to_json(roofline.measure(fitting or roofline.WORKING_SETS[:1]))}
 
 
 def _barrier(device: Any) -> Callable[[], None]:

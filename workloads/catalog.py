@@ -2,19 +2,23 @@
 
 import hashlib
 import pkgutil
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 from workloads.geometry import Geometry, layer_geometry, published_refusal
 from workloads.messages import Layer
 
 
 class Method(NamedTuple):
-    """One way to compute the gradients of a convolution."""
+    """One way to compute the gradients of a convolution.
+
+    ``usable`` is False of what is only timed: its results are no gradients to train with.
+    """
 
     name: str
     version: str
     description: str
     has_patch_size: bool
+    usable: bool = True
 
 
 class KernelInfo(NamedTuple):
@@ -48,6 +52,14 @@ METHODS: Dict[str, Method] = {
             "the operator as published: centred patches, no 1 / s^2; for reproduction",
             True,
         ),
+        Method(
+            "gradient_filter_pooled",
+            "1",
+            "what published programs timed: g_x on the patch grid, g_w once per window; "
+            "not a usable gradient",
+            True,
+            usable=False,
+        ),
     )
 }
 
@@ -58,7 +70,12 @@ KERNELS: Dict[str, KernelInfo] = {
             name="torch",
             version="1",
             description="composed of torch operations, for every geometry",
-            methods=("exact", "gradient_filter", "gradient_filter_published"),
+            methods=(
+                "exact",
+                "gradient_filter",
+                "gradient_filter_published",
+                "gradient_filter_pooled",
+            ),
             devices=("cpu", "cuda"),
             dtypes=("float32", "float64"),
             sources=("torch_ops.py", "patches.py"),
@@ -108,6 +125,11 @@ KERNELS: Dict[str, KernelInfo] = {
         ),
     )
 }
+
+
+# What a kernel's shared object is made of, the file to compile first; one object per REAL.
+C_SOURCES: Dict[str, Tuple[str, ...]] = {"native": ("gradient_filter.c", "rows.h", "team.h")}
+REALS = ("float", "double")
 
 
 def _square(
@@ -210,6 +232,23 @@ def refusal(method: str, layer: Layer, patch_size: Any) -> Optional[str]:
     except ValueError as error:
         return str(error)
     return method_refusal(method, geometry)
+
+
+def object_stem(texts: Iterable[Tuple[str, bytes]], defines: Sequence[str], machine: str) -> str:
+    """Return how the name of an object begins that a controller made for a kind of machine.
+
+    Its content's SHA-256 and ``.so`` follow; the payload looks for it where it has no compiler.
+
+    Args:
+        texts: name and content of the file that is compiled, then of its headers.
+        defines: macros, ``NAME=value``.
+        machine: as ``platform.machine()`` says on the board.
+    """
+    texts = list(texts)
+    parts = [machine.encode("utf-8"), *(define.encode("utf-8") for define in defines)]
+    parts += [text for _, text in texts]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return "pushed-%s-%s" % (texts[0][0].rpartition(".")[0], digest)
 
 
 def kernel_source_sha256(name: str) -> str:

@@ -54,7 +54,7 @@ def conv2d(
         ValueError: an argument cannot be (its name comes first), the method cannot do this
             convolution, or the kernel cannot run here.
     """
-    check_method(method)
+    _check_usable(method)
     implementation = find(kernel)
     if method == "exact" and patch_size is None:
         patch_size = 1
@@ -178,7 +178,7 @@ def filter_module(
     Raises:
         ValueError: an argument cannot be, or a chosen layer cannot be filtered; it is named.
     """
-    check_method(method)
+    _check_usable(method)
     find(kernel)
     chosen = _chosen(module, layers)
     for name, conv in chosen:
@@ -254,6 +254,13 @@ def _keeps_forward(conv: nn.Conv2d) -> bool:
         return False
     same = all(getattr(kind, hook) is getattr(nn.Conv2d, hook) for hook in hooks)
     return same and not any(hook in conv.__dict__ for hook in hooks)
+
+
+def _check_usable(method: str) -> None:
+    if not check_method(method).usable:
+        raise ValueError(
+            "method: %s is only timed: its g_x and g_w have not the shapes of x and weight" % method
+        )
 
 
 def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) -> Operator:

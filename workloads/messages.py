@@ -15,7 +15,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 SCHEMA = "gfbench/1"
 RECORD_SEPARATOR = "\x1e"
 PHASES = ("forward", "backward", "step")
-BLOCK_KINDS = ("timing", "memory", "fidelity", "check")
+BLOCK_KINDS = ("timing", "memory", "fidelity", "check", "roofline")
 BLOCK_STATUSES = ("ok", "failed", "timeout", "out_of_memory", "interrupted")
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 

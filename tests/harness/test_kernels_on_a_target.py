@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from gfbench_cli import Cli
+from gfbench_cli import SUITE, WITHOUT_ZIG, Cli
 
 
 @pytest.fixture
@@ -26,11 +26,13 @@ def no_path(tmp_path: Path) -> str:
 def test_without_a_compiler_torch_is_measured_and_the_report_says_so(
     gfbench: Cli, no_path: str
 ) -> None:
+    gfbench.code = WITHOUT_ZIG
     done = gfbench.run("--kernel", "native", PATH=no_path)
     assert done.code == 0, done.err
     assert "no C compiler" in done.err
     assert "torch was measured instead" in done.err
     assert "torch was measured instead" in done.page
+    assert "gfbench[cross]" in done.err
     assert not done.blocks(kernel="native")
     assert len(done.blocks(kernel="torch", method="gradient_filter", kind="timing")) == 2
     rows = [row for row in gfbench.export(done.run) if row["kernel"] == "native"]
@@ -60,3 +62,32 @@ def test_two_kernels_are_measured_in_the_same_rounds_and_recorded(gfbench: Cli) 
     assert set(recorded) == {"torch", "native"}
     assert all(len(kernel["source_sha256"]) == 64 for kernel in recorded.values())
     assert recorded["torch"]["source_sha256"] != recorded["native"]["source_sha256"]
+
+
+def test_paper_mode_stands_beside_the_full_form_and_is_labelled(gfbench: Cli) -> None:
+    done = gfbench.run("--paper-mode")
+    assert done.code == 0, done.err
+    rows = gfbench.export(done.run)
+    speedups = {
+        (row["method"], row["phase"]) for row in rows if row["metric"] == "speedup" and row["value"]
+    }
+    pooled, full = "gradient_filter_pooled", "gradient_filter"
+    assert speedups == {(m, phase) for m in (pooled, full) for phase in ("backward", "step")}
+    metrics = {row["metric"] for row in rows if row["method"] == pooled}
+    assert not any("cosine" in metric or "bytes" in metric for metric in metrics)
+    assert {block["kind"] for block in done.blocks(method=pooled)} == {"timing"}
+    assert "gradient filter pooled, not a usable gradient" in done.page
+    assert "It leaves out what a layer below and an optimizer need" in done.page
+
+
+def test_the_machine_itself_is_measured_once_a_run_where_the_suite_asks(tmp_path: Path) -> None:
+    gfbench = Cli(tmp_path, SUITE + "roofline: true\n")
+    done = gfbench.run("--min-window", "0.02")
+    assert done.code == 0, done.err
+    (block,) = done.blocks(kind="roofline")
+    assert block["order"] == 0
+    assert block["roofline"]["flops_per_s"] > 0
+    rows = [row for row in gfbench.export(done.run) if row["metric"] == "floor_fraction"]
+    assert rows
+    assert all(float(row["value"]) > 0 for row in rows)
+    assert {row["phase"] for row in rows} == {"backward"}

@@ -1,4 +1,4 @@
-"""Anyone's kernel: named on the command line, packed, checked on the board, timed or refused."""
+"""Anyone's kernel: packed with the payload, checked on the board, then timed or refused."""
 
 from __future__ import annotations
 

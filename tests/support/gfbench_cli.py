@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MAIN = "from harness.cli import main; main()"
+WITHOUT_ZIG = "import sys; sys.modules['ziglang'] = None; " + MAIN
 SUITE = """
 description: tiny layers for tests
 workloads:
@@ -69,6 +70,7 @@ class Cli:
         for name in ("home", "tmp"):
             (folder / name).mkdir(exist_ok=True)
         (folder / "tiny.yaml").write_text(suite)
+        self.code = MAIN
         self.environment = {
             **os.environ,
             "HOME": str(folder / "home"),
@@ -79,7 +81,7 @@ class Cli:
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
-            [sys.executable, "-c", MAIN, *arguments],
+            [sys.executable, "-c", self.code, *arguments],
             cwd=self.folder,
             env={**self.environment, **environment},
             capture_output=True,

@@ -135,9 +135,10 @@ int gfbench_gradients(const gfbench_t *g, const REAL *grad, const REAL *x_sum, c
                             grad_w[(o * g->per_group + c) * taps + t] += each;
                         int64_t h0 = g->in_start_h + i * g->in_length_h;
                         int64_t w0 = g->in_start_w + j * g->in_length_w;
-                        for (int64_t h = low(h0); h < least(h0 + g->in_length_h, g->in_stop_h); h++)
-                            for (int64_t v = low(w0);
-                                 v < least(w0 + g->in_length_w, g->in_stop_w); v++)
+                        int64_t h9 = least(h0 + g->in_length_h, g->in_stop_h);
+                        int64_t w9 = least(w0 + g->in_length_w, g->in_stop_w);
+                        for (int64_t h = low(h0); h < h9; h++)
+                            for (int64_t v = low(w0); v < w9; v++)
                                 grad_x[(p * g->height + h) * g->width + v] +=
                                     (REAL)(sum * w_sum[o * g->per_group + c]);
                     }

@@ -2,8 +2,9 @@
 
 An object's name says all that it depends on: source, flags, compiler and processor. It is put
 in place by a rename under a lock, so that processes that start together compile once and never
-load half a file. The folder is the payload's own where it runs from an archive, else
-``$XDG_CACHE_HOME/gfbench`` (``~/.cache/gfbench``).
+load half a file. Where there is no compiler, an object that the controller has compiled and left
+there is taken, if its content is what its name says. The folder is the payload's own where it
+runs from an archive, else ``$XDG_CACHE_HOME/gfbench`` (``~/.cache/gfbench``).
 """
 
 import ctypes
@@ -15,8 +16,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from typing import Dict, List, Tuple
+from typing import Dict, List, Optional, Tuple
 
+from workloads.catalog import object_stem
 from workloads.locks import Lock
 
 COMPILERS = ("cc", "gcc", "clang")
@@ -27,6 +29,10 @@ _CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
 class CompilerError(Exception):
     """The object cannot be made or loaded here; the message says why."""
+
+
+class NoCompiler(CompilerError):
+    """There is no compiler, nor an object that somebody else has made."""
 
 
 def load(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> ctypes.CDLL:
@@ -53,7 +59,13 @@ def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
         OSError: the folder cannot be written.
     """
     texts = {source: _text(source) for source in sources}
-    compiler, version = find_compiler()
+    try:
+        compiler, version = find_compiler()
+    except CompilerError:
+        pushed = _pushed(texts, defines)
+        if pushed is None:
+            raise
+        return pushed
     arguments = FLAGS + tuple("-D" + define for define in defines)
     key = "\n".join([compiler, version, *arguments, *native_flags(), processor()])
     digest = hashlib.sha256(b"".join([key.encode("utf-8"), *texts.values()])).hexdigest()[:16]
@@ -72,6 +84,21 @@ def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
     return path
 
 
+def _pushed(texts: Dict[str, bytes], defines: Tuple[str, ...]) -> Optional[str]:
+    """Return the object that a controller has left here for these sources, if it is whole."""
+    stem = object_stem(texts.items(), defines, platform.machine())
+    folder = cache_folder()
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if not (name.startswith(stem + "-") and name.endswith(".so")):
+            continue
+        path = os.path.join(folder, name)
+        with open(path, "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        if name == "%s-%s.so" % (stem, digest):
+            return path
+    return None
+
+
 @functools.lru_cache(maxsize=None)
 def find_compiler() -> Tuple[str, str]:
     """Return the path of the board's C compiler and its version.
@@ -83,7 +110,7 @@ def find_compiler() -> Tuple[str, str]:
         path = shutil.which(name)
         if path:
             return path, _run([path, "--version"]).split("\n")[0]
-    raise CompilerError("no C compiler: %s and %s are not on PATH" % _listed(COMPILERS))
+    raise NoCompiler("no C compiler: %s and %s are not on PATH" % _listed(COMPILERS))
 
 
 def native_flags() -> Tuple[str, ...]:

@@ -121,8 +121,41 @@ def gradients_published(
     return grad_x, grad_w, grad_bias
 
 
+# gradient_filter_pooled ----------------------------------------------------------------------
+
+
+def gradients_pooled(
+    grad_output: torch.Tensor,
+    x_sum: Maybe,
+    window: Maybe,
+    geometry: Geometry,
+    needs_input_grad: Sequence[bool],
+) -> Tuple[Maybe, Maybe, Maybe]:
+    """Return what published programs timed for g_x and g_w, and g_b.
+
+    g_x stays on the patch grid (N, C_i, P_h, P_w) and g_w is one value per window
+    (C_o, C_i / groups, 1, 1), or the kept window's; so these are no gradients to train with.
+    """
+    need_x, need_w, need_b = needs_input_grad
+    grad = sum_patches(grad_output, geometry.output_patches)  # (N, C_o, P_h, P_w)
+    grad_bias = grad.sum((0, 2, 3)) if need_b else None
+    average_(grad, geometry.output_patches, 1.0 / (geometry.stride[0] * geometry.stride[1]))
+    step = grid_dilation(geometry) if geometry.keeps_window else None
+    values = product = None
+    if need_w:
+        assert x_sum is not None
+        taps = geometry.weight_shape[2:] if step else (1, 1)
+        shape = (*geometry.weight_shape[:2], taps[0], taps[1])
+        product = weight_gradient(grad, x_sum, shape, geometry.groups, step)
+    if need_x:
+        assert window is not None
+        values = input_gradient(grad, window, geometry.groups, step)
+    return values, product, grad_bias
+
+
 OPERATORS = {
     "gradient_filter": Operator(save, gradients),
+    "gradient_filter_pooled": Operator(save, gradients_pooled),
     "gradient_filter_published": Operator(save_published, gradients_published),
 }
 

@@ -91,13 +91,10 @@ class _Program:
     def _load(self, dtype: torch.dtype) -> None:
         """Compile for a type; having no compiler is a reason, being no C is the file's fault."""
         try:
-            compiler.find_compiler()
-        except compiler.CompilerError as error:
-            self._reasons[dtype] = str(error)
-            return
-        try:
             library = compiler.load(self._sources, ("REAL=" + TYPES[dtype],))
             self._libraries[dtype] = _declared(library)
+        except compiler.NoCompiler as error:
+            self._reasons[dtype] = str(error)
         except (compiler.CompilerError, OSError, AttributeError) as error:
             raise KernelError("kernel %s: %s" % (self._name, error)) from error
 
