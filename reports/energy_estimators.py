@@ -277,10 +277,12 @@ def _contiguous(
     """
     mean_w, open_s = measured.power_w, max(0.0, view.duration_s - span_s)
     floor_w = min(idle_w or 0.0, mean_w)
-    if view.cycle_s is None:
-        edges_w = NORMAL_95 * spread_w * open_s / span_s
-    else:
-        edges_w = TWO_ENDS_95 * (mean_w - floor_w) * min(open_s, view.cycle_s) / span_s
+    # What lies open at the ends may have had another power: by the load's own slow changes ...
+    edges_w = NORMAL_95 * spread_w * open_s / span_s
+    if view.cycle_s is not None:  # ... and by the part of an iteration that it holds.
+        cut_s = min(open_s, view.cycle_s)
+        cut_w = TWO_ENDS_95 * (mean_w - floor_w) * cut_s / span_s
+        edges_w = float(np.hypot(edges_w, cut_w))
     pause_share = view.pause_s / view.busy_s
     pause_w = mean_w if idle_w is None else floor_w
     doubt_w = (mean_w - floor_w) * pause_share / 2

@@ -25,6 +25,7 @@ from reports.stats import median_interval
 from reports.wording import without_numbers
 from workloads.messages import Case
 
+MARGIN_S = 300.0  # of the trace around a window: some readings of even a slow meter
 Energies = Mapping[tuple[Case, str], Mapping[int, Energy]]  # (case, phase) -> round -> energy
 
 
@@ -188,24 +189,55 @@ def _first_good(target: TargetRun) -> Energy | None:
 
 
 def _measure(target: TargetRun, rails: RailMap, trace: Trace) -> tuple[WindowEnergy, ...]:
+    ordered = {name: _in_order(*readings) for name, readings in trace.items()}
     return tuple(
         WindowEnergy(
             block=block,
             phase=phase,
             timing=timing,
             window_s=timing.window_s,
-            energy=measure_energy(
-                trace,
-                rails,
-                timing.window_s,
-                iterations=marks_of(timing, timing.window_s),
-                loops=timing.loops,
-                idle=idle_around(target.idle, timing.window_s),
-                throttled=block.reason or True if block.status == "throttled" else False,
-            ),
+            energy=_energy(target, rails, ordered, block, timing, timing.window_s),
         )
         for block in target.blocks
         if block.kind == "timing" and block.status in ("ok", "throttled")
         for phase, timing in block.timing.items()
         if timing.window_s and timing.times_s
     )
+
+
+def _energy(
+    target: TargetRun,
+    rails: RailMap,
+    trace: Trace,
+    block: BlockRecord,
+    timing: PhaseTiming,
+    window: Window,
+) -> Energy:
+    idle = idle_around(target.idle, window)
+    return measure_energy(
+        _near(trace, (window, *idle)),
+        rails,
+        window,
+        iterations=marks_of(timing, window),
+        loops=timing.loops,
+        idle=idle,
+        throttled=block.reason or True if block.status == "throttled" else False,
+    )
+
+
+def _in_order(times_s: FloatArray, raw: FloatArray) -> tuple[FloatArray, FloatArray]:
+    order = np.argsort(times_s, kind="stable")
+    return times_s[order], raw[order]
+
+
+def _near(trace: Trace, windows: Sequence[Window]) -> Trace:
+    """Cut a long ordered trace down to what lies around the windows: each is one of thousands."""
+    found = {}
+    for name, (times_s, raw) in trace.items():
+        edges = [(begin - MARGIN_S, end + MARGIN_S) for begin, end in windows]
+        parts = [slice(*np.searchsorted(times_s, edge)) for edge in edges]
+        found[name] = (
+            np.concatenate([times_s[part] for part in parts]),
+            np.concatenate([raw[part] for part in parts]),
+        )
+    return found

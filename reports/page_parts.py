@@ -291,11 +291,6 @@ def _power_mode(subject: Subject) -> str:
     return ", then ".join(" ".join(mode.split()) for mode in modes)
 
 
-def _sampler_cost(subject: Subject) -> str:
-    cost = subject.target.sampler_cost
-    return "" if cost is None else cost.words
-
-
 def _blocks(subject: Subject) -> str:
     good = sum(block.status == "ok" for block in subject.target.blocks)
     planned = subject.target.session.blocks_planned
@@ -345,7 +340,6 @@ FACTS: tuple[tuple[str, Callable[[Subject], str]], ...] = (
     ("Allocator", _allocator),
     ("Power mode", _power_mode),
     ("Power sensor", _power),
-    ("Sampler's own cost", _sampler_cost),
     ("Blocks", _blocks),
     ("Measured from", lambda subject: subject.target.session.started_at),
     ("Measured until", lambda subject: subject.target.session.finished_at),

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from reports.chart_style import Subject
+from reports.comparison import no_power_reason
 from reports.energy import Energy
 from reports.energy_table import (
     WindowEnergy,
@@ -19,8 +20,8 @@ from reports.energy_table import (
     windows_of,
 )
 from reports.power_trace import Rail, RailMap, Trace
-from reports.records import SamplerOverhead, TargetRun
-from reports.wording import TIMES, cut, quantity, significant, without_numbers
+from reports.records import TargetRun
+from reports.wording import cut, quantity, significant, without_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,13 @@ class PowerStory:
     budget: tuple[Share, ...]
     flags: tuple[Counted, ...]
     invalid: tuple[Counted, ...]
+
+    @property
+    def words(self) -> str:
+        """How many windows have an energy."""
+        if not self.windows:
+            return no_power_reason(self.subject.target)
+        return f"{self.good} of {self.windows} windows have an energy"
 
 
 def power_stories_of(subjects: Sequence[Subject]) -> tuple[PowerStory, ...]:
@@ -106,8 +114,8 @@ def _facts(
         ("Inside the total, not added", ", ".join(nested)),
         ("Estimator", ", ".join(f"{name} ({n} windows)" for name, n in methods.most_common())),
         ("Idle power", _idle(windows)),
-        ("Sampler's cost", _sampler_cpu(subject.target)),
-        ("Sampler's effect", _overhead(subject.target.session.sampler_overhead)),
+        ("Sampler in this run", _sampler_cpu(subject.target)),
+        ("Sampler's own cost", _calibration(subject.target)),
         ("Not read", "; ".join(power.missing)),
     ]
 
@@ -162,25 +170,11 @@ def _sampler_cpu(target: TargetRun) -> str:
     return f"{significant(100 * float(np.median(shares)), 2)} % of one core during the blocks"
 
 
-def _overhead(found: SamplerOverhead | None) -> str:
+def _calibration(target: TargetRun) -> str:
     """Say what ``gfbench calibrate --sampler-overhead`` found."""
-    if found is None:
-        return "not calibrated (gfbench calibrate --sampler-overhead)"
-    ratios = (
-        ("latency", found.latency_ratio, found.latency_ci_low, found.latency_ci_high),
-        ("off on both sides", found.floor_ratio, found.floor_ci_low, found.floor_ci_high),
-    )
-    parts = [f"{words} {_ratio(*ratio)}" for words, *ratio in ratios if ratio[0] is not None]
-    if found.power_w is not None:
-        parts.append(f"power {found.power_w * 1e3:+.0f} mW")
-    pairs = f", {found.pairs} pairs" if found.pairs else ""
-    return f"sampler on against off: {', '.join(parts) or 'no figure'}{pairs}"
-
-
-def _ratio(value: float | None, low: float | None, high: float | None) -> str:
-    """Return a ratio near 1 with its interval; two digits would hide it."""
-    span = "" if low is None or high is None else f" ({low:.4f} to {high:.4f})"
-    return f"{value or 0.0:.4f}{TIMES}{span}"
+    if target.sampler_cost is not None:
+        return target.sampler_cost.words
+    return "not calibrated (gfbench calibrate --sampler-overhead)"
 
 
 def _budget(good: Sequence[Energy]) -> tuple[Share, ...]:

@@ -145,23 +145,6 @@ class SkippedCase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerOverhead:
-    """What the power sampler costs: the same block with it on over off, in random pairs.
-
-    ``floor`` is the same comparison with it off on both sides.
-    """
-
-    pairs: int | None = None
-    latency_ratio: FiniteFloat | None = None
-    latency_ci_low: FiniteFloat | None = None
-    latency_ci_high: FiniteFloat | None = None
-    floor_ratio: FiniteFloat | None = None
-    floor_ci_low: FiniteFloat | None = None
-    floor_ci_high: FiniteFloat | None = None
-    power_w: FiniteFloat | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Session:
     """How the session with one target went, as the controller saw it."""
 
@@ -179,7 +162,6 @@ class Session:
     cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
     skipped: Annotated[tuple[SkippedCase, ...], absent_as(())] = ()
     notes: Texts = ()
-    sampler_overhead: SamplerOverhead | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,22 @@ KERNELS: Dict[str, KernelInfo] = {
                 "torch_ops.py",
             ),
         ),
+        KernelInfo(
+            name="cuda",
+            version="1",
+            description="passes in CUDA C, compiled by NVRTC on the board, products by cuBLAS",
+            methods=("gradient_filter",),
+            devices=("cuda",),
+            dtypes=("float32", "float16", "float64"),
+            sources=(
+                "cuda.py",
+                "cuda_passes.py",
+                "cuda_driver.py",
+                "nvrtc.py",
+                "gradient_filter.cu",
+                "torch_ops.py",
+            ),
+        ),
     )
 }
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from harness.plan import Plan, all_cases, estimate_s, make_plan
-from harness.suites import Overrides, Suite, load_suite
+from harness.suites import EXACT_KERNELS, Overrides, Suite, load_suite
 from workloads.costs import memory_estimate_bytes
 from workloads.messages import Block, Case, Layer
 
-SUITE = load_suite("quick")
+SUITE = replace(load_suite("quick"), exact_kernels=EXACT_KERNELS)
 GB = 10**9
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from make_run import CPU_SHARE, CURVES, IDLE_W, FakeTarget, edit_json, make_run
+from fake_power import CPU_SHARE, CURVES, IDLE_W
+from make_run import FakeTarget, edit_json, make_run, write_json
 
 from reports.chart_style import colours_of
 from reports.charts_of_energy import rails_of, totals
@@ -20,7 +23,7 @@ from reports.page_parts import subjects_of
 from reports.power_facts import power_stories_of
 from reports.records import Run
 from reports.results import load_run
-from reports.wording import TIMES
+from reports.sampler_cost import Round, cost_of
 
 POWERED = FakeTarget(power=True, window_s=12.5, noise=0.003, drift=0.0)
 LAYERS = (("early", 16, 56), ("late", 64, 14))
@@ -125,24 +128,20 @@ def test_the_budget_names_every_cause(run: Run) -> None:
     assert facts["Inside the total, not added"] == "VDD_CPU"
     assert "20.0 Hz" in facts["Sampling"] or "19.9 Hz" in facts["Sampling"]
     assert "tolerance 2 %" in facts["Sensor"]
-    assert facts["Sampler's effect"].startswith("not calibrated")
+    assert facts["Sampler's own cost"].startswith("not calibrated")
 
 
 def test_a_calibration_of_the_sampler_is_printed_with_both_pairs(tmp_path: Path) -> None:
     path = make_run(tmp_path, targets=[FakeTarget(power=True)], layers=LAYERS[:1], rounds=1)
-    found = {
-        "pairs": 20, "latency_ratio": 1.0012, "latency_ci_low": 0.999, "latency_ci_high": 1.004,
-        "floor_ratio": 0.9995, "floor_ci_low": 0.997, "floor_ci_high": 1.002, "power_w": 0.012,
-    }  # fmt: skip
-    edit_json(
-        path / "targets" / "board-a" / "session.json",
-        lambda session: session.update(sampler_overhead=found),
-    )
+    one = Round(on_s=0.1002, off_s=0.1, off_again_s=0.0999, on_w=5.0, sparse_w=4.991)
+    cost = asdict(cost_of([one] * 6, ("hwmon every 0.05 s",)))
+    write_json(path / "targets" / "board-a" / "calibration.json", cost)
     (story,) = power_stories_of(subjects_of([load_run(path)]))
-    assert dict(story.facts)["Sampler's effect"] == (
-        f"sampler on against off: latency 1.0012{TIMES} (0.9990 to 1.0040), "
-        f"off on both sides 0.9995{TIMES} (0.9970 to 1.0020), power +12 mW, 20 pairs"
-    )
+    words = dict(story.facts)["Sampler's own cost"]
+    assert "latency +0.20%" in words
+    assert "without it on both sides -0.10%" in words
+    assert "power +10 mW" in words
+    assert words in html.unescape(render([load_run(path)]))
 
 
 def test_every_invalid_windows_reason_is_counted(tmp_path: Path) -> None:
@@ -154,13 +153,13 @@ def test_every_invalid_windows_reason_is_counted(tmp_path: Path) -> None:
     (group,) = story.invalid
     assert group.text.startswith("invalid: energy not measured: window too short")
     assert "min_window_s" in group.remedy
-    html = render([run])
-    assert html.count("Energy: not measured: window too short") == 1
+    page = render([run])
+    assert page.count("Energy: not measured: window too short") == 1
 
 
 def test_a_target_without_a_sensor_says_so_once(tmp_path: Path) -> None:
-    html = render([load_run(make_run(tmp_path))])
-    shown = re.sub(r"<script.*?</script>", "", html, flags=re.S)
+    page = render([load_run(make_run(tmp_path))])
+    shown = re.sub(r"<script.*?</script>", "", page, flags=re.S)
     assert shown.count("no power sensor") == 1
     assert "measured-energy" not in shown
 
@@ -171,8 +170,8 @@ def test_boards_of_different_scope_are_refused_on_the_page(tmp_path: Path) -> No
         FakeTarget(name="b", power=True, window_s=12.5, scope="board input"),
         FakeTarget(name="c"),
     ]
-    html = render([load_run(make_run(tmp_path, targets=targets, layers=LAYERS[:1], rounds=1))])
-    assert html.count("The energies of board-a and b are not comparable: scope") == 1
+    page = render([load_run(make_run(tmp_path, targets=targets, layers=LAYERS[:1], rounds=1))])
+    assert page.count("The energies of board-a and b are not comparable: scope") == 1
 
 
 def test_memory_has_four_figures_and_a_kill_its_estimate(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from make_run import CURVES, IDLE_W, TOLERANCE, FakeTarget, edit_json, make_run
+from fake_power import CURVES, IDLE_W, TOLERANCE
+from make_run import FakeTarget, edit_json, make_run
 
 from reports.comparison import compare
 from reports.energy import Figure

@@ -60,7 +60,7 @@ def test_few_rounds_have_no_interval() -> None:
 
 
 def test_the_report_shows_what_was_calibrated_on_the_machine(tmp_path: Path) -> None:
-    path = make_run(tmp_path, targets=[FakeTarget(name="board")])
+    path = make_run(tmp_path, targets=[FakeTarget(name="board", power=True)])
     assert load_run(path).targets[0].sampler_cost is None
     content = {"schema": "gfbench/1", "type": "calibration", "target": "board", **asdict(cost())}
     (path / "targets" / "board" / CALIBRATION).write_text(json.dumps(content))

@@ -477,5 +477,5 @@ def test_the_catalogue_tells_the_truth_about_the_kernels() -> None:
         assert (info.name, info.version, info.sources) == (name, kernel.version, kernel.sources)
         assert set(kernel.operators) <= set(info.methods)
         assert source_sha256(name) == kernel_source_sha256(name)
-        for dtype in info.dtypes:
+        for dtype in info.dtypes if "cpu" in info.devices else ():
             assert kernel.available(torch.device("cpu"), getattr(torch, dtype)) is None

@@ -5,7 +5,7 @@ from typing import Any, Dict, Optional
 import torch
 
 from workloads.catalog import sources_sha256
-from workloads.kernels import native, torch_ops, user
+from workloads.kernels import cuda, native, torch_ops, user
 from workloads.kernels.seam import Kernel, KernelError
 
 
@@ -22,6 +22,7 @@ KERNELS: Dict[str, Kernel] = {
         "torch-channels-last", torch_ops.VERSION, torch_ops.SOURCES, {}, torch_ops.available
     ),
     "native": kernel_of(native),
+    "cuda": kernel_of(cuda),
 }
 
 
