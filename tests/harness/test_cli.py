@@ -254,7 +254,7 @@ def test_a_broken_inventory_is_refused_with_file_and_line(lab: Lab) -> None:
 
 def test_a_broken_suite_is_refused_with_file_and_line(lab: Lab) -> None:
     (lab.folder / "tiny.yaml").write_text(SUITE + "ruonds: 3\n")
-    assert "tiny.yaml:9: ruonds:" in lab.refused("run", "-t", "local", "--suite", "tiny.yaml")
+    assert "tiny.yaml:10: ruonds:" in lab.refused("run", "-t", "local", "--suite", "tiny.yaml")
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,6 +78,16 @@ def test_what_is_patched_for_the_check_is_put_back(monkeypatch: pytest.MonkeyPat
         check(CASE, 1)
     assert (torch.empty, torch.Tensor.new_empty) == before
     assert "new_empty" not in vars(torch.Tensor)
+
+
+def test_the_example_in_the_documentation_passes_the_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "kernels.md").read_text()
+    use(monkeypatch, text.split("```python\n")[1].split("```")[0])
+    found = check(CASE, 1)
+    assert max(found["errors"].values()) < 1e-5
+    assert found["skipped"]
 
 
 def test_a_layer_that_the_kernel_does_not_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,26 @@ def test_the_full_gradients_are_the_pooled_ones_spread_out(bias: bool) -> None:
     assert all(torch.equal(a, b) for a, b in zip(again[:2], (values, product), strict=True))
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LAYER,
+        Layer("odd", 3, 5, 7, 9, bias=False),
+        Layer("depthwise", 4, 4, 8, 9, groups=4),
+        Layer("grouped, stride 2", 4, 6, 9, 8, (3, 3), (2, 2), (1, 1), (1, 1), 2),
+        Layer("dilated", 2, 3, 8, 8, (3, 3), (1, 1), (2, 2), (2, 2)),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_native_computes_the_same_pooled_gradients(layer: Layer) -> None:
+    ours = prepare(case_of(layer, POOLED, "native"), 5).backward()
+    wanted = prepare(case_of(layer, POOLED), 5).backward()
+    for one, other in zip(ours, wanted, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.allclose(one, other, rtol=1e-10, atol=1e-12)
+        assert one is None or one.shape == other.shape
+
+
 def test_a_kept_window_keeps_its_taps() -> None:
     layer = Layer("dilated", 2, 3, 8, 8, (3, 3), (1, 1), (2, 2), (2, 2))
     _, product, _ = prepare(case_of(layer, POOLED), 5).backward()

@@ -116,7 +116,34 @@ def gradients(
     return way(grad, x_sum, window, geometry, plan, need_b)
 
 
-OPERATORS = {"gradient_filter": Operator(save, gradients)}
+def gradients_pooled(
+    grad_output: torch.Tensor,
+    x_sum: Maybe,
+    window: Maybe,
+    geometry: Geometry,
+    needs_input_grad: Sequence[bool],
+) -> Tuple[Maybe, Maybe, Maybe]:
+    """Return what published programs timed, as ``gradients_pooled`` of the torch kernel does."""
+    need_x, need_w, need_b = needs_input_grad
+    plan, grad = _plan(geometry), passes.walkable(grad_output)
+    grid = _grid(grad.tensor, plan.grid, plan.images, plan.out_channels)
+    sums = _sums(grad, plan) if need_b else None
+    passes.pool(grad, plan.out_axes, grid, (0, plan.images), plan.scale, sums)
+    values, product = products.backward(
+        grid.tensor,
+        x_sum if need_w else None,
+        window if need_x else None,
+        plan.window,
+        geometry.groups,
+        plan.step,
+    )
+    return values, product, None if sums is None else sums.flatten(0, -2).sum(0)
+
+
+OPERATORS = {
+    "gradient_filter": Operator(save, gradients),
+    "gradient_filter_pooled": Operator(save, gradients_pooled),
+}
 
 
 # the two ways through ------------------------------------------------------------------------
