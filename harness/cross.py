@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import workloads
+from harness.board import Board
 from harness.errors import GfbenchError
 from harness.user_kernels import UserKernel
 from workloads.catalog import C_SOURCES, REALS, object_stem
@@ -92,6 +93,24 @@ def compiled(
             name = f"{stem}-{hashlib.sha256(data).hexdigest()}.so"
             objects.append(Object(name=name, data=data))
     return tuple(objects)
+
+
+def supply(board: Board, probe: Mapping[str, Any], own: Sequence[UserKernel]) -> tuple[str, ...]:
+    """Compile here what the board cannot and push it; returns what a reader has to know."""
+    names = lacking(probe)
+    what = f"kernel {', '.join(names)}"
+    if not is_here():
+        return (f"{what}: `pip install gfbench[cross]` on the controller compiles it here",)
+    try:
+        objects = compiled(names, own, probe)
+    except CrossError as error:
+        return (f"{what} could not be compiled for this board: {error}",)
+    for made in objects:
+        board.push_object(made.name, made.data)
+    return (
+        f"{what}: compiled on the controller for {zig_target(probe)}, without this processor's "
+        "own instructions, as there is no C compiler",
+    )
 
 
 def _sources(name: str, users: Mapping[str, UserKernel]) -> dict[str, bytes]:

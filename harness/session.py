@@ -173,7 +173,12 @@ class Session:
                 self._on_the_machine(state, job)
 
     def _probe(self) -> dict[str, Any]:
-        probe = self._with_objects(self._board.probe(self.request.suite.kernels))
+        kernels = self.request.suite.kernels
+        probe = self._board.probe(kernels)
+        if cross.lacking(probe):
+            self._watch.state(self.target.name, "compiling")
+            self._note(*cross.supply(self._board, probe, self.request.own_kernels))
+            probe = self._board.probe(kernels)
         results.write_json_atomic(self.folder / results.PROBE, probe)
         logical = (probe.get("cpu") or {}).get("logical")
         self._processors = logical if isinstance(logical, int) else 1
@@ -190,29 +195,6 @@ class Session:
                 remedy="install torch there, or name the interpreter that has it with `python:`",
             )
         return probe
-
-    def _with_objects(self, probe: dict[str, Any]) -> dict[str, Any]:
-        """Compile here what the board cannot, and probe again; without zig, say what would help."""
-        names = cross.lacking(probe)
-        if not names:
-            return probe
-        what = f"kernel {', '.join(names)}"
-        if not cross.is_here():
-            self._note(f"{what}: `pip install gfbench[cross]` on the controller compiles it here")
-            return probe
-        self._watch.state(self.target.name, "compiling")
-        try:
-            objects = cross.compiled(names, self.request.own_kernels, probe)
-        except cross.CrossError as error:
-            self._note(f"{what} could not be compiled for this board: {error}")
-            return probe
-        for made in objects:
-            self._board.push_object(made.name, made.data)
-        self._note(
-            f"{what}: compiled on the controller for {cross.zig_target(probe)}, without this "
-            "processor's own instructions, as there is no C compiler"
-        )
-        return self._board.probe(self.request.suite.kernels)
 
     def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
         """Copy what is known of this machine's sampler into the result, which stands alone."""
