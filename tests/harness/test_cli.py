@@ -264,7 +264,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(lab: Lab) -> None:
 
 
 def test_a_bug_is_exit_70_with_a_log_file(lab: Lab) -> None:
-    code = "import harness.cli as cli; cli.make_plan = None; cli.main()"
+    code = f"import harness.commands.measuring as m; m.make_plan = None; {MAIN}"
     done = lab.gfbench("run", "-t", "local", "--dry-run", code=code)
     assert done.returncode == 70
     assert "this is a bug: TypeError" in done.stderr

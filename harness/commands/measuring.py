@@ -1,0 +1,190 @@
+"""Commands that measure: run, resume, calibrate."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from harness import calibration as calibrations
+from harness import progress, running, user_kernels
+from harness.commands.common import (
+    RESULTS,
+    InventoryOption,
+    OutputOption,
+    TargetOption,
+    choose,
+    exit_with,
+    note,
+    read_inventory,
+)
+from harness.errors import UsageError
+from harness.plan import make_plan
+from harness.suites import Overrides, Suite, load_suite, suite_from_json
+from reports import results, table
+from reports.energy_window import MIN_WINDOW_S
+from targets import inventory as inventories
+from targets.inventory import Target
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: gfbench run -t local --suite quick")
+def run(
+    target: TargetOption = None,
+    suite: Annotated[str, typer.Option(help="a suite's name, or the path of its file")] = "quick",
+    workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="only these, and exact")] = None,
+    kernel: Annotated[
+        list[str] | None,
+        typer.Option(help="a kernel's name, mine=FILE.py or .c, or again=NAME for A/A"),
+    ] = None,
+    patch_size: Annotated[list[int] | None, typer.Option(help="r of the paper")] = None,
+    batch: Annotated[list[int] | None, typer.Option(help="images per step")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or auto")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
+    rounds: Annotated[int | None, typer.Option(help="blocks per case; 6 for intervals")] = None,
+    min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
+    energy: Annotated[
+        bool | None,
+        typer.Option("--energy/--no-energy", help="windows long enough for energy [the suite's]"),
+    ] = None,
+    paper_mode: Annotated[
+        bool,
+        typer.Option("--paper-mode", help="time pooled g_x and g_w too, as published programs did"),
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan only")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="start it and leave; `gfbench resume` collects")
+    ] = False,
+    output: OutputOption = RESULTS,
+    inventory: InventoryOption = None,
+) -> None:
+    """Measure a suite on targets and write the report."""
+    found, targets = choose(inventory, target)
+    kernels, own_kernels = user_kernels.parse(kernel or ())
+    overrides = Overrides(
+        workloads=workload,
+        methods=method,
+        kernels=kernels,
+        paper_mode=paper_mode,
+        own_kernels=[own.info for own in own_kernels],
+        patch_sizes=patch_size,
+        batches=batch,
+        devices=device,
+        dtypes=dtype,
+        rounds=rounds,
+        min_window_s=min_window,
+        energy=energy,
+    )
+    chosen = load_suite(suite, overrides)
+    if seed is None:
+        seed = secrets.randbelow(2**31)
+    if dry_run:
+        _print_plan(chosen, targets, seed)
+        return
+    console = Console(stderr=True)
+    with progress.LiveView([one.name for one in targets], console) as view:
+        finished = running.start_run(
+            targets,
+            chosen,
+            inventory=found,
+            seed=seed,
+            directory=output,
+            argv=["gfbench", *sys.argv[1:]],
+            watch=view,
+            detach=detach,
+            own_kernels=own_kernels,
+        )
+    _show(finished)
+
+
+@app.command(epilog="Example: gfbench resume results/20261122-190000-abc123")
+def resume(
+    run: Annotated[Path, typer.Argument(help="a run's folder")],
+    inventory: InventoryOption = None,
+) -> None:
+    """Continue a run: follow what still runs, measure what is missing, render the report."""
+    header = running.read_header(run)
+    found = read_inventory(inventory)
+    names = list(header.get("targets") or {})
+    targets = inventories.select(found, names)
+    suite = suite_from_json(header.get("suite"))
+    with progress.LiveView(names, Console(stderr=True)) as view:
+        finished = running.resume_run(run, targets, suite, inventory=found, watch=view)
+    _show(finished)
+
+
+@app.command(epilog="Example: gfbench calibrate -t nano-1 --sampler-overhead")
+def calibrate(
+    target: TargetOption = None,
+    sampler_overhead: Annotated[
+        bool, typer.Option("--sampler-overhead", help="what sampling power costs")
+    ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="6 for intervals")] = 8,
+    seed: Annotated[int | None, typer.Option(help="of the order [random]")] = None,
+    output: OutputOption = RESULTS,
+    inventory: InventoryOption = None,
+) -> None:
+    """Measure what measuring costs on a target; reports of later runs show it."""
+    if not sampler_overhead:
+        raise UsageError("say what to calibrate — there is --sampler-overhead")
+    found, targets = choose(inventory, target)
+    for chosen in targets:
+        about = progress.duration(calibrations.estimate_s(rounds))
+        note(f"{chosen.name}: {rounds} rounds, about {about}")
+        done = calibrations.calibrate_sampler(
+            chosen,
+            found,
+            output,
+            rounds=rounds,
+            seed=secrets.randbelow(2**31) if seed is None else seed,
+        )
+        print(f"{done.target}: {done.cost.words}")
+        print(done.path)
+
+
+def _show(finished: running.Finished) -> None:
+    """Print the final table, what went wrong, and as the last line the report's path."""
+    if finished.report is not None:
+        rows = table.summary_rows(results.load_run(finished.folder))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print("\n".join(progress.final_table(rows, width)))
+    for outcome in finished.outcomes:
+        for case in outcome.skipped:
+            note(f"{outcome.target}: skipped {case['case_key']}: {case['reason']}")
+        if outcome.reason:
+            remedy = f" — {outcome.remedy}" if outcome.remedy else ""
+            note(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
+        for remark in outcome.notes:
+            if "\n" not in remark:  # a bug's traceback is in session.json
+                note(f"{outcome.target}: note: {remark}")
+        if outcome.shares_machine_with:
+            others = ", ".join(outcome.shares_machine_with)
+            note(f"{outcome.target} is the same machine as {others}: measured one after the other")
+    print(finished.report or finished.folder)
+    exit_with(finished.exit_code)
+
+
+def _print_plan(suite: Suite, targets: Sequence[Target], seed: int) -> None:
+    if suite.energy:
+        suite = replace(suite, min_window_s=max(suite.min_window_s, MIN_WINDOW_S))
+    plan = make_plan(suite, seed=seed)
+    print(f"suite {suite.name}: {suite.description}")
+    print(f"targets: {', '.join(target.name for target in targets)}")
+    print(f"{len(plan.cases)} cases, {suite.rounds} rounds, {len(plan.blocks)} blocks, seed {seed}")
+    print(f"about {progress.duration(plan.estimate_s)} per target")
+    if suite.energy:
+        print(f"windows of at least {MIN_WINDOW_S:g} s for energy; some sensors need longer ones")
+    for case in plan.cases:
+        print(f"  {case.key}")
+    for skipped in plan.skipped:
+        print(f"  skipped {skipped.case.key}: {skipped.reason}")
