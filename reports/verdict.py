@@ -1,0 +1,67 @@
+"""What a comparison of two cases amounts to: PASS, FAIL, INCONCLUSIVE, INVALID or INFRA. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reports.stats import Effect
+from workloads.messages import Case
+
+STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "INFRA")
+METRICS = {"latency": "latency_s", "energy": "energy_j", "memory": "peak_rss_bytes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """The change that matters, as a fraction (0.03 is 3 %), and what set it.
+
+    ``source`` is "user", "noise floor" or "energy uncertainty", whichever was largest.
+    """
+
+    fraction: float
+    source: str = "user"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One answer: is ``new`` slower, hungrier or larger than ``base`` by more than the margin?
+
+    ``metric`` is one of METRICS' keys, ``phase`` is empty where none applies. ``effect`` is
+    new / base at the look that decided (None where nothing could be compared), ``rounds`` the
+    pairs that it rests on; ``verification`` the independent batch before a FAIL. ``cause`` of an
+    alarm is code, board, environment or noise, empty otherwise. ``reason`` and ``remedy`` are
+    sentences; a PASS needs no remedy.
+    """
+
+    target: str
+    base: Case
+    new: Case
+    metric: str
+    phase: str
+    status: str
+    margin: Margin
+    effect: Effect | None = None
+    rounds: int = 0
+    verification: Effect | None = None
+    cause: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """All verdicts of a gate, and what they amount to together.
+
+    ``changed`` are the verdicts whose difference survives Benjamini-Hochberg, whatever the margin;
+    ``summary`` is the geometric mean new / base over workloads by (target, metric, phase);
+    ``exit_code`` follows the documented precedence.
+    """
+
+    run_id: str
+    base: str
+    new: str
+    verdicts: tuple[Verdict, ...]
+    changed: tuple[Verdict, ...] = ()
+    summary: Mapping[tuple[str, str, str], Effect] = field(default_factory=dict)
+    exit_code: int = 0
