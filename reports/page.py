@@ -28,6 +28,7 @@ from reports.charts_of_floors import floor_chart, roofline_chart
 from reports.charts_of_kernels import kernels_chart
 from reports.charts_of_power import power_chart, profile_chart
 from reports.charts_over_time import machine_chart
+from reports.generator import generator
 from reports.page_assets import INLINE, TEMPLATES, assets_at, shared_files
 from reports.page_data import page_data
 from reports.page_parts import (
@@ -78,6 +79,7 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
         facts=facts_of(subjects),
         data=_inlined(page_data(subjects, charts, colours)),
         assets=assets_at(assets),
+        generator=generator(),
         home=home,
     )
 

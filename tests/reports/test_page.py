@@ -76,6 +76,13 @@ def test_pages_can_share_their_script_and_style(tmp_path: Path) -> None:
     assert "script-src 'self';" in policy
 
 
+def test_a_page_says_what_rendered_it(tmp_path: Path) -> None:
+    page = Parsed(render([load_run(make_run(tmp_path, layers=(("early", 16, 56),)))]))
+    said = next(a["content"] for tag, a in page.tags if a.get("name") == "generator")
+    assert said is not None
+    assert re.fullmatch(r"gfbench \S+; renderer [0-9a-f]{12}; numpy .*; python .*; .+", said)
+
+
 def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
     run = make_run(tmp_path, targets=[FakeTarget(power=True)])
     assert render([load_run(run)]) == render([load_run(run)])
