@@ -1,4 +1,6 @@
-"""What the change-point detection finds and what it raises for nothing: the table of docs/dashboard.md.
+"""What the change-point detection finds, and what it raises for nothing.
+
+Prints the table of docs/dashboard.md:
 
     python benchmarks/change_points.py [--series 2000] [--seed 1]
 

@@ -1,6 +1,6 @@
-"""One figure over many runs: segments of constant level, the steps between them, and the newest runs.
+"""One figure over many runs: levels, the steps between them, and what the newest runs say.
 
-Two detectors share the work, both deterministic. ``segments_of`` settles where the level changed:
+Two detectors share the work, both deterministic. ``change_points`` settles where the level changed:
 E-divisive (Matteson & James, "A nonparametric approach for multiple change point analysis of
 multivariate data", JASA 109, 2014) with the energy statistic, seeded permutations, at least
 ``MIN_SEGMENT`` runs on either side and a least magnitude. It cannot speak before a new level has
@@ -12,10 +12,11 @@ Values are logarithms of figures, in the order of the runs, of one machine state
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,7 @@ def analyse(values: Sequence[float] | Floats, *, magnitude: float = MARGIN) -> A
     if alarm is not None:
         bounds = [*bounds[:-1], bounds[-2] + alarm, len(points)]
         steps.append(step_at(points, bounds, bounds[-2], settled=False))
-    segments = tuple(_segment(points, *ends) for ends in zip(bounds, bounds[1:], strict=False))
+    segments = tuple(_segment(points, *ends) for ends in itertools.pairwise(bounds))
     return Analysis(segments=segments, steps=tuple(steps))
 
 
@@ -134,7 +135,7 @@ def _refined(points: Floats, bounds: list[int]) -> list[int]:
 def _without_small(points: Floats, bounds: list[int], magnitude: float) -> list[int]:
     """Drop the bounds between levels that, next to each other, differ by too little."""
     while len(bounds) > 2:
-        levels = [float(np.median(points[a:b])) for a, b in zip(bounds, bounds[1:], strict=False)]
+        levels = [float(np.median(points[a:b])) for a, b in itertools.pairwise(bounds)]
         shifts = np.abs(np.diff(levels))
         smallest = int(np.argmin(shifts))
         if shifts[smallest] >= magnitude:
@@ -254,7 +255,7 @@ def _level_and_noise(history: Floats) -> tuple[Floats, Floats]:
     return pulled.mean(axis=1), pulled.std(axis=1, ddof=1)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _threshold(width: int, history: int) -> float:
     """Return the t beyond which so many runs after so many others are an alarm.
 
