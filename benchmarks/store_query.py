@@ -10,6 +10,7 @@ line would, on a disk or on moto's S3 server on loopback.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from make_run import FakeTarget, make_run  # noqa: E402
 
 from reports import results, store  # noqa: E402
 from reports.store_files import StoreFiles  # noqa: E402
-from reports.store_summaries import Summaries, summaries_of, to_parquet  # noqa: E402
+from reports.store_summaries import Summaries, of_table, summaries_of, to_parquet  # noqa: E402
 
 SQL = """
 SELECT target, method, patch_size, count(*) AS n, median(value) AS speedup, max(started_at) AS last
@@ -49,6 +50,7 @@ def main() -> None:
         if options.s3:
             from s3_server import BUCKET, running_s3
 
+            logging.getLogger("werkzeug").setLevel(logging.ERROR)
             os.environ.update(stack.enter_context(running_s3()))
             url = f"s3://{BUCKET}/gfbench"
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
@@ -99,7 +101,7 @@ def renamed(part: Summaries, number: int) -> Summaries:
     for name in ("run_id", "digest", "started_at"):
         values = pa.array([getattr(run, name)] * len(rows)).dictionary_encode()
         rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
-    return Summaries(runs=(run,), rows=rows)
+    return of_table((run,), rows)
 
 
 def measure(what: str, url: str) -> None:

@@ -64,7 +64,7 @@ def query(sql: str, summaries: Summaries) -> Answer:
     """
     with duckdb.connect(":memory:") as database:
         runs = pa.Table.from_pylist([asdict(run) for run in summaries.runs], schema=RUNS_SCHEMA)
-        for name, table in (("rows", summaries.rows), ("runs", runs)):
+        for name, table in (("rows", summaries.source), ("runs", runs)):
             database.register(f"stored_{name}", table)
             times = ", ".join(f"try_cast({time} AS timestamp) AS {time}" for time in TIMES[name])
             database.execute(f"CREATE VIEW {name} AS SELECT * REPLACE ({times}) FROM stored_{name}")

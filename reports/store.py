@@ -58,6 +58,8 @@ MAX_RUN_BYTES = 16 << 30
 MAX_SUMMARY_BYTES = 256 << 20
 MAX_COMPACT_BYTES = 2 << 30
 FULL_COMPACT = 20_000  # runs in a compacted file that is not merged with others any more
+BATCH = 500  # files that are fetched at once
+ATTEMPTS = 5
 DERIVED = frozenset({REPORT})  # made from the rest at any time: no reason to refuse a run
 
 
@@ -146,20 +148,22 @@ def compact(url: str) -> Compacted:
         StoreProblem: the store cannot be reached or written.
     """
     files = StoreFiles(url)
-    inputs: dict[str, Summaries] = {}
+    for _ in range(ATTEMPTS):
+        with contextlib.suppress(Vanished):  # another compaction is at work: see what is left
+            return _compact(files)
+    return Compacted(runs=0, files=0, notes=("another compaction is at work",))
+
+
+def _compact(files: StoreFiles) -> Compacted:
     notes: list[str] = []
-    for path, limit in [
-        *((f"{SUMMARY}/{name}", MAX_SUMMARY_BYTES) for name in loose_names(files)),
-        *((f"{COMPACT}/{name}", MAX_COMPACT_BYTES) for name in packed_names(files)),
-    ]:
+    inputs: dict[str, Summaries] = {}
+    for path, content in _summaries(files):
         try:
-            part = from_parquet(files.read(path, limit), path)
-        except Vanished:
-            continue  # another compaction has it
-        except (ResultProblem, StoreRefusal) as problem:
+            part = from_parquet(content, path)
+        except ResultProblem as problem:
             notes.append(f"left alone: {problem}")
             continue
-        if not (path.startswith(COMPACT) and len(part.runs) >= FULL_COMPACT):
+        if path.startswith(SUMMARY) or len(part.runs) < FULL_COMPACT:
             inputs[path] = part
     whole = merged(inputs.values())
     if len(inputs) > 1 or any(path.startswith(SUMMARY) for path in inputs):
@@ -168,6 +172,16 @@ def compact(url: str) -> Compacted:
             files.write(output, to_parquet(whole))
         files.delete([path for path in inputs if path != output])
     return Compacted(runs=len(whole.runs), files=len(inputs), notes=tuple(notes))
+
+
+def _summaries(files: StoreFiles) -> Iterator[tuple[str, bytes]]:
+    """Yield the content of every file of figures by its path."""
+    paths = [f"{SUMMARY}/{name}" for name in loose_names(files)]
+    for first in range(0, len(paths), BATCH):
+        yield from files.read_many(paths[first : first + BATCH]).items()
+    for name in packed_names(files):
+        path = f"{COMPACT}/{name}"
+        yield path, files.read(path, MAX_COMPACT_BYTES)
 
 
 def loose_names(files: StoreFiles) -> dict[str, str]:

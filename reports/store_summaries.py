@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from workloads.messages import SCHEMA
 try:
     import pyarrow as pa
     import pyarrow.compute as pc
+    import pyarrow.dataset as ds
     import pyarrow.parquet as pq
 except ImportError:
     raise MissingExtra("pyarrow", "store") from None
 
+MANY = 100  # runs from which on a part is left in its file until it is asked
 MAX_ROWS = 50_000_000
 MAX_UNPACKED_BYTES = 4 << 30
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -53,12 +56,20 @@ class StoredRun:
     bytes: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Summaries:
-    """Runs, each once, and their figures: a pyarrow table whose columns are ``COLUMNS``."""
+    """Runs, each once, and their figures: a pyarrow dataset with the columns of ROWS_SCHEMA.
+
+    A dataset is read when it is asked, and then only the columns that matter.
+    """
 
     runs: tuple[StoredRun, ...]
-    rows: Any
+    source: Any
+
+    @cached_property
+    def rows(self) -> Any:
+        """All figures as a pyarrow table."""
+        return self.source.to_table()
 
     @property
     def digests(self) -> frozenset[str]:
@@ -100,27 +111,32 @@ def summaries_of(run: Run, *, digest: str = "", sizes: Sequence[int] = ()) -> Su
         files=len(sizes),
         bytes=sum(sizes),
     )
-    return Summaries(runs=(stored,), rows=pa.table(columns, schema=ROWS_SCHEMA))
+    return of_table((stored,), pa.table(columns, schema=ROWS_SCHEMA))
 
 
 def nothing() -> Summaries:
     """Return the figures of no run."""
-    return Summaries(runs=(), rows=ROWS_SCHEMA.empty_table())
+    return of_table((), ROWS_SCHEMA.empty_table())
+
+
+def of_table(runs: tuple[StoredRun, ...], rows: Any) -> Summaries:
+    """Return runs with their figures from memory."""
+    return Summaries(runs=runs, source=ds.dataset(rows))
 
 
 def merged(parts: Iterable[Summaries]) -> Summaries:
     """Return each run of the parts once."""
     runs: dict[str, StoredRun] = {}
-    tables = []
+    small, large = [ROWS_SCHEMA.empty_table()], []
     for part in parts:
         new = [run for run in part.runs if run.digest not in runs]
-        if new:
-            runs.update((run.digest, run) for run in new)
-            tables.append(chosen(part, {run.digest for run in new}).rows)
-    if not tables:
-        return nothing()
-    table = tables[0] if len(tables) == 1 else pa.concat_tables(tables)
-    return Summaries(runs=tuple(runs.values()), rows=table)
+        runs.update((run.digest, run) for run in new)
+        if len(new) > MANY:
+            large.append(chosen(part, {run.digest for run in new}).source)
+        elif new:
+            small.append(chosen(part, {run.digest for run in new}).rows)
+    source = ds.dataset([ds.dataset(pa.concat_tables(small)), *large])
+    return Summaries(runs=tuple(runs.values()), source=source)
 
 
 def chosen(part: Summaries, digests: Iterable[str]) -> Summaries:
@@ -130,7 +146,7 @@ def chosen(part: Summaries, digests: Iterable[str]) -> Summaries:
         return part
     kept = pc.is_in(part.rows["digest"].cast(pa.string()), pa.array(sorted(wanted), pa.string()))
     runs = tuple(run for run in part.runs if run.digest in wanted)
-    return Summaries(runs=runs, rows=part.rows.filter(kept))
+    return of_table(runs, part.rows.filter(kept))
 
 
 def to_parquet(part: Summaries) -> bytes:
@@ -150,29 +166,39 @@ def from_parquet(source: bytes | Path, where: str) -> Summaries:
         ResultProblem: it is none, too large, or of a newer major schema.
     """
     try:
-        return _read(pa.BufferReader(source) if isinstance(source, bytes) else source, where)
+        # Mapped: what is not asked for is not read, and the file may be deleted meanwhile.
+        content = source if isinstance(source, bytes) else _mapped(source)
+        return _read(pa.py_buffer(content), where)
     except (pa.ArrowException, OSError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ResultProblem(f"{where} is no summary of runs: {first}") from None
 
 
-def _read(source: Any, where: str) -> Summaries:
-    with pq.ParquetFile(source, memory_map=not isinstance(source, pa.BufferReader)) as file:
-        facts = file.schema_arrow.metadata or {}
+def _mapped(path: Path) -> Any:
+    with pa.memory_map(str(path)) as file:
+        return file.read_buffer()
+
+
+def _read(content: Any, where: str) -> Summaries:
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        schema = file.schema_arrow
+        facts = schema.metadata or {}
         check_schema(facts.get(b"gfbench.schema", b"").decode("utf-8", "replace"), Path(where))
         groups = range(file.metadata.num_row_groups)
         size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
         if file.metadata.num_rows > MAX_ROWS or size > MAX_UNPACKED_BYTES:
             raise ResultProblem(f"{where} has more rows than any store")
         runs = RUNS.validate_json(facts.get(b"gfbench.runs", b"[]"))
-        names = [name for name in ROWS_SCHEMA.names if name in file.schema_arrow.names]
-        return Summaries(runs=runs, rows=_conformed(file.read(columns=names)))
+        if not schema.remove_metadata().equals(ROWS_SCHEMA):
+            names = [name for name in ROWS_SCHEMA.names if name in schema.names]
+            return of_table(runs, _conformed(file.read(columns=names)))
+    parquet = ds.ParquetFileFormat()
+    fragment = parquet.make_fragment(content)
+    return Summaries(runs=runs, source=ds.FileSystemDataset([fragment], ROWS_SCHEMA, parquet))
 
 
 def _conformed(table: Any) -> Any:
-    """Give a table of another version our columns; a table of our own is left as it is."""
-    if table.schema.remove_metadata().equals(ROWS_SCHEMA):
-        return table.replace_schema_metadata(None)
+    """Give a table of another version our columns."""
     columns = []
     for column in ROWS_SCHEMA:
         if column.name not in table.column_names:
