@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.suites import BASELINE, Suite
-from workloads.catalog import METHODS, KernelInfo, refusal
+from workloads.catalog import (
+    METHODS,
+    SENTINEL_SEED,
+    SENTINEL_WINDOW_S,
+    KernelInfo,
+    refusal,
+    sentinel_case,
+)
 from workloads.costs import flops, memory_estimate_bytes
 from workloads.messages import Block, Case
 
@@ -53,7 +60,8 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
             cases.append(case)
         else:
             skipped.append(Skipped(case=case, reason=reason))
-    blocks = _blocks(suite, cases, seed)
+    first = _roofline(suite, cases)
+    blocks = (*first, *plan_rounds(suite, cases, range(suite.rounds), seed=seed, order=len(first)))
     return Plan(
         cases=tuple(cases),
         skipped=tuple(skipped),
@@ -163,32 +171,54 @@ def _does_not_fit(case: Case, probe: Mapping[str, Any]) -> str | None:
     )
 
 
-def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]:
-    """Return the blocks of all rounds: per workload one of every case, in random order.
+def plan_rounds(
+    suite: Suite,
+    cases: Sequence[Case],
+    rounds: Iterable[int],
+    *,
+    seed: int,
+    order: int,
+    verification: bool = False,
+) -> tuple[Block, ...]:
+    """Return the blocks of these rounds, numbered from ``order`` on.
 
-    Cases of one workload stand next to each other in a round, so that what drifts over minutes
-    meets all of them alike; memory and fidelity blocks follow their workload's timing.
+    A round depends on the run's seed and on its own number alone, so that a run can be extended
+    by rounds later, of fewer cases too.
     """
-    shuffler = random.Random(seed)
+    found: list[Block] = []
+    for round_ in rounds:
+        for block in _round(suite, cases, round_, seed):
+            numbered = block._replace(order=order + len(found), verification=verification)
+            found.append(numbered)
+    return tuple(found)
+
+
+def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Iterable[Block]:
+    """Yield a round's blocks: the sentinel, then per workload one of every case, shuffled.
+
+    Cases of one workload stand next to each other, so that what drifts over minutes meets all of
+    them alike; memory and fidelity blocks follow their workload's timing.
+    """
+    shuffler = random.Random(f"{seed}/{round_}")
+    if suite.sentinel:
+        for slot, device in enumerate(dict.fromkeys(case.device for case in cases)):
+            yield Block(0, round_, slot, "sentinel", sentinel_case(device), SENTINEL_SEED)
     groups: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.layer, case.device, case.dtype, case.batch), []).append(case)
-    blocks = _roofline(suite, cases)
-    for round_ in range(suite.rounds):
-        keys = list(groups)
-        shuffler.shuffle(keys)
-        for key in keys:
-            block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
-            for kind in _kinds(suite, round_):
-                chosen = [case for case in groups[key] if _has(suite, kind, case)]
-                shuffler.shuffle(chosen)
-                for slot, case in enumerate(chosen):
-                    blocks.append(Block(len(blocks), round_, slot, kind, case, block_seed))
-    return tuple(blocks)
+    keys = list(groups)
+    shuffler.shuffle(keys)
+    for key in keys:
+        block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
+        for kind in _kinds(suite, round_):
+            chosen = [case for case in groups[key] if _has(suite, kind, case)]
+            shuffler.shuffle(chosen)
+            for slot, case in enumerate(chosen):
+                yield Block(0, round_, slot, kind, case, block_seed)
 
 
 def _roofline(suite: Suite, cases: Sequence[Case]) -> list[Block]:
-    """Return the block that measures the machine itself; it stands with the first case on a CPU."""
+    """Return the block of the machine's rates, once a run; it is filed under a case on a CPU."""
     on_cpu = [case for case in cases if case.device == "cpu"]
     if not suite.roofline or not on_cpu:
         return []
@@ -214,6 +244,8 @@ def _has(suite: Suite, kind: str, case: Case) -> bool:
 
 def _block_estimate_s(block: Block, min_window_s: float, isolation: str) -> float:
     once_s = sum(flops(block.case)) / ESTIMATE_FLOPS_PER_S
+    if block.kind == "sentinel":
+        return BLOCK_OVERHEAD_S[isolation] + (1 + WARM_UP_SHARE) * SENTINEL_WINDOW_S
     if block.kind != "timing":
         return BLOCK_OVERHEAD_S[isolation] + 2 * once_s
     window_s = max((1 + WARM_UP_SHARE) * min_window_s, 3 * once_s)

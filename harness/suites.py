@@ -71,6 +71,7 @@ class Suite:
     energy: bool = False  # windows long enough for energy, idle power before and after
     exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
     roofline: bool = False  # the machine's bandwidths and rate, for the floor under each case
+    sentinel: bool = True  # a small fixed case every round, which tells whether the machine moved
     own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
 
     def kernel(self, name: str) -> KernelInfo:
@@ -146,6 +147,7 @@ class _SuiteFile(BaseModel):
     block_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 1800.0
     energy: bool = False
     roofline: bool = False
+    sentinel: bool = True
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -183,6 +185,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         block_timeout_s=entry.block_timeout_s,
         energy=entry.energy,
         roofline=entry.roofline,
+        sentinel=entry.sentinel,
     )
     return _checked(_overridden(suite, overrides or Overrides()), str(path))
 

@@ -331,7 +331,7 @@ def _phases(run: Run) -> tuple[str, ...]:
 
 def _all_blocks_there(target: TargetRun) -> bool:
     planned = target.session.blocks_planned
-    return planned is None or len(target.blocks) >= planned
+    return planned is None or len(target.all_blocks) >= planned
 
 
 def _why(blocks: Sequence[BlockRecord]) -> str:

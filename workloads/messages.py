@@ -15,7 +15,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 SCHEMA = "gfbench/1"
 RECORD_SEPARATOR = "\x1e"
 PHASES = ("forward", "backward", "step")
-BLOCK_KINDS = ("timing", "memory", "fidelity", "check", "roofline")
+BLOCK_KINDS = ("timing", "memory", "fidelity", "check", "roofline", "sentinel")
 BLOCK_STATUSES = ("ok", "failed", "timeout", "out_of_memory", "interrupted")
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -65,6 +65,7 @@ class Block(NamedTuple):
     """One fresh process that measures one case; ``order`` is its place in the target's run.
 
     ``sampling`` is what the intervals of the power sampler are multiplied with; 0 is no sampler.
+    ``verification`` marks the batch that has to confirm a FAIL: it counts among no rounds.
     """
 
     order: int
@@ -74,6 +75,7 @@ class Block(NamedTuple):
     case: Case
     seed: int
     sampling: float = 1.0
+    verification: bool = False
 
 
 class Job(NamedTuple):

@@ -14,7 +14,8 @@ import pytest
 from packed_payload import LARGE, JobOnBoard, PackedPayload, block, wait_until
 
 from workloads import locks
-from workloads.messages import PHASES, RECORD_SEPARATOR, unframe
+from workloads.catalog import SENTINEL_SEED, SENTINEL_WINDOW_S, sentinel_case
+from workloads.messages import PHASES, RECORD_SEPARATOR, Block, unframe
 
 
 @pytest.fixture
@@ -399,3 +400,18 @@ def test_pauses_lie_between_the_timed_samples(payload: PackedPayload) -> None:
         assert ends[-1] == pytest.approx(phase["window_s"][1])
         gaps = [after - end for after, end in zip(phase["starts_s"][1:], ends, strict=False)]
         assert all(gap > 0 for gap in gaps)
+
+
+@pytest.mark.parametrize("isolation", ["fork", "spawn"])
+def test_a_sentinel_is_a_short_window_of_step_of_its_fixed_case(
+    payload: PackedPayload, isolation: str
+) -> None:
+    sentinel = Block(0, 0, 0, "sentinel", sentinel_case("cpu"), SENTINEL_SEED)
+    job = payload.job("job", [sentinel], isolation=isolation, min_window_s=60.0)
+    (record,), _ = job.run()
+    assert record["status"] == "ok"
+    assert record["case_key"] == "sentinel/exact/torch/cpu/float32/b1"
+    assert set(record["timing"]) == {"step"}
+    begin, end = record["timing"]["step"]["window_s"]
+    assert SENTINEL_WINDOW_S <= end - begin < 20 * SENTINEL_WINDOW_S
+    assert record["state_before"]["boot_id"] == record["state_after"]["boot_id"] is not None
