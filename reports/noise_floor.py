@@ -10,6 +10,7 @@ uncertain.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from scipy.special import ndtri, stdtrit
 
 from reports.decision import LOOK_LEVEL, LOOKS
-from reports.reading import ResultProblem, check_schema, read_json_document
+from reports.reading import ResultProblem, check_schema, read_limited
 from reports.records import TargetRun
 from reports.stats import Floats, hodges_lehmann, walsh_averages, wilcoxon_cut
 from workloads.messages import SCHEMA
@@ -193,14 +194,15 @@ def load(path: Path) -> NoiseFloor | None:
     Raises:
         ResultProblem: it is broken, or of a newer major schema.
     """
-    document = read_json_document(path)
-    if document is None:
+    content = read_limited(path)
+    if content is None:
         return None
-    check_schema(document.get("schema"), path)
     try:
+        document = json.loads(content)
+        check_schema(document.get("schema"), path)
         return from_json(document)
-    except (ValueError, ValidationError) as error:
-        raise ResultProblem(f"{path} is broken: {error}; calibrate again") from error
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ResultProblem(f"{path} is broken, calibrate again: {error}") from error
 
 
 _ADAPTER = TypeAdapter(NoiseFloor)

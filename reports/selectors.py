@@ -92,8 +92,7 @@ def _matching(cases: Sequence[Case], selector: str) -> list[Case]:
         found = [case for case in found if attribute(case) == value]
         if not found:
             raise SelectorProblem(
-                f"no case of this run has {name}={value}, of {selector!r} — there is "
-                f"{_list(there)}"
+                f"no case of this run has {name}={value}, of {selector!r} — there is {_list(there)}"
             )
     return found
 

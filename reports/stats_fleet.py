@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from reports.stats import Effect, Floats, hodges_lehmann
 
@@ -115,11 +115,11 @@ def _drawn_again(
 
 
 def _standard_error(effect: Effect, level: float) -> float:
+    """Return the interval's half width over the normal's quantile: rather too large than small."""
     assert effect.ci_low is not None
     assert effect.ci_high is not None
     width = math.log(effect.ci_high) - math.log(effect.ci_low)
-    quantile = float(stdtrit(max(1, effect.n - 1), (1 + level) / 2))
-    return max(width / (2 * quantile), 1e-9)  # figures that never differ are still no proof
+    return max(width / 2 / float(ndtri((1 + level) / 2)), 1e-9)  # equal figures are no proof
 
 
 def _q(logs: Floats, errors: Floats, tau2: float) -> float:
