@@ -75,7 +75,7 @@ def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Cas
     """Return every case the suite names, workload by workload, the baseline first."""
     devices = tuple(dict.fromkeys(_device(name, probe) for name in suite.devices))
     return tuple(
-        Case(layer, method, patch_size, kernel, device, dtype, batch)
+        Case(layer, method, patch_size, kernel, device, dtype, batch, revision)
         for layer in suite.layers
         for batch in suite.batches
         for dtype in suite.dtypes
@@ -83,6 +83,7 @@ def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Cas
         for method in suite.methods
         for patch_size in (suite.patch_sizes if METHODS[method].has_patch_size else (None,))
         for kernel in _kernels(suite, method, device, probe)
+        for revision in suite.revisions or ("",)
     )
 
 
@@ -140,6 +141,8 @@ def _kernels(
     if method == BASELINE:
         return suite.exact_kernels
     names = suite.kernels
+    if suite.revisions:  # another kernel's figures would answer another question
+        return names
     if any(_unavailable(suite.kernel(name), device, probe) is None for name in names):
         return names
     return tuple(dict.fromkeys((*names, FALLBACK)))
@@ -150,7 +153,7 @@ def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, .
     notes = []
     for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
         reasons = [_unavailable(suite.kernel(name), device, probe) for name in suite.kernels]
-        instead = "" if None in reasons else f"; {FALLBACK} was measured instead"
+        instead = "" if suite.revisions or None in reasons else f"; {FALLBACK} was measured instead"
         notes += [f"{reason}{instead}" for reason in reasons if reason]
     return tuple(dict.fromkeys(notes))
 
@@ -212,9 +215,17 @@ def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Itera
         block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
         for kind in _kinds(suite, round_):
             chosen = [case for case in groups[key] if _has(suite, kind, case)]
-            shuffler.shuffle(chosen)
+            _shuffle(chosen, shuffler)
             for slot, case in enumerate(chosen):
                 yield Block(0, round_, slot, kind, case, block_seed)
+
+
+def _shuffle(cases: list[Case], shuffler: random.Random) -> None:
+    """Put the cases in random order; the revisions of one stay next to each other."""
+    shuffler.shuffle(cases)
+    if any(case.revision for case in cases):
+        first = {case._replace(revision=""): place for place, case in reversed([*enumerate(cases)])}
+        cases.sort(key=lambda case: first[case._replace(revision="")])
 
 
 def _roofline(suite: Suite, cases: Sequence[Case]) -> list[Block]:
@@ -236,7 +247,7 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
 
 def _has(suite: Suite, kind: str, case: Case) -> bool:
     if kind == "check":
-        return case.method != BASELINE and suite.is_checked(case.kernel)
+        return suite.is_checked(case)
     if not METHODS[case.method].usable:  # no gradients: nothing to compare, nothing to keep
         return kind == "timing"
     return kind != "fidelity" or case.method != BASELINE

@@ -130,7 +130,7 @@ class _Maker:
             workload=self.case.layer.name,
             method=self.case.method,
             patch_size=self.case.patch_size,
-            kernel=self.case.kernel,
+            kernel=self.case.kernel_label,
             device=self.case.device,
             dtype=self.case.dtype,
             batch=self.case.batch,

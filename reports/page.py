@@ -7,12 +7,9 @@ nothing be fetched.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -31,6 +28,8 @@ from reports.charts_of_floors import floor_chart, roofline_chart
 from reports.charts_of_kernels import kernels_chart
 from reports.charts_of_power import power_chart, profile_chart
 from reports.charts_over_time import machine_chart
+from reports.generator import generator
+from reports.page_assets import INLINE, TEMPLATES, assets_at, shared_files
 from reports.page_data import page_data
 from reports.page_parts import (
     command_of,
@@ -44,13 +43,17 @@ from reports.page_parts import (
 from reports.power_facts import power_stories_of
 from reports.records import Run
 
-TEMPLATES = Path(__file__).parent / "templates"
-PLOTLY = "vendor/plotly-cartesian.min.js"
-SCRIPT = "report.js"
+__all__ = ["charts_of", "render", "shared_files"]
 
 
-def render(runs: Sequence[Run]) -> str:
+def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
     """Return the report of one run, or of several side by side, as one HTML document.
+
+    Args:
+        runs: what to show.
+        assets: ``inline`` for a page that needs no other file, else the URL, relative to the
+            page, of the folder that holds ``shared_files()``.
+        home: where the page's brand leads, the start page of a site.
 
     Raises:
         ValueError: no runs.
@@ -75,10 +78,9 @@ def render(runs: Sequence[Run]) -> str:
         subjects=subjects,
         facts=facts_of(subjects),
         data=_inlined(page_data(subjects, charts, colours)),
-        style=_asset("report.css"),
-        plotly=_asset(PLOTLY),
-        script=_asset(SCRIPT),
-        policy=_policy(),
+        assets=assets_at(assets),
+        generator=generator(),
+        home=home,
     )
 
 
@@ -134,22 +136,3 @@ def _inlined(value: object) -> Markup:
     """Return JSON that no HTML parser can take for markup."""
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
-
-
-@cache
-def _asset(name: str) -> Markup:
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
-
-
-@cache
-def _policy() -> str:
-    """Allow our two scripts by their hashes, styles and drawn images; no network at all."""
-    hashes = [
-        base64.b64encode(hashlib.sha256(_asset(name).encode()).digest()).decode()
-        for name in (PLOTLY, SCRIPT)
-    ]
-    scripts = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )

@@ -12,7 +12,8 @@ import pytest
 from make_run import FakeTarget, edit_json, make_run, write_json
 
 from reports.comparison import compare
-from reports.page import TEMPLATES, render
+from reports.page import render, shared_files
+from reports.page_assets import TEMPLATES
 from reports.results import load_run
 
 LATE_R4 = "late/gradient_filter-r4/torch/cpu/float32/b8"
@@ -59,6 +60,27 @@ def test_the_page_carries_everything_and_fetches_nothing(tmp_path: Path) -> None
     assert policy is not None
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe-inline" not in policy.split("script-src")[1].split(";")[0]
+
+
+def test_pages_can_share_their_script_and_style(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path))
+    html = render([run], assets="../../assets", home="../../index.html")
+    page = Parsed(html)
+    sources = [a["src"] for tag, a in page.tags if tag == "script" and "src" in a]
+    sheets = [a["href"] for tag, a in page.tags if tag == "link"]
+    assert {f"../../assets/{name}" for name in shared_files()} == {*sources, *sheets}
+    assert ("a", {"href": "../../index.html"}) in page.tags
+    assert len(html) < 200_000 < len(render([run]))
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
+    assert policy is not None
+    assert "script-src 'self';" in policy
+
+
+def test_a_page_says_what_rendered_it(tmp_path: Path) -> None:
+    page = Parsed(render([load_run(make_run(tmp_path, layers=(("early", 16, 56),)))]))
+    said = next(a["content"] for tag, a in page.tags if a.get("name") == "generator")
+    assert said is not None
+    assert re.fullmatch(r"gfbench \S+; renderer [0-9a-f]{12}; numpy .*; python .*; .+", said)
 
 
 def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
