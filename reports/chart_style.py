@@ -147,7 +147,7 @@ def workload_of(row: Row) -> Workload:
 
 def method_of_case(case: Case) -> Method:
     """Return the method of a case, as ``method_of`` does of a row."""
-    return case.method, case.patch_size, case.kernel
+    return case.method, case.patch_size, case.kernel_label
 
 
 def workload_of_case(case: Case) -> Workload:

@@ -150,7 +150,7 @@ def _nets(subject: Subject) -> dict[tuple[object, str], float]:
 def _row_case(target: str, case: Case) -> tuple[object, ...]:
     """Return what ``Row.case`` is for a case of a target."""
     return (
-        *(target, case.layer.name, case.method, case.patch_size, case.kernel),
+        *(target, case.layer.name, case.method, case.patch_size, case.kernel_label),
         *(case.device, case.dtype, case.batch),
     )
 
@@ -300,7 +300,7 @@ def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], flo
         joules = _rail_joules(tuple(energies.get((case, "step"), {}).values()))
         if joules:
             workload = (case.layer.name, case.batch, case.device, case.dtype)
-            by_case[(case.method, case.patch_size, case.kernel), workload] = joules
+            by_case[(case.method, case.patch_size, case.kernel_label), workload] = joules
     methods = [m for m in colours if any(method == m for method, _ in by_case)]
     workloads = dict.fromkeys(workload for _, workload in by_case)
     common = [w for w in workloads if all((m, w) in by_case for m in methods)]
