@@ -43,6 +43,15 @@ class SiteFiles:
         self._now[name] = known
         return True
 
+    def made_from(self, name: str) -> str | None:
+        """Return what the last build made a file from; None if it made none."""
+        known = self._before.get(name)
+        return known[0] if known is not None and (self.site / name).is_file() else None
+
+    def keep_all(self, folder: str) -> None:
+        """Keep all files below a folder, whoever needs them."""
+        self._now.update((n, known) for n, known in self._before.items() if n.startswith(folder))
+
     def write(self, name: str, text: str, made_from: str = "") -> None:
         """Write a file unless it has this very content already.
 
