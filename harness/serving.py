@@ -39,7 +39,9 @@ class _Handler(SimpleHTTPRequestHandler):
         asked = Path(self.translate_path(self.path))
         root = Path(self.directory).resolve()
         inside = asked.resolve().is_relative_to(root)
-        hidden = any(part.startswith(".") for part in asked.parts[len(Path(self.directory).parts) :])
+        hidden = any(
+            part.startswith(".") for part in asked.parts[len(Path(self.directory).parts) :]
+        )
         return host in (HOST, "localhost") and inside and not hidden
 
 
@@ -50,7 +52,9 @@ def server(site: Path, port: int) -> ThreadingHTTPServer:
         UsageError: no site there, or the port is taken.
     """
     if not (site / "index.html").is_file():
-        raise UsageError(f"{site}: no site there — `gfbench publish RESULTS --site {site}` makes one")
+        raise UsageError(
+            f"{site}: no site there — `gfbench publish RESULTS --site {site}` makes one"
+        )
     handler = partial(_Handler, directory=str(site.resolve()))
     try:
         return ThreadingHTTPServer((HOST, port), handler)

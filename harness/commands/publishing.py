@@ -52,8 +52,8 @@ def publish(
     for line in built.notes:
         note(line)
     note(
-        f"{built.runs} runs, {built.new} of them new; {built.files} files, {built.written} written, "
-        f"{built.removed} removed"
+        f"{built.runs} runs, {built.new} of them new; "
+        f"{built.files} files, {built.written} written, {built.removed} removed"
     )
     print(site / "index.html")
 

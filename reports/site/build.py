@@ -159,7 +159,7 @@ class _RunPages:
         self.files.write(name, _run_html(run, dumped(packed), report), _made(run["digest"], report))
 
     def keep(self, run_id: str, digest: str) -> bool:
-        """Keep the page of a run, made anew from its own data if need be; tell whether it is there."""
+        """Keep the page of a run, made anew from its own data if need be; tell if it is there."""
         report = self._report(run_id, digest)
         name = f"runs/{slug(run_id)}/index.html"
         if self.files.keep(name, _made(digest, report)):
@@ -216,9 +216,7 @@ def _judged(archive: Archive, state: Path, margin: float) -> Fleet:
     )
 
 
-def _trends(
-    lines: Mapping[Series, Line], path: Path, margin: float
-) -> dict[Series, Trend]:
+def _trends(lines: Mapping[Series, Line], path: Path, margin: float) -> dict[Series, Trend]:
     """Judge each history that has changed since the last build; the others are kept."""
     groups: dict[Group, list[Line]] = {}
     for series, line in lines.items():
@@ -226,7 +224,7 @@ def _trends(
     before = _kept(path)
     after: dict[str, object] = {}
     found: dict[Series, Trend] = {}
-    for group, members in groups.items():
+    for members in groups.values():
         digest = trends.hash_of(members, str(margin))
         known = before.get(digest)
         own = _restored(known) if known is not None else None

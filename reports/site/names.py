@@ -33,7 +33,9 @@ def _hashed(name: str) -> bool:
 def colours_of(methods: Iterable[Method]) -> Colours:
     """Return a colour per method, the same on every page unless two would share one."""
     colours: Colours = {}
-    for method in sorted(set(methods), key=lambda one: (one[:2] not in KNOWN, str(one))):
+    # The plain kernel of a known method first: others may have to take the next colour.
+    order = sorted(set(methods), key=lambda m: (m[:2] not in KNOWN, m[2] != "torch", str(m)))
+    for method in order:
         if method[0] == "exact":
             colours[method] = EXACT_CHANNELS_LAST if "channels-last" in method[2] else EXACT
             continue

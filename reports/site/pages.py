@@ -1,4 +1,4 @@
-"""The HTML of a site's pages. Every name is escaped by the template or is data with ``<`` escaped."""
+"""The HTML of a site's pages: names are escaped by the templates, or data with ``<`` escaped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from reports.site.archive import Series
 from reports.site.names import slug, target_colour
 from reports.site.views import (
     FIGURES,
-    Change,
     Entry,
     Standing,
     change_words,
@@ -111,7 +110,7 @@ def _history(item: Entry | Series) -> str:
 
 
 def _polyline(values: Sequence[float]) -> Markup:
-    """Return the points of a sparkline; its least spread is 10 %, so that noise looks like noise."""
+    """Return the points of a sparkline; it spans at least 10 %, so that noise looks like noise."""
     width, height = SPARK
     middle = (min(values) + max(values)) / 2
     span = max(max(values) - min(values), 0.1 * middle) or 1.0
@@ -127,6 +126,3 @@ def _bar(value: float, standings: Sequence[Standing]) -> str:
     """Return where a speedup lies on the scale that all bars of a table share, in percent."""
     top = max((s.step_high for s in standings if s.step_high), default=1.0)
     return f"{100 * value / max(top, 1.0):.2f}"
-
-
-__all__ = ["Change", "asset_files", "look", "render", "site_assets"]

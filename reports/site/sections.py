@@ -10,13 +10,14 @@ from functools import partial
 import numpy as np
 from markupsafe import Markup
 
+from reports.generator import renderer_sha256
 from reports.site import feed
 from reports.site.archive import Kernel, Machine, RunFacts
 from reports.site.history_view import history_data
 from reports.site.names import slug, target_colour
 from reports.site.packed import dumped
-from reports.site.pages import look, render
-from reports.site.trends import Line, hash_of
+from reports.site.pages import render
+from reports.site.trends import Change, Line, hash_of
 from reports.site.views import Event, Fleet, Standing, environment_change, history_href
 from reports.wording import percent, quantity, times
 
@@ -145,7 +146,9 @@ def headline(fleet: Fleet) -> str:
     if not known:
         return "Exact against filtered training, on your fleet"
     best = known[0]
-    words = f"{best.label} runs a training step {times(best.step)} as fast as exact on {best.target}"
+    words = (
+        f"{best.label} runs a training step {times(best.step)} as fast as exact on {best.target}"
+    )
     energy = f", on {percent(best.energy)} of the energy" if best.energy is not None else ""
     return f"{words}{energy}, at a gradient cosine of {best.cosine:.2f}"
 
@@ -202,13 +205,20 @@ def _states(fleet: Fleet, target: str) -> list[Used]:
             for state in np.unique(line.machine).tolist():
                 runs.setdefault(state, set()).update(line.run[line.machine == state].tolist())
     used = []
-    before: int | None = None
+    before: Machine | None = None
     for state in sorted(runs, key=lambda one: min(_times(fleet, runs[one]))):
         own = sorted(runs[state], key=lambda run: fleet.runs[run].started_at)
-        changed = "" if before is None else environment_change(fleet.machines[before], fleet.machines[state])
-        fingerprint = fleet.machines[state].fingerprint
-        used.append(Used(first=own[0], last=own[-1], runs=len(own), fingerprint=fingerprint, changed=changed))
-        before = state
+        machine = fleet.machines[state]
+        used.append(
+            Used(
+                first=own[0],
+                last=own[-1],
+                runs=len(own),
+                fingerprint=machine.fingerprint,
+                changed=environment_change(before, machine) if before else "",
+            )
+        )
+        before = machine
     return used[::-1]
 
 
@@ -298,17 +308,23 @@ def _history_pages(fleet: Fleet) -> Iterator[Page]:
                 colour=target_colour(target),
             )
         )
-        told = json.dumps([_event_key(e) for e in fleet.events if e.target == target])
+        known = [_event_key(event) for event in fleet.events if event.target == target]
+        watched = [_change_key(c) for c in fleet.watched if c.series.target == target]
+        around = json.dumps([known, watched, list(map(list, fleet.colours.items()))])
         yield Page(
             name=href,
             text=partial(_history, fleet, target, workload, lines),
-            made_from=hash_of(lines, look(), told, str(len(fleet.watched))),
+            made_from=hash_of(lines, renderer_sha256(), around),
         )
     yield _list("history", "History", "each workload on each target over time", items)
 
 
 def _event_key(event: Event) -> list[object]:
-    return [event.run, [[list(c.series), c.run, c.ratio] for c in event.changes]]
+    return [event.run, [_change_key(change) for change in event.changes]]
+
+
+def _change_key(change: Change) -> list[object]:
+    return [list(change.series), change.run, change.ratio]
 
 
 def _history(fleet: Fleet, target: str, workload: str, lines: Sequence[Line]) -> str:

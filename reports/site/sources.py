@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,9 @@ def digest_of(folder: Path) -> str:
         facts = []
         for path in sorted(folder.rglob("*")):
             with contextlib.suppress(OSError):
-                facts.append((str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns))
+                facts.append(
+                    (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+                )
         content = json.dumps(facts).encode()
     return hashlib.sha256(content).hexdigest()[:32]
 
@@ -188,5 +191,6 @@ def _keep(cache: Path | None, digest: str, packed: Json) -> None:
 
 def _row(record: dict[str, Any]) -> SummaryRow:
     """Return a stored row; texts that an older summary lacks are empty."""
-    texts = {name for name, kind in SummaryRow.__annotations__.items() if kind == "str"}
-    return SummaryRow(**{k: "" if v is None and k in texts else v for k, v in record.items()})
+    texts = {one.name for one in fields(SummaryRow) if one.type == "str"}
+    known: dict[str, Any] = {k: "" if v is None and k in texts else v for k, v in record.items()}
+    return SummaryRow(**known)

@@ -241,9 +241,9 @@ def _commonest(runs: list[int]) -> int:
     return max(sorted(set(runs)), key=runs.count)
 
 
-def _order(method: Method) -> tuple[bool, str, int, str]:
-    """Put exact first."""
-    return method[0] != "exact", method[0], method[1] or 0, method[2]
+def _order(method: Method) -> tuple[bool, str, int, bool, str]:
+    """Put exact and the plain kernel first."""
+    return method[0] != "exact", method[0], method[1] or 0, method[2] != "torch", method[2]
 
 
 def _entry(

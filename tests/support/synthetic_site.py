@@ -33,7 +33,9 @@ BOARDS = (
     ("ci-runner", "linux-x86", "", 5.0),
 )
 WORKLOADS = (("mcunet-early", 0.021), ("mobilenet-block", 0.048), ("resnet-late", 0.012))
-METHODS: tuple[tuple[str, int | None, str, float, float, float], ...] = (
+Method = tuple[str, "int | None", str, float, float, float]
+Figure = tuple[str, str, "float | None"]  # metric, phase, value
+METHODS: tuple[Method, ...] = (
     # method, r, kernel, backward of exact's, saved of exact's, cosine
     ("exact", None, "torch", 1.0, 1.0, 1.0),
     ("gradient_filter", 2, "torch", 0.42, 0.27, 0.96),
@@ -78,8 +80,7 @@ def summary_rows(plot: Plot, number: int) -> tuple[str, tuple[SummaryRow, ...]]:
         environment=_environment(model, platform, place >= plot.torch_at * own),
         slow=place >= plot.step_at * own,
     )
-    rows = [row for row in _rows(plot, facts, speed, rng, board)]
-    return run_id, tuple(rows)
+    return run_id, tuple(_rows(plot, facts, speed, rng, board))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,35 +103,50 @@ def _environment(model: str, platform: str, new: bool) -> str:
 def _rows(
     plot: Plot, facts: _Facts, speed: float, rng: random.Random, board: int
 ) -> Iterator[SummaryRow]:
-    power_w = 4.0 + 1.5 * speed if facts.platform.startswith("jetson") else None
     for workload, base in WORKLOADS:
-        exact_s = {"forward": base / speed, "backward": 2 * base / speed, "step": 3 * base / speed}
-        for method, patch, kernel, share, saved, cosine in METHODS:
-            slow = plot.step if facts.slow and kernel == "native" and board % 3 == 0 else 1.0
-            figures: list[tuple[str, str, float | None]] = []
-            for phase in PHASES:
-                factor = {"forward": 1.04, "backward": share, "step": (1.04 + 2 * share) / 3}[phase]
-                latency = exact_s[phase] * (factor if patch else 1.0) * slow
-                latency *= math.exp(rng.gauss(0, plot.noise))
-                figures.append(("latency_s", phase, latency))
-                if power_w is not None:
-                    figures.append(("energy_j", phase, latency * power_w * math.exp(rng.gauss(0, 0.01))))
-            if patch:
-                for phase in ("backward", "step"):
-                    own = next(v for m, p, v in figures if (m, p) == ("latency_s", phase))
-                    figures.append(("speedup", phase, exact_s[phase] / (own or 1.0)))
-                for metric, value in (("cosine_gx", cosine - 0.06), ("cosine_gw", cosine)):
-                    figures.append((metric, "", value + rng.gauss(0, 0.001)))
-                    figures.append((metric, "white_noise", value / 4))
-                for metric in ("scale_gx", "scale_gw", "rel_error_gx", "rel_error_gw"):
-                    figures.append((metric, "", 0.3 + rng.gauss(0, 0.001)))
-            figures.append(("saved_bytes", "", 6.4e6 * saved * base * 50))
-            figures.append(("peak_rss_bytes", "", 2.1e7 * (saved + 1) * math.exp(rng.gauss(0, 0.004))))
-            figures.append(("system_dip_bytes", "", 2.4e7 * (saved + 1)))
-            figures.append(("cuda_peak_bytes", "", None))
-            figures.append(("temperature_c", "", 52.0 + rng.gauss(0, 2)))
-            for metric, phase, figure in figures:
-                yield _row(plot, facts, (workload, method, patch, kernel), metric, phase, figure)
+        for method in METHODS:
+            slow = plot.step if facts.slow and method[2] == "native" and board % 3 == 0 else 1.0
+            for metric, phase, value in (
+                *_costs(plot, facts, method, base / speed, slow, rng),
+                *_fidelity(method, rng),
+                *_memory(method, base, rng),
+            ):
+                yield _row(plot, facts, (workload, *method[:3]), metric, phase, value)
+
+
+def _costs(
+    plot: Plot, facts: _Facts, method: Method, base_s: float, slow: float, rng: random.Random
+) -> Iterator[Figure]:
+    power_w = 6.0 if facts.platform.startswith("jetson") else None
+    parts = {"forward": 1.0, "backward": 2.0, "step": 3.0}
+    shares = {"forward": 1.04, "backward": method[3], "step": (1.04 + 2 * method[3]) / 3}
+    for phase, part in parts.items():
+        exact_s = base_s * part
+        noise = math.exp(rng.gauss(0, plot.noise))
+        latency_s = exact_s * (shares[phase] if method[1] else 1.0) * slow * noise
+        yield "latency_s", phase, latency_s
+        if method[1] and phase != "forward":
+            yield "speedup", phase, exact_s / latency_s
+        if power_w is not None:
+            yield "energy_j", phase, latency_s * power_w * math.exp(rng.gauss(0, 0.01))
+
+
+def _fidelity(method: Method, rng: random.Random) -> Iterator[Figure]:
+    if method[1]:
+        for metric, value in (("cosine_gx", method[5] - 0.06), ("cosine_gw", method[5])):
+            yield metric, "", value + rng.gauss(0, 0.001)
+            yield metric, "white_noise", value / 4
+        for metric in ("scale_gx", "scale_gw", "rel_error_gx", "rel_error_gw"):
+            yield metric, "", 0.3 + rng.gauss(0, 0.001)
+
+
+def _memory(method: Method, base: float, rng: random.Random) -> Iterator[Figure]:
+    saved = 1.0 + method[4]
+    yield "saved_bytes", "", 3.2e8 * method[4] * base
+    yield "peak_rss_bytes", "", 2.1e7 * saved * math.exp(rng.gauss(0, 0.004))
+    yield "system_dip_bytes", "", 2.4e7 * saved
+    yield "cuda_peak_bytes", "", None
+    yield "temperature_c", "", 52.0 + rng.gauss(0, 2)
 
 
 def _row(
