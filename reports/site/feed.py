@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from reports.site.archive import RunFacts
 from reports.site.names import slug
+from reports.site.packed import dumped
 from reports.site.views import Event, change_words, figure_name, history_href
 from reports.wording import times
 
@@ -92,7 +92,7 @@ def badge(label: str, message: str, kind: str) -> tuple[str, str]:
         f'<text x="{left + right / 2:g}" y="14">{_xml(message)}</text></g></svg>\n'
     )
     shields = {"schemaVersion": 1, "label": label, "message": message, "color": colour.lstrip("#")}
-    return svg, json.dumps(shields) + "\n"
+    return svg, dumped(shields) + "\n"
 
 
 def badge_name(target: str, label: str) -> str:

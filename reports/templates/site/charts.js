@@ -86,6 +86,8 @@ gf.forest = function (figure) {
     plot.style.minHeight = "0";
     return () => {};
   }
+  const all = Array.from(table.tBodies[0].rows).map((row) => [row.dataset.target, row.dataset.workload]);
+  const different = [0, 1].filter((n) => new Set(all.map((names) => names[n])).size > 1);
   const keyOf = ({ head }) => [head.dataset.figure, head.dataset.phase].filter(Boolean).join(".");
   gf.select(box, "figure", "figure", columns.map((one) => [keyOf(one), titleOf(one)]), keyOf(columns[0]));
   gf.toggle(box, "x", ["linear", "log"]);
@@ -124,7 +126,6 @@ gf.forest = function (figure) {
     if (ratio) points = asRatios(points);
     if (!points.length) { Plotly.purge(plot); plot.textContent = "No figures here with these filters."; return; }
     if (!plot.querySelector(".main-svg")) plot.replaceChildren();
-    const different = [0, 1].filter((n) => new Set(points.map((p) => p.names[n])).size > 1);
     const settings = new Set(points.map((p) => p.row.setting)).size > 1;
     const labelOf = (p) => [...(different.length ? different : [1]).map((n) => p.names[n]), settings ? p.row.setting : ""].filter(Boolean).join(" · ");
     const labels = Array.from(new Set(points.map(labelOf)));
@@ -140,11 +141,11 @@ gf.forest = function (figure) {
         hovertext: own.map((p) => gf.plain(`${labelOf(p)} · ${name}: ${gf.quantity(p.value, p.unit)}${p.low === null ? "" : ` (95 %: ${gf.interval(p.low, p.high, p.unit)})`}`)), hoverinfo: "text",
       };
     });
-    const all = points.flatMap((p) => [p.value, p.low, p.high]).filter((value) => value !== null && value > 0);
+    const ends = points.flatMap((p) => [p.value, p.low, p.high]).filter((value) => value !== null && value > 0);
     const unit = points[0].unit;
     const one = already && column.head.dataset.figure === "speedup" || ratio;
     const log = gf.state.one("x", "linear") === "log";
-    const axis = gf.draw.ticks(one ? [...all, 1] : all, unit, log);
+    const axis = gf.draw.ticks(one ? [...ends, 1] : ends, unit, log);
     const narrow = plot.clientWidth < 560;
     const cut = narrow ? 16 : 30;
     gf.draw.react(plot, data, {
