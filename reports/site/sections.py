@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from reports.generator import renderer_sha256
 from reports.site import feed
-from reports.site.archive import Kernel, Machine, RunFacts
+from reports.site.archive import Kernel, Machine, RunFacts, Series
 from reports.site.history_view import history_data
 from reports.site.names import slug, target_colour
 from reports.site.packed import dumped
@@ -106,7 +106,7 @@ def _target_facts(fleet: Fleet, name: str) -> TargetFacts:
     runs = [run for run in fleet.runs if name in run.targets]
     usable = [s for s in fleet.standings if s.target == name and s.step and s.cosine is not None]
     any_speed = [s for s in fleet.standings if s.target == name and s.step]
-    worse = next((event for event in fleet.events if event.target == name and event.worse), None)
+    worse = _still_worse(fleet, name)
     return TargetFacts(
         name=name,
         platform=machine.platform if machine else "",
@@ -115,9 +115,18 @@ def _target_facts(fleet: Fleet, name: str) -> TargetFacts:
         last=max((run.started_at for run in runs), default=""),
         best=next(iter(usable or any_speed), None),
         reason=_reason(fleet, name),
-        worse=len(worse.worse) if worse else 0,
-        worse_since=fleet.runs[worse.run].started_at if worse else "",
+        worse=len(worse),
+        worse_since=max((fleet.runs[change.run].started_at for change in worse), default=""),
     )
+
+
+def _still_worse(fleet: Fleet, target: str) -> list[Change]:
+    """Return the changes for the worse that are the last of their line, in the machine as it is."""
+    last: dict[Series, Change] = {}
+    for event in fleet.events:  # the newest first
+        for change in event.changes if event.target == target else ():
+            last.setdefault(change.series, change)
+    return [c for c in last.values() if c.worse and c.machine == fleet.lines[c.series].machine[-1]]
 
 
 def _reason(fleet: Fleet, target: str) -> str:

@@ -54,6 +54,7 @@ PAGES = {
     "report": f"runs/{REAL}/report.html",
     "badges": "badges/index.html",
 }
+IN_THE_DARK = ("fleet", "target", "history", "run")  # looked at by axe there too
 OUTSIDE = """() => Array.from(document.querySelectorAll("main *, header *")).filter((element) =>
   !element.closest(".scroll, svg, nav") && element.getBoundingClientRect().right > innerWidth + 1)
   .map((element) => element.outerHTML.slice(0, 90))"""
@@ -61,6 +62,7 @@ OUTSIDE = """() => Array.from(document.querySelectorAll("main *, header *")).fil
 FIRST_ROWS = """() => document.querySelectorAll("tbody, ul.plain").forEach((list) =>
   Array.from(list.children).slice(4).forEach((row) => row.remove()))"""
 TICKS = "() => document.querySelector('.plot').layout.yaxis.ticktext"
+RUN_AXE = "axe.run({exclude: [['.plot svg']]}, {resultTypes: ['violations']})"
 READ_ROWS = """() => Array.from(document.querySelectorAll("#rows tbody tr")).map((row) => {
   const cells = row.cells, value = cells[6].dataset;
   return {target: cells[0].textContent, workload: cells[1].textContent, metric: row.dataset.name,
@@ -135,10 +137,10 @@ def test_every_page_is_quiet_fits_and_can_be_read_by_all(
     assert seen == []
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=str(SCREENSHOTS / f"site-{name}-{width}.png"), full_page=True)
-    if name != "report":  # it has its own tests
+    if name != "report" and (width == 1280 or name in IN_THE_DARK):
         page.evaluate(FIRST_ROWS)
         page.evaluate(AXE.read_text())
-        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        found = page.evaluate(RUN_AXE)["violations"]
         serious = [
             (one["id"], one["nodes"][0]["html"][:120], len(one["nodes"]))
             for one in found

@@ -45,7 +45,7 @@ gf.filters = (function () {
   function valuesOf(dim) {
     const found = new Set();
     gf.filtered().forEach((row) => { if (row.dataset[dim]) found.add(row.dataset[dim]); });
-    return Array.from(found);
+    return dim === "method" ? Array.from(found) : Array.from(found).sort();
   }
 
   function passes(data) {
