@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.repository import Commit
 from reports.verdict import Verdict
@@ -71,13 +71,48 @@ def bisect(commits: Sequence[Commit], test: Callable[[Commit], Step]) -> Found:
     return Found(end=end, steps=tuple(steps), suspects=tuple(commits[good + 1 : bad + 1]))
 
 
+def step_of(commit: Commit, verdicts: Sequence[Verdict], run: str = "") -> Step:
+    """Return what a gate's verdicts against the good commit make of a commit.
+
+    One FAIL is enough for bad, on whichever target and case; good is a PASS of them all.
+    """
+    statuses = {verdict.status for verdict in verdicts}
+    passed = GOOD if statuses == {"PASS"} else UNDECIDED
+    status = BAD if "FAIL" in statuses else passed
+    step = Step(commit=commit, status=status, verdicts=tuple(verdicts), run=run)
+    return replace(step, reason=_reason(step))
+
+
+def same_as(known: Step, commit: Commit) -> Step:
+    """Return the step of a commit whose artefact was tested already, as another commit's."""
+    words = f"the same artefact as {known.commit.label}"
+    return replace(known, commit=commit, reason=f"{words}; {known.reason}".rstrip("; "))
+
+
+def worst_first(step: Step) -> tuple[Verdict, ...]:
+    """Return the verdicts that make a commit bad, the largest effect first."""
+    failed = [verdict for verdict in step.verdicts if verdict.status == "FAIL" and verdict.effect]
+    return tuple(sorted(failed, key=lambda one: -one.effect.ratio if one.effect else 0.0))
+
+
+def _reason(step: Step) -> str:
+    """Say in few words why: the worst effect, or what kept a verdict from being one."""
+    if not step.verdicts:
+        return "nothing was compared"
+    open_ = [verdict for verdict in step.verdicts if verdict.status not in ("PASS", "FAIL")]
+    shown = (worst_first(step) or open_ or step.verdicts)[0]
+    what = " ".join(part for part in (shown.metric, shown.phase) if part)
+    status = "" if shown.status in ("PASS", "FAIL") else f"{shown.status}: "
+    words = shown.reason or shown.status
+    return f"{status}{what} {words}"
+
+
 def most_steps(commits: int) -> int:
     """Return how many commits are tested at most if each test decides: ceil(log2(n))."""
     return (commits - 1).bit_length()
 
 
 def _next(good: int, bad: int, open_: set[int]) -> int | None:
-    """Return the untested place nearest to the middle; None where none is left."""
-    middle = (good + bad) // 2
+    """Return the middle one of the places that are left to test; None where none is."""
     left = [place for place in range(good + 1, bad) if place not in open_]
-    return min(left, key=lambda place: (abs(place - middle), place), default=None)
+    return left[(len(left) - 1) // 2] if left else None

@@ -94,10 +94,10 @@ def shift(first: Sequence[float], second: Sequence[float], level: float = LEVEL)
     Raises:
         ValueError: no values, one that is not positive and finite, or a level outside (0, 1).
     """
-    logs = [np.log(np.asarray(values, dtype=np.float64)) for values in (first, second)]
-    if any(one.size == 0 or not np.isfinite(one).all() for one in logs):
+    sides = [np.asarray(values, dtype=np.float64) for values in (first, second)]
+    if not all(one.size and np.isfinite(one).all() and (one > 0).all() for one in sides):
         raise ValueError("a shift needs positive values on both sides")
-    apart = np.sort(np.subtract.outer(logs[1], logs[0]).ravel())
+    apart = np.sort(np.subtract.outer(np.log(sides[1]), np.log(sides[0])).ravel())
     cut = _cut(len(first), len(second), level)
     low, high = (math.exp(apart[cut - 1]), math.exp(apart[-cut])) if cut else (None, None)
     centre = math.exp(float(np.median(apart)))

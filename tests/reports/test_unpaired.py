@@ -65,7 +65,9 @@ def two_runs(
 ) -> tuple[Path, Path]:
     return (
         make_run(tmp_path, targets=(first,), rounds=rounds, layers=LAYERS, run_id="first"),
-        make_run(tmp_path, targets=(second,), rounds=rounds, layers=LAYERS, run_id="second", seed=9),
+        make_run(
+            tmp_path, targets=(second,), rounds=rounds, layers=LAYERS, run_id="second", seed=9
+        ),
     )
 
 
@@ -130,6 +132,4 @@ def test_one_target_each_is_compared_under_both_names(tmp_path: Path) -> None:
 def test_energy_that_nobody_measured_is_not_compared(tmp_path: Path) -> None:
     found = compared(two_runs(tmp_path, FakeTarget(), FakeTarget()), metrics=("energy",))
     assert {shift.status for shift in found.shifts} == {"not comparable"}
-    assert {shift.reason for shift in found.shifts} == {
-        "not measured in the first and the second"
-    }
+    assert {shift.reason for shift in found.shifts} == {"not measured in the first and the second"}
