@@ -26,8 +26,7 @@ from targets.inventory import InventoryProblem
 
 BUG = 70
 INTERRUPTED = 130
-# In the order of --help.
-COMMANDS = (looking, measuring, judging, comparing, bisecting, explaining, keeping)
+COMMANDS = (  # in the order of --help
     looking,
     measuring,
     judging,
@@ -35,7 +34,7 @@ COMMANDS = (looking, measuring, judging, comparing, bisecting, explaining, keepi
     bisecting,
     explaining,
     keeping,
-)  # in the order of --help
+)
 
 app = typer.Typer(
     add_completion=True,
