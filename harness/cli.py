@@ -11,14 +11,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from harness.commands import calibrating, explaining, judging, looking, measuring
+from harness.commands import calibrating, explaining, judging, keeping, looking, measuring
 from harness.errors import GfbenchError
 from reports import results
 from targets.inventory import InventoryProblem
 
 BUG = 70
 INTERRUPTED = 130
-COMMANDS = (looking, measuring, calibrating, judging, explaining)  # in the order of --help
+COMMANDS = (looking, measuring, calibrating, judging, explaining, keeping)  # in the order of --help
 
 app = typer.Typer(
     add_completion=True,

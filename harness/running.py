@@ -29,6 +29,7 @@ from targets.inventory import Inventory, Target, public_entry
 from workloads.catalog import kernel_source_sha256
 from workloads.messages import PHASES, to_json
 
+INTERRUPTED = 130
 # When several exit codes hold, the first of these is the run's.
 EXIT_PRECEDENCE = (130, 70, 2, 4, 1, 3, 0)
 GIT_DEADLINE_S = 5.0

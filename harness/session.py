@@ -41,6 +41,7 @@ IDLE_MARGIN_S = 240.0
 SHORTEST_BLOCK_TIMEOUT_S = 300.0
 SLOW_BOARD = 60.0  # a block may take this many times its estimate before it is called hung
 FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
+BUSY = "the machine was busy"
 PAUSED = 1.5  # how much longer a window is with pauses of half an iteration on average
 IDLE_S = 10.0  # measured before the first and after the last block
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -331,9 +332,11 @@ class Session:
         loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
         known = sorted(load for load in loads if isinstance(load, (int, float)))
         load = known[len(known) // 2] if known else 0.0
+        kept = [note for note in self.outcome.notes if not note.startswith(BUSY)]
+        self.outcome.notes = kept  # of an earlier session of this run: these are all its blocks
         if load > self._processors + FOREIGN_LOAD:
             self.outcome.notes.append(
-                f"the machine was busy: a load of {load:.1f} on {self._processors} processors — "
+                f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
                 "end what else runs there and measure again"
             )
 

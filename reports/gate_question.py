@@ -156,7 +156,7 @@ def _decided(question: Question, rounds: Sequence[int], logs: tuple[float, ...])
         flags=(
             *_disagreements(decision, logs, margin.fraction),
             *_lost_flags(question, len(logs)),
-            *_sentinel_flags(sentinel),
+            *(_sentinel_flags(sentinel) if decision.status != "PASS" else ()),
         ),
     )
     if decision.status == "FAIL":
@@ -322,6 +322,8 @@ def _changes(question: Question, rounds: Sequence[int]) -> tuple[str, ...]:
 
 
 def _sentinel(question: Question) -> Sentinel | None:
+    if question.metric == "memory":  # which does not depend on how fast the machine is
+        return None
     spread = question.floor.sentinel_spread if question.floor else None
     return sentinel_of(question.target, spread)
 
@@ -339,9 +341,9 @@ def _cause(question: Question, rounds: Sequence[int], sentinel: Sentinel | None)
         return "board"
     floor = question.floor.of(question.metric, question.phase) if question.floor else None
     effect = ratio_effect(list(logs.values()), LOOK_LEVEL)
-    if floor is not None and abs(math.log(effect.ratio)) <= floor.effect_q95:
-        return "noise"
-    return "code"
+    within_floor = floor is not None and abs(math.log(effect.ratio)) <= floor.effect_q95
+    no_effect_fits = effect.ci_low is not None and effect.ci_low <= 1
+    return "noise" if within_floor or no_effect_fits else "code"
 
 
 def _kept(question: Question, case: Case, rounds: Mapping[int, float]) -> dict[int, BlockRecord]:

@@ -13,6 +13,7 @@ from reports.gate_words import percent
 from reports.selectors import ATTRIBUTES
 from reports.stats import Effect
 from reports.verdict import STATUSES, Gate, Verdict
+from reports.wording import NBSP
 from workloads.messages import SCHEMA, Case, to_json
 
 INDENT = " " * 14
@@ -28,7 +29,7 @@ def lines(gate: Gate, width: int | None = None) -> tuple[str, ...]:
     labels = _labels([verdict.new for verdict in gate.verdicts])
     found: list[str] = []
     for target in dict.fromkeys(verdict.target for verdict in gate.verdicts):
-        found += ["", f"{target}: {gate.new} against {gate.base}"]
+        found += ["", *_wrapped(f"{target}: {gate.new} against {gate.base}", "", width)]
         for verdict in gate.verdicts:
             if verdict.target == target:
                 found += _rows(verdict, labels[verdict.new], width)
@@ -105,9 +106,15 @@ def _rows(verdict: Verdict, label: str, width: int) -> Iterator[str]:
 
 
 def _wrapped(text: str, indent: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        text, width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+    """Wrap, but never between a number and its percent sign."""
+    rows = textwrap.wrap(
+        text.replace(" %", f"{NBSP}%"),
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_on_hyphens=False,
     )
+    return [row.replace(NBSP, " ") for row in rows]
 
 
 def _summary_rows(gate: Gate, target: str) -> Iterator[str]:

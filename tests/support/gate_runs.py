@@ -100,7 +100,7 @@ def _timing(
     blocks = []
     for round_ in rounds:
         order = list(effects)
-        random.shuffle(order)  # type: ignore[arg-type]
+        random.shuffle(order)
         for slot, case in enumerate(order):
             status, reason = board.status(case, round_)
             log = math.log1p(effects[case]) + random.normal(0, board.noise)
