@@ -13,6 +13,7 @@ import typer
 
 from harness.commands import (
     bisecting,
+    calibrating,
     comparing,
     explaining,
     judging,
@@ -29,6 +30,7 @@ INTERRUPTED = 130
 COMMANDS = (  # in the order of --help
     looking,
     measuring,
+    calibrating,
     judging,
     comparing,
     bisecting,

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import running
+from harness.deciding import EVERY_ROUND, Rule, judged
 from harness.revisions import Revision
 from harness.session import Watch
 from harness.suites import BASELINE, Overrides, Suite, load_suite
+from reports import results
 from reports.decision import LOOKS
 from reports.records import Run
 from targets.inventory import Inventory, Target
@@ -41,12 +43,11 @@ def suite_of(
     own = [kernel.info for kernel in revisions[-1].own_kernels]
     suite = load_suite(name, replace(overrides, own_kernels=own))
     wanted = overrides.methods or [method for method in suite.methods if method != BASELINE]
-    rounds = overrides.rounds or max(suite.rounds, LOOKS[0])
     return replace(
         suite,
         methods=tuple(dict.fromkeys(wanted)),
-        rounds=rounds,
-        memory_rounds=rounds if MEMORY in metrics else 0,
+        rounds=overrides.rounds or LOOKS[0],
+        memory_rounds=EVERY_ROUND if MEMORY in metrics else 0,
         fidelity_rounds=min(1, suite.fidelity_rounds),
         energy=ENERGY in metrics,
         roofline=False,
@@ -55,16 +56,30 @@ def suite_of(
     )
 
 
+def rule_for(rule: Rule, both: tuple[Revision, Revision]) -> Rule:
+    """Return the rule with the cases of two revisions, base and new, as what it compares."""
+    base, new = both
+    return replace(rule, base=f"revision={base.label}", new=f"revision={new.label}")
+
+
 def measure(
-    revisions: Sequence[Revision], suite: Suite, place: Place, watch: Watch
+    both: tuple[Revision, Revision],
+    suite: Suite,
+    rule: Rule,
+    place: Place,
+    watch: Watch,
+    *,
+    extend: bool,
 ) -> running.Finished:
-    """Measure revisions in the same rounds on every target.
+    """Measure two revisions in the same rounds on every target, and judge new against base.
+
+    With ``extend`` more rounds follow until that is decided; else the suite's are all.
 
     Raises:
         PayloadError: the runner's own payload cannot be packed.
         reports.results.ResultStorageProblem: the result folder cannot be written.
     """
-    return running.start_run(
+    finished = running.start_run(
         place.targets,
         suite,
         inventory=place.inventory,
@@ -72,8 +87,12 @@ def measure(
         directory=place.directory,
         argv=place.argv,
         watch=watch,
-        revisions=revisions,
+        revisions=both,
+        rule=rule if extend else None,
     )
+    if finished.gate is None:
+        finished = replace(finished, gate=judged(results.load_run(finished.folder), rule))
+    return finished
 
 
 def why_not_run(run: Run, label: str) -> str:

@@ -10,8 +10,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +18,11 @@ from harness import cross
 from harness.board import Board, JobState, journal_line
 from harness.calibration import stored
 from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
+from harness.extending import JOB
 from harness.machines import Machines
+from harness.outcome import Outcome, now_utc
 from harness.payload import Payload
-from harness.plan import Plan, Skipped, make_plan
+from harness.plan import Plan, Skipped, estimate_s, make_plan
 from harness.power import converts_in_an_instant, job_power
 from harness.power_files import PowerFiles
 from harness.revisions import Revision
@@ -40,7 +41,7 @@ IDLE_MARGIN_S = 240.0
 SHORTEST_BLOCK_TIMEOUT_S = 300.0
 SLOW_BOARD = 60.0  # a block may take this many times its estimate before it is called hung
 FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
-JOB = "job.json"
+BUSY = "the machine was busy"
 PAUSED = 1.5  # how much longer a window is with pauses of half an iteration on average
 IDLE_S = 10.0  # measured before the first and after the last block
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -72,35 +73,6 @@ class Request:
     detach: bool = False
     own_kernels: tuple[UserKernel, ...] = ()
     revisions: tuple[Revision, ...] = ()  # each with a payload of its own
-
-
-@dataclass
-class Outcome:
-    """How a target ended; written to session.json."""
-
-    target: str
-    platform: str | None = None
-    status: str = "running"
-    reason: str | None = None
-    remedy: str | None = None
-    error: str | None = None
-    exit_code: int = 0
-    boot_id: str | None = None
-    shares_machine_with: list[str] = field(default_factory=list)
-    blocks_planned: int = 0
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    started_at: str = field(default_factory=lambda: now_utc())
-    finished_at: str | None = None
-
-    def fail(self, error: GfbenchError) -> None:
-        """Take over an error's words and exit code."""
-        self.status = "infra" if error.exit_code == 4 else "failed"
-        self.error = type(error).__name__
-        self.exit_code = error.exit_code
-        self.reason = getattr(error, "message", str(error))
-        self.remedy = getattr(error, "remedy", "") or None
 
 
 class Session:
@@ -215,8 +187,11 @@ class Session:
             self.outcome.skipped = session.get("skipped", [])
             self.outcome.cases = session.get("cases", [])
             self.outcome.notes = session.get("notes", [])
+            self.outcome.started_at = session.get("started_at") or self.outcome.started_at
             self.outcome.blocks_planned = len(job.blocks)
-            self._watch.planned(self.target.name, len(job.blocks), self._journalled(), 0.0)
+            done = self._journalled()
+            left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation)
+            self._watch.planned(self.target.name, len(job.blocks), done, left_s)
             return job
         assert self.outcome.platform is not None
         self._note(*self._power.plan(self.outcome.platform, probe))
@@ -273,8 +248,9 @@ class Session:
 
     def _run_job(self, state: JobState, job: Job) -> None:
         journal = self._trimmed_journal()
-        if state.journal_bytes is None or state.journal_bytes < len(journal):
-            self._board.push_job(state.folder, job, journal)
+        has_all = state.journal_bytes is not None and state.journal_bytes >= len(journal)
+        # The job always: it may have been extended since it was pushed.
+        self._board.push_job(state.folder, job, b"" if has_all else journal)
         self._board.launch(state.folder, job.run_id, self._stop)
         if self.request.detach:
             self._watch.state(self.target.name, "detached")
@@ -356,9 +332,11 @@ class Session:
         loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
         known = sorted(load for load in loads if isinstance(load, (int, float)))
         load = known[len(known) // 2] if known else 0.0
+        kept = [note for note in self.outcome.notes if not note.startswith(BUSY)]
+        self.outcome.notes = kept  # of an earlier session of this run: these are all its blocks
         if load > self._processors + FOREIGN_LOAD:
             self.outcome.notes.append(
-                f"the machine was busy: a load of {load:.1f} on {self._processors} processors — "
+                f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
                 "end what else runs there and measure again"
             )
 
@@ -391,11 +369,6 @@ class Session:
 
     def _journalled(self) -> int:
         return sum(record.get("status") != "interrupted" for record in self._records())
-
-
-def now_utc() -> str:
-    """Return the wall time as ISO 8601, UTC, to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _skipped(item: Skipped) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from harness import bisecting, comparing, progress, revisions, running
+from harness import bisecting, comparing, deciding, progress, revisions, running
 from harness.bisecting import GOOD, SKIPPED, Found, Step, worst_first
 from harness.commands.common import (
     RESULTS,
@@ -22,6 +22,7 @@ from harness.commands.common import (
     TargetOption,
     choose,
     exit_with,
+    note,
 )
 from harness.commands.comparing import (
     PHASE,
@@ -32,13 +33,12 @@ from harness.commands.comparing import (
     RoundsOption,
     SeedOption,
     SuiteOption,
-    Terms,
     WindowOption,
-    built,
     kernel_names,
-    tell_troubles,
+    troubles,
 )
 from harness.comparing import Place
+from harness.deciding import Rule
 from harness.errors import GfbenchError, ResultError, TargetError, UsageError
 from harness.repository import Commit
 from harness.revisions import Revision, Source
@@ -80,7 +80,7 @@ def bisect(
 
     Exit code 0: found. 3: several commits are left, or the bad one is not worse.
     """
-    terms = Terms(metric=metric, phase=phase, margin=margin)
+    rule = deciding.make_rule(good, bad, metric, phase, margin, "warn")
     overrides = _overrides(case, kernel_names(kernel), rounds, min_window)
     found, targets = choose(inventory, target)
     place = Place(
@@ -91,15 +91,17 @@ def bisect(
         seed=secrets.randbelow(2**31) if seed is None else seed,
     )
     source = revisions.source(kernel or (), Path.cwd())
-    reference, _ = built((good, bad), kernel or ())
     repository = source.repository
-    commits = repository.between(reference.commit, repository.commit(bad))
+    ends = repository.commit(good), repository.commit(bad)
+    revisions.check_committed(source, ends)
+    commits = repository.between(*ends)
+    reference = revisions.build(source, ends[0])
     tester = _Tester(
         source=source,
         reference=reference,
         suite=(suite, overrides),
         place=place,
-        terms=terms,
+        rule=rule,
         quiet=as_json,
     )
     tester.say(
@@ -122,9 +124,10 @@ class _Tester:
     reference: Revision
     suite: tuple[str, Overrides]
     place: Place
-    terms: Terms
+    rule: Rule
     quiet: bool
     known: dict[str, Step] = field(default_factory=dict)  # by payload
+    told: set[str] = field(default_factory=set)
 
     def test(self, commit: Commit) -> Step:
         """Return what a commit is, and say so."""
@@ -151,12 +154,14 @@ class _Tester:
         return known if known.commit == commit else bisecting.same_as(known, commit)
 
     def _measured(self, candidate: Revision) -> Step:
+        name, overrides = self.suite
         both = (self.reference, candidate)
-        chosen = comparing.suite_of(*self.suite, both, self.terms.metrics)
-        names = [one.name for one in self.place.targets]
-        with progress.LiveView(names, Console(stderr=True)) as view:
-            finished = comparing.measure(both, chosen, self.place, view)
-        _check_ended(finished)
+        suite = comparing.suite_of(name, overrides, both, self.rule.metrics)
+        rule = comparing.rule_for(self.rule, both)
+        extend = overrides.rounds is None
+        with progress.LiveView([t.name for t in self.place.targets], Console(stderr=True)) as view:
+            finished = comparing.measure(both, suite, rule, self.place, view, extend=extend)
+        self._check_ended(finished)
         run, folder = results.load_run(finished.folder), str(finished.folder)
         why = comparing.why_not_run(run, self.reference.label)
         if why:
@@ -164,27 +169,29 @@ class _Tester:
         why = comparing.why_not_run(run, candidate.label)
         if why:
             return Step(commit=candidate.commit, status=SKIPPED, reason=why, run=folder)
-        gate = self.terms.judge(finished.folder, *(f"revision={one.label}" for one in both))
-        return bisecting.step_of(candidate.commit, gate.verdicts, folder)
+        verdicts = finished.gate.verdicts if finished.gate else ()
+        return bisecting.step_of(candidate.commit, verdicts, folder)
 
+    def _check_ended(self, finished: running.Finished) -> None:
+        """Stop where a target could not be measured: that says nothing of a commit.
 
-def _check_ended(finished: running.Finished) -> None:
-    """Stop where a target could not be measured: that says nothing of a commit.
-
-    Raises:
-        KeyboardInterrupt: the user has stopped it.
-        TargetError: the board was lost or is busy.
-    """
-    tell_troubles(finished)
-    if finished.exit_code == 130:
-        raise KeyboardInterrupt
-    for outcome in finished.outcomes:
-        if outcome.exit_code in (4, 70):
-            raise TargetError(
-                outcome.target,
-                f"bisect stopped: {outcome.reason}",
-                remedy="mend that, then begin again with the last good and bad commits",
-            )
+        Raises:
+            KeyboardInterrupt: the user has stopped it.
+            TargetError: the board was lost or is busy.
+        """
+        for line in troubles(finished):
+            if line not in self.told:  # every step has the same remarks on its targets
+                note(line)
+            self.told.add(line)
+        if any(outcome.exit_code == 130 for outcome in finished.outcomes):
+            raise KeyboardInterrupt
+        for outcome in finished.outcomes:
+            if outcome.exit_code in (4, 70):
+                raise TargetError(
+                    outcome.target,
+                    f"bisect stopped: {outcome.reason}",
+                    remedy="mend that, then begin again with the last good and bad commits",
+                )
 
 
 def _overrides(

@@ -7,14 +7,14 @@ import secrets
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from harness import comparing, progress, revisions, running
+from harness import comparing, deciding, progress, revisions, running
 from harness.commands.common import (
     RESULTS,
     InventoryOption,
@@ -28,15 +28,15 @@ from harness.commands.common import (
 )
 from harness.commands.judging import Policy, judge_folder
 from harness.comparing import Place
+from harness.deciding import Rule
 from harness.errors import UsageError
 from harness.revisions import Revision
 from harness.suites import Overrides
 from reports import gate_text, results
-from reports.gate import GateProblem, parse_margin
 from reports.unpaired import Shift, SideBySide, side_by_side
-from reports.verdict import METRICS, Gate
+from reports.verdict import Gate
 from reports.wording import case_label
-from workloads.messages import PHASES, SCHEMA, to_json
+from workloads.messages import SCHEMA, to_json
 
 app = typer.Typer()
 
@@ -48,7 +48,9 @@ KernelOption = Annotated[
     list[str] | None,
     typer.Option(help="a kernel's name, or mine=FILE of a repository: the file at each revision"),
 ]
-RoundsOption = Annotated[int | None, typer.Option(min=1, help="pairs [8, or the suite's if more]")]
+RoundsOption = Annotated[
+    int | None, typer.Option(min=1, help="pairs [as many as it takes: 8, 12, 16 or 20, and 8 more]")
+]
 WindowOption = Annotated[float | None, typer.Option("--min-window", help="seconds per window")]
 SeedOption = Annotated[int | None, typer.Option(help="of order and data [random]")]
 PHASE = "backward,step"  # a step adds the forward, which saves
@@ -57,63 +59,6 @@ FORMS = (
     "run, `compare RUN RUN` for two runs side by side, or `compare --base REV --new REV -t TARGET` "
     "for two git revisions, measured now"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What counts as a change, as the user wrote it; checked before anything is measured."""
-
-    metric: str
-    phase: str
-    margin: str
-    calibration: Path | None = None
-    inconclusive: str = "warn"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be.
-
-        Raises:
-            UsageError: an unknown metric or phase, or no margin.
-        """
-        for what, names, there in (
-            ("--metric", self.metrics, tuple(METRICS)),
-            ("--phase", self.phases, PHASES),
-        ):
-            unknown = [name for name in names if name not in there]
-            if unknown or not names:
-                raise UsageError(f"{what} {', '.join(unknown)}: there are {', '.join(there)}")
-        self.fraction  # noqa: B018 - read for its error
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The metrics named."""
-        return tuple(name.strip() for name in self.metric.split(",") if name.strip())
-
-    @property
-    def phases(self) -> tuple[str, ...]:
-        """The phases named."""
-        return tuple(name.strip() for name in self.phase.split(",") if name.strip())
-
-    @property
-    def fraction(self) -> float:
-        """The margin as a fraction."""
-        try:
-            return parse_margin(self.margin)
-        except GateProblem as problem:
-            raise UsageError(f"--margin: {problem}") from None
-
-    def judge(self, folder: Path, base: str, new: str) -> Gate:
-        """Judge the cases of a run's folder that two selectors choose."""
-        return judge_folder(
-            folder,
-            base=base,
-            new=new,
-            metric=self.metric,
-            margin=self.margin,
-            phase=self.phase,
-            calibration=self.calibration,
-            inconclusive=self.inconclusive,
-        )
 
 
 @app.command(
@@ -142,7 +87,8 @@ def compare(
     rounds: RoundsOption = None,
     min_window: WindowOption = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="folder whose noise floors hold [the run's parent]")
+        Path | None,
+        typer.Option(help="folder of a finished run's noise floors [its parent]"),
     ] = None,
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
@@ -153,25 +99,22 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare cases of a run, two runs, or two git revisions, measured in pairs now."""
-    terms = Terms(
-        metric=metric,
-        phase=phase,
-        margin=margin,
-        calibration=calibration,
-        inconclusive=inconclusive.value,
-    )
+    rule = deciding.make_rule(base or "-", new or "-", metric, phase, margin, inconclusive.value)
     words = list(what or ())
     if len(words) == 2 and base is None and new is None:
         if run is None and not any("=" in word and not Path(word).exists() for word in words):
-            _show_side_by_side(Path(words[0]), Path(words[1]), terms, as_json)
+            _show_side_by_side(Path(words[0]), Path(words[1]), rule, as_json)
             return
         base, new, words = words[0], words[1], []
     if base is None or new is None or len(words) > 1 or (words and run is not None):
         raise UsageError(FORMS)
     folder = Path(words[0]) if words else run
     if folder is not None:
-        _show_gate(terms.judge(folder, base, new), as_json)
+        rule = replace(rule, base=base, new=new)
+        _show_gate(_judged(folder, rule, calibration), as_json)
         return
+    if calibration is not None:
+        raise UsageError("--calibration is for a finished run; here the floors below -o hold")
     found, targets = choose(inventory, target)
     overrides = Overrides(
         workloads=workload,
@@ -191,7 +134,7 @@ def compare(
         argv=("gfbench", *sys.argv[1:]),
         seed=secrets.randbelow(2**31) if seed is None else seed,
     )
-    _compare_revisions(base, new, kernel or (), (suite, overrides), place, terms, as_json)
+    _compare_revisions(base, new, kernel or (), (suite, overrides), place, rule, as_json)
 
 
 def kernel_names(kernels: Sequence[str] | None) -> list[str] | None:
@@ -199,16 +142,16 @@ def kernel_names(kernels: Sequence[str] | None) -> list[str] | None:
     return [value.partition("=")[0] for value in kernels] if kernels else None
 
 
-def built(names: Sequence[str], kernels: Sequence[str]) -> tuple[Revision, ...]:
-    """Return the revisions of these names, packed.
+def _built(base: str, new: str, kernels: Sequence[str]) -> tuple[Revision, Revision]:
+    """Return two revisions, packed.
 
     Raises:
         GfbenchError: one does not exist, is not committed, or cannot be packed.
     """
     source = revisions.source(kernels, Path.cwd())
-    commits = [source.repository.commit(name) for name in names]
+    commits = source.repository.commit(base), source.repository.commit(new)
     revisions.check_committed(source, commits)
-    return tuple(revisions.build(source, commit) for commit in commits)
+    return revisions.build(source, commits[0]), revisions.build(source, commits[1])
 
 
 def _compare_revisions(
@@ -217,44 +160,49 @@ def _compare_revisions(
     kernels: Sequence[str],
     suite: tuple[str, Overrides],
     place: Place,
-    terms: Terms,
+    rule: Rule,
     as_json: bool,
 ) -> None:
-    both = built((base, new), kernels)
+    both = _built(base, new, kernels)
     if revisions.identical(*both):
         _show_identical(both, as_json)
         return
-    chosen = comparing.suite_of(*suite, both, terms.metrics)
+    chosen = comparing.suite_of(*suite, both, rule.metrics)
     for one, name in zip(both, ("base", "new"), strict=True):
         note(f"{name}: {one.commit.words} ({one.commit.asked}), {one.payload.name}")
     with progress.LiveView([one.name for one in place.targets], Console(stderr=True)) as view:
-        finished = comparing.measure(both, chosen, place, view)
-    tell_troubles(finished)
-    judged = terms.judge(finished.folder, *(f"revision={one.label}" for one in both))
+        decided = comparing.rule_for(rule, both)
+        extend = suite[1].rounds is None
+        finished = comparing.measure(both, chosen, decided, place, view, extend=extend)
+    for line in troubles(finished):
+        note(line)
     if as_json:
-        _print_json(_document(both, finished, judged))
+        _print_json(_document(both, finished))
     else:
-        print("\n".join(gate_text.lines(judged, _width())))
+        if finished.gate:
+            print("\n".join(gate_text.lines(finished.gate, _width())))
         print(finished.report or finished.folder)
-    exit_with(running.gravest((judged.exit_code, finished.exit_code)))
+    exit_with(finished.exit_code)
 
 
-def tell_troubles(finished: running.Finished) -> None:
-    """Say on stderr what went wrong on which target."""
+def troubles(finished: running.Finished) -> list[str]:
+    """Return what went wrong on which target, and what a reader has to know of it."""
+    lines = []
     for outcome in finished.outcomes:
         if outcome.reason:
             remedy = f" — {outcome.remedy}" if outcome.remedy else ""
-            note(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
-        for remark in outcome.notes:
-            if "\n" not in remark:  # a bug's traceback is in session.json
-                note(f"{outcome.target}: note: {remark}")
+            lines.append(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
+        # A bug's traceback, of several lines, is in session.json.
+        notes = [remark for remark in outcome.notes if "\n" not in remark]
+        lines += [f"{outcome.target}: note: {remark}" for remark in notes]
+    return lines
 
 
 def _show_identical(both: Sequence[Revision], as_json: bool) -> None:
     """Say that there is nothing to measure: an A/A takes one kernel under two names."""
     one, other = (revision.commit for revision in both)
     if as_json:
-        _print_json(_document(both, None, None))
+        _print_json(_document(both, None))
         return
     print(
         f"the artefacts are identical: {one.words} and {other.words} make the same payload, "
@@ -262,17 +210,16 @@ def _show_identical(both: Sequence[Revision], as_json: bool) -> None:
     )
 
 
-def _document(
-    both: Sequence[Revision], finished: running.Finished | None, judged: Gate | None
-) -> dict[str, Any]:
+def _document(both: Sequence[Revision], finished: running.Finished | None) -> dict[str, Any]:
+    gate = finished.gate if finished else None
     return {
         "schema": SCHEMA,
         "type": "comparison",
         "base": revisions.recorded(both[0]),
         "new": revisions.recorded(both[1]),
-        "identical": judged is None,
+        "identical": finished is None,
         "run": str(finished.folder) if finished else None,
-        "gate": gate_text.document(judged) if judged else None,
+        "gate": gate_text.document(gate) if gate else None,
     }
 
 
@@ -284,27 +231,41 @@ def _show_gate(judged: Gate, as_json: bool) -> None:
     exit_with(judged.exit_code)
 
 
-def _show_side_by_side(first: Path, second: Path, terms: Terms, as_json: bool) -> None:
+def _judged(folder: Path, rule: Rule, calibration: Path | None) -> Gate:
+    return judge_folder(
+        folder,
+        base=rule.base,
+        new=rule.new,
+        metric=",".join(rule.metrics),
+        margin=str(rule.margin),
+        phase=",".join(rule.phases),
+        calibration=calibration,
+        inconclusive=rule.inconclusive,
+    )
+
+
+def _show_side_by_side(first: Path, second: Path, rule: Rule, as_json: bool) -> None:
     """Show two runs side by side; 3 where nothing could be compared, else 0: it is no verdict."""
     found = side_by_side(
         results.load_run(first),
         results.load_run(second),
-        metrics=terms.metrics,
-        phases=terms.phases,
-        margin=terms.fraction,
+        metrics=rule.metrics,
+        phases=rule.phases,
+        margin=rule.margin,
     )
     if as_json:
         _print_json(_side_document(found))
     else:
-        _print_side_by_side(found, terms.margin)
+        _print_side_by_side(found, rule.margin)
     comparable = any(shift.effect is not None for shift in found.shifts)
     exit_with(0 if comparable else 3)
 
 
-def _print_side_by_side(found: SideBySide, margin: str) -> None:
+def _print_side_by_side(found: SideBySide, margin: float) -> None:
     print(f"{found.second} against {found.first}: two runs, not measured in the same rounds.")
     print("What drifted between them is in the differences; the intervals (95 %) know only the")
-    print(f"scatter within each run. Margin {margin}. For a verdict measure both in one run.")
+    print("scatter within each run. For a verdict measure both in one run.")
+    print(f"higher, lower and alike are beyond or within {100 * margin:.3g} %.")
     print_rows([_side_row(shift) for shift in found.shifts])
     for target, words in found.differences.items():
         for word in words:
