@@ -12,8 +12,8 @@ import typer
 
 from harness import running
 from harness.commands.common import JsonOption, exit_with, note
-from harness.progress import printable
 from harness.errors import UsageError
+from harness.progress import printable
 from reports import exports, results
 from reports import verify as verifying
 
