@@ -1,16 +1,21 @@
-"""Commands that explain what was measured: report, export."""
+"""Commands that explain what was measured: report, show, verify, export."""
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness import running
+from harness.commands.common import JsonOption, exit_with, note
+from harness.progress import printable
 from harness.errors import UsageError
 from reports import exports, results
+from reports import verify as verifying
 
 app = typer.Typer()
 
@@ -23,11 +28,27 @@ def report(
     ] = None,
 ) -> None:
     """Render the HTML report again, of one run or of several side by side."""
-    own = output is None and len(runs) == 1
     path = running.write_report(runs, output or runs[0] / results.REPORT)
-    if own:
-        results.write_manifest(runs[0])
+    if output is None:
+        results.renew_in_manifest(runs[0], results.REPORT)
     print(path)
+
+
+@app.command(epilog="Example: gfbench verify results/20261122-190000-abc123")
+def verify(
+    runs: Annotated[list[Path], typer.Argument(help="runs' folders")],
+    as_json: JsonOption = False,
+) -> None:
+    """Check runs' files, and every number of their reports, computed again from the samples."""
+    checked = [verifying.verify(run) for run in runs]
+    if as_json:
+        print(json.dumps([asdict(one) for one in checked], indent=1, ensure_ascii=False))
+    for run, one in zip(runs, checked, strict=True):
+        if not as_json:
+            print("\n".join(printable(line) for line in verifying.lines(run, one)))
+        for remark in one.notes:
+            note(printable(f"{run}: note: {remark}"))
+    exit_with(0 if all(one.holds for one in checked) else 1)
 
 
 def _formats() -> list[str]:
