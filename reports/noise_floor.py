@@ -100,9 +100,9 @@ def metric_floor(
     """
     if len(rounds) < FEWEST_ROUNDS:
         raise ValueError(f"a noise floor takes {FEWEST_ROUNDS} rounds, not {len(rounds)}")
-    a, b = (np.log([getattr(one, name) for one in rounds]) for name in "ab")
-    if not np.isfinite([a, b]).all():
+    if min(min(one.a, one.b) for one in rounds) <= 0:
         raise ValueError("a noise floor needs positive figures")
+    a, b = (np.log([getattr(one, name) for one in rounds]) for name in "ab")
     signs = np.where([one.a_first for one in rounds], 1.0, -1.0)
     q95, slacks = _resampled(b - a, seed)
     return MetricFloor(

@@ -15,7 +15,7 @@ from scipy.special import stdtr, stdtrit
 
 from reports.stats import Interval
 
-RESAMPLES = 1999
+RESAMPLES = 999
 OUTLIER_Z = 3.5
 FALSE_DISCOVERIES = 0.05  # of the list of what changed
 

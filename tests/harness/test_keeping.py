@@ -110,3 +110,24 @@ def test_a_run_is_pushed_at_its_end_and_kept_where_that_fails(tmp_path: Path) ->
     assert failed.run.name in failed.out.splitlines()[-1]
     assert f"again: gfbench push results/{failed.run.name} --store file/store" in failed.err
     assert results.verify_manifest(failed.run) == ()
+
+
+def test_verify_tells_what_differs_and_where(tmp_path: Path, gfbench: Gfbench) -> None:
+    run = small_run(tmp_path / "results")
+    assert gfbench("report", str(run))[0] == 0
+    code, out, err = gfbench("verify", str(run))
+    assert (code, out, err) == (0, f"{run}: verified: 6 files, 11 blocks, 49 figures\n", "")
+    report = run / "report.html"
+    report.write_text(report.read_text().replace('data-value="2', 'data-value="3', 1))
+    code, out, _ = gfbench("verify", str(run))
+    assert code == 1
+    assert "report.html: expected sha256" in out
+    assert 'data-value="3' in out
+    assert out.splitlines()[-1].startswith(f"{run}: 2 differences")
+    (told,) = json.loads(gfbench("verify", str(run), "--json")[1])
+    assert [finding["file"] for finding in told["findings"]] == ["report.html", "report.html"]
+    (run / "run.json").write_text('{"schema": "gfbench/2", "run_id": "x"}')
+    code, _, err = gfbench("verify", str(run))
+    assert code == 2
+    assert "upgrade gfbench" in err
+    assert gfbench("verify", str(tmp_path))[0] == 2

@@ -1,6 +1,6 @@
 """Gates on made-up boards whose true effect is known: how often is the verdict right?
 
-    python benchmarks/gate_simulation.py [experiments]
+    PYTHONPATH=. python tests/support/gate_simulation.py [experiments]
 
 Every experiment is a run in memory, judged by ``reports.gate.judge`` and extended as
 ``gfbench run --until-decided`` extends it: looks after 8, 12, 16 and 20 rounds, a verification
@@ -18,6 +18,8 @@ and base and new are in random order in each round.
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +35,9 @@ from workloads.messages import Case, Layer
 
 MOST_ROUNDS = LOOKS[-1]
 COVERAGE_ROUNDS = (7, 8, 12, 20)
+EXPERIMENTS = 2000
+MARGIN = 0.02
+EFFECTS = (0.0, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1)  # of the table
 TIMING_S = 1e-3
 BASE = Case(Layer("layer", 16, 16, 14, 14), "gradient_filter", 2, "native", "cpu", "float32", 1)
 NEW = BASE._replace(kernel="again")
@@ -173,3 +178,27 @@ def _records(logs: Floats, first: Floats) -> Iterator[BlockRecord]:
                 window_s=(20.0 * round_ + 10 * slot, 20.0 * round_ + 10 * slot + 9),
                 timing={"step": PhaseTiming(times_s=(time_s,), window_s=(0.0, 1.0))},
             )
+
+
+def main() -> None:
+    """Print the table of verdicts by true effect, and that of coverages."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else EXPERIMENTS
+    begin_s = time.perf_counter()
+    print(f"{count} experiments a row, margin {MARGIN:.0%}, seeds 1 to {len(EFFECTS)}\n")
+    print("| true effect | PASS | FAIL | INCONCLUSIVE | median rounds of a FAIL |")
+    print("|---|---|---|---|---|")
+    for seed, effect in enumerate(EFFECTS, start=1):
+        found = experiments(count, effect=effect, margin=MARGIN, seed=seed)
+        shares = (f"{found.share(one):.2%}" for one in ("PASS", "FAIL", "INCONCLUSIVE"))
+        rounds = f"{found.median_rounds:.0f}" if found.rounds else "-"
+        print(f"| {effect:+.0%} | {' | '.join(shares)} | {rounds} |")
+    print("\n| rounds | the 95 % interval covers | the 97.5 % interval covers |")
+    print("|---|---|---|")
+    for rounds_ in COVERAGE_ROUNDS:
+        held = (f"{coverage(2 * count, rounds_, level=x, seed=1):.1%}" for x in (0.95, 0.975))
+        print(f"| {rounds_} | {' | '.join(held)} |")
+    print(f"\n{time.perf_counter() - begin_s:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
