@@ -1,6 +1,6 @@
-"""Kernel native with a tenth more work, for gates that have to find it (see gate_for_real.py).
+r"""Kernel native with a tenth more work, for gates that have to find it (see gate_for_real.py).
 
-    gfbench run --suite benchmarks/gate_suite.yaml --kernel native \\
+    gfbench run --suite benchmarks/gate_suite.yaml --kernel native \
         --kernel slower=benchmarks/slower_kernel.py
 
 The gradient of the input is computed a second time for a tenth of the images and thrown away:
@@ -21,7 +21,7 @@ def gradients(grad_output, x_sum, window, geometry, needs_input_grad):
     """Return native's gradients, after doing g_x of some images for nothing."""
     images = grad_output.shape[0] // SHARE
     if images and needs_input_grad[0]:
-        fewer = geometry._replace(x_shape=(images,) + tuple(geometry.x_shape[1:]))
+        fewer = geometry._replace(x_shape=(images, *geometry.x_shape[1:]))
         native.gradients(grad_output[:images], None, window, fewer, (True, False, False))
     return native.gradients(grad_output, x_sum, window, geometry, needs_input_grad)
 

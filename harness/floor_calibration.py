@@ -128,7 +128,7 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
     if not new["series"]:
         raise ValueError(f"it takes {FEWEST_ROUNDS} rounds that are whole")
     before = noise_floor.load(path)
-    earlier = _history(path) if before else []
+    earlier = [one for one in (_history(path) if before else ()) if one["run_id"] != run.run_id]
     history = [*earlier, new]
     alike = [one for one in history if _basis(one) == _basis(new)]
     floor = NoiseFloor(

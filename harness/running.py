@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,8 @@ def _until_decided(
     outcomes: Sequence[Outcome],
 ) -> Decided:
     def measure(names: Sequence[str]) -> tuple[Outcome, ...]:
-        return run_fleet([one for one in targets if one.name in names], request, watch)
+        chosen = [one for one in targets if one.name in names]
+        return run_fleet(chosen, replace(request, extended=True), watch)
 
     def cool(names: Sequence[str]) -> None:
         for name in names:

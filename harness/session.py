@@ -71,6 +71,7 @@ class Request:
     payload: Payload
     inventory: Inventory | None
     detach: bool = False
+    extended: bool = False  # rounds more of what this process has just measured: no new probe
     own_kernels: tuple[UserKernel, ...] = ()
     revisions: tuple[Revision, ...] = ()  # each with a payload of its own
 
@@ -134,9 +135,8 @@ class Session:
     def _measure(self) -> None:
         self._watch.state(self.target.name, "connecting")
         state = self._board.prepare(f"{self.request.run_id}-{self.target.name}")
-        self._watch.state(self.target.name, "probing")
-        probe, suite = self._probe(), self.request.suite
-        self._note(*bring_revisions(self._board, self.request.revisions, suite.kernels, probe))
+        probe = self._known_probe() if self.request.extended else self._probe()
+        self._take_over(probe)
         job = self._job(probe)
         self.save()
         if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
@@ -148,7 +148,14 @@ class Session:
             if not self._stop.is_set():
                 self._on_the_machine(state, job)
 
+    def _known_probe(self) -> dict[str, Any]:
+        """Return what this very process has found out a few rounds ago."""
+        probe: dict[str, Any] = json.loads((self.folder / results.PROBE).read_text())
+        self._board.use(probe)
+        return probe
+
     def _probe(self) -> dict[str, Any]:
+        self._watch.state(self.target.name, "probing")
         kernels = () if self.request.revisions else self.request.suite.kernels
         probe = self._board.probe(kernels)
         if cross.lacking(probe):
@@ -156,9 +163,15 @@ class Session:
             self._note(*cross.supply(self._board, probe, self.request.own_kernels))
             probe = self._board.probe(kernels)
         results.write_json_atomic(self.folder / results.PROBE, probe)
+        self._keep_calibration(probe)
+        revisions = self.request.revisions
+        self._note(*bring_revisions(self._board, revisions, self.request.suite.kernels, probe))
+        return probe
+
+    def _take_over(self, probe: Mapping[str, Any]) -> None:
+        """Keep what the session needs of a probe; torch has to be there."""
         logical = (probe.get("cpu") or {}).get("logical")
         self._processors = logical if isinstance(logical, int) else 1
-        self._keep_calibration(probe)
         boot_id = probe.get("boot_id")
         self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
         own = self.target.platform
@@ -170,7 +183,6 @@ class Session:
                 f"{probe.get('torch_error') or 'no reason given'}",
                 remedy="install torch there, or name the interpreter that has it with `python:`",
             )
-        return probe
 
     def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
         """Copy what is known of this machine's sampler into the result, which stands alone."""

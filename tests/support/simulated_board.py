@@ -112,7 +112,7 @@ class SimulatedBoard:
             self._path(name).write_text(content + "\n")
         if self.kind.sensor == "iio":
             self._add_tegrastats()
-        self._path(EVENTS).write_text("7\n")
+        self._path(EVENTS).write_text(f"{7:0{DIGITS}}\n")
 
     @property
     def sysroot(self) -> Path:
@@ -213,13 +213,13 @@ def main(state: str) -> None:
     update_s = plan["update_s"]
     before_s = due_s = time.monotonic()
     parent = os.getppid()
-    throttling, events, count = Path(plan["throttling"]), Path(plan["events"]), 7
+    throttling, events, count = Path(plan["throttling"]), os.open(plan["events"], os.O_RDWR), 7
     while os.getppid() == parent:
         due_s = max(due_s + update_s, time.monotonic())
         time.sleep(due_s - time.monotonic() if due_s > time.monotonic() else 0)
         if throttling.exists():
             count += 1
-            events.write_text(f"{count}\n")
+            os.pwrite(events, b"%0*d\n" % (DIGITS, count), 0)
         now_s = time.monotonic()
         if plan["sensor"] == "rapl":
             numbers = [joules(waves, now_s) * 1e6 % WRAP_UJ]
