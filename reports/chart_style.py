@@ -12,6 +12,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from reports.baseline import baseline_of
+from reports.comparison import cases_of
 from reports.records import Run, TargetRun
 from reports.rows import Row
 from reports.wording import method_label, scale_of
@@ -34,6 +36,10 @@ PHASE_SYMBOL = {"forward": "triangle-right", "backward": "circle", "step": "diam
 PHASE_GLYPH = {"forward": "▸", "backward": "●", "step": "◇"}
 PHASE_COLOUR = {"forward": "#4f8f2f", "backward": "#c9435c", "step": "#5a72d6"}
 ROW_PX = 20
+
+METRICS_OF_EXACT = (
+    "latency_s", "energy_j", "saved_bytes", "peak_rss_bytes", "cuda_peak_bytes", "system_dip_bytes",
+)  # fmt: skip
 
 Method = tuple[str, int | None, str]  # method, patch_size, kernel
 Workload = tuple[str, int, str, str]  # name, batch, device, dtype
@@ -58,6 +64,21 @@ class Subject:
     def places(self) -> dict[Row, int]:
         """Where each row stands among the rows of the whole page."""
         return {row: self.first_row + place for place, row in enumerate(self.rows)}
+
+    @cached_property
+    def baselines(self) -> dict[Row, Row]:
+        """The row of the exact baseline of each row, of the same metric and phase."""
+        known = {(row.case, row.metric, row.phase): row for row in self.rows}
+        found = {}
+        for case in cases_of(self.run, self.target):
+            for phase in ("", "forward", "backward", "step"):
+                base = row_case(self.target.name, baseline_of(self.target, case, phase or "step"))
+                mine = row_case(self.target.name, case)
+                for metric in METRICS_OF_EXACT:
+                    row, other = known.get((mine, metric, phase)), known.get((base, metric, phase))
+                    if row is not None and other is not None:
+                        found[row] = other
+        return found
 
     @cached_property
     def workloads(self) -> dict[Workload, str]:
@@ -102,8 +123,10 @@ class Key:
 class Chart:
     """One question: a panel per target, and the same numbers as a table.
 
-    The table is either of ``rows`` of the export or of ``columns`` of its own. A trace whose
-    ``meta`` has ``rows`` or ``table`` gets its hover text from them when the page is drawn.
+    The table is either of ``rows`` of the export or of ``columns`` of its own. A trace's ``meta``
+    says what the page's filters and hover texts need: ``method`` and ``phase``, and of each point
+    its ``rows`` or its line of the ``table``, and in ``over`` the row of its exact baseline. A
+    panel's ``layout.meta`` has ``labels`` of its rows, and ``views``: the other axes it may have.
     """
 
     id: str
@@ -131,6 +154,11 @@ def colours_of(subjects: Sequence[Subject]) -> Colours:
     return exact | dict(sorted(colours.items(), key=lambda item: _place(item[0])))
 
 
+def colour_of_target(label: str) -> str:
+    """Return the colour of a target, the same wherever its name appears."""
+    return PALETTE[int(hashlib.sha256(label.encode()).hexdigest(), 16) % len(PALETTE)]
+
+
 def _place(method: Method) -> tuple[str, int, str]:
     return method[0], method[1] or 0, method[2]
 
@@ -153,6 +181,14 @@ def method_of_case(case: Case) -> Method:
 def workload_of_case(case: Case) -> Workload:
     """Return the workload of a case, as ``workload_of`` does of a row."""
     return case.layer.name, case.batch, case.device, case.dtype
+
+
+def row_case(target: str, case: Case) -> tuple[object, ...]:
+    """Return what ``Row.case`` is for a case of a target."""
+    return (
+        *(target, case.layer.name, case.method, case.patch_size, case.kernel),
+        *(case.device, case.dtype, case.batch),
+    )
 
 
 def _workload_label(key: Workload, varies: Sequence[bool]) -> str:
@@ -217,6 +253,12 @@ def legend_of(
     return tuple(keys)
 
 
+def rows_meta(labels: Sequence[str], lines: int, axis: Axes) -> Json:
+    """Return what the page needs to leave rows out and to change the axis of a row chart."""
+    views = {} if isinstance(axis, dict) else {"views": axis.views}
+    return {"labels": list(labels), "lines": lines, **views}
+
+
 def rows_axis(labels: Sequence[str]) -> Json:
     """Return a y axis with one named row per label, the first one on top."""
     return {
@@ -230,6 +272,29 @@ def rows_axis(labels: Sequence[str]) -> Json:
 def rows_height(rows: int, lines: int) -> int:
     """Return the height of a chart of so many rows with so many lines in each."""
     return 80 + max(150, rows * max(2, lines) * ROW_PX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """The axes that one chart may have, by name; the first is drawn at first.
+
+    Names are ``absolute-log``, ``absolute-linear``, ``ratio-log`` and ``ratio-linear``.
+    """
+
+    views: dict[str, Json]
+
+    @property
+    def first(self) -> Json:
+        """The axis to begin with."""
+        return next(iter(self.views.values()))
+
+
+Axes = Json | Views
+
+
+def first_axis(axis: Axes) -> Json:
+    """Return the axis to draw at first."""
+    return axis.first if isinstance(axis, Views) else axis
 
 
 def log_axis(title: str, values: Sequence[float], unit: str) -> Json:

@@ -18,25 +18,27 @@ from reports.chart_style import (
     Method,
     Panel,
     Subject,
+    Views,
     Workload,
     label_of,
     legend_of,
+    log_axis,
     method_of,
     panel,
     plain,
     rows_axis,
+    row_case,
     rows_height,
     short,
     workload_of,
     zero_axis,
 )
-from reports.charts import dot_panels, places_of
+from reports.charts import dot_panels, places_of, ratio_views
 from reports.comparison import cases_of
 from reports.energy import Energy
 from reports.energy_table import energies_of, net_figures, over_rounds
 from reports.rows import Row
 from reports.wording import quantity
-from workloads.messages import Case
 
 IDLE_SHARE = "#9aa0a6"
 RAIL_COLOURS = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#4f8f2f", "#c9435c")
@@ -61,7 +63,13 @@ def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
         return None
     phases = tuple(dict.fromkeys(row.phase for row in rows if row.value is not None))
     ends = [end for row in rows for end in (row.value, row.ci_high) if end is not None]
-    axis = zero_axis(ends, "J", "energy per iteration")
+    axis = Views(
+        views={
+            "absolute-linear": zero_axis(ends, "J", "energy per iteration"),
+            "absolute-log": log_axis("energy per iteration, logarithmic", ends, "J"),
+            **ratio_views(measured, rows, "energy"),
+        }
+    )
     return Chart(
         id="energy",
         title="Energy per iteration",
@@ -143,16 +151,8 @@ def _nets(subject: Subject) -> dict[tuple[object, str], float]:
     for (case, phase), energies in energies_of(subject.target).items():
         net = over_rounds(tuple(net_figures(energies).values()))
         if net is not None:
-            found[_row_case(name, case), phase] = net.value
+            found[row_case(name, case), phase] = net.value
     return found
-
-
-def _row_case(target: str, case: Case) -> tuple[object, ...]:
-    """Return what ``Row.case`` is for a case of a target."""
-    return (
-        *(target, case.layer.name, case.method, case.patch_size, case.kernel),
-        *(case.device, case.dtype, case.batch),
-    )
 
 
 def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], count: int) -> Panel:
