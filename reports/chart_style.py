@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -43,6 +43,7 @@ METRICS_OF_EXACT = (
 
 Method = tuple[str, int | None, str]  # method, patch_size, kernel
 Workload = tuple[str, int, str, str]  # name, batch, device, dtype
+RowCase = tuple[str, str, str, int | None, str, str, str, int]  # as Row.case has it
 Colours = dict[Method, str]
 Json = dict[str, Any]
 
@@ -117,6 +118,7 @@ class Key:
     text: str
     glyph: str = "●"
     colour: str | None = None
+    method: bool = False  # goes when the page's filter leaves the method out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,17 +148,25 @@ def colours_of(subjects: Sequence[Subject]) -> Colours:
         if method[0] == "exact":
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
-        choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
-        free = [colour for colour in choices if colour not in colours.values()]
-        colours[method] = (free or choices)[0]
+        colours[method] = _free_colour(start, colours.values())
     greys = {"torch-channels-last": EXACT_CHANNELS_LAST}
     exact = {m: greys.get(m[2], EXACT) for m in methods if m not in colours}
     return exact | dict(sorted(colours.items(), key=lambda item: _place(item[0])))
 
 
-def colour_of_target(label: str) -> str:
-    """Return the colour of a target, the same wherever its name appears."""
-    return PALETTE[int(hashlib.sha256(label.encode()).hexdigest(), 16) % len(PALETTE)]
+def colours_of_targets(labels: Iterable[str]) -> dict[str, str]:
+    """Return a colour per target, the same in every report unless two would share one."""
+    colours: dict[str, str] = {}
+    for label in sorted(labels):
+        start = int(hashlib.sha256(label.encode()).hexdigest(), 16)
+        colours[label] = _free_colour(start, colours.values())
+    return colours
+
+
+def _free_colour(start: int, taken: Collection[str]) -> str:
+    """Return the palette's colour of that number, or the next one that is not taken."""
+    choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
+    return next((colour for colour in choices if colour not in taken), choices[0])
 
 
 def _place(method: Method) -> tuple[str, int, str]:
@@ -183,12 +193,11 @@ def workload_of_case(case: Case) -> Workload:
     return case.layer.name, case.batch, case.device, case.dtype
 
 
-def row_case(target: str, case: Case) -> tuple[object, ...]:
+def row_case(target: str, case: Case) -> RowCase:
     """Return what ``Row.case`` is for a case of a target."""
-    return (
-        *(target, case.layer.name, case.method, case.patch_size, case.kernel),
-        *(case.device, case.dtype, case.batch),
-    )
+    workload = case.layer.name
+    method = (case.method, case.patch_size, case.kernel)
+    return (target, workload, *method, case.device, case.dtype, case.batch)
 
 
 def _workload_label(key: Workload, varies: Sequence[bool]) -> str:
@@ -248,7 +257,10 @@ def legend_of(
 ) -> tuple[Key, ...]:
     """Return the keys of the methods, and of the symbols where a chart has several."""
     methods = [m for m in colours if exact or m[0] != "exact"]
-    keys = [Key(text=label_of(method), glyph="■", colour=colours[method]) for method in methods]
+    keys = [
+        Key(text=label_of(method), glyph="■", colour=colours[method], method=True)
+        for method in methods
+    ]
     keys += [Key(text=phase, glyph=PHASE_GLYPH[phase]) for phase in phases]
     return tuple(keys)
 
@@ -303,7 +315,9 @@ def log_axis(title: str, values: Sequence[float], unit: str) -> Json:
         return {"title": {"text": title}, "type": "log"}
     low, high = min(values) / 1.12, max(values) * 1.12
     series: tuple[float, ...] = (1, 2, 5)
-    if high / low < 3:
+    if 3 <= high / low < 12:
+        series = (1, 1.5, 2, 3, 4, 6, 8)
+    elif high / low < 3:
         series = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
     elif high / low > 1000:
         series = (1,)
@@ -350,18 +364,25 @@ def offsets(count: int) -> list[float]:
     return [(line - (count - 1) / 2) * 0.8 / max(1, count) for line in range(count)]
 
 
+def shared_range(values: Iterable[float], *also: float) -> list[float]:
+    """Return the range that holds all values with a margin, the same for every target's panel."""
+    held = [*values, *also]
+    margin = 0.06 * (max(held) - min(held)) or 0.05
+    return [min(held) - margin, max(held) + margin]
+
+
 def line_at(x: float) -> Json:
     """Return a dashed vertical line, named ``reference`` so that the page themes it."""
-    return {
-        "type": "line",
-        "name": "reference",
-        "x0": x,
-        "x1": x,
-        "yref": "paper",
-        "y0": 0,
-        "y1": 1,
-        "line": {"width": 1, "dash": "dash"},
-    }
+    return _reference(x0=x, x1=x, yref="paper", y0=0, y1=1)
+
+
+def level_at(y: float) -> Json:
+    """Return a dashed horizontal line, themed likewise."""
+    return _reference(y0=y, y1=y, xref="paper", x0=0, x1=1)
+
+
+def _reference(**ends: float | str) -> Json:
+    return {"type": "line", "name": "reference", "line": {"width": 1, "dash": "dash"}, **ends}
 
 
 def _short(label: str) -> str:

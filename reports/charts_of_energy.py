@@ -26,9 +26,10 @@ from reports.chart_style import (
     method_of,
     panel,
     plain,
-    rows_axis,
     row_case,
+    rows_axis,
     rows_height,
+    rows_meta,
     short,
     workload_of,
     zero_axis,
@@ -190,6 +191,7 @@ def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], co
         f"energy by phase, summed over {count} workloads, on {subject.label}",
         height=rows_height(len(methods), 3),
         yaxis=rows_axis([label_of(method) for method in methods]),
+        meta=_by_method(methods, 3),
         xaxis=zero_axis(
             [total.high_j for total in found.values()],
             "J",
@@ -197,6 +199,11 @@ def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], co
         ),
         barmode="stack",
     )
+
+
+def _by_method(methods: Sequence[Method], lines: int) -> Json:
+    labels = [label_of(method) for method in methods]
+    return {**rows_meta(labels, lines, {}), "of": "method"}
 
 
 def _idle_share(total: Total) -> float | None:
@@ -361,6 +368,7 @@ def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], float]) ->
         f"energy of a step by rail on {subject.label}",
         height=rows_height(len(methods), lines + 1),
         yaxis=rows_axis([label_of(method) for method in methods]),
+        meta=_by_method(methods, lines + 1),
         xaxis=zero_axis(_stacked_j(found, total), "J", "energy of a step"),
         barmode="stack",
     )

@@ -26,10 +26,11 @@ from reports.chart_style import (
     empty_panel,
     label_of,
     legend_of,
-    line_at,
+    level_at,
     method_of,
     panel,
     plain,
+    shared_range,
     short,
     workload_of,
 )
@@ -41,6 +42,7 @@ from reports.wording import TIMES, interval, percent, significant
 
 GRADIENTS = {"cosine_gx": "input gradient g_x", "cosine_gw": "weight gradient g_w"}
 Headlines = Mapping[str, Sequence[Headline]]
+STROKES = (("cosine_gx", "circle", "solid"), ("cosine_gw", "diamond-open", "dot"))
 NAMED = 12  # workloads whose names fit under an axis
 
 
@@ -52,6 +54,11 @@ def fidelity_charts(
     for metric, name in GRADIENTS.items():
         rows = [row for s in subjects for row in s.rows if row.metric == metric]
         if any(row.value is not None for row in rows):
+            pairs = [pair for s in subjects for pair in _pairs(s, metric)]
+            ranges = (
+                shared_range((cosine.value or 0.0 for cosine, _ in pairs), 1.0),
+                shared_range((end for _, row in pairs for end in _ends(row)), 1.0),
+            )
             charts.append(
                 Chart(
                     id=f"fidelity-{metric[-2:]}",
@@ -62,7 +69,7 @@ def fidelity_charts(
                     "noise too.",
                     legend=legend_of(colours, exact=False),
                     panels=tuple(
-                        _tradeoff(s, colours, metric, name, found.get(s.label, ()))
+                        _tradeoff(s, colours, metric, found.get(s.label, ()), ranges)
                         for s in subjects
                     ),
                     rows=places_of(subjects, rows),
@@ -72,8 +79,13 @@ def fidelity_charts(
 
 
 def _tradeoff(
-    subject: Subject, colours: Colours, metric: str, name: str, found: Sequence[Headline]
+    subject: Subject,
+    colours: Colours,
+    metric: str,
+    found: Sequence[Headline],
+    ranges: tuple[list[float], list[float]],
 ) -> Panel:
+    name = GRADIENTS[metric]
     points = _pairs(subject, metric)
     if not points:
         return empty_panel(subject, metric)
@@ -92,10 +104,14 @@ def _tradeoff(
         traces,
         f"speedup of the step against the cosine of the {name} on {subject.label}",
         height=380,
-        xaxis={"title": {"text": f"cosine of the {name} with the exact one"}},
-        yaxis={"title": {"text": f"speedup of the step ({TIMES})"}, "ticksuffix": TIMES},
+        xaxis={"title": {"text": f"cosine of the {name} with the exact one"}, "range": ranges[0]},
+        yaxis={
+            "title": {"text": f"speedup of the step ({TIMES})"},
+            "ticksuffix": TIMES,
+            "range": ranges[1],
+        },
         annotations=arrows,
-        shapes=[{**line_at(1), "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": 1, "y1": 1}],
+        shapes=[level_at(1)],
     )
 
 
@@ -105,6 +121,10 @@ def _pairs(subject: Subject, metric: str) -> list[tuple[Row, Row]]:
     speeds = [r for r in subject.rows if (r.metric, r.phase) == ("speedup", "step")]
     pairs = [(cosines.get(row.case), row) for row in speeds if row.value is not None]
     return [(cosine, row) for cosine, row in pairs if cosine and cosine.value is not None]
+
+
+def _ends(row: Row) -> list[float]:
+    return [end for end in (row.value, row.ci_low, row.ci_high) if end is not None]
 
 
 def _exact_mark(colours: Colours, position: str = "bottom left") -> go.Scatter:
@@ -122,7 +142,7 @@ def _arrow(h: Headline, x: float, y: float, colours: Colours, words: str = "") -
     return {
         "name": label_of(method), "x": x, "y": y, "ax": 1, "ay": 1, "axref": "x", "ayref": "y",
         "xref": "x", "yref": "y", "showarrow": True, "arrowhead": 2, "arrowsize": 1.2,
-        "arrowwidth": 2.2, "arrowcolor": colour, "standoff": 3, "text": plain(words),
+        "arrowwidth": 2.2, "arrowcolor": colour, "standoff": 7, "text": plain(words),
     }  # fmt: skip
 
 
@@ -156,9 +176,7 @@ class Costs:
     energy: Effect
 
 
-def pareto_chart(
-    subjects: Sequence[Subject], colours: Colours, found: Headlines
-) -> Chart | None:
+def pareto_chart(subjects: Sequence[Subject], colours: Colours, found: Headlines) -> Chart | None:
     """Draw time against energy of a step, both over exact's, with the fidelity beside."""
     costs = [c for s in subjects for c in _costs(s, found.get(s.label, ()))]
     if not costs:
@@ -208,7 +226,7 @@ def _pareto(subject: Subject, costs: Sequence[Costs], colours: Colours) -> Panel
         traces.append(
             go.Scatter(
                 x=[one.time.ratio], y=[one.energy.ratio], mode="markers+text",
-                text=[plain(_fidelity(one))], textposition="middle right",
+                text=["\u00a0" + plain(_fidelity(one))], textposition="bottom right",
                 marker={"color": colour, "size": 12}, name=plain(_label(h)),
                 error_x=_arms(one.time, colour), error_y=_arms(one.energy, colour),
                 hoverinfo="text", hovertext=[plain(words)], meta={"method": _label(h)},
@@ -255,7 +273,9 @@ def _cosine(one: Costs, name: str) -> float | None:
 
 
 def _fidelity(one: Costs) -> str:
-    pairs = [(words, _cosine(one, name)) for name, words in (("cosine_gx", "g_x"), ("cosine_gw", "g_w"))]
+    pairs = [
+        (words, _cosine(one, name)) for name, words in (("cosine_gx", "g_x"), ("cosine_gw", "g_w"))
+    ]
     known = [f"{significant(value)} ({words})" for words, value in pairs if value is not None]
     return f"cosine {', '.join(known)}" if known else "fidelity not measured"
 
@@ -287,7 +307,10 @@ def _depth(subject: Subject, colours: Colours) -> Panel:
     order: dict[Workload, int] = {key: place for place, key in enumerate(subject.workloads)}
     traces = []
     for method in colours:
-        for metric, symbol, dash in (("cosine_gx", "circle", "solid"), ("cosine_gw", "diamond-open", "dot")):
+        for metric, symbol, dash in (
+            ("cosine_gx", "circle", "solid"),
+            ("cosine_gw", "diamond-open", "dot"),
+        ):
             mine = [
                 row for row in subject.rows
                 if row.metric == metric and row.phase == "" and row.value is not None
@@ -316,14 +339,20 @@ def _depth(subject: Subject, colours: Colours) -> Panel:
     named = len(labels) <= NAMED
     axis: Json = {"title": {"text": "" if named else "place in the suite"}, "dtick": None}
     if named:
-        axis = {"tickvals": list(range(len(labels))), "ticktext": [plain(_brief(one)) for one in labels]}
+        axis = {
+            "tickvals": list(range(len(labels))),
+            "ticktext": [plain(_brief(one)) for one in labels],
+        }
     lowest = min(float(np.min([y for y in trace.y if y is not None])) for trace in traces)
     return panel(
         subject,
         traces,
         f"cosines of the gradients by workload on {subject.label}",
         xaxis={**axis, "showgrid": False},
-        yaxis={"title": {"text": "cosine with the exact gradient"}, "range": [min(0.0, lowest), 1.03]},
+        yaxis={
+            "title": {"text": "cosine with the exact gradient"},
+            "range": [min(0.0, lowest), 1.03],
+        },
     )
 
 

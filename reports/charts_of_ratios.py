@@ -18,7 +18,6 @@ from reports.chart_style import (
     Panel,
     Subject,
     Views,
-    empty_panel,
     first_axis,
     label_of,
     legend_of,
@@ -78,9 +77,7 @@ def speedup_chart(
     )
 
 
-def targets_chart(
-    subjects: Sequence[Subject], colours: Colours, found: Headlines
-) -> Chart | None:
+def targets_chart(subjects: Sequence[Subject], colours: Colours, found: Headlines) -> Chart | None:
     """Draw the speedups over all workloads of every target below each other, if several."""
     shown = [s for s in subjects if any(h.step or h.backward for h in found.get(s.label, ()))]
     if len(shown) < 2:
@@ -104,7 +101,7 @@ def targets_chart(
         yaxis=rows_axis(labels),
         xaxis=first_axis(axis),
         shapes=[line_at(1)],
-        meta={**rows_meta(labels, len(methods), axis), "of": "targets"},
+        meta={**rows_meta(labels, len(methods), axis), "of": "target"},
     )
     return Chart(
         id="targets",
@@ -176,9 +173,7 @@ def _with_total(
     return drawn
 
 
-def _total(
-    h: Headline, phase: str, effect: Effect, place: float, colour: str
-) -> go.Scatter:
+def _total(h: Headline, phase: str, effect: Effect, place: float, colour: str) -> go.Scatter:
     words = f"all {h.workloads} workloads · {label_of(_method(h))} · {phase}: {times(effect.ratio)}"
     span = interval(effect.ci_low, effect.ci_high, "1")
     return go.Scatter(
@@ -215,10 +210,7 @@ def _method(h: Headline) -> Method:
 
 def _ends(effects: Iterable[Effect]) -> list[float]:
     return [
-        end
-        for effect in effects
-        for end in (effect.ratio, effect.ci_low, effect.ci_high)
-        if end
+        end for effect in effects for end in (effect.ratio, effect.ci_low, effect.ci_high) if end
     ]
 
 

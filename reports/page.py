@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import wording
-from reports.chart_style import Chart, Colours, Subject, colour_of_target, colours_of, label_of
+from reports.chart_style import Chart, Colours, Subject, colours_of, colours_of_targets, label_of
 from reports.charts import latency_chart, memory_charts
 from reports.charts_of_blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
 from reports.charts_of_energy import energy_chart, parts_chart, rails_chart
@@ -100,25 +100,30 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
     colours = colours_of(subjects)
     stories = stories_of(subjects)
     charts = charts_of(subjects, stories)
-    return _environment().get_template("report.html.j2").render(
-        runs=runs,
-        commands=[command_of(run) for run in runs],
-        run_facts=[run_facts_of(run) for run in runs],
-        stories=stories,
-        colours={label_of(m): colour for m, colour in colours.items()},
-        matrix=significance_matrix(subjects, colours, {}),
-        sections=_sections(charts),
-        tables=plain_tables(subjects, charts),
-        figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
-        powers=power_stories_of(subjects),
-        notes=notes_of(runs, subjects),
-        problems=problems_of(subjects),
-        subjects=subjects,
-        facts=facts_of(subjects),
-        data=_inlined(page_data(subjects, charts, colours)),
-        assets=assets_at(assets),
-        generator=generator(),
-        home=home,
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            runs=runs,
+            commands=[command_of(run) for run in runs],
+            run_facts=[run_facts_of(run) for run in runs],
+            stories=stories,
+            marks=colours_of_targets(subject.label for subject in subjects),
+            colours={label_of(m): colour for m, colour in colours.items()},
+            matrix=significance_matrix(subjects, colours, {}),
+            sections=_sections(charts),
+            tables=plain_tables(subjects, charts),
+            figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
+            powers=power_stories_of(subjects),
+            notes=notes_of(runs, subjects),
+            problems=problems_of(subjects),
+            subjects=subjects,
+            facts=facts_of(subjects),
+            data=_inlined(page_data(subjects, charts, colours)),
+            assets=assets_at(assets),
+            generator=generator(),
+            home=home,
+        )
     )
 
 
@@ -186,18 +191,10 @@ def _environment() -> Environment:
         times=wording.times,
         percent=wording.percent,
         significant=wording.significant,
-        swatch=_swatch,
         method=lambda item: wording.method_label(item.method, item.patch_size, item.kernel),
     )
     environment.globals["interval"] = wording.interval
     return environment
-
-
-def _swatch(target: str) -> Markup:
-    """Return the mark in a target's own colour that stands before its name."""
-    return Markup('<span class="target" style="background: {}"></span>').format(
-        colour_of_target(target)
-    )
 
 
 def _inlined(value: object) -> Markup:

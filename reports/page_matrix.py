@@ -15,6 +15,7 @@ from reports.baseline import EXACT, baseline_of
 from reports.chart_style import (
     Colours,
     Method,
+    RowCase,
     Subject,
     label_of,
     method_of_case,
@@ -25,11 +26,11 @@ from reports.comparison import cases_of, memory_figures
 from reports.energy_table import energies_of, energy_ratios
 from reports.rows import Row
 from reports.stats import Effect, ratio_effect
-from reports.wording import interval, percent, significant, times
+from reports.wording import interval, percent, times
 from workloads.messages import Case
 
 GLYPHS = {
-    "better": "▲", "worse": "▼", "undecided": "≈", "equal": "=", "none": "·",
+    "better": "▲", "worse": "▼", "undecided": "≈", "equal": "=", "failed": "!", "none": "·",
     "PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "⊘", "INFRA": "!",
 }  # fmt: skip
 WORDS = {
@@ -37,8 +38,10 @@ WORDS = {
     "worse": "worse than exact",
     "undecided": "not decidable",
     "equal": "the same",
+    "failed": "failed",
     "none": "not measured",
 }
+FAILED = ("failed", "timeout", "out_of_memory", "infra", "interrupted", "throttled", "invalid")
 FEW = "no 95 % interval: fewer than 6 rounds"
 
 
@@ -96,9 +99,12 @@ class Matrix:
     def counts(self) -> tuple[tuple[str, str, str, int], ...]:
         """How many cells stand how: standing, glyph, words, number."""
         found = [cell.standing for line in self.lines for cell in line.cells]
-        return tuple((s, g, WORDS.get(s, s), found.count(s)) for s, g in GLYPHS.items() if s in found)
+        return tuple(
+            (s, g, WORDS.get(s, s), found.count(s)) for s, g in GLYPHS.items() if s in found
+        )
 
 
+Rows = Mapping[tuple[RowCase, str, str], Row]  # by case, metric and phase
 ASKED = ("backward", "step", "energy of a step", "saved bytes")
 
 
@@ -119,9 +125,7 @@ def significance_matrix(
         Line(
             subject=subject,
             workload=label,
-            cells=tuple(
-                cells[subject.label].get((key, *column), NOT_PLANNED) for column in asked
-            ),
+            cells=tuple(cells[subject.label].get((key, *column), NOT_PLANNED) for column in asked),
         )
         for subject in subjects
         for key, label in subject.workloads.items()
@@ -157,7 +161,13 @@ def _cells(
 def _speed(subject: Subject, row: Row, noise: float) -> Cell:
     place = subject.places[row]
     if row.value is None:
-        return Cell(standing="none", figure=row.status, words=row.reason or row.status, place=place)
+        standing = "failed" if row.status in FAILED else "none"
+        return Cell(
+            standing=standing,
+            figure=row.status.replace("_", " "),
+            words=row.reason or row.status,
+            place=place,
+        )
     effect = Effect(ratio=row.value, ci_low=row.ci_low, ci_high=row.ci_high, n=row.n)
     standing = _decided(effect, noise, more_is_better=True)
     says = {"better": "faster than exact", "worse": "slower than exact"}.get(standing)
@@ -165,7 +175,7 @@ def _speed(subject: Subject, row: Row, noise: float) -> Cell:
     return Cell(standing=standing, figure=times(row.value), words=words, place=place)
 
 
-def _energy(subject: Subject, case: Case, rows: Mapping[object, Row], mine: object) -> Cell:
+def _energy(subject: Subject, case: Case, rows: Rows, mine: RowCase) -> Cell:
     row = rows.get((mine, "energy_j", "step"))
     place = None if row is None else subject.places[row]
     energies = energies_of(subject.target)
@@ -173,7 +183,13 @@ def _energy(subject: Subject, case: Case, rows: Mapping[object, Row], mine: obje
     ratios = energy_ratios(base, energies.get((case, "step"), {}))
     if isinstance(ratios, str) or not ratios:
         reason = ratios if isinstance(ratios, str) else (row.reason if row else "not measured")
-        return Cell(standing="none", figure="", words=reason or "not measured", place=place)
+        invalid = row is not None and row.status == "invalid"
+        return Cell(
+            standing="failed" if invalid else "none",
+            figure="invalid" if invalid else "",
+            words=reason or "not measured",
+            place=place,
+        )
     effect = ratio_effect([math.log(value) for value in ratios.values()])
     standing = _decided(effect, 0.0, more_is_better=False)
     says = {"better": "less energy than exact", "worse": "more energy than exact"}.get(standing)
@@ -181,7 +197,7 @@ def _energy(subject: Subject, case: Case, rows: Mapping[object, Row], mine: obje
     return Cell(standing=standing, figure=percent(effect.ratio), words=words, place=place)
 
 
-def _saved(subject: Subject, case: Case, rows: Mapping[object, Row], mine: object) -> Cell:
+def _saved(subject: Subject, case: Case, rows: Rows, mine: RowCase) -> Cell:
     row = rows.get((mine, "saved_bytes", ""))
     place = None if row is None else subject.places[row]
     base = memory_figures(subject.target, baseline_of(subject.target, case), "saved_bytes")
