@@ -11,14 +11,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from harness.commands import explaining, looking, measuring
+from harness.commands import explaining, judging, keeping, looking, measuring
 from harness.errors import GfbenchError
 from reports import results
 from targets.inventory import InventoryProblem
 
 BUG = 70
 INTERRUPTED = 130
-COMMANDS = (looking, measuring, explaining)  # in the order of --help
+COMMANDS = (looking, measuring, judging, explaining, keeping)  # in the order of --help
 
 app = typer.Typer(
     add_completion=True,

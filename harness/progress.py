@@ -155,7 +155,7 @@ def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _heading(row: SummaryRow, several: bool) -> str:
     target = f"{row.target}: " if several else ""
-    return _printable(f"{target}{row.workload}, batch {row.batch}, {row.device}")
+    return printable(f"{target}{row.workload}, batch {row.batch}, {row.device}")
 
 
 def _cells(row: SummaryRow, columns: Sequence[Column]) -> tuple[str, ...]:
@@ -165,11 +165,11 @@ def _cells(row: SummaryRow, columns: Sequence[Column]) -> tuple[str, ...]:
         method += f" {KERNELS.get(row.kernel, row.kernel)}"
     if row.status not in MEASURED:
         reason = f"{row.status}: {row.reason}" if row.reason else row.status
-        return (_printable(method), _printable(reason)[:REASON_CHARACTERS])
-    return (_printable(method), *(column.cell(row) for column in columns))
+        return (printable(method), printable(reason)[:REASON_CHARACTERS])
+    return (printable(method), *(column.cell(row) for column in columns))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return the text without control characters: some of it comes from a board."""
     return "".join(character if character.isprintable() else " " for character in text)
 

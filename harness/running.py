@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from harness import payload as payloads
+from harness import revisions as revised
 from harness.errors import PlanError, ResultError, UsageError
 from harness.fleet import run_fleet
 from harness.plan import FALLBACK, all_cases
+from harness.revisions import Revision
 from harness.session import Outcome, Request, Watch, now_utc
-from harness.suites import Suite
+from harness.suites import BASELINE, Suite
 from harness.user_kernels import UserKernel, from_run, packed, recorded
 from reports import page, results
 from targets.inventory import Inventory, Target, public_entry
 from workloads.catalog import kernel_source_sha256
 from workloads.messages import PHASES, to_json
 
+INTERRUPTED = 130
 # When several exit codes hold, the first of these is the run's.
 EXIT_PRECEDENCE = (130, 70, 2, 4, 1, 3, 0)
 GIT_DEADLINE_S = 5.0
@@ -60,8 +63,11 @@ def start_run(
     watch: Watch,
     detach: bool = False,
     own_kernels: Sequence[UserKernel] = (),
+    revisions: Sequence[Revision] = (),
 ) -> Finished:
     """Measure a suite on targets into a new run folder below ``directory``.
+
+    With ``revisions`` the suite names the cases' revisions, each measured by its own payload.
 
     Raises:
         PayloadError: the payload cannot be packed.
@@ -69,8 +75,11 @@ def start_run(
     """
     payload = payloads.pack(extra=packed(own_kernels))
     header = _run_json(targets, suite, seed, argv, payload, own_kernels)
+    if revisions:
+        header |= _revisions_json(suite, revisions)
     folder = _new_folder(directory, header)
     _keep_sources(folder, own_kernels)
+    _keep_payloads(folder, revisions)
     request = Request(
         run=folder,
         run_id=folder.name,
@@ -80,6 +89,7 @@ def start_run(
         inventory=inventory,
         detach=detach,
         own_kernels=tuple(own_kernels),
+        revisions=tuple(revisions),
     )
     return _carry_out(targets, request, watch)
 
@@ -124,6 +134,7 @@ def resume_run(
         payload=payload,
         inventory=inventory,
         own_kernels=own_kernels,
+        revisions=revised.from_run(folder, header),
     )
     return _carry_out(targets, request, watch)
 
@@ -193,7 +204,7 @@ def _run_json(
             "python": sys.version.split()[0],
         },
         "payload": {"name": payload.name, "sha256": payload.sha256},
-        "kernels": _kernels(suite, own_kernels),
+        "kernels": [] if suite.revisions else _kernels(suite, own_kernels),
         "targets": {target.name: public_entry(target) for target in targets},
     }
 
@@ -213,6 +224,26 @@ def _kernels(suite: Suite, own: Sequence[UserKernel]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _revisions_json(suite: Suite, revisions: Sequence[Revision]) -> dict[str, Any]:
+    names = tuple(dict.fromkeys((*suite.kernels, *_exact_kernels(suite))))
+    return {
+        "revisions": [revised.recorded(one) for one in revisions],
+        "kernels": [revised.kernel_facts(one, name) for one in revisions for name in names],
+    }
+
+
+def _exact_kernels(suite: Suite) -> tuple[str, ...]:
+    return suite.exact_kernels if BASELINE in suite.methods else ()
+
+
+def _keep_payloads(folder: Path, revisions: Sequence[Revision]) -> None:
+    """Keep what is measured: to resume with, and for who wants to know what it was."""
+    for revision in revisions:
+        (folder / revised.FOLDER).mkdir(exist_ok=True)
+        path = folder / revised.FOLDER / revision.payload.name
+        results.write_bytes_atomic(path, revision.payload.data)
 
 
 def _keep_sources(folder: Path, own: Sequence[UserKernel]) -> None:

@@ -24,6 +24,8 @@ from harness.payload import Payload
 from harness.plan import Plan, Skipped, make_plan
 from harness.power import converts_in_an_instant, job_power
 from harness.power_files import PowerFiles
+from harness.revisions import Revision
+from harness.revisions_on_board import bring_revisions
 from harness.suites import Suite
 from harness.transport import open_transport
 from harness.user_kernels import UserKernel
@@ -69,6 +71,7 @@ class Request:
     inventory: Inventory | None
     detach: bool = False
     own_kernels: tuple[UserKernel, ...] = ()
+    revisions: tuple[Revision, ...] = ()  # each with a payload of its own
 
 
 @dataclass
@@ -160,7 +163,8 @@ class Session:
         self._watch.state(self.target.name, "connecting")
         state = self._board.prepare(f"{self.request.run_id}-{self.target.name}")
         self._watch.state(self.target.name, "probing")
-        probe = self._probe()
+        probe, suite = self._probe(), self.request.suite
+        self._note(*bring_revisions(self._board, self.request.revisions, suite.kernels, probe))
         job = self._job(probe)
         self.save()
         if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
@@ -173,7 +177,7 @@ class Session:
                 self._on_the_machine(state, job)
 
     def _probe(self) -> dict[str, Any]:
-        kernels = self.request.suite.kernels
+        kernels = () if self.request.revisions else self.request.suite.kernels
         probe = self._board.probe(kernels)
         if cross.lacking(probe):
             self._watch.state(self.target.name, "compiling")
@@ -236,6 +240,7 @@ class Session:
             power=job_power(power),
             idle_s=IDLE_S if self._energy(power) else 0.0,
             pauses=self._energy(power) and converts_in_an_instant(power),
+            payloads={one.label: one.payload.name for one in self.request.revisions},
         )
         self.save()  # before the job, which is what a resumed run looks for
         results.write_json_atomic(stored, to_json(job))

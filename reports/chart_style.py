@@ -185,7 +185,7 @@ def workload_of(row: Row) -> Workload:
 
 def method_of_case(case: Case) -> Method:
     """Return the method of a case, as ``method_of`` does of a row."""
-    return case.method, case.patch_size, case.kernel
+    return case.method, case.patch_size, case.kernel_label
 
 
 def workload_of_case(case: Case) -> Workload:
@@ -196,7 +196,7 @@ def workload_of_case(case: Case) -> Workload:
 def row_case(target: str, case: Case) -> RowCase:
     """Return what ``Row.case`` is for a case of a target."""
     workload = case.layer.name
-    method = (case.method, case.patch_size, case.kernel)
+    method = (case.method, case.patch_size, case.kernel_label)
     return (target, workload, *method, case.device, case.dtype, case.batch)
 
 

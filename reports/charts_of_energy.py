@@ -307,7 +307,7 @@ def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], flo
         joules = _rail_joules(tuple(energies.get((case, "step"), {}).values()))
         if joules:
             workload = (case.layer.name, case.batch, case.device, case.dtype)
-            by_case[(case.method, case.patch_size, case.kernel), workload] = joules
+            by_case[(case.method, case.patch_size, case.kernel_label), workload] = joules
     methods = [m for m in colours if any(method == m for method, _ in by_case)]
     workloads = dict.fromkeys(workload for _, workload in by_case)
     common = [w for w in workloads if all((m, w) in by_case for m in methods)]

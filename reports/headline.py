@@ -94,7 +94,7 @@ def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headlin
     groups: dict[tuple[str, int | None, str, str, str], list[Case]] = {}
     for case in cases_of(run, target):
         if case.method != EXACT:
-            key = (case.method, case.patch_size, case.kernel, case.device, case.dtype)
+            key = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
             groups.setdefault(key, []).append(case)
     mine = [row for row in rows if row.run_id == run.run_id and row.target == target.name]
     return tuple(_headline(target, cases, mine) for cases in groups.values())
@@ -119,7 +119,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         platform=target.platform,
         method=case.method,
         patch_size=case.patch_size,
-        kernel=case.kernel,
+        kernel=case.kernel_label,
         device=case.device,
         dtype=case.dtype,
         workloads=len(step or backward),
@@ -139,7 +139,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
 
 
 def _belongs(row: Row, case: Case) -> bool:
-    ours = (case.method, case.patch_size, case.kernel, case.device, case.dtype)
+    ours = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
     return (row.method, row.patch_size, row.kernel, row.device, row.dtype) == ours
 
 

@@ -197,7 +197,7 @@ def _skipped(subject: Subject) -> list[Problem]:
 def _bad_blocks(subject: Subject) -> list[Problem]:
     """Return one problem per case, kind and reason, with the log of the first such block."""
     groups: dict[tuple[str, str, str, str], list[str]] = {}
-    for block in subject.target.blocks:
+    for block in subject.target.all_blocks:
         if block.status != "ok":
             key = (case_label(block.case), block.kind, block.status, block.reason)
             log = "\n".join(part for part in (block.traceback, block.log_tail) if part)
@@ -308,7 +308,7 @@ def _power_mode(subject: Subject) -> str:
 
 
 def _blocks(subject: Subject) -> str:
-    good = sum(block.status == "ok" for block in subject.target.blocks)
+    good = sum(block.status == "ok" for block in subject.target.all_blocks)
     planned = subject.target.session.blocks_planned
     return f"{good} of {planned} good" if planned is not None else f"{good} good"
 

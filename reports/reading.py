@@ -199,7 +199,9 @@ def _load_target(folder: Path) -> TargetRun:
         folder=folder,
         session=session,
         probe=probe,
-        blocks=blocks,
+        blocks=tuple(b for b in blocks if b.kind != "sentinel" and not b.verification),
+        sentinels=tuple(b for b in blocks if b.kind == "sentinel"),
+        verification=tuple(b for b in blocks if b.kind != "sentinel" and b.verification),
         power=power,
         notes=tuple(dict.fromkeys(notes)),
         idle=tuple(sorted(idle)),
@@ -260,7 +262,7 @@ def _block(document: object, path: Path) -> BlockRecord:
     check_schema(document.get("schema", SCHEMA), path)
     block = _typed(BlockRecord, document, path)
     evidence = throttled(block.state_before, block.state_after)
-    if block.kind == "timing" and block.status == "ok" and evidence:
+    if block.kind in ("timing", "sentinel") and block.status == "ok" and evidence:
         return replace(block, status="throttled", reason=evidence)
     return block
 

@@ -1,7 +1,8 @@
 """The detached runner: block after block into the journal, whatever becomes of the connection.
 
 Every block is a child process: forked from a parent that has imported torch and run nothing
-(``isolation: fork``) or started fresh (``spawn``). After each block one line is appended to
+(``isolation: fork``) or started fresh (``spawn``), as is always a block that another revision's
+payload measures. After each block one line is appended to
 journal.jsonl and synced. Started again on the same folder, the runner does what is missing.
 """
 
@@ -112,7 +113,7 @@ class Runner:
             "schema": SCHEMA,
             "type": "block",
             "case_key": block.case.key,
-            "isolation": self.job.isolation,
+            "isolation": self._isolation(block),
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         record.update(to_json(block))
@@ -142,7 +143,7 @@ class Runner:
         if os.path.exists(self.folder.result):
             os.unlink(self.folder.result)
         self._timed_out = False
-        start = self._fork if self.job.isolation == "fork" else self._spawn
+        start = self._fork if self._isolation(block) == "fork" else self._spawn
         self._child = start(block)
         signal.setitimer(signal.ITIMER_REAL, self.job.block_timeout_s)
         try:
@@ -153,6 +154,10 @@ class Runner:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._kill_child()  # its own children, if it left any
             self._child = None
+
+    def _isolation(self, block: Block) -> str:
+        """Return how the block's process starts: another payload's cannot be forked from here."""
+        return "spawn" if block.case.revision in self.job.payloads else self.job.isolation
 
     def _fork(self, block: Block) -> int:
         pid = os.fork()
@@ -175,7 +180,10 @@ class Runner:
         os._exit(0)
 
     def _spawn(self, block: Block) -> int:
-        argv = [sys.executable, sys.argv[0], "block", self.folder.path, str(block.order)]
+        own = sys.argv[0]
+        name = os.path.basename(self.job.payloads.get(block.case.revision, own))
+        payload = os.path.join(os.path.dirname(own), name)
+        argv = [sys.executable, payload, "block", self.folder.path, str(block.order)]
         with open(self.folder.block_log, "wb") as log:
             child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._enter_child

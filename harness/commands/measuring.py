@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 
 from harness import calibration as calibrations
-from harness import progress, running, user_kernels
+from harness import progress, running, storing, user_kernels
 from harness.commands.common import (
     RESULTS,
     InventoryOption,
     OutputOption,
+    StoreOption,
     TargetOption,
     choose,
     exit_with,
@@ -65,10 +66,13 @@ def run(
     detach: Annotated[
         bool, typer.Option("--detach", help="start it and leave; `gfbench resume` collects")
     ] = False,
+    store: StoreOption = None,
     output: OutputOption = RESULTS,
     inventory: InventoryOption = None,
 ) -> None:
     """Measure a suite on targets and write the report."""
+    if store is not None:
+        storing.check_store(store)
     found, targets = choose(inventory, target)
     kernels, own_kernels = user_kernels.parse(kernel or ())
     overrides = Overrides(
@@ -104,15 +108,18 @@ def run(
             detach=detach,
             own_kernels=own_kernels,
         )
-    _show(finished)
+    _show(finished, store)
 
 
 @app.command(epilog="Example: gfbench resume results/20261122-190000-abc123")
 def resume(
     run: Annotated[Path, typer.Argument(help="a run's folder")],
+    store: StoreOption = None,
     inventory: InventoryOption = None,
 ) -> None:
     """Continue a run: follow what still runs, measure what is missing, render the report."""
+    if store is not None:
+        storing.check_store(store)
     header = running.read_header(run)
     found = read_inventory(inventory)
     names = list(header.get("targets") or {})
@@ -120,7 +127,7 @@ def resume(
     suite = suite_from_json(header.get("suite"))
     with progress.LiveView(names, Console(stderr=True)) as view:
         finished = running.resume_run(run, targets, suite, inventory=found, watch=view)
-    _show(finished)
+    _show(finished, store)
 
 
 @app.command(epilog="Example: gfbench calibrate -t nano-1 --sampler-overhead")
@@ -152,7 +159,7 @@ def calibrate(
         print(done.path)
 
 
-def _show(finished: running.Finished) -> None:
+def _show(finished: running.Finished, store: str | None = None) -> None:
     """Print the final table, what went wrong, and as the last line the report's path."""
     if finished.report is not None:
         rows = table.summary_rows(results.load_run(finished.folder))
@@ -170,8 +177,19 @@ def _show(finished: running.Finished) -> None:
         if outcome.shares_machine_with:
             others = ", ".join(outcome.shares_machine_with)
             note(f"{outcome.target} is the same machine as {others}: measured one after the other")
+    kept = 0 if store is None else _push(finished, store)
     print(finished.report or finished.folder)
-    exit_with(finished.exit_code)
+    exit_with(running.gravest((finished.exit_code, kept)))
+
+
+def _push(finished: running.Finished, store: str) -> int:
+    """Push a run that has ended; what can still be resumed would change in the store."""
+    if finished.report is None or finished.exit_code == running.INTERRUPTED:
+        note(f"not pushed yet — `gfbench resume {finished.folder} --store {storing.shown(store)}`")
+        return 0
+    attempt = storing.try_push(finished.folder, store)
+    note(str(attempt.error) if attempt.error else f"pushed to {attempt.place}")
+    return attempt.exit_code
 
 
 def _print_plan(suite: Suite, targets: Sequence[Target], seed: int) -> None:

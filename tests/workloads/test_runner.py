@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 from packed_payload import LARGE, JobOnBoard, PackedPayload, block, wait_until
 
+import workloads
+from harness import payload as payloads
 from workloads import locks
-from workloads.messages import PHASES, RECORD_SEPARATOR, unframe
+from workloads.catalog import SENTINEL_SEED, SENTINEL_WINDOW_S, sentinel_case
+from workloads.messages import PHASES, RECORD_SEPARATOR, Block, unframe
 
 
 @pytest.fixture
@@ -399,3 +403,41 @@ def test_pauses_lie_between_the_timed_samples(payload: PackedPayload) -> None:
         assert ends[-1] == pytest.approx(phase["window_s"][1])
         gaps = [after - end for after, end in zip(phase["starts_s"][1:], ends, strict=False)]
         assert all(gap > 0 for gap in gaps)
+
+
+@pytest.mark.parametrize("isolation", ["fork", "spawn"])
+def test_a_sentinel_is_a_short_window_of_step_of_its_fixed_case(
+    payload: PackedPayload, isolation: str
+) -> None:
+    sentinel = Block(0, 0, 0, "sentinel", sentinel_case("cpu"), SENTINEL_SEED)
+    job = payload.job("job", [sentinel], isolation=isolation, min_window_s=60.0)
+    (record,), _ = job.run()
+    assert record["status"] == "ok"
+    assert record["case_key"] == "sentinel/exact/torch/cpu/float32/b1"
+    assert set(record["timing"]) == {"step"}
+    begin, end = record["timing"]["step"]["window_s"]
+    assert SENTINEL_WINDOW_S <= end - begin < 20 * SENTINEL_WINDOW_S
+    assert record["state_before"]["boot_id"] == record["state_after"]["boot_id"] is not None
+
+
+def test_a_block_of_another_revision_is_measured_by_its_own_payload(
+    payload: PackedPayload, tmp_path: Path
+) -> None:
+    folder = tmp_path / "workloads"
+    shutil.copytree(Path(workloads.__file__).parent, folder)
+    source = (folder / "block.py").read_text()
+    planted = source.replace('record.update(status="ok"', 'record.update(planted=True, status="ok"')
+    assert planted != source
+    (folder / "block.py").write_text(planted)
+    other = payloads.pack(folder)
+    (payload.folder / other.name).write_bytes(other.data)
+    blocks = [block(0, revision="new"), block(1, revision="base"), block(2)]
+    names = {"new": other.name, "base": payload.path.name}
+    journal, _ = payload.job("pairs", blocks, isolation="fork", payloads=names).run()
+    assert [(r["status"], r["isolation"], r.get("planted")) for r in journal] == [
+        ("ok", "spawn", True),
+        ("ok", "spawn", None),
+        ("ok", "fork", None),
+    ]
+    assert journal[0]["case_key"] == "tiny/gradient_filter-r2/torch@new/cpu/float32/b1"
+    assert journal[0]["case"]["kernel"] == "torch"
