@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from reports.baseline import baseline_of
 from reports.comparison import cases_of
 from reports.records import Run, TargetRun
-from reports.rows import Row
+from reports.rows import Row, row_case
 from reports.wording import method_label, scale_of
 from workloads.messages import Case
 
@@ -191,13 +191,6 @@ def method_of_case(case: Case) -> Method:
 def workload_of_case(case: Case) -> Workload:
     """Return the workload of a case, as ``workload_of`` does of a row."""
     return case.layer.name, case.batch, case.device, case.dtype
-
-
-def row_case(target: str, case: Case) -> RowCase:
-    """Return what ``Row.case`` is for a case of a target."""
-    workload = case.layer.name
-    method = (case.method, case.patch_size, case.kernel_label)
-    return (target, workload, *method, case.device, case.dtype, case.batch)
 
 
 def _workload_label(key: Workload, varies: Sequence[bool]) -> str:

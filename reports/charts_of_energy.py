@@ -26,7 +26,6 @@ from reports.chart_style import (
     method_of,
     panel,
     plain,
-    row_case,
     rows_axis,
     rows_height,
     rows_meta,
@@ -38,7 +37,7 @@ from reports.charts import dot_panels, places_of, ratio_views
 from reports.comparison import cases_of
 from reports.energy import Energy
 from reports.energy_table import energies_of, net_figures, over_rounds
-from reports.rows import Row
+from reports.rows import Row, row_case
 from reports.wording import quantity
 
 IDLE_SHARE = "#9aa0a6"

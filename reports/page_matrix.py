@@ -19,12 +19,11 @@ from reports.chart_style import (
     Subject,
     label_of,
     method_of_case,
-    row_case,
     workload_of_case,
 )
 from reports.comparison import cases_of, memory_figures
 from reports.energy_table import energies_of, energy_ratios
-from reports.rows import Row
+from reports.rows import Row, row_case
 from reports.stats import Effect, ratio_effect
 from reports.wording import interval, percent, times
 from workloads.messages import Case

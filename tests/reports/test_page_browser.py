@@ -322,7 +322,7 @@ def test_the_csv_of_a_figure_is_the_export(browser: Browser, run: Path) -> None:
     page.click("#speedup button.csv")
     page.wait_for_selector("#speedup button.csv >> text=copied")
     copied = list(csv.DictReader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
-    records = list(csv.DictReader(io.StringIO(export(load_run(run), "csv"))))
+    records = list(csv.DictReader(io.StringIO(str(export(load_run(run), "csv")))))
     expected = [
         {key: value for key, value in record.items() if key != "platform"}
         for record in records
