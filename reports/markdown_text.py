@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _SPECIAL = re.compile(r"([\\`*{}\[\]|~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_CALLS = re.compile(r"(@|#|://|(?<=www)\.)")  # mentions people, refers to issues, makes a link
+_CALLS = re.compile(r"(?<=[@#])|(?<=:)(?=//)|(?<=www)(?=\.)")  # mention, reference, link
 
 
 def escape(text: str) -> str:
     """Return the text as it is to be read: one line, no markup, no HTML, nobody mentioned."""
     line = _CONTROL.sub(" ", text).strip()
     line = "".join(_HTML.get(letter, letter) for letter in line)
-    return _CALLS.sub("\\1&#8203;", _SPECIAL.sub(r"\\\1", line))
+    return _CALLS.sub("&#8203;", _SPECIAL.sub(r"\\\1", line))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -10,15 +10,15 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from reports.reading import RUN, ResultProblem, load_run
+from reports.reading import ResultProblem, load_run, run_folders
 from reports.store_files import MissingExtra
 from reports.store_summaries import StoredRun, Summaries, merged, summaries_of
 
@@ -63,7 +63,7 @@ def query(sql: str, summaries: Summaries) -> Answer:
         QueryProblem: it is no single query, or DuckDB cannot answer it.
     """
     with duckdb.connect(":memory:") as database:
-        runs = pa.Table.from_pylist([asdict(run) for run in summaries.runs], schema=RUNS_SCHEMA)
+        runs = pa.Table.from_pylist([vars(run) for run in summaries.runs], schema=RUNS_SCHEMA)
         for name, table in (("rows", summaries.source), ("runs", runs)):
             database.register(f"stored_{name}", table)
             times = ", ".join(f"try_cast({time} AS timestamp) AS {time}" for time in TIMES[name])
@@ -101,14 +101,6 @@ def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]
         said = notes[0] if notes else ", ".join(map(str, paths))
         raise ResultProblem(f"no runs there: {said} — give run folders, or --store URL")
     return merged(parts.values()), tuple(notes)
-
-
-def run_folders(path: Path) -> Iterator[Path]:
-    """Yield the path if it is a run, else the runs right in it, in order of their names."""
-    if (path / RUN).is_file() or path.name == RUN or not path.is_dir():
-        yield path
-        return
-    yield from sorted(entry for entry in path.iterdir() if (entry / RUN).is_file())
 
 
 def to_csv(answer: Answer, delimiter: str = ",") -> str:

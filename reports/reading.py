@@ -101,6 +101,14 @@ def _load(path: Path, document: Mapping[str, Any]) -> Run:
     return Run(path=path, header=header, targets=targets, notes=tuple(notes))
 
 
+def run_folders(path: Path) -> Iterator[Path]:
+    """Yield the path if it is a run, else the runs right in it, in order of their names."""
+    if (path / RUN).is_file() or path.name == RUN or not path.is_dir():
+        yield path
+        return
+    yield from sorted(entry for entry in path.iterdir() if (entry / RUN).is_file())
+
+
 def check_schema(schema: object, where: Path) -> None:
     """Refuse a file of another family or a newer major version.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Annotated
 
 import typer
 
-from harness import running
+from harness import progress, running, showing
 from harness.commands.common import JsonOption, exit_with, note
-from harness.progress import printable
 from harness.errors import UsageError
-from reports import exports, results
+from harness.progress import printable
+from reports import exports, results, table
 from reports import verify as verifying
 
 app = typer.Typer()
@@ -32,6 +33,27 @@ def report(
     if output is None:
         results.renew_in_manifest(runs[0], results.REPORT)
     print(path)
+
+
+@app.command(epilog="Example: gfbench show results/20261122-190000-abc123")
+def show(
+    runs: Annotated[list[Path], typer.Argument(help="a run's folder; more for its history")],
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="with the runs beside it")
+    ] = True,
+) -> None:
+    """Show a run's figures, also while it runs, and how they went over earlier runs."""
+    loaded = [(path, results.load_run(path)) for path in runs]
+    folder, newest = max(loaded, key=lambda one: (one[1].header.started_at, one[1].run_id))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    lines = showing.standing_lines(newest)
+    lines += ["", *progress.final_table(table.summary_rows(newest), width)]
+    verdicts = showing.verdict_lines(folder, newest, width)
+    lines += ["", *verdicts] if verdicts else []
+    beside = showing.runs_beside(folder, newest) if history and len(runs) == 1 else []
+    earlier = showing.history_lines([*(run for _, run in loaded), *beside], sys.stdout.encoding)
+    lines += ["", *earlier] if earlier else []
+    print("\n".join(lines))
 
 
 @app.command(epilog="Example: gfbench verify results/20261122-190000-abc123")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harness import floors
+from harness import ci_outputs, floors
 from harness.commands.common import JsonOption, exit_with
 from harness.errors import UsageError
 from reports import gate_text, results
@@ -48,6 +48,21 @@ def gate(
         Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
     ] = Policy.warn,
     as_json: JsonOption = False,
+    junit: Annotated[Path | None, typer.Option(help="write JUnit XML there")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="write a Markdown page [in Actions: the step's summary]")
+    ] = None,
+    comment: Annotated[
+        Path | None, typer.Option(help="write a comment for a pull request there")
+    ] = None,
+    comment_key: Annotated[
+        str, typer.Option(help="tells this gate's comment from those of others")
+    ] = "gate",
+    verdict: Annotated[Path | None, typer.Option(help="write what --json prints there")] = None,
+    annotations: Annotated[
+        bool | None,
+        typer.Option("--annotations/--no-annotations", help="for GitHub, on stderr [in Actions]"),
+    ] = None,
 ) -> None:
     """Say whether new is worse than base: PASS 0, FAIL 1, INCONCLUSIVE or INVALID 3, INFRA 4."""
     judged = judge_folder(
@@ -65,6 +80,15 @@ def gate(
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print("\n".join(gate_text.lines(judged, width)))
+    outputs = ci_outputs.Outputs(
+        junit=junit,
+        summary=summary,
+        comment=comment,
+        verdict=verdict,
+        annotations=annotations,
+        comment_key=comment_key,
+    )
+    ci_outputs.write(judged, outputs)
     exit_with(judged.exit_code)
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from reports import selectors
 from reports.comparison import cases_of, compare
 from reports.records import BlockRecord, PhaseTiming, Run, TargetRun
 from reports.rows import Row, row_case
 from workloads.messages import Case
 
-ATTRIBUTES = ("target", "workload", "method", "patch_size", "kernel", "device", "dtype", "batch")
+ATTRIBUTES = ("target", *selectors.ATTRIBUTES)
 
 
 class ExportProblem(Exception):
@@ -145,27 +146,24 @@ def source_of(run: Run, selector: str = "") -> Source:
         ExportProblem: the selector is none, or fits no row.
     """
     rows = compare(run)
-    wanted = parse_selector(selector)
+    wanted = _wanted(selector)
     chosen = tuple(row for row in rows if _fits(row, wanted))
     if wanted and not chosen:
         raise ExportProblem(f"no case is {selector}; there are {_choices(rows, wanted)}")
     return Source(run=run, rows=chosen, pinned=frozenset(wanted))
 
 
-def parse_selector(text: str) -> dict[str, str]:
-    """Return ``key=value,key=value`` as a mapping.
-
-    Raises:
-        ExportProblem: it is none, or a key is unknown.
-    """
-    wanted: dict[str, str] = {}
-    for part in filter(None, text.split(",")):
-        key, separator, value = (word.strip() for word in part.partition("="))
-        if not separator or key not in ATTRIBUTES:
-            raise ExportProblem(
-                f"{part!r} selects nothing: write key=value with one of {', '.join(ATTRIBUTES)}"
-            )
-        wanted[key] = value
+def _wanted(text: str) -> dict[str, str]:
+    """Read a case selector, in which ``target`` may stand as well."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    ours = [part for part in parts if part.startswith("target=")]
+    rest = ",".join(part for part in parts if part not in ours)
+    try:
+        wanted = selectors.parse_selector(rest) if rest else {}
+    except selectors.SelectorProblem as problem:
+        raise ExportProblem(f"{problem}; target too") from None
+    for part in ours:
+        wanted["target"] = part.removeprefix("target=")
     return wanted
 
 

@@ -19,6 +19,7 @@ from reports.site.packed import dumped, facts_of, pack
 from reports.site.sources import FolderRuns
 from reports.site.views import Fleet, events_of
 from reports.summary import summary_of
+from reports.wording import TIMES
 
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -240,15 +241,15 @@ def test_badges_of_any_name_are_xml_and_json(name: str) -> None:
 
 
 def test_a_badge_never_tells_a_speedup_without_its_fidelity() -> None:
-    assert speedup_message(1.834, 0.957)[0] == "1.83×, cosine 0.96"
-    assert speedup_message(1.834, None)[0] == "1.83×, fidelity not measured"
+    assert speedup_message(1.834, 0.957)[0] == f"1.83{TIMES}, cosine 0.96"
+    assert speedup_message(1.834, None)[0] == f"1.83{TIMES}, fidelity not measured"
     assert speedup_message(None, 0.9) == ("not measured", "neutral")
     assert speedup_message(0.8, 0.9)[1] == "neutral"
 
 
 def test_slugs_are_harmless_and_never_shared() -> None:
-    names = ["nano", "Nano", "NANO", "a b", "a-b", "a/b", "..", ".", "", "con", "index", "ä", "日本",
-             HOSTILE, "x" * 200, "x" * 201, "nano-0123456789", slug("Nano")]  # fmt: skip
+    names = ["nano", "Nano", "NANO", "a b", "a-b", "a/b", "..", ".", "", "con", "index", "ä",
+             "日本", HOSTILE, "x" * 200, "x" * 201, "nano-0123456789", slug("Nano")]  # fmt: skip
     slugs = [slug(name) for name in names]
     assert len({one.lower() for one in slugs}) == len(names)
     for one in slugs:
@@ -260,9 +261,7 @@ def test_slugs_are_harmless_and_never_shared() -> None:
 
 def test_a_method_has_the_same_colour_on_every_page() -> None:
     few = colours_of([("gradient_filter", 2, "torch"), ("exact", None, "torch")])
-    many = colours_of(
-        [("gradient_filter", 2, "native"), ("gradient_filter", 4, "torch"), ("mine", None, "torch")]
-        + list(few)
-    )
+    others = [("gradient_filter", 2, "native"), ("gradient_filter", 4, "torch")]
+    many = colours_of([*others, ("mine", None, "torch"), *few])
     assert {method: many[method] for method in few} == few
     assert len(set(many.values())) == len(many)
