@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from markupsafe import Markup
 
 from reports.generator import renderer_sha256
 from reports.site import feed
-from reports.site.archive import Kernel, Machine, RunFacts, Series
+from reports.site.archive import Kernel, RunFacts, Series
 from reports.site.history_view import history_data
 from reports.site.names import slug, target_colour
 from reports.site.packed import dumped
 from reports.site.pages import render
 from reports.site.trends import Change, Line, hash_of
-from reports.site.views import Event, Fleet, Standing, environment_change, history_href
-from reports.wording import percent, quantity, times
+from reports.site.uses import kernel_use, machine_facts, states_of
+from reports.site.views import Event, Fleet, Standing, history_href
+from reports.wording import percent, times
 
 NEWEST_RUNS = 200
 RUNS_OF_TARGET = 40
@@ -57,24 +57,6 @@ class Item:
     href: str
     about: str
     colour: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Used:
-    """A version of a kernel or a state of a machine, and the runs that had it."""
-
-    first: int
-    last: int
-    runs: int
-    version: str = ""
-    sha256: str = ""
-    fingerprint: str = ""
-    changed: str = ""
-
-    @property
-    def first_run(self) -> int:
-        """The number of the first run."""
-        return self.first
 
 
 def sections(fleet: Fleet, base_url: str) -> Iterator[Page]:
@@ -182,8 +164,8 @@ def _target_pages(fleet: Fleet, targets: Sequence[TargetFacts]) -> Iterator[Page
             target=target,
             entries=[entry for entry in fleet.entries if entry.case[0] == target.name],
             events=[event for event in fleet.events if event.target == target.name],
-            facts=_machine_facts(fleet.machine_now(target.name)),
-            states=_states(fleet, target.name),
+            facts=machine_facts(fleet.machine_now(target.name)),
+            states=states_of(fleet, target.name),
             runs=[n for n in fleet.newest_first if target.name in fleet.runs[n].targets][
                 :RUNS_OF_TARGET
             ],
@@ -193,46 +175,6 @@ def _target_pages(fleet: Fleet, targets: Sequence[TargetFacts]) -> Iterator[Page
 def _list(folder: str, heading: str, lead: str, items: Sequence[Item]) -> Page:
     name = f"{folder}/index.html"
     return _plain(name, "list.html.j2", folder, heading=heading, lead=lead, items=items)
-
-
-def _machine_facts(machine: Machine | None) -> list[tuple[str, str]]:
-    if machine is None:
-        return []
-    facts = json.loads(machine.environment or "{}")
-    shown = [("platform", machine.platform), ("fingerprint", machine.fingerprint)]
-    for name, value in facts.items():
-        words = quantity(value, "B") if name == "memory_bytes" and value else str(value or "")
-        shown.append((name.replace("_bytes", "").replace("_", " "), words))
-    return [(name, words[:200]) for name, words in shown if words]
-
-
-def _states(fleet: Fleet, target: str) -> list[Used]:
-    """Return the states of a machine, the newest first, each with what had changed before it."""
-    runs: dict[int, set[int]] = {}
-    for series, line in fleet.lines.items():
-        if series.target == target:
-            for state in np.unique(line.machine).tolist():
-                runs.setdefault(state, set()).update(line.run[line.machine == state].tolist())
-    used = []
-    before: Machine | None = None
-    for state in sorted(runs, key=lambda one: min(_times(fleet, runs[one]))):
-        own = sorted(runs[state], key=lambda run: fleet.runs[run].started_at)
-        machine = fleet.machines[state]
-        used.append(
-            Used(
-                first=own[0],
-                last=own[-1],
-                runs=len(own),
-                fingerprint=machine.fingerprint,
-                changed=environment_change(before, machine) if before else "",
-            )
-        )
-        before = machine
-    return used[::-1]
-
-
-def _times(fleet: Fleet, runs: set[int]) -> list[str]:
-    return [fleet.runs[run].started_at for run in runs]
 
 
 def _workload_pages(fleet: Fleet) -> Iterator[Page]:
@@ -261,7 +203,7 @@ def _kernel_pages(fleet: Fleet) -> Iterator[Page]:
     kernels: dict[str, list[Kernel]] = {}
     for kernel in fleet.archive.kernels.all:
         kernels.setdefault(kernel.name, []).append(kernel)
-    used = _kernel_use(fleet)
+    used = kernel_use(fleet)
     items = []
     for name, versions in sorted(kernels.items()):
         rows = [used[version] for version in versions if version in used]
@@ -282,23 +224,6 @@ def _kernel_pages(fleet: Fleet) -> Iterator[Page]:
             entries=[entry for entry in fleet.entries if entry.case[4] == name],
         )
     yield _list("kernels", "Kernels", "implementations of the methods", items)
-
-
-def _kernel_use(fleet: Fleet) -> Mapping[Kernel, Used]:
-    """Return which runs used which version."""
-    runs: dict[int, set[int]] = {}
-    for line in fleet.lines.values():
-        for kernel in np.unique(line.kernel).tolist():
-            runs.setdefault(kernel, set()).update(line.run[line.kernel == kernel].tolist())
-    all_kernels = fleet.archive.kernels.all
-    found = {}
-    for number, members in runs.items():
-        own = sorted(members, key=lambda run: fleet.runs[run].started_at)
-        kernel = all_kernels[number]
-        found[kernel] = Used(
-            first=own[0], last=own[-1], runs=len(own), version=kernel.version, sha256=kernel.sha256
-        )
-    return found
 
 
 def _history_pages(fleet: Fleet) -> Iterator[Page]:
