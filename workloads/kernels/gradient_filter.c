@@ -9,136 +9,12 @@
  * Compiled once per type, -DREAL=float and -DREAL=double.
  */
 
+#include "filtered.h"
+#include "patches.h"
 #include "rows.h"
 #include "team.h"
 
-/* Run i along an axis is [start + i length, start + (i + 1) length), cut to [0, stop). */
-typedef struct {
-    index_t start, length, number, stop;
-} runs_t;
-
-/* Maps (images, channels, height, width) and their grid of patches; strides in elements. */
-typedef struct {
-    index_t channels;
-    runs_t rows, columns;
-    index_t map_image, map_channel, map_row, map_column;
-    index_t grid_image, grid_channel, grid_cell; /* cells of a grid are evenly spaced, row-major */
-} layout_t;
-
-static inline index_t cut(const runs_t *runs, index_t i)
-{
-    index_t at = runs->start + i * runs->length;
-    return at < 0 ? 0 : least(at, runs->stop);
-}
-
 /* planes: columns are dense ------------------------------------------------------------------- */
-
-/* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
- * so that its cells follow each other. */
-typedef struct {
-    index_t i0, i1, j0, j1;
-} block_t;
-
-/* Step to the next block of at most CELLS cells and TILE columns, or one cell; the first is the
- * one after {0}. */
-static int next_block(const layout_t *l, block_t *b)
-{
-    index_t across = l->columns.number, most = least(CELLS, TILE / l->columns.length);
-    int same_row = b->j1 > 0 && b->j1 < across;
-    b->i0 = same_row ? b->i0 : b->i1;
-    b->j0 = same_row ? b->j1 : 0;
-    b->i1 = b->i0 + (across < most ? most / across : 1);
-    b->i1 = least(b->i1, l->rows.number);
-    b->j1 = least(across, b->j0 + (most > 0 ? most : 1));
-    return b->i0 < l->rows.number;
-}
-
-static inline index_t cells_of(const block_t *b) { return (b->i1 - b->i0) * (b->j1 - b->j0); }
-
-/* Turn the sums of a whole number of patch rows' worth of cells into scaled means. */
-static void average_row(const layout_t *l, REAL *cells, index_t rows, index_t j0, index_t j1,
-                        REAL scale)
-{
-    const runs_t *columns = &l->columns;
-    REAL each = scale / (REAL)(rows * columns->length);
-    for (index_t j = 0; j < j1 - j0; j++)
-        cells[j] *= each;
-    index_t length = columns->stop - (columns->number - 1) * columns->length;
-    if (j1 == columns->number && length < columns->length)
-        cells[j1 - 1 - j0] *= (REAL)columns->length / (REAL)length;
-}
-
-/* Sum a box one number after the other: for a patch that is longer than a scratch row. */
-static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t columns)
-{
-    double sum = 0;
-    for (index_t h = 0; h < rows; h++)
-        sum += total(src + h * stride, columns);
-    return (REAL)sum;
-}
-
-static inline void fetch(const REAL *row, index_t n)
-{
-    for (index_t i = 0; i < n; i += 64 / (index_t)sizeof(REAL))
-        __builtin_prefetch(row + i);
-}
-
-/* Pool a block of one channel into cells and add the sum of its pixels to `sum`, if not NULL.
- * `ahead` is how far on the plane lies that is wanted next: its rows are fetched, as no
- * prefetcher of a processor guesses such a jump. */
-static void pool_block(const layout_t *l, const REAL *plane, const block_t *b, REAL scale,
-                       REAL *cells, double *sum, index_t ahead)
-{
-    index_t length = l->columns.length, across = b->j1 - b->j0, wide = across * length;
-    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
-    index_t lead = columns > 0 ? left - (l->columns.start + b->j0 * length) : 0;
-    REAL scratch[TILE];
-    for (index_t i = b->i0; i < b->i1; i++) {
-        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + 1) - top;
-        const REAL *box = plane + top * l->map_row + left;
-        for (index_t row = 0; ahead && row < rows; row++)
-            fetch(box + ahead + row * l->map_row, columns);
-        if (length > TILE) {
-            cells[i - b->i0] = sum_box(box, l->map_row, rows, columns);
-            continue;
-        }
-        REAL *row = scratch + (i - b->i0) * wide;
-        if (columns < wide || rows < 1)
-            memset(row, 0, (size_t)wide * sizeof(REAL));
-        if (columns > 0 && rows > 0)
-            add_rows(box, l->map_row, rows, row + lead, columns);
-    }
-    if (length <= TILE)
-        reduce_runs(scratch, cells_of(b), length, cells);
-    if (sum)
-        *sum += total(cells, cells_of(b));
-    for (index_t i = b->i0; scale != 0 && i < b->i1; i++)
-        average_row(l, cells + (i - b->i0) * across, cut(&l->rows, i + 1) - cut(&l->rows, i),
-                    b->j0, b->j1, scale);
-}
-
-/* Write the values of a block's cells on all pixels of their patches, in one channel. */
-static void expand_block(const layout_t *l, const REAL *cells, const block_t *b, REAL *plane,
-                         int streaming)
-{
-    index_t length = l->columns.length, across = b->j1 - b->j0;
-    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
-    index_t lead = left - (l->columns.start + b->j0 * length);
-    REAL scratch[TILE + LANES];
-    if (columns < 1)
-        return;
-    if (length <= TILE)
-        fill_runs(cells, cells_of(b), length, scratch);
-    for (index_t i = b->i0; i < b->i1; i++)
-        for (index_t h = cut(&l->rows, i); h < cut(&l->rows, i + 1); h++) {
-            REAL *row = plane + h * l->map_row + left;
-            if (length <= TILE)
-                put(row, scratch + (i - b->i0) * across * length + lead, columns, streaming);
-            else
-                for (index_t w = 0; w < columns; w++)
-                    row[w] = cells[i - b->i0];
-        }
-}
 
 typedef struct {
     const layout_t *l;
@@ -418,4 +294,66 @@ void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *i
                         grad_w, grad_bias, images, taps, (REAL)scale};
     for_all(team, depthwise_some, &task, in->channels,
             images * out->channels * out->rows.stop * out->columns.stop);
+}
+
+/* the whole backward ---------------------------------------------------------------------------- */
+
+typedef struct {
+    const filtered_t *f;
+    windows_t repeat;
+    index_t repeats;
+} finish_t;
+
+static void finish_some(const job_t *job, index_t first, index_t last)
+{
+    const finish_t *task = job->task;
+    const filtered_t *f = task->f;
+    const job_t repeat = {repeat_some_runs, &task->repeat, 0, 0, 0};
+    index_t before = expansions(f), repeated = before + task->repeats;
+    for (index_t item = first; item < last; item++)
+        if (item < before)
+            expand_from_panels(f, item);
+        else if (item < repeated)
+            repeat_some_runs(&repeat, item - before, item - before + 1);
+        else
+            add_sums(f);
+}
+
+static void finish(const team_t *team, const filtered_t *f, index_t moved)
+{
+    index_t length = f->taps, number = f->out->channels * inputs(f);
+    index_t most = length < TILE ? TILE / length : 1;
+    finish_t task = {f, {f->values, f->grad_w, length, most, number, 0}, 0};
+    if (f->grad_w && length > 1)
+        task.repeats = divided(number, most);
+    for_all(team, finish_some, &task, expansions(f) + task.repeats + (f->grad_bias != NULL),
+            moved + task.repeats * most * length);
+}
+
+/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ (C_o, C_i / groups).
+ * grad_x, grad_w, grad_bias: NULL where not wanted. Images are done `chunk` at a time. Returns the
+ * numbers of working memory that it takes, and does nothing where work is NULL. */
+index_t filtered_planes(const team_t *team, const layout_t *out, const layout_t *in, index_t images,
+                        index_t groups, index_t taps, index_t chunk, const REAL *grad,
+                        const REAL *x_sum, const REAL *window, REAL *grad_x, REAL *grad_w,
+                        REAL *grad_bias, double scale, int streaming, REAL *work)
+{
+    filtered_t f = {.out = out, .in = in, .images = images, .groups = groups, .taps = taps,
+                    .cells = out->rows.number * out->columns.number, .chunk = chunk,
+                    .threads = team->threads, .grad = grad, .x_sum = x_sum, .window = window,
+                    .grad_x = grad_x, .grad_w = grad_w, .grad_bias = grad_bias,
+                    .scale = (REAL)scale, .streaming = streaming};
+    index_t taken = divide_work(&f, work), moved = 0;
+    if (work == NULL)
+        return taken;
+    for (; f.pooled < images; f.expanding = f.pooled, f.pooled = f.pooling) {
+        f.pooling = least(f.pooled + chunk, images);
+        moved = (f.pooling - f.pooled) * out->channels * out->rows.stop * out->columns.stop;
+        for_all(team, move_some, &f,
+                expansions(&f) + turnings(&f) + (f.pooling - f.pooled) * lane_parts(out), moved);
+        for_all(team, multiply_some, &f, multiplications(&f),
+                f.cells * f.chunk * inputs(&f) * outputs(&f));
+    }
+    finish(team, &f, moved);
+    return taken;
 }

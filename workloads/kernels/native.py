@@ -26,6 +26,9 @@ SOURCES = (
     "products.py",
     "compiler.py",
     "gradient_filter.c",
+    "filtered.h",
+    "patches.h",
+    "products.h",
     "rows.h",
     "team.h",
     "torch_ops.py",
@@ -112,7 +115,9 @@ def gradients(
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     plan, grad = _plan(geometry), passes.walkable(grad_output)
     x_sum, window = x_sum if need_w else None, window if need_x else None
-    way = _depthwise if plan.depthwise and grad.planes else _filtered
+    way = _by_parts
+    if grad.planes and not geometry.keeps_window:
+        way = _depthwise if plan.depthwise else _whole
     return way(grad, x_sum, window, geometry, plan, need_b)
 
 
@@ -146,10 +151,36 @@ OPERATORS = {
 }
 
 
-# the two ways through ------------------------------------------------------------------------
+# the ways through ----------------------------------------------------------------------------
 
 
-def _filtered(
+def _whole(
+    grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
+) -> Tuple[Maybe, Maybe, Maybe]:
+    """Do everything in C."""
+    like = grad.tensor
+    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
+    grad_bias = like.new_empty(plan.out_channels) if need_b else None
+    if window is None:
+        grad_x = like.new_empty(1).expand(geometry.x_shape)  # never written
+    else:
+        grad_x = _empty_input(grad, geometry, plan).tensor
+    passes.filtered(
+        grad,
+        (plan.out_axes, plan.in_axes),
+        x_sum,
+        window,
+        grad_x,
+        grad_w,
+        grad_bias,
+        geometry.groups,
+        plan.scale,
+        _chunk(plan, like.element_size()),
+    )
+    return None if window is None else grad_x, grad_w, grad_bias
+
+
+def _by_parts(
     grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
 ) -> Tuple[Maybe, Maybe, Maybe]:
     """Go through the images in chunks: pool, do the backward of a small convolution, expand."""
