@@ -1,7 +1,8 @@
-/* The whole backward of a filtered layer over planes, chunk of images by chunk of images.
+/* The whole backward of a filtered layer over planes, chunk by chunk of rows of patches.
  *
  * g is read once and pooled to panels (panel, C_o, BROAD cells); two products with w~ and x~
- * follow, whose operands lie in caches; g_x is written once. Each stage is one loop of the team.
+ * follow, whose operands lie in caches; g_x is written once, beside the next chunk's pooling.
+ * Each stage is one loop of the team. Rows of patches are numbered through all images.
  */
 
 #ifndef GFBENCH_FILTERED_H
@@ -12,21 +13,23 @@
 
 typedef struct {
     const layout_t *out, *in; /* of g and of g_x; their grids are panels here */
-    index_t images, cells, groups, taps, chunk, threads;
-    const REAL *grad, *x_sum, *window;   /* x~ (images, cells, C_i), w~ (C_o, C_i / groups) */
-    REAL *grad_x, *grad_w, *grad_bias;   /* NULL: not wanted */
+    index_t images, groups, taps, chunk, threads;
+    const REAL *grad, *x_sum, *window; /* x~ (images, cells, C_i), w~ (C_o, C_i / groups) */
+    REAL *grad_x, *grad_w, *grad_bias; /* NULL: not wanted */
     REAL scale;
     int streaming;
-    REAL *turned, *g, *v, *values, *sums; /* w~ in tiles, g~, g_x's values, g_w's, sums of maps */
-    index_t pooled, pooling, expanding; /* images: chunk [pooled, pooling), after [expanding, pooled) */
+    walk_t out_walk, in_walk;
+    REAL *turned, *g, *x, *v, *values, *sums; /* w~ in tiles, panels of g~, x~ and g_x's values,
+                                                 g_w's values, sums of the maps of g */
+    index_t expanding, pooled, pooling; /* the chunk is [pooled, pooling), before it the last one */
 } filtered_t;
 
 static inline index_t inputs(const filtered_t *f) { return f->in->channels / f->groups; }
 static inline index_t outputs(const filtered_t *f) { return f->out->channels / f->groups; }
-static inline index_t lane_parts(const layout_t *l) { return divided(l->channels, LANES); }
-static inline index_t chunk_panels(const filtered_t *f, index_t images)
+static inline index_t broads(const filtered_t *f) { return f->groups * divided(inputs(f), BROAD); }
+static inline index_t chunk_cells(const filtered_t *f)
 {
-    return divided(images * f->cells, BROAD);
+    return (f->pooling - f->pooled) * f->out->columns.number;
 }
 
 /* A tile of the last group may take rows after g~'s last channel; what it makes of them is cut. */
@@ -35,15 +38,17 @@ static inline index_t panel_rows(const filtered_t *f) { return f->out->channels 
 /* Divide the working memory, 64-byte aligned; returns the numbers that it takes. */
 static index_t divide_work(filtered_t *f, REAL *work)
 {
-    index_t panels = chunk_panels(f, f->chunk);
+    index_t cells = f->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
     index_t turned = f->groups * divided(inputs(f), TALL) * outputs(f) * TALL;
-    index_t sizes[] = {f->grad_x ? turned : 0, panels * panel_rows(f) * BROAD,
-                       f->grad_x ? panels * f->in->channels * BROAD : 0,
+    index_t sizes[] = {f->grad_x ? turned : 0,
+                       wide * panel_rows(f),
+                       f->grad_w ? cells * broads(f) * BROAD : 0,
+                       f->grad_x ? wide * f->in->channels : 0,
                        f->grad_w ? f->out->channels * inputs(f) : 0,
                        f->grad_bias ? f->images * f->out->channels : 0};
-    REAL **parts[] = {&f->turned, &f->g, &f->v, &f->values, &f->sums};
+    REAL **parts[] = {&f->turned, &f->g, &f->x, &f->v, &f->values, &f->sums};
     index_t at = 0;
-    for (int k = 0; k < 5; k++) {
+    for (int k = 0; k < 6; k++) {
         *parts[k] = work + at;
         at += divided(sizes[k], 16) * 16;
     }
@@ -54,59 +59,85 @@ static index_t divide_work(filtered_t *f, REAL *work)
 
 /* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ----------------------------------- */
 
-static void store_panels(const REAL *cells, index_t lanes, index_t n, REAL *panels, index_t rows,
-                         index_t c0, index_t m)
+static void store_panels(const REAL *cells, index_t n, REAL *panels, index_t stride, index_t m)
 {
     for (index_t done = 0, count; done < n; done += count) {
         index_t at = (m + done) % BROAD;
-        REAL *to = panels + ((m + done) / BROAD * rows + c0) * BROAD + at;
         count = least(BROAD - at, n - done);
-        add_columns(cells + done, CELLS, 1, lanes, to, BROAD, count);
+        copy(panels + (m + done) / BROAD * stride + at, cells + done, count);
     }
 }
 
-static void load_panels(const REAL *panels, index_t rows, index_t c0, index_t m, index_t lanes,
-                        index_t n, REAL *cells)
+static void load_panels(const REAL *panels, index_t stride, index_t m, index_t n, REAL *cells)
 {
     for (index_t done = 0, count; done < n; done += count) {
         index_t at = (m + done) % BROAD;
-        const REAL *from = panels + ((m + done) / BROAD * rows + c0) * BROAD + at;
         count = least(BROAD - at, n - done);
-        add_columns(from, BROAD, 1, lanes, cells + done, CELLS, count);
+        copy(cells + done, panels + (m + done) / BROAD * stride + at, count);
     }
 }
 
+/* Part `item` of the rows [first, last): those of one image in one channel. */
+typedef struct {
+    index_t n, c, begin, end, cell; /* image, channel, its rows of patches, the first's cell */
+} part_t;
+
+static inline index_t images_of(const filtered_t *f, index_t first, index_t last)
+{
+    return last > first ? (last - 1) / f->out->rows.number - first / f->out->rows.number + 1 : 0;
+}
+
+static inline part_t part_of(const filtered_t *f, index_t channels, index_t first, index_t last,
+                             index_t item)
+{
+    index_t down = f->out->rows.number, n = first / down + item / channels;
+    index_t begin = first - n * down > 0 ? first - n * down : 0;
+    part_t part = {n, item % channels, begin, least(last - n * down, down),
+                   (n * down + begin - first) * f->out->columns.number};
+    return part;
+}
+
+/* Pool rows of a plane: image and channel after each other, as memory is read fastest. */
 static void pool_to_panels(const filtered_t *f, index_t item)
 {
     const layout_t *l = f->out;
-    index_t n = f->pooled + item / lane_parts(l), c0 = item % lane_parts(l) * LANES;
-    index_t lanes = least(LANES, l->channels - c0), m = (n - f->pooled) * f->cells;
-    const REAL *map = f->grad + n * l->map_image + c0 * l->map_channel;
-    REAL cells[LANES * CELLS];
-    double sums[LANES] = {0};
-    for (block_t b = {0}; next_block(l, &b);) {
-        for (index_t c = 0; c < lanes; c++)
-            pool_block(l, map + c * l->map_channel, &b, f->scale, cells + c * CELLS,
-                       f->grad_bias ? sums + c : NULL, c + 1 < lanes ? l->map_channel : 0);
-        store_panels(cells, lanes, cells_of(&b), f->g, panel_rows(f), c0,
-                     m + b.i0 * l->columns.number + b.j0);
+    part_t part = part_of(f, l->channels, f->pooled, f->pooling, item);
+    const REAL *plane = f->grad + part.n * l->map_image + part.c * l->map_channel;
+    REAL cells[CELLS];
+    double sum = 0;
+    for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
+         part.cell += cells_of(&b)) {
+        pool_block(&f->out_walk, plane, &b, f->scale, cells, f->grad_bias ? &sum : NULL);
+        store_panels(cells, cells_of(&b), f->g + part.c * BROAD, panel_rows(f) * BROAD, part.cell);
     }
-    for (index_t c = 0; f->grad_bias && c < lanes; c++)
-        f->sums[n * l->channels + c0 + c] = (REAL)sums[c];
+    REAL *sums = f->sums + part.n * l->channels + part.c;
+    if (f->grad_bias)
+        *sums = part.begin > 0 ? *sums + (REAL)sum : (REAL)sum;
 }
 
 static void expand_from_panels(const filtered_t *f, index_t item)
 {
     const layout_t *l = f->in;
-    index_t n = f->expanding + item / lane_parts(l), c0 = item % lane_parts(l) * LANES;
-    index_t lanes = least(LANES, l->channels - c0), m = (n - f->expanding) * f->cells;
-    REAL *map = f->grad_x + n * l->map_image + c0 * l->map_channel;
-    REAL cells[LANES * CELLS];
-    for (block_t b = {0}; next_block(l, &b);) {
-        load_panels(f->v, l->channels, c0, m + b.i0 * l->columns.number + b.j0, lanes,
-                    cells_of(&b), cells);
-        for (index_t c = 0; c < lanes; c++)
-            expand_block(l, cells + c * CELLS, &b, map + c * l->map_channel, f->streaming);
+    part_t part = part_of(f, l->channels, f->expanding, f->pooled, item);
+    REAL *plane = f->grad_x + part.n * l->map_image + part.c * l->map_channel;
+    REAL cells[CELLS];
+    for (block_t b = before(part.begin); next_block(&f->in_walk, &b, part.end);
+         part.cell += cells_of(&b)) {
+        load_panels(f->v + part.c * BROAD, l->channels * BROAD, part.cell, cells_of(&b), cells);
+        expand_block(&f->in_walk, cells, &b, plane, f->streaming);
+    }
+}
+
+/* Put BROAD rows of x~, cells of the chunk, into panels (group, BROAD of its channels, cell). */
+static void pack_sums(const filtered_t *f, index_t item)
+{
+    index_t ci = inputs(f), channels = f->in->channels, wide = divided(ci, BROAD);
+    index_t first = item * BROAD, cells = chunk_cells(f), n = least(BROAD, cells - first);
+    const REAL *x = f->x_sum + (f->pooled * f->out->columns.number + first) * channels;
+    for (index_t broad = 0; broad < broads(f); broad++) {
+        index_t group = broad / wide, c0 = broad % wide * BROAD;
+        pack_columns(x + group * ci + c0, channels, n, ci - c0,
+                     f->x + (broad * cells + first) * BROAD);
     }
 }
 
@@ -135,84 +166,100 @@ static void multiply_windows(const filtered_t *f, index_t panel, index_t group, 
 }
 
 /* Tiles [first, last) of a group's channels of y, BROAD channels of x: g_w's values = g~ x~^T. */
-static void multiply_sums(const filtered_t *f, index_t broad, index_t group, index_t first,
-                          index_t last)
+static void multiply_sums(const filtered_t *f, index_t broad, index_t first, index_t last)
 {
-    index_t ci = inputs(f), co = outputs(f), rows = panel_rows(f);
-    index_t c0 = broad * BROAD, number = (f->pooling - f->pooled) * f->cells;
-    const REAL *x = f->x_sum + f->pooled * f->cells * f->in->channels + group * ci + c0;
-    REAL packed[DEEP * BROAD];
-    for (index_t m0 = 0; m0 < number; m0 += DEEP) {
-        index_t steps = least(DEEP, number - m0);
-        pack_columns(x + m0 * f->in->channels, f->in->channels, steps, ci - c0, packed);
+    index_t ci = inputs(f), co = outputs(f), rows = panel_rows(f), cells = chunk_cells(f);
+    index_t group = broad / divided(ci, BROAD), c0 = broad % divided(ci, BROAD) * BROAD;
+    const REAL *x = f->x + broad * cells * BROAD;
+    for (index_t m0 = 0; m0 < cells; m0 += DEEP)
         for (index_t t = first; t < last; t++) {
             const REAL *g = f->g + (m0 / BROAD * rows + group * co + t * TALL) * BROAD;
+            index_t end = least(m0 + DEEP, cells);
             tile_t tile = {{{{0}}}};
-            for (index_t m = 0; m < steps; m += BROAD, g += rows * BROAD)
-                multiply(g, BROAD, 1, packed + m * BROAD, least(BROAD, steps - m), &tile);
+            for (index_t m = m0; m < end; m += BROAD, g += rows * BROAD)
+                multiply(g, BROAD, 1, x + m * BROAD, least(BROAD, end - m), &tile);
             put_tile(&tile, f->values + (group * co + t * TALL) * ci + c0, ci, co - t * TALL,
                      ci - c0, f->pooled + m0 > 0);
         }
-    }
 }
 
 /* stages -------------------------------------------------------------------------------------- */
 
-/* Items of a loop are cut so that there are some for each thread. */
-static index_t parts_of(const filtered_t *f, index_t items, index_t tiles)
+/* What a stage has to do; the items of a loop are numbered through all of it. */
+typedef struct {
+    index_t expansions, turnings, packings, poolings;
+} moves_t;
+
+static moves_t moves_of(const filtered_t *f)
 {
-    index_t parts = divided(4 * f->threads, items);
-    return least(parts, tiles);
+    moves_t moves = {0};
+    if (f->grad_x)
+        moves.expansions = images_of(f, f->expanding, f->pooled) * f->in->channels;
+    if (f->grad_x && f->pooled == 0)
+        moves.turnings = f->groups * divided(inputs(f), TALL);
+    if (f->grad_w)
+        moves.packings = divided(chunk_cells(f), BROAD);
+    moves.poolings = images_of(f, f->pooled, f->pooling) * f->out->channels;
+    return moves;
 }
 
-static inline index_t expansions(const filtered_t *f)
+static index_t moves(const filtered_t *f)
 {
-    return f->grad_x ? (f->pooled - f->expanding) * lane_parts(f->in) : 0;
-}
-
-static inline index_t turnings(const filtered_t *f)
-{
-    return f->grad_x && f->pooled == 0 ? f->groups * divided(inputs(f), TALL) : 0;
+    moves_t m = moves_of(f);
+    return m.expansions + m.turnings + m.packings + m.poolings;
 }
 
 static void move_some(const job_t *job, index_t first, index_t last)
 {
     const filtered_t *f = job->task;
-    index_t before = expansions(f), turned = before + turnings(f);
+    moves_t m = moves_of(f);
+    index_t turned = m.expansions + m.turnings, packed = turned + m.packings;
     for (index_t item = first; item < last; item++)
-        if (item < before)
+        if (item < m.expansions)
             expand_from_panels(f, item);
         else if (item < turned)
-            turn_window(f, item - before);
+            turn_window(f, item - m.expansions);
+        else if (item < packed)
+            pack_sums(f, item - turned);
         else
-            pool_to_panels(f, item - turned);
+            pool_to_panels(f, item - packed);
+}
+
+/* Products are cut so that there are some for each thread. */
+typedef struct {
+    index_t panels, tiles, cuts; /* of g_x: cells, and channels of x in so many parts */
+    index_t broads, downs, parts; /* of g_w: channels of x, and channels of y in so many parts */
+} shares_t;
+
+static shares_t shares_of(const filtered_t *f)
+{
+    shares_t s = {f->groups * divided(chunk_cells(f), BROAD), divided(inputs(f), TALL), 0,
+                  broads(f), divided(outputs(f), TALL), 0};
+    s.cuts = least(divided(4 * f->threads, s.panels), s.tiles);
+    s.parts = least(divided(4 * f->threads, s.broads), s.downs);
+    return s;
+}
+
+static index_t multiplications(const filtered_t *f)
+{
+    shares_t s = shares_of(f);
+    return (f->grad_x ? s.panels * s.cuts : 0) + (f->grad_w ? s.broads * s.parts : 0);
 }
 
 static void multiply_some(const job_t *job, index_t first, index_t last)
 {
     const filtered_t *f = job->task;
-    index_t panels = chunk_panels(f, f->pooling - f->pooled) * f->groups;
-    index_t tiles = divided(inputs(f), TALL), parts = parts_of(f, panels, tiles);
-    index_t broad = divided(inputs(f), BROAD) * f->groups;
-    index_t downs = divided(outputs(f), TALL), cuts = parts_of(f, broad, downs);
-    index_t windows = f->grad_x ? panels * parts : 0;
-    for (index_t item = first; item < last; item++) {
-        index_t k = item < windows ? item : item - windows;
-        if (item < windows)
-            multiply_windows(f, k / parts / f->groups, k / parts % f->groups,
-                             k % parts * tiles / parts, (k % parts + 1) * tiles / parts);
-        else
-            multiply_sums(f, k / cuts / f->groups, k / cuts % f->groups, k % cuts * downs / cuts,
-                          (k % cuts + 1) * downs / cuts);
-    }
-}
-
-static index_t multiplications(const filtered_t *f)
-{
-    index_t panels = chunk_panels(f, f->pooling - f->pooled) * f->groups;
-    index_t broad = divided(inputs(f), BROAD) * f->groups;
-    return (f->grad_x ? panels * parts_of(f, panels, divided(inputs(f), TALL)) : 0) +
-           (f->grad_w ? broad * parts_of(f, broad, divided(outputs(f), TALL)) : 0);
+    shares_t s = shares_of(f);
+    index_t windows = f->grad_x ? s.panels * s.cuts : 0;
+    for (index_t item = first; item < last; item++)
+        if (item < windows) {
+            index_t panel = item / s.cuts, cut = item % s.cuts;
+            multiply_windows(f, panel / f->groups, panel % f->groups, cut * s.tiles / s.cuts,
+                             (cut + 1) * s.tiles / s.cuts);
+        } else {
+            index_t k = item - windows, cut = k % s.parts;
+            multiply_sums(f, k / s.parts, cut * s.downs / s.parts, (cut + 1) * s.downs / s.parts);
+        }
 }
 
 static void add_sums(const filtered_t *f)

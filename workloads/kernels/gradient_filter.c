@@ -21,6 +21,7 @@ typedef struct {
     const REAL *map;
     REAL *grid, *sums;
     REAL scale;
+    walk_t walk;
 } pool_t;
 
 /* Each item is LANES channels of an image: they lie side by side in the grid. */
@@ -36,10 +37,10 @@ static void pool_some_planes(const job_t *job, index_t first, index_t last)
         REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
         REAL cells[LANES * CELLS];
         double sums[LANES] = {0};
-        for (block_t b = {0}; next_block(l, &b);) {
+        for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
             for (index_t c = 0; c < lanes; c++)
-                pool_block(l, map + c * l->map_channel, &b, task->scale, cells + c * CELLS,
-                           task->sums ? sums + c : NULL, c + 1 < lanes ? l->map_channel : 0);
+                pool_block(&task->walk, map + c * l->map_channel, &b, task->scale,
+                           cells + c * CELLS, task->sums ? sums + c : NULL);
             store_lanes(cells, lanes, cells_of(&b),
                         grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                         l->grid_cell);
@@ -54,6 +55,7 @@ typedef struct {
     const REAL *grid;
     REAL *map;
     int streaming;
+    walk_t walk;
 } expand_t;
 
 static void expand_some_planes(const job_t *job, index_t first, index_t last)
@@ -67,11 +69,12 @@ static void expand_some_planes(const job_t *job, index_t first, index_t last)
         const REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
         REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
         REAL cells[LANES * CELLS];
-        for (block_t b = {0}; next_block(l, &b);) {
+        for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
             load_lanes(grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                        l->grid_cell, lanes, cells_of(&b), cells);
             for (index_t c = 0; c < lanes; c++)
-                expand_block(l, cells + c * CELLS, &b, map + c * l->map_channel, task->streaming);
+                expand_block(&task->walk, cells + c * CELLS, &b, map + c * l->map_channel,
+                             task->streaming);
         }
     }
 }
@@ -151,6 +154,7 @@ typedef struct {
     REAL *grad_x, *grad_w, *grad_bias;
     index_t images, taps;
     REAL scale;
+    walk_t out_walk, in_walk;
 } depthwise_t;
 
 /* Do a block of channel c of image n: read g, add to g_w and g_b, write g_x. */
@@ -164,14 +168,16 @@ static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const
     for (index_t q = 0; q < times; q++) {
         index_t channel = c * times + q;
         const REAL *plane = task->grad + n * out->map_image + channel * out->map_channel;
-        pool_block(out, plane, b, task->scale, means, task->grad_bias ? grad_bias + q : NULL, 0);
+        pool_block(&task->out_walk, plane, b, task->scale, means,
+                   task->grad_bias ? grad_bias + q : NULL);
         if (task->x_sum)
             grad_w[q] += dot(means, task->x_sum + n * in->grid_image + at, number);
         for (index_t j = 0; task->window && j < number; j++)
             values[j] = task->window[channel] * means[j] + (q > 0 ? values[j] : 0);
     }
     if (task->grad_x)
-        expand_block(in, values, b, task->grad_x + n * in->map_image + c * in->map_channel, 0);
+        expand_block(&task->in_walk, values, b,
+                     task->grad_x + n * in->map_image + c * in->map_channel, 0);
 }
 
 static void depthwise_some(const job_t *job, index_t first, index_t last)
@@ -182,7 +188,7 @@ static void depthwise_some(const job_t *job, index_t first, index_t last)
     for (index_t c = first; c < last; c++) {
         double grad_w[LANES] = {0}, grad_bias[LANES] = {0};
         for (index_t n = 0; n < task->images; n++)
-            for (block_t b = {0}; next_block(in, &b);)
+            for (block_t b = before(0); next_block(&task->in_walk, &b, in->rows.number);)
                 depthwise_block(task, n, c, &b, grad_w, grad_bias);
         for (index_t q = 0; q < times; q++) {
             for (index_t tap = 0; task->grad_w && tap < task->taps; tap++)
@@ -217,9 +223,16 @@ static void repeat_some_runs(const job_t *job, index_t first, index_t last)
     REAL scratch[TILE + LANES];
     for (index_t item = first; item < last; item++) {
         index_t begin = item * task->most, n = least(task->most, task->number - begin);
-        if (length <= TILE) {
+        if (length <= TILE && task->streaming) {
             fill_runs(task->src + begin, n, length, scratch);
-            put(task->out + begin * length, scratch, n * length, task->streaming);
+            stream(task->out + begin * length, scratch, n * length);
+        } else if (length <= TILE) {
+            index_t inside = n - divided(LANES, length); /* runs whose lanes all stay inside */
+            if (inside > 0)
+                fill_runs(task->src + begin, inside, length, task->out + begin * length);
+            inside = inside > 0 ? inside : 0;
+            fill_runs(task->src + begin + inside, n - inside, length, scratch);
+            copy(task->out + (begin + inside) * length, scratch, (n - inside) * length);
         } else {
             for (index_t k = 0; k < length; k++)
                 task->out[begin * length + k] = task->src[begin];
@@ -235,7 +248,7 @@ static void repeat_some_runs(const job_t *job, index_t first, index_t last)
 void pool_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
                  REAL *grid, REAL *sums, double scale)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale};
+    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l)};
     index_t items = images * ((l->channels + LANES - 1) / LANES);
     for_all(team, pool_some_planes, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -244,7 +257,7 @@ void pool_planes(const team_t *team, const layout_t *l, index_t images, const RE
 void pool_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *map,
                  REAL *grid, REAL *sums, double scale)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale};
+    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l)};
     index_t items = images * l->rows.number;
     for_all(team, pool_some_pixels, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -254,7 +267,7 @@ void pool_pixels(const team_t *team, const layout_t *l, index_t images, const RE
 void expand_planes(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
                    REAL *map, int streaming)
 {
-    expand_t task = {l, grid, map, streaming};
+    expand_t task = {l, grid, map, streaming, walk_of(l)};
     index_t items = images * ((l->channels + LANES - 1) / LANES);
     for_all(team, expand_some_planes, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -263,7 +276,7 @@ void expand_planes(const team_t *team, const layout_t *l, index_t images, const 
 void expand_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
                    REAL *map, int streaming)
 {
-    expand_t task = {l, grid, map, streaming};
+    expand_t task = {l, grid, map, streaming, walk_of(l)};
     index_t items = images * l->rows.number;
     for_all(team, expand_some_pixels, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -290,8 +303,8 @@ void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *i
                       const REAL *grad, const REAL *x_sum, const REAL *window, REAL *grad_x,
                       REAL *grad_w, REAL *grad_bias, index_t taps, double scale)
 {
-    depthwise_t task = {out,    in,     grad,      x_sum,  window, grad_x,
-                        grad_w, grad_bias, images, taps, (REAL)scale};
+    depthwise_t task = {out,    in,   grad,        x_sum,        window,     grad_x, grad_w,
+                        grad_bias, images, taps, (REAL)scale, walk_of(out), walk_of(in)};
     for_all(team, depthwise_some, &task, in->channels,
             images * out->channels * out->rows.stop * out->columns.stop);
 }
@@ -301,7 +314,7 @@ void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *i
 typedef struct {
     const filtered_t *f;
     windows_t repeat;
-    index_t repeats;
+    index_t expansions, repeats;
 } finish_t;
 
 static void finish_some(const job_t *job, index_t first, index_t last)
@@ -309,12 +322,12 @@ static void finish_some(const job_t *job, index_t first, index_t last)
     const finish_t *task = job->task;
     const filtered_t *f = task->f;
     const job_t repeat = {repeat_some_runs, &task->repeat, 0, 0, 0};
-    index_t before = expansions(f), repeated = before + task->repeats;
+    index_t expanded = task->expansions, repeated = expanded + task->repeats;
     for (index_t item = first; item < last; item++)
-        if (item < before)
+        if (item < expanded)
             expand_from_panels(f, item);
         else if (item < repeated)
-            repeat_some_runs(&repeat, item - before, item - before + 1);
+            repeat_some_runs(&repeat, item - expanded, item - expanded + 1);
         else
             add_sums(f);
 }
@@ -323,37 +336,36 @@ static void finish(const team_t *team, const filtered_t *f, index_t moved)
 {
     index_t length = f->taps, number = f->out->channels * inputs(f);
     index_t most = length < TILE ? TILE / length : 1;
-    finish_t task = {f, {f->values, f->grad_w, length, most, number, 0}, 0};
+    finish_t task = {f, {f->values, f->grad_w, length, most, number, 0}, moves_of(f).expansions, 0};
     if (f->grad_w && length > 1)
         task.repeats = divided(number, most);
-    for_all(team, finish_some, &task, expansions(f) + task.repeats + (f->grad_bias != NULL),
+    for_all(team, finish_some, &task, task.expansions + task.repeats + (f->grad_bias != NULL),
             moved + task.repeats * most * length);
 }
 
 /* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ (C_o, C_i / groups).
- * grad_x, grad_w, grad_bias: NULL where not wanted. Images are done `chunk` at a time. Returns the
- * numbers of working memory that it takes, and does nothing where work is NULL. */
+ * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time.
+ * Returns the numbers of working memory that it takes, and does nothing where work is NULL. */
 index_t filtered_planes(const team_t *team, const layout_t *out, const layout_t *in, index_t images,
                         index_t groups, index_t taps, index_t chunk, const REAL *grad,
                         const REAL *x_sum, const REAL *window, REAL *grad_x, REAL *grad_w,
                         REAL *grad_bias, double scale, int streaming, REAL *work)
 {
     filtered_t f = {.out = out, .in = in, .images = images, .groups = groups, .taps = taps,
-                    .cells = out->rows.number * out->columns.number, .chunk = chunk,
-                    .threads = team->threads, .grad = grad, .x_sum = x_sum, .window = window,
-                    .grad_x = grad_x, .grad_w = grad_w, .grad_bias = grad_bias,
-                    .scale = (REAL)scale, .streaming = streaming};
-    index_t taken = divide_work(&f, work), moved = 0;
+                    .chunk = chunk, .threads = team->threads, .grad = grad, .x_sum = x_sum,
+                    .window = window, .grad_x = grad_x, .grad_w = grad_w, .grad_bias = grad_bias,
+                    .scale = (REAL)scale, .streaming = streaming,
+                    .out_walk = walk_of(out), .in_walk = walk_of(in)};
+    index_t taken = divide_work(&f, work), rows = images * out->rows.number;
+    index_t pixels = chunk * out->rows.length * out->columns.stop * out->channels;
     if (work == NULL)
         return taken;
-    for (; f.pooled < images; f.expanding = f.pooled, f.pooled = f.pooling) {
-        f.pooling = least(f.pooled + chunk, images);
-        moved = (f.pooling - f.pooled) * out->channels * out->rows.stop * out->columns.stop;
-        for_all(team, move_some, &f,
-                expansions(&f) + turnings(&f) + (f.pooling - f.pooled) * lane_parts(out), moved);
+    for (; f.pooled < rows; f.expanding = f.pooled, f.pooled = f.pooling) {
+        f.pooling = least(f.pooled + chunk, rows);
+        for_all(team, move_some, &f, moves(&f), pixels);
         for_all(team, multiply_some, &f, multiplications(&f),
-                f.cells * f.chunk * inputs(&f) * outputs(&f));
+                chunk_cells(&f) * inputs(&f) * outputs(&f));
     }
-    finish(team, &f, moved);
+    finish(team, &f, pixels);
     return taken;
 }

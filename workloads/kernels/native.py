@@ -34,6 +34,7 @@ SOURCES = (
     "torch_ops.py",
 )
 
+L2_BYTES = 2 * 2**20
 CHUNK_BYTES = 8 * 2**20  # of both grids together: fits the last cache of what trains networks
 
 
@@ -175,7 +176,7 @@ def _whole(
         grad_bias,
         geometry.groups,
         plan.scale,
-        _chunk(plan, like.element_size()),
+        _chunk_rows(plan, like.element_size()),
     )
     return None if window is None else grad_x, grad_w, grad_bias
 
@@ -270,6 +271,14 @@ def _empty_input(grad: Maps, geometry: Geometry, plan: _Plan) -> Maps:
     like = grad.tensor
     grad_x = torch.empty(geometry.x_shape, dtype=like.dtype, memory_format=layout)
     return Maps(grad_x if plan.covers else grad_x.zero_(), grad.planes)
+
+
+def _chunk_rows(plan: _Plan, element_size: int) -> int:
+    """Return how many rows of patches to do at once: all parts alike, in about L2_BYTES."""
+    rows, cells = plan.images * plan.grid[0], plan.grid[1]
+    bytes_ = rows * cells * (2 * plan.in_channels + plan.out_channels) * element_size
+    parts = -(-bytes_ // L2_BYTES)
+    return -(-rows // min(parts, rows))
 
 
 def _chunk(plan: _Plan, element_size: int) -> int:

@@ -234,7 +234,7 @@ def filtered(
         grad_bias: written; None where not needed.
         groups: of the convolution.
         scale: 1 / s^2.
-        chunk: images that are done at a time.
+        chunk: rows of patches that are done at a time, counted through all images.
     """
     tensor = grad.tensor
     function = _library(tensor.dtype).filtered_planes

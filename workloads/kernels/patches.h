@@ -19,11 +19,12 @@ typedef struct {
     index_t grid_image, grid_channel, grid_cell; /* cells of a grid are evenly spaced, row-major */
 } layout_t;
 
-static inline index_t cut(const runs_t *runs, index_t i)
-{
-    index_t at = runs->start + i * runs->length;
-    return at < 0 ? 0 : least(at, runs->stop);
-}
+/* How all planes of a layout are walked: in blocks of `down` rows of patches and all columns, or
+ * of `across` columns of one row. Rows of patches [whole, cut) are not cut. */
+typedef struct {
+    const layout_t *l;
+    index_t down, across, whole, cut;
+} walk_t;
 
 /* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
  * so that its cells follow each other. */
@@ -31,29 +32,62 @@ typedef struct {
     index_t i0, i1, j0, j1;
 } block_t;
 
-/* Step to the next block of at most CELLS cells and TILE columns, or one cell; the first is the
- * one after {0}. */
-static int next_block(const layout_t *l, block_t *b)
+static inline index_t cut(const runs_t *runs, index_t i)
 {
-    index_t across = l->columns.number, most = least(CELLS, TILE / l->columns.length);
-    int same_row = b->j1 > 0 && b->j1 < across;
+    index_t at = runs->start + i * runs->length;
+    return at < 0 ? 0 : least(at, runs->stop);
+}
+
+/* Blocks are of at most CELLS cells and TILE columns, or of one cell. */
+static walk_t walk_of(const layout_t *l)
+{
+    index_t most = least(CELLS, TILE / l->columns.length), number = l->columns.number;
+    const runs_t *rows = &l->rows;
+    walk_t walk = {l, 1, number, 0, 0};
+    if (number <= most)
+        walk.down = most / number;
+    else
+        walk.across = most > 0 ? most : 1;
+    walk.whole = rows->start < 0 ? (rows->length - 1 - rows->start) / rows->length : 0;
+    walk.cut = rows->stop > rows->start ? (rows->stop - rows->start) / rows->length : 0;
+    return walk;
+}
+
+/* Before the first block of rows of patches from i on. */
+static inline block_t before(index_t i) { return (block_t){i, i, 0, 0}; }
+
+/* Step to the next block above row `end` of patches. */
+static inline int next_block(const walk_t *walk, block_t *b, index_t end)
+{
+    index_t number = walk->l->columns.number;
+    int same_row = b->j1 > 0 && b->j1 < number;
     b->i0 = same_row ? b->i0 : b->i1;
     b->j0 = same_row ? b->j1 : 0;
-    b->i1 = b->i0 + (across < most ? most / across : 1);
-    b->i1 = least(b->i1, l->rows.number);
-    b->j1 = least(across, b->j0 + (most > 0 ? most : 1));
-    return b->i0 < l->rows.number;
+    b->i1 = least(b->i0 + walk->down, end);
+    b->j1 = least(b->j0 + walk->across, number);
+    return b->i0 < end;
 }
 
 static inline index_t cells_of(const block_t *b) { return (b->i1 - b->i0) * (b->j1 - b->j0); }
 
-/* Turn the sums of `bands` rows of cells, of patches `rows` high, into scaled means. */
+/* The rows of patches from i on that are alike: whole ones, or one that is cut. */
+static inline index_t alike(const walk_t *walk, index_t i, index_t end)
+{
+    return i < walk->whole || i >= walk->cut ? 1 : least(walk->cut, end) - i;
+}
+
+/* Add the cells to `sum`, if not NULL, and turn them, sums of patches `rows` high in `bands` rows,
+ * into scaled means, if scale is not 0. */
 static void average(const layout_t *l, REAL *cells, index_t bands, index_t rows, index_t j0,
-                    index_t j1, REAL scale)
+                    index_t j1, REAL scale, double *sum)
 {
     const runs_t *columns = &l->columns;
-    REAL each = scale / (REAL)(rows * columns->length);
     index_t across = j1 - j0, last = columns->stop - (columns->number - 1) * columns->length;
+    if (sum)
+        *sum += total(cells, bands * across);
+    if (scale == 0)
+        return;
+    REAL each = scale / (REAL)(rows * columns->length);
     for (index_t j = 0; j < bands * across; j++)
         cells[j] *= each;
     for (index_t i = 0; j1 == columns->number && last < columns->length && i < bands; i++)
@@ -69,26 +103,11 @@ static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t colum
     return (REAL)sum;
 }
 
-static inline void fetch(const REAL *row, index_t n)
+/* Pool a block of one channel into cells, sums or scaled means; add its pixels to `sum`, if any. */
+static void pool_block(const walk_t *walk, const REAL *plane, const block_t *b, REAL scale,
+                       REAL *cells, double *sum)
 {
-    for (index_t i = 0; i < n; i += 64 / (index_t)sizeof(REAL))
-        __builtin_prefetch(row + i);
-}
-
-/* The rows of patches from i that are whole, or 1, the next being cut. */
-static index_t whole_bands(const layout_t *l, index_t i, index_t end)
-{
-    index_t length = l->rows.length, from = l->rows.start + i * length;
-    index_t number = from < 0 ? 0 : (l->rows.stop - from) / length;
-    return number < 1 ? 1 : least(number, end - i);
-}
-
-/* Pool a block of one channel into cells and add the sum of its pixels to `sum`, if not NULL.
- * `ahead` is how far on the plane lies that is wanted next: its rows are fetched, as no
- * prefetcher of a processor guesses such a jump. */
-static void pool_block(const layout_t *l, const REAL *plane, const block_t *b, REAL scale,
-                       REAL *cells, double *sum, index_t ahead)
-{
+    const layout_t *l = walk->l;
     index_t length = l->columns.length, across = b->j1 - b->j0, wide = across * length;
     index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
     index_t lead = columns > 0 ? left - (l->columns.start + b->j0 * length) : 0;
@@ -96,34 +115,29 @@ static void pool_block(const layout_t *l, const REAL *plane, const block_t *b, R
     if (columns < wide && length <= TILE)
         memset(scratch, 0, (size_t)(wide * (b->i1 - b->i0)) * sizeof(REAL));
     for (index_t i = b->i0, bands; i < b->i1; i += bands) {
-        bands = whole_bands(l, i, b->i1);
+        bands = alike(walk, i, b->i1);
         index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + bands) - top;
+        index_t high = i < walk->whole || i >= walk->cut ? rows : l->rows.length;
         const REAL *box = plane + top * l->map_row + left;
-        REAL *band = scratch + (i - b->i0) * wide;
-        for (index_t row = 0; ahead && row < rows; row++)
-            fetch(box + ahead + row * l->map_row, columns);
-        if (length > TILE)
-            cells[i - b->i0] = sum_box(box, l->map_row, rows, columns); /* bands of one cell */
-        else if (columns > 0 && rows > 0)
-            add_bands(box, l->map_row, rows / bands, bands, band + lead, wide, columns);
-        else
-            memset(band, 0, (size_t)wide * sizeof(REAL));
-    }
-    if (length <= TILE)
-        reduce_runs(scratch, cells_of(b), length, cells);
-    if (sum)
-        *sum += total(cells, cells_of(b));
-    for (index_t i = b->i0, bands; scale != 0 && i < b->i1; i += bands) {
-        bands = whole_bands(l, i, b->i1);
-        index_t rows = (cut(&l->rows, i + bands) - cut(&l->rows, i)) / bands;
-        average(l, cells + (i - b->i0) * across, bands, rows, b->j0, b->j1, scale);
+        REAL *band = scratch + (i - b->i0) * wide, *row = cells + (i - b->i0) * across;
+        if (length > TILE) {
+            *row = sum_box(box, l->map_row, rows, columns); /* a block of one cell */
+        } else {
+            if (columns > 0 && rows > 0)
+                add_bands(box, l->map_row, high, bands, band + lead, wide, columns);
+            else
+                memset(band, 0, (size_t)wide * sizeof(REAL));
+            reduce_runs(band, bands * across, length, row);
+        }
+        average(l, row, bands, high, b->j0, b->j1, scale, sum);
     }
 }
 
 /* Write the values of a block's cells on all pixels of their patches, in one channel. */
-static void expand_block(const layout_t *l, const REAL *cells, const block_t *b, REAL *plane,
+static void expand_block(const walk_t *walk, const REAL *cells, const block_t *b, REAL *plane,
                          int streaming)
 {
+    const layout_t *l = walk->l;
     index_t length = l->columns.length, across = b->j1 - b->j0;
     index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
     index_t lead = left - (l->columns.start + b->j0 * length);

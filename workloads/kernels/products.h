@@ -23,8 +23,6 @@ typedef struct {
     wide_t rows[TALL][2];
 } tile_t;
 
-static inline index_t divided(index_t number, index_t by) { return (number + by - 1) / by; }
-
 /* tile[i][j] += the sum over k < n of a[i * a_row + k * a_step] * b[k * BROAD + j]. */
 INLINE void multiply(const REAL *a, index_t a_row, index_t a_step, const REAL *b, index_t n,
                      tile_t *tile)

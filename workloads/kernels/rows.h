@@ -42,6 +42,7 @@ typedef REAL narrow_t VECTOR(NARROW);
 #define INLINE static inline __attribute__((always_inline))
 
 static inline index_t least(index_t a, index_t b) { return a < b ? a : b; }
+static inline index_t divided(index_t number, index_t by) { return (number + by - 1) / by; }
 
 /* a.b over n numbers, or their plain sum where b is NULL. */
 INLINE double sum_products(const REAL *a, const REAL *b, index_t n)
