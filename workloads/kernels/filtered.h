@@ -59,21 +59,32 @@ static index_t divide_work(filtered_t *f, REAL *work)
 
 /* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ----------------------------------- */
 
+/* Copy a piece of a panel's row. */
+INLINE void copy_piece(REAL *out, const REAL *src, index_t n)
+{
+    if (n == BROAD)
+        copy(out, src, BROAD);
+    else
+        copy(out, src, n);
+}
+
 static void store_panels(const REAL *cells, index_t n, REAL *panels, index_t stride, index_t m)
 {
-    for (index_t done = 0, count; done < n; done += count) {
-        index_t at = (m + done) % BROAD;
-        count = least(BROAD - at, n - done);
-        copy(panels + (m + done) / BROAD * stride + at, cells + done, count);
+    index_t at = m % BROAD;
+    panels += m / BROAD * stride;
+    for (index_t count; n > 0; n -= count, cells += count, panels += stride, at = 0) {
+        count = least(BROAD - at, n);
+        copy_piece(panels + at, cells, count);
     }
 }
 
 static void load_panels(const REAL *panels, index_t stride, index_t m, index_t n, REAL *cells)
 {
-    for (index_t done = 0, count; done < n; done += count) {
-        index_t at = (m + done) % BROAD;
-        count = least(BROAD - at, n - done);
-        copy(cells + done, panels + (m + done) / BROAD * stride + at, count);
+    index_t at = m % BROAD;
+    panels += m / BROAD * stride;
+    for (index_t count; n > 0; n -= count, cells += count, panels += stride, at = 0) {
+        count = least(BROAD - at, n);
+        copy_piece(cells, panels + at, count);
     }
 }
 
@@ -104,15 +115,15 @@ static void pool_to_panels(const filtered_t *f, index_t item)
     part_t part = part_of(f, l->channels, f->pooled, f->pooling, item);
     const REAL *plane = f->grad + part.n * l->map_image + part.c * l->map_channel;
     REAL cells[CELLS];
-    double sum = 0;
+    running_t sum = {{0}, 0};
     for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
          part.cell += cells_of(&b)) {
-        pool_block(&f->out_walk, plane, &b, f->scale, cells, f->grad_bias ? &sum : NULL);
+        pool_block(&f->out_walk, plane, &b, f->scale, cells, &sum);
         store_panels(cells, cells_of(&b), f->g + part.c * BROAD, panel_rows(f) * BROAD, part.cell);
     }
     REAL *sums = f->sums + part.n * l->channels + part.c;
     if (f->grad_bias)
-        *sums = part.begin > 0 ? *sums + (REAL)sum : (REAL)sum;
+        *sums = (part.begin > 0 ? *sums : 0) + (REAL)ended(&sum);
 }
 
 static void expand_from_panels(const filtered_t *f, index_t item)
@@ -132,12 +143,18 @@ static void expand_from_panels(const filtered_t *f, index_t item)
 static void pack_sums(const filtered_t *f, index_t item)
 {
     index_t ci = inputs(f), channels = f->in->channels, wide = divided(ci, BROAD);
-    index_t first = item * BROAD, cells = chunk_cells(f), n = least(BROAD, cells - first);
-    const REAL *x = f->x_sum + (f->pooled * f->out->columns.number + first) * channels;
+    index_t cells = chunk_cells(f), last = least((item + 1) * BROAD, cells);
     for (index_t broad = 0; broad < broads(f); broad++) {
-        index_t group = broad / wide, c0 = broad % wide * BROAD;
-        pack_columns(x + group * ci + c0, channels, n, ci - c0,
-                     f->x + (broad * cells + first) * BROAD);
+        index_t c0 = broad % wide * BROAD, columns = ci - c0;
+        const REAL *x = f->x_sum + f->pooled * f->out->columns.number * channels +
+                        broad / wide * ci + c0;
+        REAL *to = f->x + broad * cells * BROAD;
+        for (index_t m = item * BROAD; m < last; m++)
+            if (columns >= BROAD)
+                copy(to + m * BROAD, x + m * channels, BROAD);
+            else
+                for (index_t j = 0; j < BROAD; j++)
+                    to[m * BROAD + j] = j < columns ? x[m * channels + j] : 0;
     }
 }
 

@@ -36,17 +36,17 @@ static void pool_some_planes(const job_t *job, index_t first, index_t last)
         const REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
         REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
         REAL cells[LANES * CELLS];
-        double sums[LANES] = {0};
+        running_t sums[LANES] = {{{0}, 0}};
         for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
             for (index_t c = 0; c < lanes; c++)
                 pool_block(&task->walk, map + c * l->map_channel, &b, task->scale,
-                           cells + c * CELLS, task->sums ? sums + c : NULL);
+                           cells + c * CELLS, sums + c);
             store_lanes(cells, lanes, cells_of(&b),
                         grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                         l->grid_cell);
         }
         for (index_t c = 0; task->sums && c < lanes; c++)
-            task->sums[n * l->channels + c0 + c] = (REAL)sums[c];
+            task->sums[n * l->channels + c0 + c] = (REAL)ended(sums + c);
     }
 }
 
@@ -159,7 +159,7 @@ typedef struct {
 
 /* Do a block of channel c of image n: read g, add to g_w and g_b, write g_x. */
 static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const block_t *b,
-                            double *grad_w, double *grad_bias)
+                            double *grad_w, running_t *grad_bias)
 {
     const layout_t *out = task->out, *in = task->in;
     index_t times = out->channels / in->channels, number = cells_of(b);
@@ -168,8 +168,7 @@ static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const
     for (index_t q = 0; q < times; q++) {
         index_t channel = c * times + q;
         const REAL *plane = task->grad + n * out->map_image + channel * out->map_channel;
-        pool_block(&task->out_walk, plane, b, task->scale, means,
-                   task->grad_bias ? grad_bias + q : NULL);
+        pool_block(&task->out_walk, plane, b, task->scale, means, grad_bias + q);
         if (task->x_sum)
             grad_w[q] += dot(means, task->x_sum + n * in->grid_image + at, number);
         for (index_t j = 0; task->window && j < number; j++)
@@ -186,7 +185,8 @@ static void depthwise_some(const job_t *job, index_t first, index_t last)
     const layout_t *out = task->out, *in = task->in;
     index_t times = out->channels / in->channels;
     for (index_t c = first; c < last; c++) {
-        double grad_w[LANES] = {0}, grad_bias[LANES] = {0};
+        double grad_w[LANES] = {0};
+        running_t grad_bias[LANES] = {{{0}, 0}};
         for (index_t n = 0; n < task->images; n++)
             for (block_t b = before(0); next_block(&task->in_walk, &b, in->rows.number);)
                 depthwise_block(task, n, c, &b, grad_w, grad_bias);
@@ -194,7 +194,7 @@ static void depthwise_some(const job_t *job, index_t first, index_t last)
             for (index_t tap = 0; task->grad_w && tap < task->taps; tap++)
                 task->grad_w[(c * times + q) * task->taps + tap] = (REAL)grad_w[q];
             if (task->grad_bias)
-                task->grad_bias[c * times + q] = (REAL)grad_bias[q];
+                task->grad_bias[c * times + q] = (REAL)ended(grad_bias + q);
         }
     }
 }

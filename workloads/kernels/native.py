@@ -34,7 +34,7 @@ SOURCES = (
     "torch_ops.py",
 )
 
-L2_BYTES = 2 * 2**20
+L2_BYTES = 4 * 2**20
 CHUNK_BYTES = 8 * 2**20  # of both grids together: fits the last cache of what trains networks
 
 

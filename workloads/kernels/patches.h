@@ -76,22 +76,17 @@ static inline index_t alike(const walk_t *walk, index_t i, index_t end)
     return i < walk->whole || i >= walk->cut ? 1 : least(walk->cut, end) - i;
 }
 
-/* Add the cells to `sum`, if not NULL, and turn them, sums of patches `rows` high in `bands` rows,
- * into scaled means, if scale is not 0. */
+/* Add the cells to the running sum and turn them, sums of patches `rows` high in `bands` rows, into
+ * scaled means, if scale is not 0. */
 static void average(const layout_t *l, REAL *cells, index_t bands, index_t rows, index_t j0,
-                    index_t j1, REAL scale, double *sum)
+                    index_t j1, REAL scale, running_t *running)
 {
     const runs_t *columns = &l->columns;
     index_t across = j1 - j0, last = columns->stop - (columns->number - 1) * columns->length;
-    if (sum)
-        *sum += total(cells, bands * across);
-    if (scale == 0)
-        return;
-    REAL each = scale / (REAL)(rows * columns->length);
-    for (index_t j = 0; j < bands * across; j++)
-        cells[j] *= each;
-    for (index_t i = 0; j1 == columns->number && last < columns->length && i < bands; i++)
-        cells[(i + 1) * across - 1] *= (REAL)columns->length / (REAL)last;
+    add_and_scale(cells, bands * across, scale / (REAL)(rows * columns->length), running);
+    if (scale != 0 && j1 == columns->number && last < columns->length)
+        for (index_t i = 0; i < bands; i++)
+            cells[(i + 1) * across - 1] *= (REAL)columns->length / (REAL)last;
 }
 
 /* Sum a box one number after the other: for a patch that is longer than a scratch row. */
@@ -103,9 +98,9 @@ static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t colum
     return (REAL)sum;
 }
 
-/* Pool a block of one channel into cells, sums or scaled means; add its pixels to `sum`, if any. */
+/* Pool a block of one channel into cells, sums or scaled means; its pixels join the running sum. */
 static void pool_block(const walk_t *walk, const REAL *plane, const block_t *b, REAL scale,
-                       REAL *cells, double *sum)
+                       REAL *cells, running_t *running)
 {
     const layout_t *l = walk->l;
     index_t length = l->columns.length, across = b->j1 - b->j0, wide = across * length;
@@ -122,6 +117,11 @@ static void pool_block(const walk_t *walk, const REAL *plane, const block_t *b, 
         REAL *band = scratch + (i - b->i0) * wide, *row = cells + (i - b->i0) * across;
         if (length > TILE) {
             *row = sum_box(box, l->map_row, rows, columns); /* a block of one cell */
+        } else if (columns == wide && rows > 0 && length % 2 == 0 && across * length / 2 >= WIDE) {
+            REAL *half = length == 2 ? row : band;
+            add_bands_pairs(box, l->map_row, high, bands, wide / 2, half);
+            if (length > 2)
+                reduce_runs(band, bands * across, length / 2, row);
         } else {
             if (columns > 0 && rows > 0)
                 add_bands(box, l->map_row, high, bands, band + lead, wide, columns);
@@ -129,7 +129,7 @@ static void pool_block(const walk_t *walk, const REAL *plane, const block_t *b, 
                 memset(band, 0, (size_t)wide * sizeof(REAL));
             reduce_runs(band, bands * across, length, row);
         }
-        average(l, row, bands, high, b->j0, b->j1, scale, sum);
+        average(l, row, bands, high, b->j0, b->j1, scale, running);
     }
 }
 

@@ -38,39 +38,34 @@ INLINE void multiply(const REAL *a, index_t a_row, index_t a_step, const REAL *b
     }
 }
 
+INLINE void put_whole_tile(const tile_t *tile, REAL *out, index_t stride, int add)
+{
+    for (int i = 0; i < TALL; i++)
+        for (int half = 0; half < 2; half++) {
+            wide_t *at = (wide_t *)(out + i * stride + half * WIDE);
+            wide_t value = tile->rows[i][half];
+            if (add)
+                value += *at;
+            *at = value;
+        }
+}
+
 /* Write a tile, or its first rows and columns, or add it to what is there. */
 INLINE void put_tile(const tile_t *tile, REAL *out, index_t stride, index_t rows, index_t columns,
                      int add)
 {
     if (rows >= TALL && columns >= BROAD) {
-        for (int i = 0; i < TALL; i++)
-            for (int half = 0; half < 2; half++) {
-                wide_t *at = (wide_t *)(out + i * stride + half * WIDE);
-                if (add)
-                    *at += tile->rows[i][half];
-                else
-                    *at = tile->rows[i][half];
-            }
+        put_whole_tile(tile, out, stride, add);
         return;
     }
+    REAL edge[TALL * BROAD];
+    put_whole_tile(tile, edge, BROAD, 0);
     for (index_t i = 0; i < least(rows, TALL); i++)
-        for (index_t j = 0; j < least(columns, BROAD); j++) {
-            REAL value = tile->rows[i][j / WIDE][j % WIDE];
-            out[i * stride + j] = add ? out[i * stride + j] + value : value;
-        }
+        for (index_t j = 0; j < least(columns, BROAD); j++)
+            out[i * stride + j] = edge[i * BROAD + j] + (add ? out[i * stride + j] : 0);
 }
 
-/* out (n, BROAD) = `columns` columns of rows that are `stride` apart, zeros in the rest. */
-static void pack_columns(const REAL *src, index_t stride, index_t n, index_t columns, REAL *out)
-{
-    if (columns >= BROAD)
-        add_columns(src, stride, 1, n, out, BROAD, BROAD);
-    for (index_t k = 0; columns < BROAD && k < n; k++)
-        for (index_t j = 0; j < BROAD; j++)
-            out[k * BROAD + j] = j < columns ? src[k * stride + j] : 0;
-}
-
-/* out (n, TALL) = the same of TALL columns. */
+/* out (n, TALL) = TALL columns of rows that are `stride` apart, zeros after the last. */
 static void pack_tall(const REAL *src, index_t stride, index_t n, index_t columns, REAL *out)
 {
     for (index_t k = 0; k < n; k++)
