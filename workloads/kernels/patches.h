@@ -83,7 +83,8 @@ static void average(const layout_t *l, REAL *cells, index_t bands, index_t rows,
 {
     const runs_t *columns = &l->columns;
     index_t across = j1 - j0, last = columns->stop - (columns->number - 1) * columns->length;
-    add_and_scale(cells, bands * across, scale / (REAL)(rows * columns->length), running);
+    REAL each = scale != 0 ? scale / (REAL)(rows * columns->length) : 0;
+    add_and_scale(cells, bands * across, each, running);
     if (scale != 0 && j1 == columns->number && last < columns->length)
         for (index_t i = 0; i < bands; i++)
             cells[(i + 1) * across - 1] *= (REAL)columns->length / (REAL)last;
