@@ -263,19 +263,21 @@ static index_t multiplications(const filtered_t *f)
     return (f->grad_x ? s.panels * s.cuts : 0) + (f->grad_w ? s.broads * s.parts : 0);
 }
 
+/* g_w's come first: they are the longer ones. */
 static void multiply_some(const job_t *job, index_t first, index_t last)
 {
     const filtered_t *f = job->task;
     shares_t s = shares_of(f);
-    index_t windows = f->grad_x ? s.panels * s.cuts : 0;
+    index_t sums = f->grad_w ? s.broads * s.parts : 0;
     for (index_t item = first; item < last; item++)
-        if (item < windows) {
-            index_t panel = item / s.cuts, cut = item % s.cuts;
+        if (item < sums) {
+            index_t part = item % s.parts;
+            multiply_sums(f, item / s.parts, part * s.downs / s.parts,
+                          (part + 1) * s.downs / s.parts);
+        } else {
+            index_t panel = (item - sums) / s.cuts, cut = (item - sums) % s.cuts;
             multiply_windows(f, panel / f->groups, panel % f->groups, cut * s.tiles / s.cuts,
                              (cut + 1) * s.tiles / s.cuts);
-        } else {
-            index_t k = item - windows, cut = k % s.parts;
-            multiply_sums(f, k / s.parts, cut * s.downs / s.parts, (cut + 1) * s.downs / s.parts);
         }
 }
 

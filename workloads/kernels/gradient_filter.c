@@ -363,8 +363,8 @@ index_t filtered_planes(const team_t *team, const layout_t *out, const layout_t 
     for (; f.pooled < rows; f.expanding = f.pooled, f.pooled = f.pooling) {
         f.pooling = least(f.pooled + chunk, rows);
         for_all(team, move_some, &f, moves(&f), pixels);
-        for_all(team, multiply_some, &f, multiplications(&f),
-                chunk_cells(&f) * inputs(&f) * outputs(&f));
+        for_each(team, multiply_some, &f, multiplications(&f), 1,
+                 chunk_cells(&f) * inputs(&f) * outputs(&f));
     }
     finish(team, &f, pixels);
     return taken;
