@@ -91,8 +91,8 @@ KERNELS: Dict[str, KernelInfo] = {
         ),
         KernelInfo(
             name="native",
-            version="1",
-            description="passes in C, compiled on the board; products by torch",
+            version="2",
+            description="the whole backward in C, compiled on the board",
             methods=("gradient_filter", "gradient_filter_pooled"),
             devices=("cpu",),
             dtypes=("float32", "float64"),

@@ -21,6 +21,9 @@ typedef struct {
     walk_t out_walk, in_walk;
     REAL *turned, *g, *x, *v, *values, *sums; /* w~ in tiles, panels of g~, x~ and g_x's values,
                                                  g_w's values, sums of the maps of g */
+    index_t slots;      /* threads that do whole chunks of their own; 0: all share each chunk */
+    index_t slot_size;  /* numbers from the panels and g_w's values of one slot to the next one's */
+    int fresh;          /* nothing has been added to g_w's values yet */
     index_t expanding, pooled, pooling; /* the chunk is [pooled, pooling), before it the last one */
 } filtered_t;
 
@@ -32,6 +35,8 @@ static inline index_t chunk_cells(const filtered_t *f)
     return (f->pooling - f->pooled) * f->out->columns.number;
 }
 
+static inline index_t slots_of(const filtered_t *f) { return f->slots > 0 ? f->slots : 1; }
+
 /* A tile of the last group may take rows after g~'s last channel; what it makes of them is cut. */
 static inline index_t panel_rows(const filtered_t *f) { return f->out->channels + TALL - 1; }
 
@@ -41,20 +46,20 @@ static index_t divide_work(filtered_t *f, REAL *work)
     index_t cells = f->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
     index_t turned = f->groups * divided(inputs(f), TALL) * outputs(f) * TALL;
     index_t sizes[] = {f->grad_x ? turned : 0,
-                       wide * panel_rows(f),
+                       f->grad_bias ? f->images * f->out->channels * slots_of(f) : 0,
+                       wide * panel_rows(f), /* from here on each slot has its own */
                        f->grad_w ? cells * broads(f) * BROAD : 0,
                        f->grad_x ? wide * f->in->channels : 0,
-                       f->grad_w ? f->out->channels * inputs(f) : 0,
-                       f->grad_bias ? f->images * f->out->channels : 0};
-    REAL **parts[] = {&f->turned, &f->g, &f->x, &f->v, &f->values, &f->sums};
-    index_t at = 0;
+                       f->grad_w ? f->out->channels * inputs(f) : 0};
+    REAL **parts[] = {&f->turned, &f->sums, &f->g, &f->x, &f->v, &f->values};
+    index_t at = 0, shared = 0;
     for (int k = 0; k < 6; k++) {
         *parts[k] = work + at;
         at += divided(sizes[k], 16) * 16;
+        shared = k == 1 ? at : shared;
     }
-    if (f->taps == 1)
-        f->values = f->grad_w;
-    return at;
+    f->slot_size = at - shared;
+    return shared + f->slot_size * slots_of(f);
 }
 
 /* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ----------------------------------- */
@@ -123,7 +128,7 @@ static void pool_to_panels(const filtered_t *f, index_t item)
     }
     REAL *sums = f->sums + part.n * l->channels + part.c;
     if (f->grad_bias)
-        *sums = (part.begin > 0 ? *sums : 0) + (REAL)ended(&sum);
+        *sums = (part.begin > 0 || f->slots ? *sums : 0) + (REAL)ended(&sum);
 }
 
 static void expand_from_panels(const filtered_t *f, index_t item)
@@ -196,7 +201,7 @@ static void multiply_sums(const filtered_t *f, index_t broad, index_t first, ind
             for (index_t m = m0; m < end; m += BROAD, g += rows * BROAD)
                 multiply(g, BROAD, 1, x + m * BROAD, least(BROAD, end - m), &tile);
             put_tile(&tile, f->values + (group * co + t * TALL) * ci + c0, ci, co - t * TALL,
-                     ci - c0, f->pooled + m0 > 0);
+                     ci - c0, !f->fresh || m0 > 0);
         }
 }
 
@@ -212,7 +217,7 @@ static moves_t moves_of(const filtered_t *f)
     moves_t moves = {0};
     if (f->grad_x)
         moves.expansions = images_of(f, f->expanding, f->pooled) * f->in->channels;
-    if (f->grad_x && f->pooled == 0)
+    if (f->grad_x && f->pooled == 0 && f->slots == 0)
         moves.turnings = f->groups * divided(inputs(f), TALL);
     if (f->grad_w)
         moves.packings = divided(chunk_cells(f), BROAD);
@@ -281,12 +286,81 @@ static void multiply_some(const job_t *job, index_t first, index_t last)
         }
 }
 
+/* chunks of a thread's own -------------------------------------------------------------------- */
+
+typedef struct {
+    const filtered_t *f;
+    index_t next; /* the row of patches where the next chunk begins */
+} chunks_t;
+
+static void turn_some(const job_t *job, index_t first, index_t last)
+{
+    for (index_t item = first; item < last; item++)
+        turn_window(job->task, item);
+}
+
+/* All of a chunk by one thread, whose caches keep what lies between its passes. */
+static void do_chunk(filtered_t *f)
+{
+    shares_t s = shares_of(f);
+    moves_t m = moves_of(f);
+    for (index_t item = 0; item < m.poolings; item++)
+        pool_to_panels(f, item);
+    for (index_t item = 0; item < m.packings; item++)
+        pack_sums(f, item);
+    for (index_t broad = 0; f->grad_w && broad < s.broads; broad++)
+        multiply_sums(f, broad, 0, s.downs);
+    f->fresh = 0;
+    if (!f->grad_x)
+        return;
+    for (index_t panel = 0; panel < s.panels; panel++)
+        multiply_windows(f, panel / f->groups, panel % f->groups, 0, s.tiles);
+    f->expanding = f->pooled, f->pooled = f->pooling;
+    for (index_t item = 0, all = moves_of(f).expansions; item < all; item++)
+        expand_from_panels(f, item);
+}
+
+/* Each item is a slot, which takes chunks while there are any. */
+static void chunks_some(const job_t *job, index_t first, index_t last)
+{
+    chunks_t *task = (chunks_t *)job->task;
+    index_t rows = task->f->images * task->f->out->rows.number;
+    for (index_t slot = first; slot < last; slot++) {
+        filtered_t f = *task->f;
+        index_t ahead = slot * f.slot_size, number = f.images * f.out->channels;
+        f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead, f.sums += slot * number;
+        f.fresh = 1;
+        if (f.grad_w)
+            memset(f.values, 0, (size_t)(f.out->channels * inputs(&f)) * sizeof(REAL));
+        if (f.grad_bias)
+            memset(f.sums, 0, (size_t)number * sizeof(REAL));
+        for (;;) {
+            f.pooled = __atomic_fetch_add(&task->next, f.chunk, __ATOMIC_RELAXED);
+            if (f.pooled >= rows)
+                break;
+            f.expanding = f.pooled;
+            f.pooling = least(f.pooled + f.chunk, rows);
+            do_chunk(&f);
+        }
+    }
+}
+
+/* g_w's values of slot 0 += those of the others, [first, last) of so many parts. */
+static void gather_values(const filtered_t *f, index_t begin, index_t n)
+{
+    for (index_t slot = 1; slot < f->slots; slot++) {
+        const REAL *other = f->values + slot * f->slot_size + begin;
+        for (index_t i = 0; i < n; i++)
+            f->values[begin + i] += other[i];
+    }
+}
+
 static void add_sums(const filtered_t *f)
 {
     index_t channels = f->out->channels;
     for (index_t c = 0; c < channels; c++) {
         double sum = 0;
-        for (index_t n = 0; n < f->images; n++)
+        for (index_t n = 0; n < f->images * slots_of(f); n++)
             sum += f->sums[n * channels + c];
         f->grad_bias[c] = (REAL)sum;
     }

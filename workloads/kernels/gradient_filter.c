@@ -324,48 +324,72 @@ static void finish_some(const job_t *job, index_t first, index_t last)
     const job_t repeat = {repeat_some_runs, &task->repeat, 0, 0, 0};
     index_t expanded = task->expansions, repeated = expanded + task->repeats;
     for (index_t item = first; item < last; item++)
-        if (item < expanded)
+        if (item < expanded) {
             expand_from_panels(f, item);
-        else if (item < repeated)
+        } else if (item < repeated) {
+            index_t begin = (item - expanded) * task->repeat.most;
+            gather_values(f, begin, least(task->repeat.most, task->repeat.number - begin));
             repeat_some_runs(&repeat, item - expanded, item - expanded + 1);
-        else
+        } else {
             add_sums(f);
+        }
 }
 
 static void finish(const team_t *team, const filtered_t *f, index_t moved)
 {
-    index_t length = f->taps, number = f->out->channels * inputs(f);
+    index_t length = f->taps, number = f->grad_w ? f->out->channels * inputs(f) : 0;
     index_t most = length < TILE ? TILE / length : 1;
-    finish_t task = {f, {f->values, f->grad_w, length, most, number, 0}, moves_of(f).expansions, 0};
-    if (f->grad_w && length > 1)
-        task.repeats = divided(number, most);
+    finish_t task = {f, {f->values, f->grad_w, length, most, number, 0},
+                     f->slots ? 0 : moves_of(f).expansions, divided(number, most)};
     for_all(team, finish_some, &task, task.expansions + task.repeats + (f->grad_bias != NULL),
-            moved + task.repeats * most * length);
+            moved + number * length);
+}
+
+/* All threads share each chunk: they meet after each stage. */
+static void filter_together(const team_t *team, filtered_t *f, index_t pixels)
+{
+    index_t rows = f->images * f->out->rows.number;
+    for (; f->pooled < rows; f->expanding = f->pooled, f->pooled = f->pooling) {
+        f->pooling = least(f->pooled + f->chunk, rows);
+        f->fresh = f->pooled == 0;
+        for_all(team, move_some, f, moves(f), pixels);
+        for_each(team, multiply_some, f, multiplications(f), 1,
+                 chunk_cells(f) * inputs(f) * outputs(f));
+    }
+}
+
+/* Each thread does chunks of its own. */
+static void filter_apart(const team_t *team, const filtered_t *f)
+{
+    index_t windows = f->in->channels * outputs(f), all = SMALL * f->slots;
+    chunks_t task = {f, 0};
+    if (f->grad_x)
+        for_all(team, turn_some, f, f->groups * divided(inputs(f), TALL), windows);
+    for_each(team, chunks_some, &task, f->slots, 1, all);
 }
 
 /* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ (C_o, C_i / groups).
- * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time.
- * Returns the numbers of working memory that it takes, and does nothing where work is NULL. */
+ * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time, by
+ * one of `slots` threads each or, if that is 0, by all together. Returns the numbers of working
+ * memory that it takes, and does nothing where work is NULL. */
 index_t filtered_planes(const team_t *team, const layout_t *out, const layout_t *in, index_t images,
-                        index_t groups, index_t taps, index_t chunk, const REAL *grad,
-                        const REAL *x_sum, const REAL *window, REAL *grad_x, REAL *grad_w,
-                        REAL *grad_bias, double scale, int streaming, REAL *work)
+                        index_t groups, index_t taps, index_t chunk, index_t slots,
+                        const REAL *grad, const REAL *x_sum, const REAL *window, REAL *grad_x,
+                        REAL *grad_w, REAL *grad_bias, double scale, int streaming, REAL *work)
 {
     filtered_t f = {.out = out, .in = in, .images = images, .groups = groups, .taps = taps,
-                    .chunk = chunk, .threads = team->threads, .grad = grad, .x_sum = x_sum,
-                    .window = window, .grad_x = grad_x, .grad_w = grad_w, .grad_bias = grad_bias,
-                    .scale = (REAL)scale, .streaming = streaming,
+                    .chunk = chunk, .slots = slots, .threads = team->threads, .grad = grad,
+                    .x_sum = x_sum, .window = window, .grad_x = grad_x, .grad_w = grad_w,
+                    .grad_bias = grad_bias, .scale = (REAL)scale, .streaming = streaming,
                     .out_walk = walk_of(out), .in_walk = walk_of(in)};
-    index_t taken = divide_work(&f, work), rows = images * out->rows.number;
+    index_t taken = divide_work(&f, work);
     index_t pixels = chunk * out->rows.length * out->columns.stop * out->channels;
     if (work == NULL)
         return taken;
-    for (; f.pooled < rows; f.expanding = f.pooled, f.pooled = f.pooling) {
-        f.pooling = least(f.pooled + chunk, rows);
-        for_all(team, move_some, &f, moves(&f), pixels);
-        for_each(team, multiply_some, &f, multiplications(&f), 1,
-                 chunk_cells(&f) * inputs(&f) * outputs(&f));
-    }
+    if (slots > 0)
+        filter_apart(team, &f);
+    else
+        filter_together(team, &f, pixels);
     finish(team, &f, pixels);
     return taken;
 }

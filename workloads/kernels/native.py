@@ -1,9 +1,10 @@
-"""Kernel "native": passes in C over the full-size maps, BLAS on the small grids in between.
+"""Kernel "native": the filtered backward in C, read once, written once, products in caches.
 
-Per chunk of images, small enough for its grids to stay in cache: g is read once and pooled to a
-matrix (C_o, images x patches), two products with w~ and x~ follow, and g_x is written once. The
-matrices have their patches side by side for NCHW and their channels for channels-last; to BLAS
-that is one flag, so no layout is ever converted and each product is as large as it can be.
+NCHW, windows summed: one call does everything, rows of patches by rows of patches. g is pooled to
+panels of g~, two products with w~ and x~ follow, and g_x is written; threads work alone, each on
+rows of its own, or together where there are few. Depthwise layers need no products and have a
+pass of their own. Channels-last maps and kept windows go by parts, chunk of images by chunk: C
+pools and expands, oneDNN or BLAS multiplies in between, no layout is ever converted.
 Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
 equations (2), (3) and (5); patches and 1 / s^2 as ``gradient_filter`` of the torch kernel.
 """
@@ -19,7 +20,7 @@ from workloads.kernels.passes import Axes, Grid, Maps
 from workloads.kernels.seam import Maybe, Operator
 
 NAME = "native"
-VERSION = "1"
+VERSION = "2"
 SOURCES = (
     "native.py",
     "passes.py",
@@ -34,7 +35,8 @@ SOURCES = (
     "torch_ops.py",
 )
 
-L2_BYTES = 4 * 2**20
+OWN_BYTES = 4 * 2**20  # of what a thread goes through at a time when it works alone
+LEAST_CELLS = 64  # that each thread has in all where threads work alone
 CHUNK_BYTES = 8 * 2**20  # of both grids together: fits the last cache of what trains networks
 
 
@@ -176,7 +178,7 @@ def _whole(
         grad_bias,
         geometry.groups,
         plan.scale,
-        _chunk_rows(plan, like.element_size()),
+        *_chunk_rows(plan, like.element_size(), passes.team().threads),
     )
     return None if window is None else grad_x, grad_w, grad_bias
 
@@ -273,12 +275,20 @@ def _empty_input(grad: Maps, geometry: Geometry, plan: _Plan) -> Maps:
     return Maps(grad_x if plan.covers else grad_x.zero_(), grad.planes)
 
 
-def _chunk_rows(plan: _Plan, element_size: int) -> int:
-    """Return how many rows of patches to do at once: all parts alike, in about L2_BYTES."""
-    rows, cells = plan.images * plan.grid[0], plan.grid[1]
-    bytes_ = rows * cells * (2 * plan.in_channels + plan.out_channels) * element_size
-    parts = -(-bytes_ // L2_BYTES)
-    return -(-rows // min(parts, rows))
+def _chunk_rows(plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]:
+    """Return how many rows of patches to do at once, all parts alike, and by how many threads.
+
+    A thread that does chunks alone keeps them in its own caches, and waits for nobody; but each
+    then needs a g_w of its own, which pays off where each has some rows of its products to do.
+    """
+    rows, across = plan.images * plan.grid[0], plan.grid[1]
+    each = across * (2 * plan.in_channels + plan.out_channels) * element_size
+    alone = rows >= threads and rows * across >= threads * LEAST_CELLS
+    chunk_bytes = max(OWN_BYTES, LEAST_CELLS // across * each) if alone else CHUNK_BYTES
+    parts = -(-rows * each // chunk_bytes)
+    if alone:
+        parts = -(-parts // threads) * threads
+    return -(-rows // min(parts, rows)), threads if alone else 0
 
 
 def _chunk(plan: _Plan, element_size: int) -> int:

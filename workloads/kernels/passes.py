@@ -56,7 +56,7 @@ _SIGNATURES = {
     "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
     "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
-    "filtered_planes": (_TEAM, _MAPS, _MAPS, *[_INDEX] * 4, *[_POINTER] * 6, _REAL, _INT, _POINTER),
+    "filtered_planes": (_TEAM, _MAPS, _MAPS, *[_INDEX] * 5, *[_POINTER] * 6, _REAL, _INT, _POINTER),
 }
 
 
@@ -221,6 +221,7 @@ def filtered(
     groups: int,
     scale: float,
     chunk: int,
+    slots: int,
 ) -> None:
     """Do the whole backward of a layer whose windows are summed, all maps being planes.
 
@@ -235,6 +236,7 @@ def filtered(
         groups: of the convolution.
         scale: 1 / s^2.
         chunk: rows of patches that are done at a time, counted through all images.
+        slots: threads that do chunks of their own; 0 where all share each chunk.
     """
     tensor = grad.tensor
     function = _library(tensor.dtype).filtered_planes
@@ -246,6 +248,7 @@ def filtered(
         groups,
         1 if grad_w is None else grad_w.shape[2] * grad_w.shape[3],
         chunk,
+        slots,
         tensor.data_ptr(),
         None if x_sum is None else x_sum.data_ptr(),
         None if window is None else window.data_ptr(),
