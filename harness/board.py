@@ -82,6 +82,7 @@ class Board:
         self._transport: Transport | None = None
         self._workdir = ""
         self._env = dict(target.env)
+        self._found_env: dict[str, str] = {}  # what the board turned out to need beside it
         self._python = own_python(target)
 
     def prepare(self, job_name: str) -> JobState:
@@ -90,33 +91,36 @@ class Board:
         Raises:
             TargetError: no connection, no usable Python, or the payload does not arrive whole.
         """
-        answer = self._bootstrap(job_name)
-        if answer["sha256"] != self.payload.sha256:
-            path = f"{self._workdir}/{self.payload.name}"
-            self.transport.put(self.payload.data, path, deadline_s=PUSH_DEADLINE_S)
-            answer = self._bootstrap(job_name)
-        if answer["sha256"] != self.payload.sha256:
-            raise CommandFailed(
-                self.target.name,
-                f"the payload arrived changed ({self.payload.name})",
-                remedy="the disk may be full or failing: check `df` and `dmesg` on the board",
-            )
+        answer = self._pushed(self.payload, job_name)
         return JobState(folder=self.job_folder(job_name), journal_bytes=answer["journal"])
+
+    def push_payload(self, payload: Payload) -> None:
+        """Put another payload beside the board's own, unless it is there, and verify it.
+
+        Raises:
+            TargetError: it does not arrive whole.
+        """
+        self._pushed(payload, "")
 
     def job_folder(self, job_name: str) -> str:
         """Return the path of a job's folder on the board."""
         return f"{self._workdir}/jobs/{job_name}"
 
-    def probe(self, kernels: Sequence[str] = ()) -> dict[str, Any]:
-        """Return what the payload finds out about the machine, and which kernels it can run."""
+    def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> dict[str, Any]:
+        """Return what a payload finds out about the machine, and which kernels it can run."""
         package = self.target.power.kind if self.target.power.kind in PACKAGES else "-"
         arguments = ["probe", self.target.sysroot, package, ",".join(kernels)]
-        completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S)
+        completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
         if completed.exit_status in ILLEGAL_INSTRUCTION:
             # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.
-            self._env.setdefault("OPENBLAS_CORETYPE", "ARMV8")
-            completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S)
-        return self._record(completed, "probe")
+            self._found_env = {"OPENBLAS_CORETYPE": "ARMV8"}
+            self._env = {**self._found_env, **self._env}
+            completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
+        return {**self._record(completed, "probe"), "env": self._found_env}
+
+    def use(self, probe: Mapping[str, Any]) -> None:
+        """Take over what an earlier probe of this board found to be needed."""
+        self._env = {**probe.get("env", {}), **self._env}
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:
         """Put the job into its folder, with the journal that the controller already has."""
@@ -250,9 +254,24 @@ class Board:
                 self._transport.close()
         self._transport = None
 
-    def _bootstrap(self, job_name: str) -> dict[str, Any]:
+    def _pushed(self, payload: Payload, job_name: str) -> dict[str, Any]:
+        """Return what lies in the job's folder, once the payload is on the board."""
+        answer = self._bootstrap(payload, job_name)
+        if answer["sha256"] != payload.sha256:
+            path = f"{self._workdir}/{payload.name}"
+            self.transport.put(payload.data, path, deadline_s=PUSH_DEADLINE_S)
+            answer = self._bootstrap(payload, job_name)
+        if answer["sha256"] != payload.sha256:
+            raise CommandFailed(
+                self.target.name,
+                f"the payload arrived changed ({payload.name})",
+                remedy="the disk may be full or failing: check `df` and `dmesg` on the board",
+            )
+        return answer
+
+    def _bootstrap(self, payload: Payload, job_name: str) -> dict[str, Any]:
         target = self.target
-        argv = [self._python, "-c", BOOTSTRAP, target.workdir, self.payload.name, job_name]
+        argv = [self._python, "-c", BOOTSTRAP, target.workdir, payload.name, job_name]
         completed = self._run(argv, STEP_DEADLINE_S)
         if completed.exit_status in (126, 127):
             raise CommandFailed(
@@ -281,11 +300,13 @@ class Board:
             if record is not None and record.get("type") in ("journal", "end"):
                 yield record
 
-    def _payload(self, arguments: Sequence[str], *, deadline_s: float) -> Completed:
-        return self._run(self._argv(arguments), deadline_s, env=False)
+    def _payload(
+        self, arguments: Sequence[str], *, deadline_s: float, payload: Payload | None = None
+    ) -> Completed:
+        return self._run(self._argv(arguments, payload), deadline_s, env=False)
 
-    def _argv(self, arguments: Sequence[str]) -> list[str]:
-        path = f"{self._workdir}/{self.payload.name}"
+    def _argv(self, arguments: Sequence[str], payload: Payload | None = None) -> list[str]:
+        path = f"{self._workdir}/{(payload or self.payload).name}"
         return [*self._environment(), self._python, path, *arguments]
 
     def _run(self, argv: Sequence[str], deadline_s: float, *, env: bool = True) -> Completed:

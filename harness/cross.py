@@ -13,14 +13,16 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import workloads
+from harness import payload as payloads
 from harness.board import Board
-from harness.errors import GfbenchError
+from harness.errors import GfbenchError, PayloadError
+from harness.payload import Payload
 from harness.user_kernels import UserKernel
 from workloads.catalog import C_SOURCES, REALS, object_stem
 
@@ -75,9 +77,14 @@ def zig_target(probe: Mapping[str, Any]) -> str:
 
 
 def compiled(
-    names: Sequence[str], own: Sequence[UserKernel], probe: Mapping[str, Any]
+    names: Sequence[str],
+    own: Sequence[UserKernel],
+    probe: Mapping[str, Any],
+    payload: Payload | None = None,
 ) -> tuple[Object, ...]:
     """Return the objects of these kernels for the board that was probed.
+
+    The sources are those of ``payload`` (default: the workloads that are installed).
 
     Raises:
         CrossError: zig cannot make one.
@@ -85,7 +92,8 @@ def compiled(
     target = zig_target(probe)
     users = {kernel.info.name: kernel for kernel in own}
     objects = []
-    for texts in {tuple(_sources(name, users).items()) for name in names}:
+    read = _installed if payload is None else _packed(payload)
+    for texts in {tuple(_sources(name, users, read).items()) for name in names}:
         for real in REALS:
             define = f"REAL={real}"
             data = _compile(dict(texts), define, target)
@@ -95,14 +103,19 @@ def compiled(
     return tuple(objects)
 
 
-def supply(board: Board, probe: Mapping[str, Any], own: Sequence[UserKernel]) -> tuple[str, ...]:
+def supply(
+    board: Board,
+    probe: Mapping[str, Any],
+    own: Sequence[UserKernel],
+    payload: Payload | None = None,
+) -> tuple[str, ...]:
     """Compile here what the board cannot and push it; returns what a reader has to know."""
     names = lacking(probe)
     what = f"kernel {', '.join(names)}"
     if not is_here():
         return (f"{what}: `pip install gfbench[cross]` on the controller compiles it here",)
     try:
-        objects = compiled(names, own, probe)
+        objects = compiled(names, own, probe, payload)
     except CrossError as error:
         return (f"{what} could not be compiled for this board: {error}",)
     for made in objects:
@@ -113,14 +126,34 @@ def supply(board: Board, probe: Mapping[str, Any], own: Sequence[UserKernel]) ->
     )
 
 
-def _sources(name: str, users: Mapping[str, UserKernel]) -> dict[str, bytes]:
+def _sources(
+    name: str, users: Mapping[str, UserKernel], read: Callable[[str], bytes]
+) -> dict[str, bytes]:
     """Return the files that a kernel's object is made of, the one to compile first."""
     user = users.get(name)
     kernel = user.of if user and user.kind == "alias" else name
-    folder = Path(workloads.__file__).parent / "kernels"
     if user and user.content is not None:
-        return {user.of: user.content, "gfbench.h": (folder / "gfbench.h").read_bytes()}
-    return {source: (folder / source).read_bytes() for source in C_SOURCES[kernel]}
+        return {user.of: user.content, "gfbench.h": read("gfbench.h")}
+    return {source: read(source) for source in C_SOURCES[kernel]}
+
+
+def _installed(source: str) -> bytes:
+    return (Path(workloads.__file__).parent / "kernels" / source).read_bytes()
+
+
+def _packed(payload: Payload) -> Callable[[str], bytes]:
+    """Return what reads a kernel's source out of a payload.
+
+    It raises CrossError where that has none of the name: another revision's kernel.
+    """
+
+    def read(source: str) -> bytes:
+        try:
+            return payloads.content(payload, f"workloads/kernels/{source}")
+        except PayloadError as error:
+            raise CrossError(str(error)) from None
+
+    return read
 
 
 def _compile(texts: Mapping[str, bytes], define: str, target: str) -> bytes:

@@ -7,6 +7,8 @@ GfbenchError                  exit  a message says what, on which target, and wh
 ├── PayloadError                 2  the payload or a user's kernel cannot be packed
 ├── ResultError                  2  a result folder that is absent, broken or too new
 ├── StorageError                 4  the result folder cannot be written on (full disk)
+├── StoreError                   4  a store of results cannot be reached, read or written
+├── StoreRefused                 1  a store does not take, or does not have, what is asked for
 └── TargetError(target)          4  one target; the others go on
     ├── Unreachable              4  no connection, or it broke off for good
     ├── UntrustedHost            4  unknown or changed host key
@@ -51,6 +53,18 @@ class StorageError(GfbenchError):
     """The result folder cannot be written."""
 
     exit_code = 4
+
+
+class StoreError(GfbenchError):
+    """A store of results cannot be reached, read or written."""
+
+    exit_code = 4
+
+
+class StoreRefused(GfbenchError):
+    """A store does not take, or does not have, what is asked for."""
+
+    exit_code = 1
 
 
 class TargetError(GfbenchError):

@@ -97,3 +97,16 @@ def _entries(files: Mapping[str, bytes]) -> Iterator[tuple[zipfile.ZipInfo, byte
         info.create_system = _UNIX
         info.external_attr = _MODE << 16
         yield info, files[name]
+
+
+def content(payload: Payload, path: str) -> bytes:
+    """Return a file of a payload.
+
+    Raises:
+        PayloadError: it is not in there.
+    """
+    with zipfile.ZipFile(io.BytesIO(payload.data)) as archive:
+        try:
+            return archive.read(path)
+        except KeyError:
+            raise PayloadError(f"{payload.name} has no {path}") from None

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.suites import BASELINE, Suite
-from workloads.catalog import METHODS, KernelInfo, refusal
+from workloads.catalog import (
+    METHODS,
+    SENTINEL_SEED,
+    SENTINEL_WINDOW_S,
+    KernelInfo,
+    refusal,
+    sentinel_case,
+)
 from workloads.costs import flops, memory_estimate_bytes
 from workloads.messages import Block, Case
 
@@ -53,7 +60,8 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
             cases.append(case)
         else:
             skipped.append(Skipped(case=case, reason=reason))
-    blocks = _blocks(suite, cases, seed)
+    first = _roofline(suite, cases)
+    blocks = (*first, *plan_rounds(suite, cases, range(suite.rounds), seed=seed, order=len(first)))
     return Plan(
         cases=tuple(cases),
         skipped=tuple(skipped),
@@ -67,7 +75,7 @@ def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Cas
     """Return every case the suite names, workload by workload, the baseline first."""
     devices = tuple(dict.fromkeys(_device(name, probe) for name in suite.devices))
     return tuple(
-        Case(layer, method, patch_size, kernel, device, dtype, batch)
+        Case(layer, method, patch_size, kernel, device, dtype, batch, revision)
         for layer in suite.layers
         for batch in suite.batches
         for dtype in suite.dtypes
@@ -75,6 +83,7 @@ def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Cas
         for method in suite.methods
         for patch_size in (suite.patch_sizes if METHODS[method].has_patch_size else (None,))
         for kernel in _kernels(suite, method, device, probe)
+        for revision in suite.revisions or ("",)
     )
 
 
@@ -132,6 +141,8 @@ def _kernels(
     if method == BASELINE:
         return suite.exact_kernels
     names = suite.kernels
+    if suite.revisions:  # another kernel's figures would answer another question
+        return names
     if any(_unavailable(suite.kernel(name), device, probe) is None for name in names):
         return names
     return tuple(dict.fromkeys((*names, FALLBACK)))
@@ -142,7 +153,7 @@ def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, .
     notes = []
     for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
         reasons = [_unavailable(suite.kernel(name), device, probe) for name in suite.kernels]
-        instead = "" if None in reasons else f"; {FALLBACK} was measured instead"
+        instead = "" if suite.revisions or None in reasons else f"; {FALLBACK} was measured instead"
         notes += [f"{reason}{instead}" for reason in reasons if reason]
     return tuple(dict.fromkeys(notes))
 
@@ -163,32 +174,62 @@ def _does_not_fit(case: Case, probe: Mapping[str, Any]) -> str | None:
     )
 
 
-def _blocks(suite: Suite, cases: Sequence[Case], seed: int) -> tuple[Block, ...]:
-    """Return the blocks of all rounds: per workload one of every case, in random order.
+def plan_rounds(
+    suite: Suite,
+    cases: Sequence[Case],
+    rounds: Iterable[int],
+    *,
+    seed: int,
+    order: int,
+    verification: bool = False,
+) -> tuple[Block, ...]:
+    """Return the blocks of these rounds, numbered from ``order`` on.
 
-    Cases of one workload stand next to each other in a round, so that what drifts over minutes
-    meets all of them alike; memory and fidelity blocks follow their workload's timing.
+    A round depends on the run's seed and on its own number alone, so that a run can be extended
+    by rounds later, of fewer cases too.
     """
-    shuffler = random.Random(seed)
+    found: list[Block] = []
+    for round_ in rounds:
+        for block in _round(suite, cases, round_, seed):
+            numbered = block._replace(order=order + len(found), verification=verification)
+            found.append(numbered)
+    return tuple(found)
+
+
+def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Iterable[Block]:
+    """Yield a round's blocks: the sentinel, then per workload one of every case, shuffled.
+
+    Cases of one workload stand next to each other, so that what drifts over minutes meets all of
+    them alike; memory and fidelity blocks follow their workload's timing.
+    """
+    shuffler = random.Random(f"{seed}/{round_}")
+    if suite.sentinel:
+        for slot, device in enumerate(dict.fromkeys(case.device for case in cases)):
+            yield Block(0, round_, slot, "sentinel", sentinel_case(device), SENTINEL_SEED)
     groups: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.layer, case.device, case.dtype, case.batch), []).append(case)
-    blocks = _roofline(suite, cases)
-    for round_ in range(suite.rounds):
-        keys = list(groups)
-        shuffler.shuffle(keys)
-        for key in keys:
-            block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
-            for kind in _kinds(suite, round_):
-                chosen = [case for case in groups[key] if _has(suite, kind, case)]
-                shuffler.shuffle(chosen)
-                for slot, case in enumerate(chosen):
-                    blocks.append(Block(len(blocks), round_, slot, kind, case, block_seed))
-    return tuple(blocks)
+    keys = list(groups)
+    shuffler.shuffle(keys)
+    for key in keys:
+        block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
+        for kind in _kinds(suite, round_):
+            chosen = [case for case in groups[key] if _has(suite, kind, case)]
+            _shuffle(chosen, shuffler)
+            for slot, case in enumerate(chosen):
+                yield Block(0, round_, slot, kind, case, block_seed)
+
+
+def _shuffle(cases: list[Case], shuffler: random.Random) -> None:
+    """Put the cases in random order; the revisions of one stay next to each other."""
+    shuffler.shuffle(cases)
+    if any(case.revision for case in cases):
+        first = {case._replace(revision=""): place for place, case in reversed([*enumerate(cases)])}
+        cases.sort(key=lambda case: first[case._replace(revision="")])
 
 
 def _roofline(suite: Suite, cases: Sequence[Case]) -> list[Block]:
-    """Return the block that measures the machine itself; it stands with the first case on a CPU."""
+    """Return the block of the machine's rates, once a run; it is filed under a case on a CPU."""
     on_cpu = [case for case in cases if case.device == "cpu"]
     if not suite.roofline or not on_cpu:
         return []
@@ -206,7 +247,7 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
 
 def _has(suite: Suite, kind: str, case: Case) -> bool:
     if kind == "check":
-        return case.method != BASELINE and suite.is_checked(case.kernel)
+        return suite.is_checked(case)
     if not METHODS[case.method].usable:  # no gradients: nothing to compare, nothing to keep
         return kind == "timing"
     return kind != "fidelity" or case.method != BASELINE
@@ -214,6 +255,8 @@ def _has(suite: Suite, kind: str, case: Case) -> bool:
 
 def _block_estimate_s(block: Block, min_window_s: float, isolation: str) -> float:
     once_s = sum(flops(block.case)) / ESTIMATE_FLOPS_PER_S
+    if block.kind == "sentinel":
+        return BLOCK_OVERHEAD_S[isolation] + (1 + WARM_UP_SHARE) * SENTINEL_WINDOW_S
     if block.kind != "timing":
         return BLOCK_OVERHEAD_S[isolation] + 2 * once_s
     window_s = max((1 + WARM_UP_SHARE) * min_window_s, 3 * once_s)

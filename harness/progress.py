@@ -84,7 +84,7 @@ class LiveView:
     def planned(self, target: str, blocks: int, done: int, estimate_s: float) -> None:
         """Show how much there is to do."""
         row = self._targets[target]
-        row.total, row.done, row.estimate_s = blocks, done, estimate_s
+        row.total, row.done, row.estimate_s, row.measured = blocks, done, estimate_s, 0
 
     def block(self, target: str, record: Mapping[str, Any]) -> None:
         """Show one finished block's figure."""
@@ -114,12 +114,15 @@ def final_table(rows: Sequence[SummaryRow], width: int | None) -> list[str]:
     """Return the lines of a run's summary: a heading per workload, a line per case below it.
 
     Latency, saved memory and energy are left out where ``width`` (in columns) is too small for
-    them. None is no terminal: nothing is left out, whatever COLUMNS says. Names are never cut.
+    them; where it still is, a case takes two lines. None is no terminal: nothing is left out,
+    whatever COLUMNS says. Names are never cut.
     """
-    wide = _lines(rows, [*SPEEDUPS, *COSINES, *LATENCIES, *_measured(rows)])
-    if width is None or max(map(len, wide), default=0) <= width:
-        return wide
-    return _lines(rows, [*SPEEDUPS, *COSINES])
+    figures = [row for row in rows if row.status in MEASURED]  # a reason may wrap, figures not
+    for columns in ([*SPEEDUPS, *COSINES, *LATENCIES, *_measured(rows)], [*SPEEDUPS, *COSINES]):
+        lines = _lines(figures, columns)
+        if width is None or max(map(len, lines), default=0) <= width:
+            return _lines(rows, columns)
+    return _lines(rows, [*SPEEDUPS, *COSINES], folded=True)
 
 
 def _measured(rows: Sequence[SummaryRow]) -> list[Column]:
@@ -131,19 +134,23 @@ def _measured(rows: Sequence[SummaryRow]) -> list[Column]:
     ]
 
 
-def _lines(rows: Sequence[SummaryRow], columns: Sequence[Column]) -> list[str]:
+def _lines(
+    rows: Sequence[SummaryRow], columns: Sequence[Column], *, folded: bool = False
+) -> list[str]:
     cells = [_cells(row, columns) for row in rows]
     heads = [("", *(column.over for column in columns)), ("", *(column.name for column in columns))]
     full = [*heads, *(line for line in cells if len(line) == len(columns) + 1)]
     widths = [max(len(line[i]) for line in full) for i in range(len(columns) + 1)]
-    widths[0] = max((len(line[0]) for line in cells), default=0)
+    widths[0] = 0 if folded else max((len(line[0]) for line in cells), default=0)
     lines = [_joined(head, widths) for head in heads] if rows else []
     heading = ""
     several = len({row.target for row in rows}) > 1
     for row, line in zip(rows, cells, strict=True):
         last, heading = heading, _heading(row, several)
         lines += [heading] if heading != last else []
-        lines.append(_joined(line, widths))
+        measured = len(line) == len(widths)
+        lines += [f"  {line[0]}"] if folded and measured else []
+        lines.append(_joined(("", *line[1:]) if folded and measured else line, widths))
     return lines
 
 
@@ -154,22 +161,30 @@ def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _heading(row: SummaryRow, several: bool) -> str:
-    target = f"{row.target}: " if several else ""
-    return _printable(f"{target}{row.workload}, batch {row.batch}, {row.device}")
+    return case_heading(row.target if several else "", row.workload, row.batch, row.device)
+
+
+def case_heading(target: str, workload: str, batch: int, device: str) -> str:
+    """Return the line above the cases of a workload; with the target where there are several."""
+    return printable(f"{f'{target}: ' if target else ''}{workload}, batch {batch}, {device}")
+
+
+def case_name(method: str, patch_size: int | None, kernel: str) -> str:
+    """Return a case as a line of the table begins."""
+    name = method if patch_size is None else f"{method} r{patch_size}"
+    return printable(name if kernel == "torch" else f"{name} {KERNELS.get(kernel, kernel)}")
 
 
 def _cells(row: SummaryRow, columns: Sequence[Column]) -> tuple[str, ...]:
     """Return a line's cells: the method and its figures, or why there are none."""
-    method = row.method if row.patch_size is None else f"{row.method} r{row.patch_size}"
-    if row.kernel != "torch":
-        method += f" {KERNELS.get(row.kernel, row.kernel)}"
+    method = case_name(row.method, row.patch_size, row.kernel)
     if row.status not in MEASURED:
         reason = f"{row.status}: {row.reason}" if row.reason else row.status
-        return (_printable(method), _printable(reason)[:REASON_CHARACTERS])
-    return (_printable(method), *(column.cell(row) for column in columns))
+        return (method, printable(reason)[:REASON_CHARACTERS])
+    return (method, *(column.cell(row) for column in columns))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return the text without control characters: some of it comes from a board."""
     return "".join(character if character.isprintable() else " " for character in text)
 
@@ -179,7 +194,7 @@ def seconds(value: float | None) -> str:
     if value is None:
         return MISSING
     for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
-        if value < limit:
+        if value < 0.9995 * limit:  # what rounds to 1000 has the next unit
             return f"{value * factor:.3g} {unit}"
     return f"{value:.3g} s"
 

@@ -25,12 +25,13 @@ import workloads
 from harness.errors import PlanError, ResultError
 from targets.yaml_lines import YamlDocument, YamlProblem, read_yaml
 from workloads.catalog import KERNELS, LAYERS, METHODS, KernelInfo
-from workloads.messages import DTYPE_BYTES, Layer, layer_from_json
+from workloads.messages import DTYPE_BYTES, Case, Layer, layer_from_json
 
 SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
 LISTS = ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
 BASELINE = "exact"
+CHECKED_METHOD = "gradient_filter"  # what workloads.kernels.check has a reference for
 PAPER_METHOD = "gradient_filter_pooled"  # what --paper-mode adds
 EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in kernel.methods)
 FILTERED_KERNELS = tuple(
@@ -71,15 +72,22 @@ class Suite:
     energy: bool = False  # windows long enough for energy, idle power before and after
     exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
     roofline: bool = False  # the machine's bandwidths and rate, for the floor under each case
+    sentinel: bool = True  # a small fixed case every round, which tells whether the machine moved
     own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
+    revisions: tuple[str, ...] = ()  # each case once by each revision's payload
+    checked_revisions: tuple[str, ...] = ()  # those that know the check, so before any timing
 
     def kernel(self, name: str) -> KernelInfo:
         """Return what is known of a kernel, ours or the user's."""
         return next((own for own in self.own_kernels if own.name == name), None) or KERNELS[name]
 
-    def is_checked(self, name: str) -> bool:
-        """Tell whether a board has to check the kernel first: the user's own files."""
-        return self.kernel(name).sources[0].startswith("user_")
+    def is_checked(self, case: Case) -> bool:
+        """Tell whether a board has to check the case's kernel first: a user's file, a revision."""
+        if case.method == BASELINE:
+            return False
+        if case.revision:
+            return case.method == CHECKED_METHOD and case.revision in self.checked_revisions
+        return self.kernel(case.kernel).sources[0].startswith("user_")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +154,7 @@ class _SuiteFile(BaseModel):
     block_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 1800.0
     energy: bool = False
     roofline: bool = False
+    sentinel: bool = True
 
 
 def built_in_suites() -> dict[str, Path]:
@@ -183,6 +192,7 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         block_timeout_s=entry.block_timeout_s,
         energy=entry.energy,
         roofline=entry.roofline,
+        sentinel=entry.sentinel,
     )
     return _checked(_overridden(suite, overrides or Overrides()), str(path))
 

@@ -130,7 +130,7 @@ class _Maker:
             workload=self.case.layer.name,
             method=self.case.method,
             patch_size=self.case.patch_size,
-            kernel=self.case.kernel,
+            kernel=self.case.kernel_label,
             device=self.case.device,
             dtype=self.case.dtype,
             batch=self.case.batch,
@@ -331,7 +331,7 @@ def _phases(run: Run) -> tuple[str, ...]:
 
 def _all_blocks_there(target: TargetRun) -> bool:
     planned = target.session.blocks_planned
-    return planned is None or len(target.blocks) >= planned
+    return planned is None or len(target.all_blocks) >= planned
 
 
 def _why(blocks: Sequence[BlockRecord]) -> str:

@@ -22,7 +22,7 @@ def _case(data: Any) -> Case:
     layer = case.layer
     axes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     sizes = (layer.in_channels, layer.out_channels, layer.height, layer.width, layer.groups)
-    names = (layer.name, case.method, case.kernel, case.device, case.dtype)
+    names = (layer.name, case.method, case.kernel, case.device, case.dtype, case.revision)
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a case has names that are not text")
     if any(len(pair) != 2 for pair in axes):

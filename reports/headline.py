@@ -76,6 +76,13 @@ class Headline:
         return is_usable(self.method)
 
     @property
+    def decided(self) -> int:
+        """1 where the step is decidably quicker than exact, -1 where slower, 0 where neither."""
+        if self.step is None or self.step.ci_low is None or self.step.ci_high is None:
+            return 0
+        return int(self.step.ci_low > 1) - int(self.step.ci_high < 1)
+
+    @property
     def measured(self) -> bool:
         """Whether there is any figure in it."""
         figures = (self.backward, self.step, self.saved, self.peak_rss, self.energy, self.cosine_gx)
@@ -87,7 +94,7 @@ def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headlin
     groups: dict[tuple[str, int | None, str, str, str], list[Case]] = {}
     for case in cases_of(run, target):
         if case.method != EXACT:
-            key = (case.method, case.patch_size, case.kernel, case.device, case.dtype)
+            key = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
             groups.setdefault(key, []).append(case)
     mine = [row for row in rows if row.run_id == run.run_id and row.target == target.name]
     return tuple(_headline(target, cases, mine) for cases in groups.values())
@@ -112,7 +119,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         platform=target.platform,
         method=case.method,
         patch_size=case.patch_size,
-        kernel=case.kernel,
+        kernel=case.kernel_label,
         device=case.device,
         dtype=case.dtype,
         workloads=len(step or backward),
@@ -132,7 +139,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
 
 
 def _belongs(row: Row, case: Case) -> bool:
-    ours = (case.method, case.patch_size, case.kernel, case.device, case.dtype)
+    ours = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
     return (row.method, row.patch_size, row.kernel, row.device, row.dtype) == ours
 
 

@@ -49,7 +49,7 @@ def _rows(run: Run, target: TargetRun, case: Case) -> Iterable[Row]:
             workload=case.layer.name,
             method=case.method,
             patch_size=case.patch_size,
-            kernel=case.kernel,
+            kernel=case.kernel_label,
             device=case.device,
             dtype=case.dtype,
             batch=case.batch,

@@ -101,6 +101,14 @@ def _load(path: Path, document: Mapping[str, Any]) -> Run:
     return Run(path=path, header=header, targets=targets, notes=tuple(notes))
 
 
+def run_folders(path: Path) -> Iterator[Path]:
+    """Yield the path if it is a run, else the runs right in it, in order of their names."""
+    if (path / RUN).is_file() or path.name == RUN or not path.is_dir():
+        yield path
+        return
+    yield from sorted(entry for entry in path.iterdir() if (entry / RUN).is_file())
+
+
 def check_schema(schema: object, where: Path) -> None:
     """Refuse a file of another family or a newer major version.
 
@@ -199,7 +207,9 @@ def _load_target(folder: Path) -> TargetRun:
         folder=folder,
         session=session,
         probe=probe,
-        blocks=blocks,
+        blocks=tuple(b for b in blocks if b.kind != "sentinel" and not b.verification),
+        sentinels=tuple(b for b in blocks if b.kind == "sentinel"),
+        verification=tuple(b for b in blocks if b.kind != "sentinel" and b.verification),
         power=power,
         notes=tuple(dict.fromkeys(notes)),
         idle=tuple(sorted(idle)),
@@ -260,7 +270,7 @@ def _block(document: object, path: Path) -> BlockRecord:
     check_schema(document.get("schema", SCHEMA), path)
     block = _typed(BlockRecord, document, path)
     evidence = throttled(block.state_before, block.state_after)
-    if block.kind == "timing" and block.status == "ok" and evidence:
+    if block.kind in ("timing", "sentinel") and block.status == "ok" and evidence:
         return replace(block, status="throttled", reason=evidence)
     return block
 

@@ -7,7 +7,7 @@ board's monotonic clock, ``*_at`` are wall time (ISO 8601, UTC).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -96,7 +96,10 @@ class MachineState:
 
     t_s: FiniteFloat | None = None
     temperatures_c: Figures = field(default_factory=dict)
+    boot_id: Text = ""
     cpu_mhz: Annotated[tuple[FiniteFloat | None, ...], absent_as(())] = ()
+    cpu_max_mhz: Annotated[tuple[FiniteFloat | None, ...], absent_as(())] = ()
+    cpus_online: Text = ""
     governor: Text = ""
     throttle: Settings = field(default_factory=dict)
     get_throttled: Text = ""
@@ -126,6 +129,7 @@ class BlockRecord:
     started_at: Text = ""
     window_s: Span | None = None
     sampling: FiniteFloat = 1.0
+    verification: Annotated[bool, absent_as(False)] = False
     sampler_cpu_s: FiniteFloat | None = None
     allocator: Settings = field(default_factory=dict)
     timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)
@@ -224,7 +228,11 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TargetRun:
-    """All that was measured on one target; ``folder`` is where its files lie."""
+    """All that was measured on one target; ``folder`` is where its files lie.
+
+    ``blocks`` are those that figures are made of. ``sentinels`` tell only whether the machine
+    moved, and ``verification`` is the batch that had to confirm a FAIL: neither is in ``blocks``.
+    """
 
     name: str
     folder: Path
@@ -235,11 +243,23 @@ class TargetRun:
     notes: tuple[str, ...] = ()
     idle: tuple[Span, ...] = ()  # windows without workload, in order
     sampler_cost: SamplerCost | None = None  # as calibrated on this machine before
+    sentinels: tuple[BlockRecord, ...] = ()
+    verification: tuple[BlockRecord, ...] = ()
 
     @property
     def platform(self) -> str:
         """The platform's id, empty where the session never learned it."""
         return self.session.platform
+
+    @property
+    def all_blocks(self) -> tuple[BlockRecord, ...]:
+        """Every block of the journal, what no figure is made of too."""
+        return (*self.blocks, *self.sentinels, *self.verification)
+
+    @cached_property
+    def verification_run(self) -> TargetRun:
+        """The same target with the verification batch as its blocks, for the same figures."""
+        return replace(self, blocks=self.verification, verification=())
 
     def blocks_of(self, case: Case, kind: str) -> tuple[BlockRecord, ...]:
         """Return the case's blocks of one kind, in order."""
@@ -294,6 +314,17 @@ class KernelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RevisionFacts:
+    """One git revision that the run compares: its cases carry the label."""
+
+    label: Text = ""
+    asked: Text = ""
+    commit: Text = ""
+    subject: Text = ""
+    payload: Payload | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What was to be measured."""
 
@@ -328,6 +359,7 @@ class RunHeader:
     tool: Annotated[Tool, absent_as({})] = field(default_factory=Tool)
     payload: Payload | None = None
     kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()
+    revisions: Annotated[tuple[RevisionFacts, ...], absent_as(())] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

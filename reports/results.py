@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,16 @@ __all__ = [
     "REPORT",
     "RUN",
     "SESSION",
+    "Change",
     "ResultProblem",
     "ResultStorageProblem",
     "append_journal",
     "check_target_name",
     "create_run",
     "load_run",
+    "manifest_changes",
     "read_trace",
+    "renew_in_manifest",
     "target_folder",
     "verify_manifest",
     "write_bytes_atomic",
@@ -183,20 +187,61 @@ def write_manifest(run: Path) -> None:
     write_bytes_atomic(run / MANIFEST, "".join(lines).encode())
 
 
-def verify_manifest(run: Path) -> tuple[str, ...]:
-    """Return one complaint per file that is missing, changed or not listed; none if all is well.
+def renew_in_manifest(run: Path, name: str) -> None:
+    """Write one file's new hash into the manifest; what it says of the others stays.
+
+    A run without a manifest has not ended and gets none.
+
+    Raises:
+        ResultStorageProblem: it cannot be written.
+    """
+    if not (run / MANIFEST).is_file():
+        return
+    listed = _read_manifest(run)
+    with _storage(run):
+        listed[name] = _sha256(run / name)
+    lines = [f"{listed[one]}  {one}\n" for one in sorted(listed)]
+    write_bytes_atomic(run / MANIFEST, "".join(lines).encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A file whose hash is not the manifest's; an empty hash stands for no such file."""
+
+    name: str
+    listed: str
+    present: str
+
+
+def manifest_changes(run: Path) -> tuple[Change, ...]:
+    """Return the files that are missing, changed or not listed, sorted by name.
 
     Raises:
         ResultProblem: there is no readable manifest.
     """
     listed = _read_manifest(run)
     present = set(_files(run))
-    complaints = [f"{name}: missing" for name in listed if name not in present]
-    complaints += [f"{name}: not in the manifest" for name in present if name not in listed]
-    for name in present & listed.keys():
-        if _sha256(run / name) != listed[name]:
-            complaints.append(f"{name}: changed")
-    return tuple(sorted(complaints))
+    hashes = {name: _sha256(run / name) if name in present else "" for name in {*listed, *present}}
+    return tuple(
+        Change(name=name, listed=listed.get(name, ""), present=hashes[name])
+        for name in sorted(hashes)
+        if listed.get(name, "") != hashes[name]
+    )
+
+
+def verify_manifest(run: Path) -> tuple[str, ...]:
+    """Return one complaint per file that is missing, changed or not listed; none if all is well.
+
+    Raises:
+        ResultProblem: there is no readable manifest.
+    """
+    return tuple(_complaint(change) for change in manifest_changes(run))
+
+
+def _complaint(change: Change) -> str:
+    if not change.present:
+        return f"{change.name}: missing"
+    return f"{change.name}: {'changed' if change.listed else 'not in the manifest'}"
 
 
 def _read_manifest(run: Path) -> dict[str, str]:

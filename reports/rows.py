@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from workloads.messages import Case
+
 UNITS: dict[str, str] = {
     "latency_s": "s",
     "speedup": "1",
@@ -62,6 +64,20 @@ class Row:
             self.dtype,
             self.batch,
         )
+
+
+def row_case(target: str, case: Case) -> tuple[str, str, str, int | None, str, str, str, int]:
+    """Return what ``Row.case`` is of the rows of this case."""
+    return (
+        target,
+        case.layer.name,
+        case.method,
+        case.patch_size,
+        case.kernel_label,
+        case.device,
+        case.dtype,
+        case.batch,
+    )
 
 
 COLUMNS = tuple(field.name for field in fields(Row))

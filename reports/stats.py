@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ def hodges_lehmann(values: Sequence[float]) -> float:
     Raises:
         ValueError: no values, or one that is not finite.
     """
-    return float(np.median(_walsh_averages(_finite(values))))
+    return float(np.median(walsh_averages(_finite(values))))
 
 
 def wilcoxon_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
@@ -49,8 +50,9 @@ def wilcoxon_interval(values: Sequence[float], level: float = 0.95) -> Interval 
         ValueError: no values, one that is not finite, or a level outside (0, 1).
     """
     points = _finite(values)
-    below = np.cumsum(signed_rank_distribution(len(points)))
-    return _order_interval(np.sort(_walsh_averages(points)), below, level)
+    cut = wilcoxon_cut(len(points), level)
+    ordered = np.sort(walsh_averages(points))
+    return None if cut == 0 else (float(ordered[cut - 1]), float(ordered[-cut]))
 
 
 def median_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
@@ -61,7 +63,8 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval | 
     """
     points = np.sort(_finite(values))
     below = bdtr(np.arange(len(points) + 1, dtype=np.float64), len(points), 0.5)
-    return _order_interval(points, np.asarray(below, dtype=np.float64), level)
+    cut = _cut(np.asarray(below, dtype=np.float64), level)
+    return None if cut == 0 else (float(points[cut - 1]), float(points[-cut]))
 
 
 def paired_ratio(base: Sequence[float], new: Sequence[float], level: float = 0.95) -> Effect:
@@ -92,6 +95,7 @@ def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(float(np.mean(np.log(_positive(values)))))
 
 
+@cache
 def signed_rank_distribution(n: int) -> Floats:
     """Return P(T+ = t) for t = 0 .. n(n+1)/2 under the null, by dynamic programming over ranks."""
     chances = np.ones(1)
@@ -103,23 +107,31 @@ def signed_rank_distribution(n: int) -> Floats:
     return chances
 
 
-def _order_interval(ordered: Floats, below: Floats, level: float) -> Interval | None:
-    """Cut the same number of points from both ends so that at most (1 - level) / 2 is lost at each.
+def wilcoxon_cut(n: int, level: float) -> int:
+    """Return the rank, from either end, of the Walsh average that bounds the interval; 0: none.
+
+    Raises:
+        ValueError: a level outside (0, 1).
+    """
+    return _cut(np.cumsum(signed_rank_distribution(n)), level)
+
+
+def walsh_averages(points: Floats) -> Floats:
+    """Return (a_i + a_j) / 2 for i <= j of the last axis."""  # (..., n) -> (..., n(n+1)/2)
+    first, second = np.triu_indices(points.shape[-1])
+    averages: Floats = (points[..., first] + points[..., second]) / 2
+    return averages
+
+
+def _cut(below: Floats, level: float) -> int:
+    """Return how many points to cut from each end so that at most (1 - level) / 2 is lost there.
 
     ``below[k]`` is the chance that the centre lies under the point of 0-based rank k.
     """
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, not {level}")
     # A hair of tolerance, so that a chance that equals the bound but for rounding is not refused.
-    cut = int(np.searchsorted(below, (1 - level) / 2 * (1 + 1e-12), side="right"))
-    if cut == 0:
-        return None
-    return float(ordered[cut - 1]), float(ordered[len(ordered) - cut])
-
-
-def _walsh_averages(points: Floats) -> Floats:
-    first, second = np.triu_indices(len(points))
-    return (points[first] + points[second]) / 2
+    return int(np.searchsorted(below, (1 - level) / 2 * (1 + 1e-12), side="right"))
 
 
 def _finite(values: Sequence[float] | Floats) -> Floats:

@@ -10,7 +10,7 @@ from reports.comparison import cases_of, compare
 from reports.kernel_ratios import METRIC as KERNEL_RATIO
 from reports.kernel_ratios import kernel_rows
 from reports.records import Run
-from reports.rows import Row
+from reports.rows import Row, row_case
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def summary_rows(run: Run) -> tuple[SummaryRow, ...]:
 def _baselines(run: Run) -> dict[tuple[object, ...], tuple[str, ...]]:
     """Return the phases in which an exact case is the baseline, by what ``Row.case`` says."""
     return {
-        (target.name, case.layer.name, *case[1:]): baseline_phases(target, case)
+        row_case(target.name, case): baseline_phases(target, case)
         for target in run.targets
         for case in cases_of(run, target)
         if case.method == EXACT

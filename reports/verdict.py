@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reports.stats import Effect
+from reports.stats_fleet import Pooled
 from workloads.messages import Case
 
 STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "INFRA")
@@ -32,6 +33,12 @@ class Verdict:
     pairs that it rests on; ``verification`` the independent batch before a FAIL. ``cause`` of an
     alarm is code, board, environment or noise, empty otherwise. ``reason`` and ``remedy`` are
     sentences; a PASS needs no remedy.
+
+    Intervals are of ``LOOK_LEVEL`` (97.5 %); None for memory of few rounds, which hardly scatters.
+    ``log_ratios`` are the logarithms of new / base of those rounds, in order. ``flags`` say what
+    a careful reader should know beside the verdict; ``outliers`` counts rounds far from the
+    others, none of them dropped. ``more_rounds`` is what the next look still lacks and ``verify``
+    whether a verification batch is wanted: both for who can still measure.
     """
 
     target: str
@@ -47,6 +54,12 @@ class Verdict:
     cause: str = ""
     reason: str = ""
     remedy: str = ""
+    log_ratios: tuple[float, ...] = ()
+    p_value: float | None = None
+    flags: tuple[str, ...] = ()
+    outliers: int = 0
+    more_rounds: int = 0
+    verify: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +67,9 @@ class Gate:
     """All verdicts of a gate, and what they amount to together.
 
     ``changed`` are the verdicts whose difference survives Benjamini-Hochberg, whatever the margin;
-    ``summary`` is the geometric mean new / base over workloads by (target, metric, phase);
-    ``exit_code`` follows the documented precedence.
+    ``summary`` is the geometric mean new / base over workloads by (target, metric, phase) with its
+    95 % interval; ``fleet`` pools the targets' by (metric, phase), where there are several;
+    ``exit_code`` follows the documented precedence. ``notes`` concern all verdicts of a target.
     """
 
     run_id: str
@@ -65,3 +79,5 @@ class Gate:
     changed: tuple[Verdict, ...] = ()
     summary: Mapping[tuple[str, str, str], Effect] = field(default_factory=dict)
     exit_code: int = 0
+    fleet: Mapping[tuple[str, str], Pooled] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

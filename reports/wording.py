@@ -106,7 +106,7 @@ def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> 
 
 def case_label(case: Case) -> str:
     """Return a case in words."""
-    method = method_label(case.method, case.patch_size, case.kernel)
+    method = method_label(case.method, case.patch_size, case.kernel_label)
     return f"{case.layer.name} · {method} · {case.device} {case.dtype} batch {case.batch}"
 
 

@@ -5,6 +5,7 @@ All that is wrong with a file is reported at once. The machine itself is always 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from typing import Any
 
 from targets.inventory_checks import ADDRESS, LOCAL, check, gateway_of, hint
 from targets.inventory_example import EXAMPLE as EXAMPLE
+from targets.inventory_example import SIMULATED
 from targets.inventory_schema import InventoryFile, PowerMeter, Settings, TargetEntry
 from targets.yaml_lines import YamlProblem, read_yaml
 
@@ -188,6 +190,11 @@ def json_schema() -> dict[str, Any]:
 def example_text() -> str:
     """Return the commented inventory that `gfbench init` writes."""
     return EXAMPLE
+
+
+def simulated_text(path: str, program: str) -> str:
+    """Return an inventory at ``path`` in which ``program`` prints this machine's watts."""
+    return SIMULATED.format(path=path, program=json.dumps(program))
 
 
 def _read_text(path: Path) -> str:

@@ -59,3 +59,16 @@ groups: # gfbench run -t @bench
   bench: [nano, orin, pi5]
   lab: [tower, jump]
 """
+
+SIMULATED = """\
+# inventory.yaml: this machine as a board, with a simulated power meter.
+#
+#   gfbench run -i {path} -t local --suite quick --energy
+#
+# Times, memory and gradients are measured. Power is made up: 2 W, and 3 W for each busy core.
+
+targets:
+  local:
+    power: {{ command: {program} }}
+    labels: {{ power: simulated }}
+"""

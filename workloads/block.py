@@ -5,6 +5,7 @@ memory     bytes saved for the backward and the peaks of a step
 fidelity   the method's gradients against the exact ones, in the same process
 check      a user's kernel against float64, before it is timed
 roofline   the machine's own bandwidths and rate, once a run: the floor's input
+sentinel   a short window of step of a small case that is the same in every run
 
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.
 """
@@ -13,11 +14,11 @@ import contextlib
 import gc
 import os
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from workloads import memory, timing
-from workloads.catalog import METHODS
-from workloads.messages import Block, Case, to_json
+from workloads.catalog import METHODS, SENTINEL_WINDOW_S
+from workloads.messages import PHASES, Block, Case, to_json
 
 CHANNELS_LAST = "torch-channels-last"
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -63,6 +64,9 @@ def run_block(
         "fidelity": lambda: _fidelity(block),
         "check": lambda: _check(block),
         "roofline": _roofline,
+        "sentinel": lambda: _timing(
+            block, min(min_window_s, SENTINEL_WINDOW_S), False, phases=("step",)
+        ),
     }
     try:
         load()
@@ -183,15 +187,18 @@ def _prepare_pooled(case: Case, normal: Any, x: Any, weight: Any) -> Work:
     return Work(forward, backward, step, _barrier(x.device), parameters)
 
 
-def _timing(block: Block, min_window_s: float, pauses: bool) -> Dict[str, Any]:
+def _timing(
+    block: Block, min_window_s: float, pauses: bool, phases: Sequence[str] = PHASES
+) -> Dict[str, Any]:
     allocator = memory.keep_freed_memory()
     work = prepare(block.case, block.seed)
-    phases = {}
-    for phase in ("forward", "backward", "step"):
-        run = getattr(work, phase)
-        found = timing.measure(run, work.synchronize, min_window_s, pauses=pauses)
-        phases[phase] = to_json(found)
-    return {"timing": phases, "allocator": allocator}
+    found = {
+        phase: to_json(
+            timing.measure(getattr(work, phase), work.synchronize, min_window_s, pauses=pauses)
+        )
+        for phase in phases
+    }
+    return {"timing": found, "allocator": allocator}
 
 
 def _memory(block: Block) -> Dict[str, Any]:
@@ -199,7 +206,8 @@ def _memory(block: Block) -> Dict[str, Any]:
     import torch
 
     cuda = block.case.device.startswith("cuda")
-    prepare(_tiny(block.case), block.seed).step()  # libraries and thread pools are no data
+    with contextlib.suppress(NotImplementedError):  # a user's kernel may not do so small a map
+        prepare(_tiny(block.case), block.seed).step()  # libraries and thread pools are no data
     gc.collect()
     baseline = memory.rss_bytes()
     with memory.AvailableDip() as dip:

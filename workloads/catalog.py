@@ -5,7 +5,7 @@ import pkgutil
 from typing import Any, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 from workloads.geometry import Geometry, layer_geometry, published_refusal
-from workloads.messages import Layer
+from workloads.messages import Case, Layer
 
 
 class Method(NamedTuple):
@@ -202,6 +202,17 @@ _MOBILE = (
 )
 
 LAYERS: Dict[str, Layer] = {layer.name: layer for layer in _QUICK + _PAPER + _MOBILE}
+
+# Measured once a round with the very same data, whatever the suite is: if this moves, the machine
+# did. A few milliseconds on a small board; no workload that a suite could name.
+SENTINEL = Layer("sentinel", 32, 32, 28, 28)
+SENTINEL_SEED = 20240607
+SENTINEL_WINDOW_S = 0.15  # some hundred steps on a desktop; no more than starting its process
+
+
+def sentinel_case(device: str) -> Case:
+    """Return the fixed case that tells whether the machine itself moved."""
+    return Case(SENTINEL, "exact", None, "torch", device, "float32", 1)
 
 
 def check_method(method: str) -> Method:

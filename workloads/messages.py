@@ -1,7 +1,7 @@
 """The wire format between controller and board, and the history of SCHEMA.
 
 History of SCHEMA (readers ignore unknown fields and refuse a newer major version):
-    gfbench/1   first version.
+    gfbench/1   first version. Added since, both optional: Case.revision, Job.payloads.
 
 A board speaks in records on its real standard output: one JSON object per line, each line
 begun by the ASCII record separator (RFC 7464), so that a login banner or a stray print can
@@ -15,7 +15,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 SCHEMA = "gfbench/1"
 RECORD_SEPARATOR = "\x1e"
 PHASES = ("forward", "backward", "step")
-BLOCK_KINDS = ("timing", "memory", "fidelity", "check", "roofline")
+BLOCK_KINDS = ("timing", "memory", "fidelity", "check", "roofline", "sentinel")
 BLOCK_STATUSES = ("ok", "failed", "timeout", "out_of_memory", "interrupted")
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -39,7 +39,8 @@ class Layer(NamedTuple):
 class Case(NamedTuple):
     """What is measured: workload x method x patch_size x kernel x device x dtype x batch.
 
-    ``patch_size`` is None for a method that has none (``exact``).
+    ``patch_size`` is None for a method that has none (``exact``). ``revision`` names the payload
+    that measures the case where a run has several (see ``Job.payloads``); mostly empty.
     """
 
     layer: Layer
@@ -49,6 +50,12 @@ class Case(NamedTuple):
     device: str
     dtype: str
     batch: int
+    revision: str = ""
+
+    @property
+    def kernel_label(self) -> str:
+        """Return ``native``, or ``native@a1b2c3d`` where revisions are told apart."""
+        return "%s@%s" % (self.kernel, self.revision) if self.revision else self.kernel
 
     @property
     def key(self) -> str:
@@ -56,15 +63,16 @@ class Case(NamedTuple):
         method = self.method
         if self.patch_size is not None:
             method += "-r%d" % self.patch_size
-        return "/".join(
-            (self.layer.name, method, self.kernel, self.device, self.dtype, "b%d" % self.batch)
-        )
+        batch = "b%d" % self.batch
+        parts = (self.layer.name, method, self.kernel_label, self.device, self.dtype, batch)
+        return "/".join(parts)
 
 
 class Block(NamedTuple):
     """One fresh process that measures one case; ``order`` is its place in the target's run.
 
     ``sampling`` is what the intervals of the power sampler are multiplied with; 0 is no sampler.
+    ``verification`` marks the batch that has to confirm a FAIL: it counts among no rounds.
     """
 
     order: int
@@ -74,6 +82,7 @@ class Block(NamedTuple):
     case: Case
     seed: int
     sampling: float = 1.0
+    verification: bool = False
 
 
 class Job(NamedTuple):
@@ -81,7 +90,8 @@ class Job(NamedTuple):
 
     ``power`` is ``{"sensors": [...]}`` or empty; ``idle_s`` is how long the idle machine is
     watched before the first and after the last block; ``pauses`` asks for random pauses between
-    iterations, outside their marks.
+    iterations, outside their marks. ``payloads`` maps a case's revision to the file name of the
+    payload that measures it, which lies beside the runner's own.
     """
 
     schema: str
@@ -96,6 +106,7 @@ class Job(NamedTuple):
     power: Dict[str, Any]
     idle_s: float = 0.0
     pauses: bool = False
+    payloads: Dict[str, str] = {}  # noqa: RUF012 - read only, as every default of a NamedTuple
 
 
 def dump(record: Any) -> str:

@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any, Dict, List, Optional
 
-from workloads import programs
+from workloads import locks, programs
 from workloads.memory import available_bytes
 
 PROGRAM_TIMEOUT_S = 2.0
@@ -45,7 +45,10 @@ def machine_state(sysroot: str = "/") -> Dict[str, Any]:
     return {
         "t_s": time.monotonic(),
         "temperatures_c": temperatures_c(root),
+        "boot_id": locks.boot_id(),
         "cpu_mhz": cpu_mhz(root),
+        "cpu_max_mhz": cpu_mhz(root, "scaling_max_freq"),
+        "cpus_online": read_text(root + "/sys/devices/system/cpu/online"),
         "governor": read_text(root + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "throttle": throttle_counters(root),
         "get_throttled": _said("vcgencmd", "get_throttled", sysroot),
@@ -69,9 +72,9 @@ def temperatures_c(root: str) -> Dict[str, Optional[float]]:
     return found
 
 
-def cpu_mhz(root: str) -> List[Optional[float]]:
-    """Return each processor's present clock in MHz, in the order of their numbers."""
-    pattern = glob.escape(root) + "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"
+def cpu_mhz(root: str, figure: str = "scaling_cur_freq") -> List[Optional[float]]:
+    """Return each processor's clock in MHz, the present one or the limit set, in their order."""
+    pattern = glob.escape(root) + "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/" + figure
     paths = sorted(
         glob.glob(pattern), key=lambda path: int(path.split("/cpu/cpu")[1].split("/")[0])
     )

@@ -25,6 +25,10 @@ TargetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 OutputOption = Annotated[Path, typer.Option("-o", "--output", help="result folder")]
+StoreOption = Annotated[
+    str | None,
+    typer.Option("--store", help="a store of results: file:///DIR, s3://BUCKET/DIR or a folder"),
+]
 RESULTS = Path("results")
 
 

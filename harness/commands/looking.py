@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import doctor as doctors
-from harness import listing, running, trust
+from harness import listing, running, simulated_meter, trust
 from harness.commands.common import (
     InventoryOption,
     JsonOption,
@@ -45,11 +47,18 @@ def init(
     output: Annotated[Path, typer.Option("-o", "--output", help="where to write it")] = Path(
         "inventory.yaml"
     ),
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="this machine, with a simulated power meter")
+    ] = False,
 ) -> None:
     """Write a commented inventory.yaml to start from."""
+    text = inventories.example_text()
+    if simulated:
+        program = shlex.join([sys.executable, simulated_meter.__file__])
+        text = inventories.simulated_text(str(output), program)
     try:
         with output.open("x") as file:
-            file.write(inventories.example_text())
+            file.write(text)
     except FileExistsError:
         raise UsageError(f"{output} is there already — choose another name with -o") from None
     except OSError as error:

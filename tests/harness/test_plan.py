@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.plan import Plan, all_cases, estimate_s, make_plan
+from harness.plan import Plan, all_cases, estimate_s, make_plan, plan_rounds
 from harness.suites import EXACT_KERNELS, Overrides, Suite, load_suite
 from workloads.costs import memory_estimate_bytes
 from workloads.messages import Block, Case, Layer
@@ -25,6 +25,10 @@ def probe(*, available_bytes: int | None = 64 * GB, cuda: Any = None) -> Mapping
 
 def timing_blocks(plan: Plan) -> list[Block]:
     return [block for block in plan.blocks if block.kind == "timing"]
+
+
+def case_blocks(plan: Plan) -> list[Block]:
+    return [block for block in plan.blocks if block.kind != "sentinel"]
 
 
 def with_layers(*layers: Layer, **changes: Any) -> Suite:
@@ -47,11 +51,12 @@ def test_orders_are_the_places_in_the_run() -> None:
 
 def test_cases_of_one_workload_stand_next_to_each_other() -> None:
     plan = make_plan(SUITE, seed=1)
-    runs = [key for key, _ in groupby(plan.blocks, lambda block: (block.round, block.case.layer))]
+    blocks = case_blocks(plan)
+    runs = [key for key, _ in groupby(blocks, lambda block: (block.round, block.case.layer))]
     assert len(runs) == len(set(runs)) == SUITE.rounds * len(SUITE.layers)
     kinds = [
         [kind for kind, _ in groupby(block.kind for block in group)]
-        for _, group in groupby(plan.blocks, lambda block: (block.round, block.case.layer))
+        for _, group in groupby(blocks, lambda block: (block.round, block.case.layer))
     ]
     assert all(kind[0] == "timing" and len(kind) == len(set(kind)) for kind in kinds)
 
@@ -69,7 +74,7 @@ def test_rounds_differ_in_order_and_in_data() -> None:
     }
     assert len(orders) == SUITE.rounds
     by_workload: dict[Layer, set[int]] = {}
-    for block in plan.blocks:
+    for block in case_blocks(plan):
         by_workload.setdefault(block.case.layer, set()).add(block.seed)
     assert all(len(seeds) == SUITE.rounds for seeds in by_workload.values())
 
@@ -250,3 +255,50 @@ def test_a_kernel_of_the_cpu_falls_back_where_the_device_is_cuda() -> None:
     assert {case.kernel for case in plan.cases if case.method != "exact"} == {"torch"}
     assert {case.device for case in plan.cases} == {"cuda"}
     assert plan.notes == ("the kernel native runs on cpu, not on cuda; torch was measured instead",)
+
+
+def test_each_round_begins_with_the_same_sentinel_on_every_device() -> None:
+    suite = replace(SUITE, devices=("cpu", "cuda"))
+    blocks = make_plan(suite, seed=1).blocks
+    for round_ in range(suite.rounds):
+        first, second, *others = (block for block in blocks if block.round == round_)
+        assert (first.kind, second.kind) == ("sentinel", "sentinel")
+        assert {first.case.device, second.case.device} == {"cpu", "cuda"}
+        assert first.case.method == "exact"
+        assert "sentinel" not in {block.kind for block in others}
+    same = {(block.case, block.seed) for block in blocks if block.kind == "sentinel"}
+    elsewhere = make_plan(load_suite("mobile-layers"), seed=77).blocks
+    assert len(same) == 2
+    assert {(b.case, b.seed) for b in elsewhere if b.kind == "sentinel"} <= same
+
+
+def test_a_suite_may_go_without_a_sentinel() -> None:
+    suite = replace(SUITE, sentinel=False)
+    kinds = {block.kind for block in make_plan(suite, seed=1).blocks}
+    assert kinds == {"timing", "memory", "fidelity"}
+
+
+def test_the_sentinel_is_a_small_part_of_the_quick_suite() -> None:
+    quick = load_suite("quick")
+    whole_s = make_plan(quick, seed=1).estimate_s
+    without_s = make_plan(replace(quick, sentinel=False), seed=1).estimate_s
+    assert 1 < whole_s / without_s < 1.06
+
+
+def test_a_run_is_extended_by_the_rounds_that_a_longer_one_would_have_had() -> None:
+    short = make_plan(replace(SUITE, rounds=2), seed=4)
+    more = plan_rounds(SUITE, short.cases, range(2, 6), seed=4, order=len(short.blocks))
+    assert (*short.blocks, *more) == make_plan(replace(SUITE, rounds=6), seed=4).blocks
+
+
+def test_a_batch_of_verification_is_told_apart_and_may_have_fewer_cases() -> None:
+    plan = make_plan(SUITE, seed=4)
+    pair = plan.cases[:2]
+    batch = plan_rounds(SUITE, pair, range(6, 14), seed=4, order=500, verification=True)
+    assert all(block.verification for block in batch)
+    assert not any(block.verification for block in plan.blocks)
+    assert [block.order for block in batch] == list(range(500, 500 + len(batch)))
+    timed = [block for block in batch if block.kind == "timing"]
+    assert {block.case for block in timed} == set(pair)
+    assert len(timed) == 16
+    assert {block.slot for block in timed if block.case == pair[0]} == {0, 1}

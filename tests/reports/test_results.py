@@ -14,6 +14,8 @@ import pytest
 from make_run import FakeTarget, edit_json, make_run, write_json
 
 from reports import reading
+from reports.baseline import latencies_s
+from reports.comparison import compare
 from reports.page import render
 from reports.results import (
     ResultProblem,
@@ -280,3 +282,29 @@ def test_what_cannot_be_read_is_a_result_problem(tmp_path: Path) -> None:
     (path / "targets" / "board-a" / "session.json").mkdir()
     with pytest.raises(ResultProblem, match=r"cannot read .*session\.json"):
         load_run(path)
+
+
+def test_sentinels_and_verification_are_no_part_of_what_figures_are_made_of(
+    tmp_path: Path,
+) -> None:
+    path = small_run(tmp_path)
+    before = load_run(path)
+    lines = [json.loads(line) for line in journal_of(path).read_text().splitlines()]
+    timing = next(line for line in lines if line["kind"] == "timing")
+    layer = {**timing["case"]["layer"], "name": "sentinel"}
+    sentinel = {**timing, "kind": "sentinel", "case": {**timing["case"], "layer": layer}}
+    batch = [{**line, "verification": True} for line in lines if line["kind"] == "timing"]
+    with journal_of(path).open("a") as file:
+        for order, line in enumerate((sentinel, *batch), start=1000):
+            file.write(json.dumps({**line, "order": order}) + "\n")
+    run = load_run(path)
+    (target,) = run.targets
+    assert target.blocks == before.targets[0].blocks
+    assert compare(run) == compare(before)
+    assert [block.case.layer.name for block in target.sentinels] == ["sentinel"]
+    assert len(target.verification) == 18
+    assert len(target.all_blocks) == 23 + 1 + 18
+    verified = target.verification_run
+    case = target.verification[0].case
+    assert verified.blocks_of(case, "timing") == target.verification_run.blocks_of(case, "timing")
+    assert latencies_s(verified, case, "step") == latencies_s(target, case, "step")

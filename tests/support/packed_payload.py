@@ -27,10 +27,11 @@ def block(
     layer: Layer = TINY,
     kernel: str = "torch",
     batch: int = 1,
+    revision: str = "",
 ) -> Block:
     """Return a block of a case; ``exact`` has no patch size."""
     patch_size = None if method == "exact" else 2
-    case = Case(layer, method, patch_size, kernel, "cpu", "float32", batch)
+    case = Case(layer, method, patch_size, kernel, "cpu", "float32", batch, revision)
     return Block(order, order, 0, kind, case, 17 + order)
 
 
@@ -88,6 +89,7 @@ class PackedPayload:
         power: Mapping[str, Any] | None = None,
         idle_s: float = 0.0,
         pauses: bool = False,
+        payloads: Mapping[str, str] | None = None,
     ) -> JobOnBoard:
         """Put a job there."""
         folder = self.folder / name
@@ -105,6 +107,7 @@ class PackedPayload:
             dict(power or {}),
             idle_s,
             pauses,
+            dict(payloads or {}),
         )
         (folder / "job.json").write_text(dump(to_json(job)))
         return JobOnBoard(payload=self, folder=folder)

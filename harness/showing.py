@@ -1,0 +1,136 @@
+"""A run in a terminal, at any time: how it stands, its table, its verdicts, its history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import floors
+from harness.errors import ResultError
+from harness.progress import case_heading, case_name, printable, seconds
+from harness.running import read_header
+from reports import gate_text
+from reports.gate import GateProblem, judge
+from reports.reading import ResultProblem, load_run, run_folders
+from reports.records import Run, TargetRun
+from reports.selectors import SelectorProblem
+from reports.trend import Trend, trends
+
+MAX_HISTORY = 20  # runs beside it that are read, the latest
+
+
+def standing_lines(run: Run) -> list[str]:
+    """Return what was measured when, and how far each target has come."""
+    header = run.header
+    rounds = f"{header.rounds} rounds" if header.rounds else ""
+    version = f"gfbench {header.tool.version}" if header.tool.version else ""
+    started = header.started_at.replace("T", " ").replace("Z", " UTC")
+    facts = (run.run_id, header.suite.name, rounds, started, version)
+    lines = [", ".join(fact for fact in facts if fact)]
+    lines += [_target_line(target) for target in run.targets]
+    return [printable(line) for line in (*lines, *(f"note: {note}" for note in run.notes))]
+
+
+def verdict_lines(folder: Path, run: Run, width: int | None) -> list[str]:
+    """Return the verdicts that the run was measured for; none where it was not for a gate."""
+    rule = read_header(folder).get("gate")
+    if not isinstance(rule, dict):
+        return []
+    try:
+        return list(gate_text.lines(_judged(folder, run, rule), width))
+    except (GateProblem, SelectorProblem, KeyError, TypeError, ValueError) as error:
+        return [printable(f"no verdicts: {error}")]
+
+
+def history_lines(runs: Sequence[Run], encoding: str = "utf-8") -> list[str]:
+    """Return a line per case of the newest run with its latency over all runs, oldest first."""
+    found = trends(runs)
+    if not found or not _can_show(found, encoding):
+        return []
+    names = [case_name(one.case.method, one.case.patch_size, one.case.kernel) for one in found]
+    wide, long = max(map(len, names)), max(len(one.line) for one in found)
+    ids = sorted((run.header.started_at, run.run_id) for run in runs)
+    lines = [f"backward over {len(runs)} runs, {ids[0][1]} to {ids[-1][1]}", *_legend(found)]
+    heading, several = "", len({one.target for one in found}) > 1
+    for one, name in zip(found, names, strict=True):
+        target = one.target if several else ""
+        last, heading = (
+            heading,
+            case_heading(target, one.case.layer.name, one.case.batch, one.case.device),
+        )
+        lines += [heading] if heading != last else []
+        lines.append(f"  {name.ljust(wide)} {one.line.ljust(long)} {_span(one)}".rstrip())
+    return lines
+
+
+def runs_beside(folder: Path, run: Run) -> list[Run]:
+    """Return the finished runs in the same folder that measured the same on the same targets."""
+    ours = read_header(folder)
+    names = set(ours.get("targets") or ())
+    found: list[Run] = []
+    for path in reversed(list(run_folders(folder.resolve().parent))):
+        if len(found) == MAX_HISTORY or path == folder.resolve():
+            continue
+        header = _header(path)
+        alike = (header.get("suite") or {}).get("name") == run.header.suite.name
+        if alike and names & set(header.get("targets") or ()) and header.get("finished_at"):
+            found += _loaded(path)
+    return found
+
+
+def _judged(folder: Path, run: Run, rule: dict[str, Any]) -> Any:
+    return judge(
+        run,
+        base=rule["base"],
+        new=rule["new"],
+        metrics=tuple(rule["metrics"]),
+        phases=tuple(rule["phases"]),
+        margin=float(rule["margin"]),
+        floors=floors.floors_of(run, folder.resolve().parent),
+        inconclusive=str(rule.get("inconclusive", "warn")),
+    )
+
+
+def _target_line(target: TargetRun) -> str:
+    session, planned = target.session, target.session.blocks_planned
+    done = len(target.blocks)
+    blocks = f"{done} of {planned} blocks" if planned is not None else f"{done} blocks"
+    model = target.probe.model if target.probe else ""
+    said = session.reason or session.error
+    state = session.status if session.status != "ok" else ""
+    parts = [target.platform, model, blocks, f"{state}: {said}" if state and said else state]
+    remedy = f" — {session.remedy}" if state and session.remedy else ""
+    return f"{target.name}: {', '.join(part for part in parts if part)}{remedy}"
+
+
+def _span(one: Trend) -> str:
+    known = [value for value in one.values_s if value is not None]
+    return f"{seconds(known[-1])} ({seconds(min(known))} to {seconds(max(known))})"
+
+
+def _legend(found: Sequence[Trend]) -> Iterator[str]:
+    if any(any(one.changed) for one in found):
+        yield "| the machine or the kernel is another from here on"
+
+
+def _can_show(found: Sequence[Trend], encoding: str) -> bool:
+    try:
+        "".join(one.line for one in found).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        return read_header(path)
+    except ResultError:
+        return {}
+
+
+def _loaded(path: Path) -> list[Run]:
+    try:
+        return [load_run(path)]
+    except ResultProblem:
+        return []

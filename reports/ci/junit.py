@@ -1,0 +1,50 @@
+"""A gate as JUnit XML: a suite per target, a testcase per verdict. Pure."""
+
+from __future__ import annotations
+
+from reports.ci import words
+from reports.gate_text import change_words
+from reports.gate_words import margin_words
+from reports.junit_xml import Check, to_junit_xml
+from reports.verdict import Gate, Verdict
+from reports.wording import cut
+
+# What is not decided is no failure of the code: a CI system shows it as not run, with the reason.
+OUTCOMES = {
+    "PASS": "passed",
+    "FAIL": "failure",
+    "INCONCLUSIVE": "skipped",
+    "INVALID": "skipped",
+    "INFRA": "error",
+}
+
+
+def to_junit(gate: Gate) -> str:
+    """Return the JUnit document, in the order of the gate."""
+    checks = [_check(verdict) for verdict in gate.verdicts]
+    return to_junit_xml(checks, name=cut(f"gfbench {gate.new} against {gate.base}", 400))
+
+
+def _check(verdict: Verdict) -> Check:
+    return Check(
+        suite=verdict.target,
+        group=f"{verdict.target}.{verdict.new.layer.name}",
+        name=f"{words.what(verdict)}: {verdict.new.key} against {verdict.base.key}",
+        outcome=OUTCOMES[verdict.status],
+        message=f"{verdict.status}: {words.why(verdict)}",
+        kind=verdict.status,
+        details=_details(verdict),
+    )
+
+
+def _details(verdict: Verdict) -> str:
+    rows = [
+        ("status", verdict.status),
+        ("change", change_words(verdict.effect) + " (97.5 % interval)"),
+        ("margin", margin_words(verdict.margin)),
+        ("rounds", str(verdict.rounds)),
+        ("cause", verdict.cause),
+        ("reason", cut(verdict.reason)),
+        ("remedy", verdict.remedy),
+    ]
+    return "\n".join(f"{name}: {value}" for name, value in rows if value)

@@ -1,0 +1,67 @@
+"""JUnit XML of a run: what was measured, what failed, what was left out. Verdicts: ``gate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.exports.source import CaseSource, Source, moment
+from reports.junit_xml import Check, to_junit_xml
+from reports.rows import Row
+from reports.wording import cut
+
+# What a case's worst row makes of it, gravest first. An energy that is missing makes nothing.
+OUTCOMES = {
+    "failed": "failure",
+    "out_of_memory": "error",
+    "timeout": "error",
+    "infra": "error",
+    "interrupted": "error",
+    "running": "error",
+}
+
+
+def to_junit(source: Source) -> str:
+    """Return a suite per target with a testcase per case."""
+    checks = [_check(case) for case in source.cases()]
+    header = source.run.header
+    return to_junit_xml(checks, name=f"gfbench {header.run_id}", started=moment(header.started_at))
+
+
+def _check(case: CaseSource) -> Check:
+    row, outcome = _worst(case.rows)
+    status = "" if outcome == "passed" else f"{row.status}: {row.reason}"
+    return Check(
+        suite=case.target.name,
+        group=f"{case.target.name}.{case.case.layer.name}",
+        name=case.case.key,
+        outcome=outcome,
+        message=status,
+        kind=row.status,
+        details=_details(case, outcome),
+        time_s=_seconds(case),
+    )
+
+
+def _worst(rows: Sequence[Row]) -> tuple[Row, str]:
+    for status, outcome in OUTCOMES.items():
+        for row in rows:
+            if row.status == status:
+                return row, outcome
+    timed = [row for row in rows if row.metric == "latency_s"] or list(rows)
+    if all(row.value is None for row in timed):
+        return timed[0], "skipped"
+    return timed[0], "passed"
+
+
+def _details(case: CaseSource, outcome: str) -> str:
+    """Return the last words of a block that went wrong."""
+    if outcome not in ("failure", "error"):
+        return ""
+    words = (block.traceback or block.log_tail for block in case.blocks() if block.status != "ok")
+    return cut(next(filter(None, words), ""))
+
+
+def _seconds(case: CaseSource) -> float | None:
+    """Return how long the case's blocks took; None where there was none."""
+    windows = [block.window_s for block in case.blocks() if block.window_s]
+    return sum(end - begin for begin, end in windows) if windows else None

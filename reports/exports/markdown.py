@@ -1,0 +1,87 @@
+"""Markdown: a table per target, and what is missing with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.exports.source import CaseSource, Source
+from reports.markdown_text import escape, table
+from reports.rows import Row
+from reports.wording import cut, quantity, significant, times
+
+HEADERS = (
+    "case", "backward", "step", "speedup backward", "speedup step",
+    "saved for backward", "energy of a step", "cosine g_x", "cosine g_w",
+)  # fmt: skip
+
+
+def to_markdown(source: Source) -> str:
+    """Return the run's figures for a README or an issue."""
+    lines = [f"# gfbench {escape(source.run.run_id)}", ""]
+    cases = source.cases()
+    for target in dict.fromkeys(case.target.name for case in cases):
+        own = [case for case in cases if case.target.name == target]
+        platform = own[0].target.platform
+        lines += [f"## {escape(target)}" + (f" ({escape(platform)})" if platform else ""), ""]
+        lines += [*table(HEADERS, [_cells(case) for case in own]), "", *_missing(own)]
+    lines.append(
+        "Medians over blocks with 95 % intervals where there are six rounds or more; speedups are "
+        "over exact, paired by round. — is not measured."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _cells(case: CaseSource) -> list[str]:
+    return [
+        escape(case.name),
+        _quantity(case.row("latency_s", "backward")),
+        _quantity(case.row("latency_s", "step")),
+        _ratio(case.row("speedup", "backward")),
+        _ratio(case.row("speedup", "step")),
+        _quantity(case.row("saved_bytes")),
+        _quantity(case.row("energy_j", "step")),
+        _plain(case.row("cosine_gx")),
+        _plain(case.row("cosine_gw")),
+    ]
+
+
+def _quantity(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return "—"
+    return f"{quantity(row.value, row.unit)}{_spread(row)}"
+
+
+def _spread(row: Row) -> str:
+    """Return the longer arm of the interval, relative to the value."""
+    if not row.value or row.ci_low is None or row.ci_high is None:
+        return ""
+    arm = max(row.ci_high - row.value, row.value - row.ci_low) / abs(row.value)
+    return f" ± {significant(100 * arm, 2)} %"
+
+
+def _ratio(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return "—"
+    if row.ci_low is None or row.ci_high is None:
+        return times(row.value)
+    return f"{times(row.value)} ({significant(row.ci_low)} to {significant(row.ci_high)})"
+
+
+def _plain(row: Row | None) -> str:
+    return "—" if row is None or row.value is None else significant(row.value)
+
+
+def _missing(cases: Sequence[CaseSource]) -> list[str]:
+    """Return one line for each reason why cases have no latency, or not of all rounds."""
+    found: dict[str, list[str]] = {}
+    for case in cases:
+        row = case.row("latency_s", "step") or case.rows[0]
+        if row.status != "ok":
+            found.setdefault(f"{row.status}: {cut(row.reason, 200)}", []).append(case.name)
+    lines = [f"- {escape(why)}: {_names(names)}" for why, names in found.items()]
+    return [*lines, ""] if lines else []
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(escape(name) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
