@@ -164,7 +164,7 @@ def until_decided(
     latest = {outcome.target: outcome for outcome in outcomes}
     while True:
         run = results.load_run(folder)
-        gate = _judged(run, rule)
+        gate = judged(run, rule)
         longer = [
             name
             for name, more in wanted_rounds(run, gate).items()
@@ -207,7 +207,8 @@ def _throttles(target: TargetRun) -> bool:
     return any(b.status == "throttled" and b.round == last for b in target.all_blocks)
 
 
-def _judged(run: Run, rule: Rule) -> Gate:
+def judged(run: Run, rule: Rule) -> Gate:
+    """Judge what a run has so far."""
     return judge(
         run,
         base=rule.base,

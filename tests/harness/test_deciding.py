@@ -249,7 +249,7 @@ def test_a_run_over_ssh_is_extended_interrupted_resumed_and_verified(
         threads=1,
     )
     first: Iterator[dict[str, Any] | None] = iter([{"more_rounds": 4}, {"interrupt": True}])
-    monkeypatch.setattr(deciding, "_judged", scripted(first))
+    monkeypatch.setattr(deciding, "judged", scripted(first))
     with pytest.raises(KeyboardInterrupt):
         start(target, aa, tmp_path, Watcher())
     (folder,) = (tmp_path / "results").iterdir()
@@ -258,7 +258,7 @@ def test_a_run_over_ssh_is_extended_interrupted_resumed_and_verified(
     assert rounds_of(folder) == (list(range(12)), [])
 
     then = iter([{"status": "FAIL", "verify": True}, None])
-    monkeypatch.setattr(deciding, "_judged", scripted(then))
+    monkeypatch.setattr(deciding, "judged", scripted(then))
     suite = suite_from_json(header["suite"])
     finished = running.resume_run(folder, [target], suite, inventory=None, watch=Watcher())
     assert finished.gate is not None
