@@ -120,7 +120,7 @@ def opened(
         "request", lambda one: None if one.url.startswith((root, "data:")) else seen.append(one.url)
     )
     page.goto(path.as_uri() + state)
-    page.wait_for_selector("html[data-drawn=true]")
+    page.wait_for_selector("html[data-drawn=true], html[data-ready=true]")
     return page, seen
 
 
@@ -298,6 +298,11 @@ def test_the_figures_follow_the_theme(browser: Browser, site: Path) -> None:
     page.wait_for_function(f"(before) => ({ink})() !== before", arg=light)
     page.emulate_media(media="print")
     page.wait_for_function(f"(before) => ({ink})() === before", arg=light)
+    page.emulate_media(media="screen", color_scheme="light")
+    page.click("#theme")
+    page.wait_for_function(f"(before) => ({ink})() !== before", arg=light)
+    page.reload()  # the choice is kept
+    page.wait_for_selector("html[data-theme=dark][data-drawn=true]")
     page.close()
 
 

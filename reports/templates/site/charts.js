@@ -6,10 +6,15 @@ gf.draw = (function () {
     toImageButtonOptions: { format: "png", scale: 2 },
   };
 
+  // A colour may depend on the theme: ask for what it comes to.
   function tokens() {
-    const style = getComputedStyle(document.documentElement);
-    const token = (name) => style.getPropertyValue(name).trim();
-    return { ink: token("--ink"), muted: token("--muted"), line: token("--line"), card: token("--card"), good: token("--good"), bad: token("--bad"), font: token("--sans") };
+    const probe = gf.element("span");
+    document.body.append(probe);
+    const token = (name) => { probe.style.color = `var(${name})`; return getComputedStyle(probe).color; };
+    const font = getComputedStyle(document.documentElement).getPropertyValue("--sans").trim();
+    const found = { ink: token("--ink"), muted: token("--muted"), line: token("--line"), card: token("--card"), good: token("--good"), bad: token("--bad"), font };
+    probe.remove();
+    return found;
   }
 
   function themed(layout) {

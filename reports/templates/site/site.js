@@ -26,6 +26,31 @@ gf.run = function (data) {
   });
 };
 
+// The theme: the system's, dark, or light; kept where the browser lets a page keep anything.
+gf.theme = function (changed) {
+  const NEXT = { "": "dark", dark: "light", light: "" };
+  const GLYPH = { "": "◐", dark: "●", light: "○" };
+  const button = gf.element("button", null, { type: "button", id: "theme" });
+  let theme = "";
+  try { theme = localStorage.getItem("gfbench-theme") || ""; } catch (error) { /* not kept here */ }
+  function show() {
+    if (!(theme in NEXT)) theme = "";
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+    button.textContent = GLYPH[theme];
+    button.title = `theme: ${theme || "as the system's"}`;
+    button.setAttribute("aria-label", button.title);
+  }
+  button.addEventListener("click", () => {
+    theme = NEXT[theme];
+    try { localStorage.setItem("gfbench-theme", theme); } catch (error) { /* for this page only */ }
+    show();
+    changed();
+  });
+  document.querySelector("nav > div").append(button);
+  show();
+};
+
 (function () {
   const source = document.getElementById("page-data");
   const data = source ? JSON.parse(source.textContent) : null;
@@ -34,6 +59,7 @@ gf.run = function (data) {
     figure.dataset.chart === "forest" ? gf.forest(figure) : gf.history(figure, data)));
   gf.filters.build(data && data.lines ? gf.methodsOf(data) : null);
   const drawAll = () => drawings.forEach((draw) => draw());
+  gf.theme(drawAll);
   drawAll();
   gf.state.listen(drawAll);
   gf.copyButtons();
