@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import wording
-from reports.page_assets import PLOTLY, SHARED_POLICY, STYLE, TEMPLATES, asset, shared_files
+from reports.page_assets import PLOTLY, SHARED_POLICY, TEMPLATES, asset, shared_files
 from reports.site.archive import Series
 from reports.site.names import slug, target_colour
 from reports.site.views import (
@@ -52,7 +52,7 @@ def asset_files() -> dict[str, str]:
     )
     parts = [f'"use strict";\nconst WORDING = {words};\n']
     parts += [str(asset(f"site/{name}")) for name in SCRIPTS]
-    style = f"{asset(STYLE)}\n{asset('site/site.css')}"
+    style = str(asset("site/site.css"))
     return {**shared_files(), "site.js": "\n".join(parts), "site.css": style}
 
 

@@ -58,6 +58,14 @@ IN_THE_DARK = ("fleet", "target", "history", "run")  # looked at by axe there to
 OUTSIDE = """() => Array.from(document.querySelectorAll("main *, header *")).filter((element) =>
   !element.closest(".scroll, svg, nav") && element.getBoundingClientRect().right > innerWidth + 1)
   .map((element) => element.outerHTML.slice(0, 90))"""
+SPILLED = """() => Array.from(document.querySelectorAll(".card")).flatMap((card) => {
+  const box = card.getBoundingClientRect();
+  return Array.from(card.querySelectorAll("*")).filter((element) => {
+    const own = element.getBoundingClientRect();
+    return !element.closest(".scroll table, svg, .plot, details") && own.width > 0
+      && (own.right > box.right + 1 || own.bottom > box.bottom + 1 || own.left < box.left - 1);
+  }).map((element) => element.outerHTML.slice(0, 90));
+})"""
 # The rows of a table are alike, and axe looks at each cell for long.
 FIRST_ROWS = """() => document.querySelectorAll("tbody, ul.plain").forEach((list) =>
   Array.from(list.children).slice(4).forEach((row) => row.remove()))"""
@@ -133,6 +141,8 @@ def test_every_page_is_quiet_fits_and_can_be_read_by_all(
     page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(OUTSIDE) == []
+    if name != "report":
+        assert page.evaluate(SPILLED) == []
     assert page.evaluate("window.hacked") is None
     assert seen == []
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
