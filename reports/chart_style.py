@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import plotly.graph_objects as go
 
+from reports.baseline import baseline_of
+from reports.comparison import cases_of
 from reports.records import Run, TargetRun
-from reports.rows import Row
+from reports.rows import Row, row_case
 from reports.wording import method_label, scale_of
 from workloads.messages import Case
 
@@ -35,8 +37,13 @@ PHASE_GLYPH = {"forward": "▸", "backward": "●", "step": "◇"}
 PHASE_COLOUR = {"forward": "#4f8f2f", "backward": "#c9435c", "step": "#5a72d6"}
 ROW_PX = 20
 
+METRICS_OF_EXACT = (
+    "latency_s", "energy_j", "saved_bytes", "peak_rss_bytes", "cuda_peak_bytes", "system_dip_bytes",
+)  # fmt: skip
+
 Method = tuple[str, int | None, str]  # method, patch_size, kernel
 Workload = tuple[str, int, str, str]  # name, batch, device, dtype
+RowCase = tuple[str, str, str, int | None, str, str, str, int]  # as Row.case has it
 Colours = dict[Method, str]
 Json = dict[str, Any]
 
@@ -58,6 +65,21 @@ class Subject:
     def places(self) -> dict[Row, int]:
         """Where each row stands among the rows of the whole page."""
         return {row: self.first_row + place for place, row in enumerate(self.rows)}
+
+    @cached_property
+    def baselines(self) -> dict[Row, Row]:
+        """The row of the exact baseline of each row, of the same metric and phase."""
+        known = {(row.case, row.metric, row.phase): row for row in self.rows}
+        found = {}
+        for case in cases_of(self.run, self.target):
+            for phase in ("", "forward", "backward", "step"):
+                base = row_case(self.target.name, baseline_of(self.target, case, phase or "step"))
+                mine = row_case(self.target.name, case)
+                for metric in METRICS_OF_EXACT:
+                    row, other = known.get((mine, metric, phase)), known.get((base, metric, phase))
+                    if row is not None and other is not None:
+                        found[row] = other
+        return found
 
     @cached_property
     def workloads(self) -> dict[Workload, str]:
@@ -96,14 +118,17 @@ class Key:
     text: str
     glyph: str = "●"
     colour: str | None = None
+    method: bool = False  # goes when the page's filter leaves the method out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
     """One question: a panel per target, and the same numbers as a table.
 
-    The table is either of ``rows`` of the export or of ``columns`` of its own. A trace whose
-    ``meta`` has ``rows`` or ``table`` gets its hover text from them when the page is drawn.
+    The table is either of ``rows`` of the export or of ``columns`` of its own. A trace's ``meta``
+    says what the page's filters and hover texts need: ``method`` and ``phase``, and of each point
+    its ``rows`` or its line of the ``table``, and in ``over`` the row of its exact baseline. A
+    panel's ``layout.meta`` has ``labels`` of its rows, and ``views``: the other axes it may have.
     """
 
     id: str
@@ -123,12 +148,25 @@ def colours_of(subjects: Sequence[Subject]) -> Colours:
         if method[0] == "exact":
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
-        choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
-        free = [colour for colour in choices if colour not in colours.values()]
-        colours[method] = (free or choices)[0]
+        colours[method] = _free_colour(start, colours.values())
     greys = {"torch-channels-last": EXACT_CHANNELS_LAST}
     exact = {m: greys.get(m[2], EXACT) for m in methods if m not in colours}
     return exact | dict(sorted(colours.items(), key=lambda item: _place(item[0])))
+
+
+def colours_of_targets(labels: Iterable[str]) -> dict[str, str]:
+    """Return a colour per target, the same in every report unless two would share one."""
+    colours: dict[str, str] = {}
+    for label in sorted(labels):
+        start = int(hashlib.sha256(label.encode()).hexdigest(), 16)
+        colours[label] = _free_colour(start, colours.values())
+    return colours
+
+
+def _free_colour(start: int, taken: Collection[str]) -> str:
+    """Return the palette's colour of that number, or the next one that is not taken."""
+    choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
+    return next((colour for colour in choices if colour not in taken), choices[0])
 
 
 def _place(method: Method) -> tuple[str, int, str]:
@@ -212,9 +250,18 @@ def legend_of(
 ) -> tuple[Key, ...]:
     """Return the keys of the methods, and of the symbols where a chart has several."""
     methods = [m for m in colours if exact or m[0] != "exact"]
-    keys = [Key(text=label_of(method), glyph="■", colour=colours[method]) for method in methods]
+    keys = [
+        Key(text=label_of(method), glyph="■", colour=colours[method], method=True)
+        for method in methods
+    ]
     keys += [Key(text=phase, glyph=PHASE_GLYPH[phase]) for phase in phases]
     return tuple(keys)
+
+
+def rows_meta(labels: Sequence[str], lines: int, axis: Axes) -> Json:
+    """Return what the page needs to leave rows out and to change the axis of a row chart."""
+    views = {} if isinstance(axis, dict) else {"views": axis.views}
+    return {"labels": list(labels), "lines": lines, **views}
 
 
 def rows_axis(labels: Sequence[str]) -> Json:
@@ -232,13 +279,38 @@ def rows_height(rows: int, lines: int) -> int:
     return 80 + max(150, rows * max(2, lines) * ROW_PX)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """The axes that one chart may have, by name; the first is drawn at first.
+
+    Names are ``absolute-log``, ``absolute-linear``, ``ratio-log`` and ``ratio-linear``.
+    """
+
+    views: dict[str, Json]
+
+    @property
+    def first(self) -> Json:
+        """The axis to begin with."""
+        return next(iter(self.views.values()))
+
+
+Axes = Json | Views
+
+
+def first_axis(axis: Axes) -> Json:
+    """Return the axis to draw at first."""
+    return axis.first if isinstance(axis, Views) else axis
+
+
 def log_axis(title: str, values: Sequence[float], unit: str) -> Json:
     """Return a logarithmic axis around the values, with ticks that name their unit."""
     if not values:
         return {"title": {"text": title}, "type": "log"}
     low, high = min(values) / 1.12, max(values) * 1.12
     series: tuple[float, ...] = (1, 2, 5)
-    if high / low < 3:
+    if 3 <= high / low < 12:
+        series = (1, 1.5, 2, 3, 4, 6, 8)
+    elif high / low < 3:
         series = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)
     elif high / low > 1000:
         series = (1,)
@@ -285,18 +357,25 @@ def offsets(count: int) -> list[float]:
     return [(line - (count - 1) / 2) * 0.8 / max(1, count) for line in range(count)]
 
 
+def shared_range(values: Iterable[float], *also: float) -> list[float]:
+    """Return the range that holds all values with a margin, the same for every target's panel."""
+    held = [*values, *also]
+    margin = 0.06 * (max(held) - min(held)) or 0.05
+    return [min(held) - margin, max(held) + margin]
+
+
 def line_at(x: float) -> Json:
     """Return a dashed vertical line, named ``reference`` so that the page themes it."""
-    return {
-        "type": "line",
-        "name": "reference",
-        "x0": x,
-        "x1": x,
-        "yref": "paper",
-        "y0": 0,
-        "y1": 1,
-        "line": {"width": 1, "dash": "dash"},
-    }
+    return _reference(x0=x, x1=x, yref="paper", y0=0, y1=1)
+
+
+def level_at(y: float) -> Json:
+    """Return a dashed horizontal line, themed likewise."""
+    return _reference(y0=y, y1=y, xref="paper", x0=0, x1=1)
+
+
+def _reference(**ends: float | str) -> Json:
+    return {"type": "line", "name": "reference", "line": {"width": 1, "dash": "dash"}, **ends}
 
 
 def _short(label: str) -> str:

@@ -1,4 +1,4 @@
-"""The charts of what was found: speedup, latency, memory, fidelity. Pure.
+"""The charts of what was measured: latency and memory, and the rows of dots others use. Pure.
 
 Every number drawn here is a row of the export. Targets stand side by side, never pooled.
 """
@@ -12,15 +12,18 @@ import plotly.graph_objects as go
 
 from reports.chart_style import (
     PHASE_SYMBOL,
+    Axes,
     Chart,
     Colours,
+    Json,
     Panel,
     Subject,
+    Views,
     Workload,
     empty_panel,
+    first_axis,
     label_of,
     legend_of,
-    line_at,
     log_axis,
     method_of,
     offsets,
@@ -28,6 +31,7 @@ from reports.chart_style import (
     plain,
     rows_axis,
     rows_height,
+    rows_meta,
     short,
     workload_of,
     zero_axis,
@@ -36,31 +40,18 @@ from reports.rows import Row
 from reports.wording import METRICS, TIMES
 
 
-def speedup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
-    """Draw exact / method for backward and step, per workload, with intervals."""
-    rows = [row for subject in subjects for row in subject.rows if row.metric == "speedup"]
-    ends = [end for row in rows for end in (row.value, row.ci_low, row.ci_high) if end is not None]
-    span = [min(0.9, *ends) * 0.95, max(1.1, *ends) * 1.05] if ends else [0.5, 2]
-    return Chart(
-        id="speedup",
-        title="Speedup per workload",
-        caption="Exact time divided by the method's, paired round by round; bars are 95 % "
-        "intervals over rounds. Right of the dashed line is faster than exact.",
-        legend=legend_of(colours, ("backward", "step"), exact=False),
-        panels=dot_panels(
-            subjects, colours, "speedup", ("backward", "step"),
-            {"title": {"text": f"speedup over exact ({TIMES})"}, "range": span}, [line_at(1)],
-        ),
-        rows=places_of(subjects, rows),
-    )  # fmt: skip
-
-
 def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     """Draw the seconds per iteration of each phase on a logarithmic axis."""
     phases = ("forward", "backward", "step")
     rows = [row for subject in subjects for row in subject.rows if row.metric == "latency_s"]
     ends = [end for row in rows for end in (row.value, row.ci_low, row.ci_high) if end]
-    axis = log_axis("time per iteration, logarithmic", ends, "s")
+    axis = Views(
+        views={
+            "absolute-log": log_axis("time per iteration, logarithmic", ends, "s"),
+            "absolute-linear": zero_axis(ends, "s", "time per iteration"),
+            **ratio_views(subjects, rows, "time"),
+        }
+    )
     return Chart(
         id="latency",
         title="Latency by phase",
@@ -78,8 +69,13 @@ def memory_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart,
     for metric, caption in MEMORY_CAPTIONS.items():
         rows = [row for subject in subjects for row in subject.rows if row.metric == metric]
         values = [row.value for row in rows if row.value is not None]
-        axis = zero_axis(values, "B")
-        if values:
+        axis = Views(
+            views={
+                "absolute-linear": zero_axis(values, "B"),
+                "ratio-linear": ratio_views(subjects, rows, "bytes")["ratio-linear"],
+            }
+        )
+        if any(values):
             charts.append(
                 Chart(
                     id=metric.replace("_bytes", "").replace("_", "-"),
@@ -104,33 +100,12 @@ MEMORY_CAPTIONS = {
 }
 
 
-def fidelity_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart, ...]:
-    """Draw the gradients' cosine with the exact ones against the speedup of the step."""
-    charts = []
-    for metric, name in (("cosine_gx", "input gradient g_x"), ("cosine_gw", "weight gradient g_w")):
-        rows = [row for s in subjects for row in s.rows if row.metric == metric]
-        if any(row.value is not None for row in rows):
-            charts.append(
-                Chart(
-                    id=f"fidelity-{metric[-2:]}",
-                    title=f"Fidelity against speedup: {name}",
-                    caption="What the speedup costs. Up is faster, right is closer to the exact "
-                    "gradient (cosine, inputs with a 1/f spectrum); each line leads from exact "
-                    "through one workload's methods. The table has white noise too.",
-                    legend=legend_of(colours, exact=False),
-                    panels=tuple(_tradeoff(s, colours, metric, name) for s in subjects),
-                    rows=places_of(subjects, rows),
-                )
-            )
-    return tuple(charts)
-
-
 def dot_panels(
     subjects: Sequence[Subject],
     colours: Colours,
     metric: str,
     phases: Sequence[str],
-    axis: dict[str, Any],
+    axis: Axes,
     shapes: list[Any],
 ) -> tuple[Panel, ...]:
     """One row per workload, one line in it per method, one symbol per phase."""
@@ -142,7 +117,7 @@ def _dot_panel(
     colours: Colours,
     metric: str,
     phases: Sequence[str],
-    axis: dict[str, Any],
+    axis: Axes,
     shapes: list[Any],
 ) -> Panel:
     rows = [row for row in subject.rows if row.metric == metric and row.value is not None]
@@ -164,8 +139,9 @@ def _dot_panel(
         f"{METRICS[metric]} of {len(labels)} workloads on {subject.label}",
         height=rows_height(len(labels), len(methods)),
         yaxis=rows_axis(list(labels.values())),
-        xaxis=axis,
+        xaxis=first_axis(axis),
         shapes=shapes,
+        meta=rows_meta(list(labels.values()), len(methods), axis),
     )
 
 
@@ -184,14 +160,14 @@ def _dots(
         error_x={
             "visible": any(row.ci_high is not None for row in rows),
             "type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 3,
-            **_bars_of(rows),
+            **bars_of(rows),
         },
         hoverinfo="text",
-        meta={"rows": [subject.places[row] for row in rows]},
+        meta=meta_of(subject, rows),
     )  # fmt: skip
 
 
-def _bars(subject: Subject, colours: Colours, metric: str, axis: dict[str, Any]) -> Panel:
+def _bars(subject: Subject, colours: Colours, metric: str, axis: Axes) -> Panel:
     rows = [row for row in subject.rows if row.metric == metric and row.value is not None]
     if not rows:
         return empty_panel(subject, metric)
@@ -209,7 +185,7 @@ def _bars(subject: Subject, colours: Colours, metric: str, axis: dict[str, Any])
                 name=plain(label_of(method)),
                 marker={"color": colours[method]},
                 hoverinfo="text",
-                meta={"rows": [subject.places[row] for row in mine]},
+                meta=meta_of(subject, mine),
             )
         )
     return panel(
@@ -218,77 +194,41 @@ def _bars(subject: Subject, colours: Colours, metric: str, axis: dict[str, Any])
         f"{METRICS[metric]} of {len(workloads)} workloads on {subject.label}",
         height=rows_height(len(workloads), len(methods)),
         yaxis=rows_axis(list(subject.workloads.values())),
-        xaxis=axis,
+        xaxis=first_axis(axis),
         barmode="overlay",
+        meta=rows_meta(list(subject.workloads.values()), len(methods), axis),
     )
 
 
-def _tradeoff(subject: Subject, colours: Colours, metric: str, name: str) -> Panel:
-    cosines = {row.case: row for row in subject.rows if row.metric == metric and row.phase == ""}
-    points: dict[Workload, list[tuple[Row, Row]]] = {}
-    for row in subject.rows:
-        cosine = cosines.get(row.case)
-        if (row.metric, row.phase) != ("speedup", "step") or row.value is None:
-            continue
-        if cosine is not None and cosine.value is not None:
-            points.setdefault(workload_of(row), []).append((cosine, row))
-    if not points:
-        return empty_panel(subject, metric)
-    traces = [_path(pairs) for pairs in points.values()]
-    traces.append(
-        go.Scatter(
-            x=[1], y=[1], mode="markers+text", text=["exact"], textposition="bottom center",
-            marker={"color": colours.get(("exact", None, "torch")), "size": 11, "symbol": "x"},
-            showlegend=False, hoverinfo="skip", cliponaxis=False,
-        )
-    )  # fmt: skip
-    for method in colours:
-        mine = [
-            (cosine, speed)
-            for pairs in points.values()
-            for cosine, speed in pairs
-            if method_of(speed) == method
-        ]
-        if mine:
-            traces.append(_cloud(subject, mine, colours[method]))
-    return panel(
-        subject,
-        traces,
-        f"speedup of the step against the cosine of the {name} on {subject.label}",
-        height=380,
-        xaxis={"title": {"text": f"cosine of the {name} with the exact one"}},
-        yaxis={"title": {"text": f"speedup of the step ({TIMES})"}},
-    )
+def meta_of(subject: Subject, rows: Sequence[Row]) -> Json:
+    """Return whose rows a trace draws, and the rows of their exact baselines."""
+    over = [subject.baselines.get(row) for row in rows]
+    return {
+        "method": label_of(method_of(rows[0])),
+        "phase": rows[0].phase,
+        "rows": [subject.places[row] for row in rows],
+        "over": [None if row is None else subject.places[row] for row in over],
+    }
 
 
-def _path(pairs: Sequence[tuple[Row, Row]]) -> go.Scatter:
-    ordered = sorted(pairs, key=lambda pair: pair[1].patch_size or 0)
-    return go.Scatter(
-        x=[1, *(cosine.value for cosine, _ in ordered)],
-        y=[1, *(speed.value for _, speed in ordered)],
-        mode="lines", line={"width": 1, "dash": "dot", "color": "#9aa0a6"},
-        hoverinfo="skip", showlegend=False,
-    )  # fmt: skip
+def ratio_views(subjects: Sequence[Subject], rows: Sequence[Row], what: str) -> dict[str, Json]:
+    """Return the axes of the rows' values over those of their exact baselines."""
+    over = {row: base for subject in subjects for row, base in subject.baselines.items()}
+    ratios = [
+        end / base.value
+        for row in rows
+        if (base := over.get(row)) is not None and base.value
+        for end in (row.value, row.ci_low, row.ci_high)
+        if end
+    ]
+    title = f"{what} over that of exact"
+    return {
+        "ratio-linear": zero_axis([*ratios, 1.0], TIMES, title),
+        "ratio-log": log_axis(f"{title}, logarithmic", [*ratios, 1.0], TIMES),
+    }
 
 
-def _cloud(subject: Subject, points: Sequence[tuple[Row, Row]], colour: str) -> go.Scatter:
-    speeds = [speed for _, speed in points]
-    return go.Scatter(
-        x=[cosine.value for cosine, _ in points],
-        y=[speed.value for speed in speeds],
-        mode="markers",
-        name=plain(label_of(method_of(speeds[0]))),
-        marker={"color": colour, "size": 10},
-        error_y={
-            "type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 3,
-            **_bars_of(speeds),
-        },
-        hoverinfo="text",
-        meta={"rows": [[subject.places[row] for row in pair] for pair in points]},
-    )  # fmt: skip
-
-
-def _bars_of(rows: Sequence[Row]) -> dict[str, list[float | None]]:
+def bars_of(rows: Sequence[Row]) -> dict[str, list[float | None]]:
     """Return the two arms of each row's error bar."""
     ends = [(row.value or 0.0, row.ci_low, row.ci_high) for row in rows]
     return {

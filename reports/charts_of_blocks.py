@@ -19,8 +19,11 @@ from reports.chart_style import (
     Method,
     Panel,
     Subject,
+    Views,
+    first_axis,
     label_of,
     legend_of,
+    level_at,
     log_axis,
     method_of_case,
     offsets,
@@ -28,9 +31,12 @@ from reports.chart_style import (
     plain,
     rows_axis,
     rows_height,
+    rows_meta,
+    shared_range,
     short,
     time_axis,
     workload_of_case,
+    zero_axis,
 )
 from reports.comparison import cases_of
 from reports.records import BlockRecord
@@ -106,7 +112,7 @@ def _drift(subject: Subject, points: Sequence[tuple[Subject, Point]], colours: C
                     name=plain(label_of(method)),
                     marker={"color": colours[method], "size": 8, "opacity": 0.85},
                     hoverinfo="text",
-                    meta={"table": [place for place, *_ in mine]},
+                    meta={"method": label_of(method), "table": [place for place, *_ in mine]},
                 )
             )
     return panel(
@@ -114,7 +120,10 @@ def _drift(subject: Subject, points: Sequence[tuple[Subject, Point]], colours: C
         traces,
         f"step of each block over its case's median, in run order, on {subject.label}",
         xaxis=axis,
-        yaxis={"title": {"text": "step / median of its case"}},
+        yaxis={
+            "title": {"text": "step / median of its case"},
+            "range": shared_range((ratio for _, (*_, ratio) in points), 0.97, 1.03),
+        },
     )
 
 
@@ -126,13 +135,14 @@ def rounds_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         for name, method, ratios in _pairs(subject)
         for round_, ratio in ratios.items()
     ]
+    reach = shared_range((ratio for *_, ratio in pairs), 1.0)
     return Chart(
         id="rounds",
         title="Every pair",
         caption="The speedup of the step inside each round, one line per workload. The estimate "
         "and its interval come from these; flat lines mean that the pairs agree.",
         legend=legend_of(colours, exact=False),
-        panels=tuple(_rounds(subject, colours) for subject in subjects),
+        panels=tuple(_rounds(subject, colours, reach) for subject in subjects),
         columns=(
             Column(name="target", values=[subject.label for subject, *_ in pairs]),
             Column(name="workload", values=[name for _, name, *_ in pairs]),
@@ -154,7 +164,7 @@ def _pairs(subject: Subject) -> Iterator[tuple[str, Method, dict[int, float]]]:
         yield subject.workloads[workload_of_case(case)], method_of_case(case), ratios
 
 
-def _rounds(subject: Subject, colours: Colours) -> Panel:
+def _rounds(subject: Subject, colours: Colours, reach: list[float]) -> Panel:
     """Draw all workloads of a method as one broken line: thousands of traces would be slow."""
     lines: dict[Method, tuple[list[float | None], list[float | None], list[str]]] = {}
     for name, method, ratios in _pairs(subject):
@@ -167,7 +177,7 @@ def _rounds(subject: Subject, colours: Colours) -> Panel:
             **_line_style(method, colours, "lines+markers"),
             x=lines[method][0],
             y=lines[method][1],
-            meta={"texts": _indexed(lines[method][2])},
+            meta={"method": label_of(method), "texts": _indexed(lines[method][2])},
             hovertemplate=f"%{{text}}, round %{{x}}: %{{y:.3g}}{TIMES}<extra></extra>",
         )
         for method in colours
@@ -178,7 +188,8 @@ def _rounds(subject: Subject, colours: Colours) -> Panel:
         traces,
         f"speedup of the step in each round on {subject.label}",
         xaxis={"title": {"text": "round"}, "dtick": max(1, (subject.run.header.rounds or 1) // 10)},
-        yaxis={"title": {"text": f"speedup of the step ({TIMES})"}},
+        yaxis={"title": {"text": f"speedup of the step ({TIMES})"}, "range": reach},
+        shapes=[level_at(1)],
     )
 
 
@@ -257,24 +268,35 @@ def _spread(subject: Subject, boxes: Boxes, colours: Colours) -> Panel:
                 marker={"color": colours[method]},
                 line={"width": 1.5},
                 hoverinfo="x",
+                meta={"method": label_of(method)},
             )
         )
+    ends = [cut for _, cuts in boxes.values() for cut in cuts.values()]
+    axis = Views(
+        views={
+            "absolute-log": log_axis("time per step, logarithmic", ends, "s"),
+            "absolute-linear": zero_axis(ends, "s", "time per step"),
+        }
+    )
     return panel(
         subject,
         traces,
         f"spread of the iteration times of the step on {subject.label}",
         height=rows_height(len(labels), len(methods)),
         yaxis=rows_axis(list(labels.values())),
-        xaxis=log_axis(
-            "time per step, logarithmic",
-            [cut for _, cuts in boxes.values() for cut in cuts.values()],
-            "s",
-        ),
+        xaxis=first_axis(axis),
+        meta=rows_meta(list(labels.values()), len(methods), axis),
     )
 
 
 def warmup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     """Draw the first iterations of a block, warm-up included, over the block's median."""
+    curves = [
+        (subject.label, label_of(method), iteration, ratio)
+        for subject in subjects
+        for method, ratios in _warmups(subject, colours).items()
+        for iteration, ratio in enumerate(ratios, 1)
+    ]
     return Chart(
         id="warmup",
         title="Warm-up",
@@ -282,10 +304,17 @@ def warmup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         "all blocks of a method. The warm-up is recorded but does not count.",
         legend=legend_of(colours),
         panels=tuple(_warmup(subject, colours) for subject in subjects),
+        columns=(
+            Column(name="target", values=[label for label, *_ in curves]),
+            Column(name="method", values=[method for _, method, *_ in curves]),
+            Column(name="iteration", values=[str(place) for *_, place, _ in curves]),
+            Column(name="over median", values=[ratio for *_, ratio in curves], unit="1"),
+        ),
     )
 
 
-def _warmup(subject: Subject, colours: Colours) -> Panel:
+def _warmups(subject: Subject, colours: Colours) -> dict[Method, list[float]]:
+    """Return the first iterations over their block's median, by method."""
     curves: dict[Method, list[list[float]]] = {}
     for block in subject.target.blocks:
         timing = block.timing.get("step")
@@ -293,16 +322,20 @@ def _warmup(subject: Subject, colours: Colours) -> Panel:
             first = (*timing.warmup_s, *timing.times_s)[:WARMUP_SHOWN]
             curve = [time / timing.median_s for time in first]
             curves.setdefault(method_of_case(block.case), []).append(curve)
-    middle = {method: _middle(curves[method]) for method in colours if method in curves}
+    return {method: _middle(curves[method]) for method in colours if method in curves}
+
+
+def _warmup(subject: Subject, colours: Colours) -> Panel:
     traces = [
         go.Scatter(
             **_line_style(method, colours, "lines"),
             x=list(range(1, len(ys) + 1)),
             y=short(ys),
+            meta={"method": label_of(method)},
             hovertemplate=f"iteration %{{x}}, {plain(label_of(method))}: %{{y:.3g}}{TIMES}"
             "<extra></extra>",
         )
-        for method, ys in middle.items()
+        for method, ys in _warmups(subject, colours).items()
     ]
     return panel(
         subject,

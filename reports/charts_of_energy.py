@@ -18,25 +18,27 @@ from reports.chart_style import (
     Method,
     Panel,
     Subject,
+    Views,
     Workload,
     label_of,
     legend_of,
+    log_axis,
     method_of,
     panel,
     plain,
     rows_axis,
     rows_height,
+    rows_meta,
     short,
     workload_of,
     zero_axis,
 )
-from reports.charts import dot_panels, places_of
+from reports.charts import dot_panels, places_of, ratio_views
 from reports.comparison import cases_of
 from reports.energy import Energy
 from reports.energy_table import energies_of, net_figures, over_rounds
-from reports.rows import Row
+from reports.rows import Row, row_case
 from reports.wording import quantity
-from workloads.messages import Case
 
 IDLE_SHARE = "#9aa0a6"
 RAIL_COLOURS = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#4f8f2f", "#c9435c")
@@ -61,7 +63,13 @@ def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
         return None
     phases = tuple(dict.fromkeys(row.phase for row in rows if row.value is not None))
     ends = [end for row in rows for end in (row.value, row.ci_high) if end is not None]
-    axis = zero_axis(ends, "J", "energy per iteration")
+    axis = Views(
+        views={
+            "absolute-linear": zero_axis(ends, "J", "energy per iteration"),
+            "absolute-log": log_axis("energy per iteration, logarithmic", ends, "J"),
+            **ratio_views(measured, rows, "energy"),
+        }
+    )
     return Chart(
         id="energy",
         title="Energy per iteration",
@@ -143,16 +151,8 @@ def _nets(subject: Subject) -> dict[tuple[object, str], float]:
     for (case, phase), energies in energies_of(subject.target).items():
         net = over_rounds(tuple(net_figures(energies).values()))
         if net is not None:
-            found[_row_case(name, case), phase] = net.value
+            found[row_case(name, case), phase] = net.value
     return found
-
-
-def _row_case(target: str, case: Case) -> tuple[object, ...]:
-    """Return what ``Row.case`` is for a case of a target."""
-    return (
-        *(target, case.layer.name, case.method, case.patch_size, case.kernel_label),
-        *(case.device, case.dtype, case.batch),
-    )
 
 
 def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], count: int) -> Panel:
@@ -190,6 +190,7 @@ def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], co
         f"energy by phase, summed over {count} workloads, on {subject.label}",
         height=rows_height(len(methods), 3),
         yaxis=rows_axis([label_of(method) for method in methods]),
+        meta=_by_method(methods, 3),
         xaxis=zero_axis(
             [total.high_j for total in found.values()],
             "J",
@@ -197,6 +198,11 @@ def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], co
         ),
         barmode="stack",
     )
+
+
+def _by_method(methods: Sequence[Method], lines: int) -> Json:
+    labels = [label_of(method) for method in methods]
+    return {**rows_meta(labels, lines, {}), "of": "method"}
 
 
 def _idle_share(total: Total) -> float | None:
@@ -361,6 +367,7 @@ def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], float]) ->
         f"energy of a step by rail on {subject.label}",
         height=rows_height(len(methods), lines + 1),
         yaxis=rows_axis([label_of(method) for method in methods]),
+        meta=_by_method(methods, lines + 1),
         xaxis=zero_axis(_stacked_j(found, total), "J", "energy of a step"),
         barmode="stack",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ from reports.chart_style import (
     Chart,
     Colours,
     Column,
+    Json,
     Panel,
     Subject,
     label_of,
@@ -60,7 +62,11 @@ def roofline_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | Non
         "operations of each backward. The line is what this machine gave in this run: bandwidth "
         "of reads that no cache holds, then the rate of large products.",
         legend=legend_of(colours),
-        panels=tuple(_panel(s, s.target.rates, colours) for s in subjects if s.target.rates),
+        panels=tuple(
+            _panel(s, s.target.rates, colours, [one for one, *_ in points].index(s))
+            for s in subjects
+            if s.target.rates and any(one is s for one, *_ in points)
+        ),
         columns=(
             Column(name="target", values=[subject.label for subject, *_ in points]),
             Column(
@@ -88,8 +94,10 @@ def _points(subject: Subject) -> Iterator[tuple[Case, float, float]]:
             yield case, intensity, least.flops / float(np.median(medians))
 
 
-def _panel(subject: Subject, rates: Rates, colours: Colours) -> Panel:
+def _panel(subject: Subject, rates: Rates, colours: Colours, first: int) -> Panel:
+    """Draw one target's; its points stand from ``first`` on in the table."""
     points = list(_points(subject))
+    places = range(len(points))
     bandwidth = rates.bandwidths[-1].read
     ridge = rates.flops_per_s / bandwidth
     lowest = min([ridge / 10, *(x / 2 for _, x, _ in points)])
@@ -105,18 +113,17 @@ def _panel(subject: Subject, rates: Rates, colours: Colours) -> Panel:
         )
     ]
     for method in colours:
-        mine = [point for point in points if method_of_case(point[0]) == method]
+        mine = [p for p in places if method_of_case(points[p][0]) == method]
         if mine:
-            labels = [subject.workloads[workload_of_case(case)] for case, *_ in mine]
             traces.append(
                 go.Scatter(
-                    x=[x for _, x, _ in mine],
-                    y=[y for *_, y in mine],
+                    x=[points[p][1] for p in mine],
+                    y=[points[p][2] for p in mine],
                     mode="markers",
                     marker={"color": colours[method], "size": 9},
                     name=plain(label_of(method)),
                     hoverinfo="text",
-                    hovertext=[plain(f"{label} · {label_of(method)}") for label in labels],
+                    meta={"method": label_of(method), "table": [first + p for p in mine]},
                 )
             )
     return panel(
@@ -124,6 +131,21 @@ def _panel(subject: Subject, rates: Rates, colours: Colours) -> Panel:
         traces,
         f"roofline with {len(points)} backwards on {subject.label}",
         height=380,
-        xaxis={"title": {"text": "operations per byte"}, "type": "log"},
-        yaxis={"title": {"text": "operations per second"}, "type": "log"},
+        xaxis={"title": {"text": "operations per byte"}, **_powers(lowest, highest)},
+        yaxis={
+            "title": {"text": "operations per second"},
+            **_powers(min([y for *_, y in points]) / 2, rates.flops_per_s * 2, "G"),
+        },
     )
+
+
+def _powers(low: float, high: float, prefix: str = "") -> Json:
+    """Return a logarithmic axis with a tick at each power of ten, in the prefix given."""
+    scale, suffix = (1e9, " G") if prefix == "G" else (1.0, "")
+    exponents = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    return {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": [10.0**exponent for exponent in exponents],
+        "ticktext": [f"{10.0**exponent / scale:g}{suffix}" for exponent in exponents],
+    }

@@ -62,5 +62,6 @@ def kernels_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None
 def _with_own_table(panel: Panel) -> Panel:
     """Take hover texts from the chart's own table: its rows are none of the export."""
     for trace in panel.figure.get("data", ()):
-        trace["meta"] = {"table": trace["meta"]["rows"]}
+        meta = trace["meta"]
+        trace["meta"] = {"method": meta["method"], "phase": meta["phase"], "table": meta["rows"]}
     return panel

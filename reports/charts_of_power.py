@@ -66,6 +66,29 @@ def power_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
             *legend_of(colours),
         ),
         panels=panels,
+        columns=_power_columns(subjects),
+    )
+
+
+def _power_columns(subjects: Sequence[Subject]) -> tuple[Column, ...]:
+    """Return what the readings in each phase's windows were; the trace itself is in the run."""
+    names, rows = (BETWEEN, IDLE, *PHASE_COLOUR), []
+    for subject in subjects:
+        trace = trace_of(subject.target)
+        series = (
+            total_power(trace, subject.target.power) if trace and subject.target.power else None
+        )
+        labels = _labels(series[0], subject.target, names) if series else np.zeros(0)
+        for place, name in enumerate(names):
+            if series is not None and (labels == place).any():
+                rows.append((subject.label, name, series[1][labels == place]))
+    return (
+        Column(name="target", values=[label for label, *_ in rows]),
+        Column(name="phase", values=[name for _, name, _ in rows]),
+        Column(name="readings", values=[str(len(watts)) for *_, watts in rows]),
+        Column(name="lowest", values=[float(w.min()) for *_, w in rows], unit="W"),
+        Column(name="median", values=[float(np.median(w)) for *_, w in rows], unit="W"),
+        Column(name="highest", values=[float(w.max()) for *_, w in rows], unit="W"),
     )
 
 
@@ -100,6 +123,7 @@ def _line(name: str, xs: Sequence[float | None], ys: Sequence[float | None]) -> 
         mode="lines",
         line={"width": 1.2, "color": LINE_COLOUR[name]},
         name=name,
+        meta={"phase": name} if name in PHASE_COLOUR else None,
         hovertemplate=f"{name}: %{{y:.2f}} W<extra></extra>",
     )
 
@@ -182,6 +206,7 @@ def _block_strip(
             name=plain(label_of(method)),
             yaxis="y2",
             hoverinfo="name",
+            meta={"method": label_of(method)},
         )
         for method in colours
         if method in spans
@@ -274,6 +299,7 @@ def _profile_panel(
                 y=short([*found.power_w, found.power_w[-1]], 4),
                 mode="lines",
                 line={"color": colours[method], "width": 1.8, "shape": "hv"},
+                meta={"method": label_of(method)},
                 name=plain(label_of(method)),
                 hovertemplate=f"{plain(label_of(method))}, %{{x:.3g}} ms: %{{y:.2f}} W"
                 "<extra></extra>",

@@ -9,12 +9,16 @@ import plotly.graph_objects as go
 
 from reports.chart_style import (
     Chart,
+    Column,
     Key,
     Panel,
     Subject,
+    label_of,
+    method_of_case,
     panel,
     short,
     time_axis,
+    workload_of_case,
 )
 from reports.charts_of_blocks import start_s
 from reports.charts_of_power import thinned
@@ -39,6 +43,20 @@ def machine_chart(subjects: Sequence[Subject]) -> Chart | None:
             Key(text="slowest core", glyph="■", colour=CLOCK),
         ),
         panels=panels,
+        columns=_columns(subjects),
+    )
+
+
+def _columns(subjects: Sequence[Subject]) -> tuple[Column, ...]:
+    blocks = [(s, block) for s in subjects for block in s.target.blocks if block.state_after]
+    clocks = [_slowest_mhz(block) for _, block in blocks]
+    return (
+        Column(name="target", values=[s.label for s, _ in blocks]),
+        Column(name="block", values=[str(block.order) for _, block in blocks]),
+        Column(name="workload", values=[s.workloads[workload_of_case(b.case)] for s, b in blocks]),
+        Column(name="method", values=[label_of(method_of_case(b.case)) for _, b in blocks]),
+        Column(name="hottest zone", values=[hottest_c(b) for _, b in blocks], unit="degC"),
+        Column(name="slowest core", values=clocks, unit="MHz", digits=4),
     )
 
 

@@ -76,6 +76,13 @@ class Headline:
         return is_usable(self.method)
 
     @property
+    def decided(self) -> int:
+        """1 where the step is decidably quicker than exact, -1 where slower, 0 where neither."""
+        if self.step is None or self.step.ci_low is None or self.step.ci_high is None:
+            return 0
+        return int(self.step.ci_low > 1) - int(self.step.ci_high < 1)
+
+    @property
     def measured(self) -> bool:
         """Whether there is any figure in it."""
         figures = (self.backward, self.step, self.saved, self.peak_rss, self.energy, self.cosine_gx)

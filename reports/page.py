@@ -8,31 +8,32 @@ nothing be fetched.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import wording
-from reports.chart_style import Chart, Subject, colours_of, label_of
-from reports.charts import (
-    fidelity_charts,
-    latency_chart,
-    memory_charts,
-    speedup_chart,
-)
+from reports.chart_style import Chart, Colours, Subject, colours_of, colours_of_targets, label_of
+from reports.charts import latency_chart, memory_charts
 from reports.charts_of_blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
 from reports.charts_of_energy import energy_chart, parts_chart, rails_chart
+from reports.charts_of_fidelity import depth_chart, fidelity_charts, pareto_chart
 from reports.charts_of_floors import floor_chart, roofline_chart
 from reports.charts_of_kernels import kernels_chart
 from reports.charts_of_power import power_chart, profile_chart
+from reports.charts_of_ratios import speedup_chart, targets_chart
 from reports.charts_over_time import machine_chart
 from reports.generator import generator
+from reports.headline import Headline
 from reports.page_assets import INLINE, TEMPLATES, assets_at, shared_files
+from reports.page_commands import command_of
 from reports.page_data import page_data
+from reports.page_matrix import significance_matrix
 from reports.page_parts import (
-    command_of,
+    Story,
     facts_of,
     notes_of,
     problems_of,
@@ -40,10 +41,45 @@ from reports.page_parts import (
     stories_of,
     subjects_of,
 )
+from reports.page_tables import plain_tables
 from reports.power_facts import power_stories_of
 from reports.records import Run
 
 __all__ = ["charts_of", "render", "shared_files"]
+
+SECTIONS = (
+    ("speed", "Speed", "How fast", ("targets", "speedup", "kernels", "latency")),
+    (
+        "cost",
+        "Fidelity",
+        "What it costs in fidelity",
+        ("pareto", "fidelity-gx", "fidelity-gw", "depth"),
+    ),
+    ("memory", "Memory", "Memory by method", ("saved", "peak-rss", "cuda-peak", "system-dip")),
+    (
+        "joules",
+        "Energy",
+        "Energy and power",
+        ("energy", "energy-parts", "energy-rails", "profile", "power"),
+    ),
+    ("floors", "Roofline", "How near to the machine's limits", ("floor", "roofline")),
+    (
+        "trust",
+        "Can it be believed?",
+        "Can it be believed?",
+        ("drift", "rounds", "machine", "spread", "warmup"),
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Charts that answer one question."""
+
+    id: str
+    short: str
+    title: str
+    charts: tuple[Chart, ...]
 
 
 def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
@@ -62,54 +98,83 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
         raise ValueError("a report needs at least one run")
     subjects = subjects_of(runs)
     colours = colours_of(subjects)
-    charts = charts_of(subjects)
-    template = _environment().get_template("report.html.j2")
-    return template.render(
-        runs=runs,
-        commands=[command_of(run) for run in runs],
-        run_facts=[run_facts_of(run) for run in runs],
-        stories=stories_of(subjects),
-        colours={label_of(m): colour for m, colour in colours.items()},
-        charts=charts,
-        figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
-        powers=power_stories_of(subjects),
-        notes=notes_of(runs, subjects),
-        problems=problems_of(subjects),
-        subjects=subjects,
-        facts=facts_of(subjects),
-        data=_inlined(page_data(subjects, charts, colours)),
-        assets=assets_at(assets),
-        generator=generator(),
-        home=home,
+    stories = stories_of(subjects)
+    charts = charts_of(subjects, stories)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            runs=runs,
+            commands=[command_of(run) for run in runs],
+            run_facts=[run_facts_of(run) for run in runs],
+            stories=stories,
+            marks=colours_of_targets(subject.label for subject in subjects),
+            colours={label_of(m): colour for m, colour in colours.items()},
+            matrix=significance_matrix(subjects, colours, {}),
+            sections=_sections(charts),
+            tables=plain_tables(subjects, charts),
+            figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
+            powers=power_stories_of(subjects),
+            notes=notes_of(runs, subjects),
+            problems=problems_of(subjects),
+            subjects=subjects,
+            facts=facts_of(subjects),
+            data=_inlined(page_data(subjects, charts, colours)),
+            assets=assets_at(assets),
+            generator=generator(),
+            home=home,
+        )
     )
 
 
-def charts_of(subjects: Sequence[Subject]) -> tuple[Chart, ...]:
+def charts_of(subjects: Sequence[Subject], stories: Sequence[Story] = ()) -> tuple[Chart, ...]:
     """Return all charts that have something to show, in reading order."""
     colours = colours_of(subjects)
     measured = [s for s in subjects if any(row.value is not None for row in s.rows)]
     if not measured:
         return ()
-    charts = (
-        speedup_chart(measured, colours),
-        kernels_chart(measured, colours),
-        floor_chart(measured, colours),
-        roofline_chart(measured, colours),
-        latency_chart(measured, colours),
-        *memory_charts(measured, colours),
-        energy_chart(measured, colours),
-        parts_chart(measured),
-        rails_chart(measured, colours),
-        profile_chart(measured, colours),
-        power_chart(measured, colours),
-        *fidelity_charts(measured, colours),
-        drift_chart(measured, colours),
-        rounds_chart(measured, colours),
-        spread_chart(measured, colours),
-        warmup_chart(measured, colours),
-        machine_chart(measured),
+    found = {story.subject.label: story.headlines for story in stories or stories_of(subjects)}
+    charts = {chart.id: chart for chart in _drawn(measured, colours, found) if chart is not None}
+    return tuple(charts[name] for *_, names in SECTIONS for name in names if name in charts)
+
+
+def _drawn(
+    measured: Sequence[Subject], colours: Colours, found: Mapping[str, Sequence[Headline]]
+) -> Iterator[Chart | None]:
+    yield targets_chart(measured, colours, found)
+    yield speedup_chart(measured, colours, found, {})
+    yield kernels_chart(measured, colours)
+    yield floor_chart(measured, colours)
+    yield roofline_chart(measured, colours)
+    yield latency_chart(measured, colours)
+    yield from memory_charts(measured, colours)
+    yield energy_chart(measured, colours)
+    yield parts_chart(measured)
+    yield rails_chart(measured, colours)
+    yield profile_chart(measured, colours)
+    yield power_chart(measured, colours)
+    yield pareto_chart(measured, colours, found)
+    yield from fidelity_charts(measured, colours, found)
+    yield depth_chart(measured, colours)
+    yield drift_chart(measured, colours)
+    yield rounds_chart(measured, colours)
+    yield spread_chart(measured, colours)
+    yield warmup_chart(measured, colours)
+    yield machine_chart(measured)
+
+
+def _sections(charts: Sequence[Chart]) -> tuple[Section, ...]:
+    known = {chart.id: chart for chart in charts}
+    found = (
+        Section(
+            id=name,
+            short=short,
+            title=title,
+            charts=tuple(known[one] for one in names if one in known),
+        )
+        for name, short, title, names in SECTIONS
     )
-    return tuple(chart for chart in charts if chart is not None)
+    return tuple(section for section in found if section.charts)
 
 
 @cache

@@ -18,6 +18,10 @@ from markupsafe import Markup
 TEMPLATES = Path(__file__).parent / "templates"
 PLOTLY = "vendor/plotly-cartesian.min.js"
 SCRIPT = "report.js"
+# Of js/, joined in this order.
+SCRIPT_PARTS = (
+    "numbers.js", "state.js", "tables.js", "figures.js", "copying.js", "why.js", "page.js",
+)  # fmt: skip
 STYLE = "report.css"
 INLINE = "inline"
 
@@ -64,7 +68,10 @@ def shared_files() -> Mapping[str, str]:
 @cache
 def asset(name: str) -> Markup:
     """Return the text of one of our own files, to be written as it is."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    if name != SCRIPT:
+        return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+    parts = ((TEMPLATES / "js" / part).read_text(encoding="utf-8") for part in SCRIPT_PARTS)
+    return Markup('"use strict";\n(function () {\n' + "\n".join(parts) + "})();\n")
 
 
 def _shared_name(name: str) -> str:

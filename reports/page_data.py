@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reports.chart_style import Chart, Colours, Column, Subject, label_of, method_of
+from reports.chart_style import Chart, Colours, Column, Subject, label_of, method_of, workload_of
+from reports.page_commands import end_of_repeat, start_of_repeat
 from reports.rows import Row
 from reports.wording import METRICS, PREFIXES, SYMBOLS, row_case_label
 
@@ -45,7 +46,7 @@ def page_data(subjects: Sequence[Subject], charts: Sequence[Chart], colours: Col
         for row in subject.rows:
             key = (row.run_id, row.case)
             if key not in cases:
-                cases[key] = [len(cases), *_case(row, colours, words)]
+                cases[key] = [len(cases), *_case(subject, row, colours, words)]
             rows.append([cases[key][0], *_figures(row, words)])
     tables = {chart.id: _table(chart, words) for chart in charts if chart.rows or chart.columns}
     return {
@@ -55,6 +56,7 @@ def page_data(subjects: Sequence[Subject], charts: Sequence[Chart], colours: Col
             row.metric: [METRICS[row.metric], row.unit] for s in subjects for row in s.rows
         },
         "subjects": [[s.first_row, s.first_row + len(s.rows)] for s in subjects],
+        "starts": {s.label: start_of_repeat(s.run, s.target.name) for s in subjects},
         "cases": [case[1:] for case in cases.values()],
         "rows": rows,
         "tables": tables,
@@ -62,14 +64,19 @@ def page_data(subjects: Sequence[Subject], charts: Sequence[Chart], colours: Col
     }
 
 
-def _case(row: Row, colours: Colours, words: Words) -> list[int]:
-    """Return label, colour and method in words, then the attributes of the table's body."""
+def _case(subject: Subject, row: Row, colours: Colours, words: Words) -> list[int]:
+    """Return what the page knows of a case, as numbers of words.
+
+    Label, colour and method; the attributes of the table's body; then what the filters go by,
+    target and workload as the figures have them, and how the command that repeats it ends.
+    """
     method = method_of(row)
     texts = (
         *(row_case_label(row), colours.get(method, ""), label_of(method)),
         *(row.run_id, row.target, row.workload, row.method),
         *("" if row.patch_size is None else str(row.patch_size), row.kernel, row.device),
         *(row.dtype, str(row.batch)),
+        *(subject.label, subject.workloads[workload_of(row)], end_of_repeat(subject.run, row)),
     )
     return [words.place(text) for text in texts]
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from reports.baseline import EXACT, LAYOUTS, baseline_phases
 from reports.chart_style import Subject, workload_of_case
 from reports.comparison import cases_of, compare, no_power_reason
 from reports.headline import Headline, headlines
-from reports.power_facts import incomparable
+from reports.power_facts import incomparable, power_stories_of
 from reports.records import Probe, Run
 from reports.wording import case_label, cut, joined, quantity, without_numbers
 
@@ -49,9 +47,22 @@ class Story:
         return self.subject.target.session.status != "ok"
 
     @property
+    def best(self) -> Headline | None:
+        """What the one sentence is of: the quickest decidable step that one can train with.
+
+        Where none is decidably quicker than exact, the quickest of what was measured.
+        """
+        known = [h for h in self.headlines if h.usable and h.step is not None]
+        return max(known, key=lambda h: (h.decided > 0, _ratio(h)), default=None)
+
+    @property
     def shown(self) -> tuple[Headline, ...]:
         """The headlines worth a paragraph: on a failed target only those that have a figure."""
         return tuple(h for h in self.headlines if h.measured or not self.failed)
+
+
+def _ratio(h: Headline) -> float:
+    return h.step.ratio if h.step else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,17 +114,6 @@ def stories_of(subjects: Sequence[Subject]) -> tuple[Story, ...]:
         Story(subject=subject, headlines=headlines(subject.run, subject.target, subject.rows))
         for subject in subjects
     )
-
-
-def command_of(run: Run) -> str:
-    """Return the command line that repeats the run, with its seed."""
-    argv = list(run.header.argv)
-    if not argv:
-        return ""
-    argv[0] = PurePath(argv[0]).name
-    if run.header.seed is not None and not any(arg.startswith("--seed") for arg in argv):
-        argv += ["--seed", str(run.header.seed)]
-    return shlex.join(argv)
 
 
 def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...]:
@@ -169,6 +169,7 @@ def problems_of(subjects: Sequence[Subject]) -> tuple[Problem, ...]:
             )
         problems += _skipped(subject)
         problems += _bad_blocks(subject)
+        problems += _invalid(subject)
     return tuple(problems[:MAX_PROBLEMS]) + _rest(len(problems) - MAX_PROBLEMS)
 
 
@@ -211,6 +212,21 @@ def _bad_blocks(subject: Subject) -> list[Problem]:
             log=cut(logs[0]),
         )
         for (what, kind, status, reason), logs in groups.items()
+    ]
+
+
+def _invalid(subject: Subject) -> list[Problem]:
+    """Return one problem per reason for which windows have no energy."""
+    return [
+        Problem(
+            target=subject.label,
+            what=f"the energy of {group.count} window{'s' if group.count > 1 else ''}",
+            status=group.text.split(":", 1)[0],
+            reason=group.text.split(": ", 1)[-1],
+            remedy=group.remedy,
+        )
+        for story in power_stories_of([subject])
+        for group in story.invalid
     ]
 
 
