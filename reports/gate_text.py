@@ -52,7 +52,7 @@ def document(gate: Gate) -> dict[str, Any]:
         "level": LOOK_LEVEL,
         "status": gate.status,
         "exit_code": gate.exit_code,
-        "verdicts": [_verdict(verdict) for verdict in gate.verdicts],
+        "verdicts": [verdict_document(verdict) for verdict in gate.verdicts],
         "changed": [places[id(verdict)] for verdict in gate.changed],
         "summary": [
             {"target": target, "metric": metric, "phase": phase, **asdict(effect)}
@@ -76,7 +76,8 @@ def change_words(effect: Effect | None) -> str:
     return f"{words} [{percent(effect.ci_low - 1)}, {percent(effect.ci_high - 1)}]"
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """Return one verdict as JSON."""
     return {
         **asdict(verdict),
         "base": to_json(verdict.base),
