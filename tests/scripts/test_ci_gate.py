@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 from gfbench_cli import MAIN
-from git_repositories import kernel
+from git_repositories import GitRepository, kernel
 
 ROOT = Path(__file__).parents[2]
 SUITE = """
@@ -26,6 +26,7 @@ patch_sizes: [2]
 memory_rounds: 0
 fidelity_rounds: 0
 sentinel: false
+exact_kernels: [torch]
 isolation: fork
 min_window_s: 0.01
 """
@@ -59,7 +60,7 @@ class Job:
     """A CI job in a folder of its own, with a home and programs of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = self.project = folder
         for name in ("home", "tmp", "bin"):
             (folder / name).mkdir()
         self.program("python3", f'exec {shlex.quote(sys.executable)} "$@"')
@@ -71,7 +72,12 @@ class Job:
         path.write_text(f"#!/usr/bin/env bash\n{script}\n")
         path.chmod(0o755)
 
-    def run(self, script: str = "ci-gate.sh", *arguments: str, **settings: str) -> Finished:
+    def run(
+        self,
+        script: str = "ci-gate.sh",
+        *arguments: str,
+        **settings: str,
+    ) -> Finished:
         files = {name: self.folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
         for path in files.values():
             path.write_text("")
@@ -87,7 +93,7 @@ class Job:
         }
         done = subprocess.run(
             [ROOT / "scripts" / script, *arguments],
-            cwd=self.folder,
+            cwd=self.project,
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -101,7 +107,7 @@ class Job:
             log=done.stdout,
             outputs=dict(line.split("=", 1) for line in lines),
             summary=files["GITHUB_STEP_SUMMARY"].read_text(),
-            folder=self.folder / "gfbench-results",
+            folder=self.project / "gfbench-results",
         )
 
     def record(self, says: str = "", code: int = 0) -> None:
@@ -156,6 +162,24 @@ def test_a_kernel_of_more_work_fails_the_job_with_every_output(job: Job) -> None
     assert done.commands[0].startswith("::error title=FAIL%3A local%3A tiny")
     power = json.loads((run / "targets" / "local" / "power.json").read_text())
     assert "simulated_meter.py" in power["rule"]
+
+
+def test_two_revisions_of_a_kernel_are_compared_where_they_are_checked_out(job: Job) -> None:
+    job.project = job.folder / "project"
+    repository = GitRepository(job.project)
+    repository.commit("Start", {"mine.py": kernel(1), "tiny.yaml": SUITE})
+    repository.commit("Slow it down", {"mine.py": kernel(20, version="2")})
+    done = job.run(
+        GFBENCH_BASE="HEAD~1",
+        GFBENCH_NEW="HEAD",
+        GFBENCH_KERNELS="mine=mine.py",
+        GFBENCH_ROUNDS="8",
+        GFBENCH_MARGIN="10%",
+    )
+    assert done.code == 1, done.log
+    assert done.outputs["verdict"] == "FAIL"
+    assert "tiny" in done.summary
+    assert len(done.commands) == 1
 
 
 def test_an_unreachable_board_is_infra_and_names_no_regression(job: Job) -> None:
