@@ -49,7 +49,9 @@ def _platform(name: str) -> Iterator[str]:
     yield from (f"| {advice.what} | `{_cell(advice.command)}` |" for advice in platform.setup)
     yield "\nWhat counts as evidence of throttling:\n"
     yield "| where | meaning |\n|---|---|"
-    yield from (f"| `{_cell(found.where)}` | {_cell(found.meaning)} |" for found in platform.evidence)
+    yield from (
+        f"| `{_cell(found.where)}` | {_cell(found.meaning)} |" for found in platform.evidence
+    )
 
 
 def _cell(text: str) -> str:

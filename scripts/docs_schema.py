@@ -14,25 +14,36 @@ from workloads import messages
 
 INTRODUCTION = f"""# Result schema
 
-Written from the code when this site is built, version `{messages.SCHEMA}`. Fields that a file lacks take their
-default; unknown fields are ignored; a newer major version is refused. *null* means not measured, never 0. Units
-are in the names: `_s` seconds, `_bytes` bytes, `_w` watts, `_j` joules, `_c` degrees Celsius, `_mhz` megahertz.
-`t_s`, `window_s` and `starts_s` are of the board's monotonic clock, `*_at` is wall time (ISO 8601, UTC).
-Which file is for what is told in [Results and exports](results.md).
+Written from the code when this site is built, version `{messages.SCHEMA}`. Fields that a file
+lacks take their default; unknown fields are ignored; a newer major version is refused. *null* means
+not measured, never 0. Units are in the names: `_s` seconds, `_bytes` bytes, `_w` watts, `_j`
+joules, `_c` degrees Celsius, `_mhz` megahertz. `t_s`, `window_s` and `starts_s` are of the board's
+monotonic clock, `*_at` is wall time (ISO 8601, UTC). Which file is for what is told in
+[Results and exports](results.md).
 """
 FILES = (  # heading, what else to know of it, the class at its root
-    ("run.json", "It also holds the suite as it was read and the inventory's entries.", records.RunHeader),
+    (
+        "run.json",
+        "It also holds the suite as it was read and the inventory's entries.",
+        records.RunHeader,
+    ),
     ("targets/TARGET/session.json", "", records.Session),
     ("targets/TARGET/probe.json", "It also holds every sensor file that was read.", records.Probe),
     (
         "targets/TARGET/journal.jsonl",
-        "One JSON object per line. `type` is `block` in these; windows of the idle machine are lines of "
-        "type `idle` with `place` and `window_s`.",
+        "One JSON object per line. `type` is `block` in these; windows of the idle machine are "
+        "lines of type `idle` with `place` and `window_s`.",
         records.BlockRecord,
     ),
     ("targets/TARGET/power.json", "", power_trace.RailMap),
 )
-NAMES = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+NAMES = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+}
 CHOICES = {
     "BlockRecord.kind": messages.BLOCK_KINDS,
     "BlockRecord.status": messages.BLOCK_STATUSES,
@@ -42,8 +53,8 @@ CHOICES = {
 POWER_CSV = """
 ## targets/TARGET/power.csv.gz
 
-Gzipped CSV with the header `t_s,sensor,raw`: the instant of the read, the channel's `id` of power.json, and the number
-as it was read, in the channel's unit.
+Gzipped CSV with the header `t_s,sensor,raw`: the instant of the read, the channel's
+`id` of power.json, and the number as it was read, in the channel's unit.
 """
 EXPORT = "\n## Rows of the export\n\nColumns, in order: "
 
@@ -57,7 +68,11 @@ def schema_page() -> str:
         parts += [_section(kind, heading=kind is not root) for kind in _nested(root, shown)]
     parts += [POWER_CSV, "\n## Case\n\nWhat is measured, everywhere the same object.\n"]
     parts += [_section(kind, heading=True) for kind in (messages.Case, messages.Layer)]
-    parts += [EXPORT, ", ".join(f"`{column}`" for column in COLUMNS), ".\n\n| metric | unit |\n|---|---|\n"]
+    parts += [
+        EXPORT,
+        ", ".join(f"`{column}`" for column in COLUMNS),
+        ".\n\n| metric | unit |\n|---|---|\n",
+    ]
     parts += [f"| `{metric}` | {unit} |\n" for metric, unit in UNITS.items()]
     return "".join(parts)
 
@@ -137,9 +152,9 @@ def _words(hint: Any) -> str:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin is tuple:
         several = arguments[-1] is Ellipsis
-        return f"list of {_words(arguments[0])}" if several else f"{len(arguments)} × {_words(arguments[0])}"
+        each = _words(arguments[0])
+        return f"list of {each}" if several else f"list of {len(arguments)}: {each}"
     if origin is dict or origin is Mapping:
         return f"object of {_words(arguments[1])}"
-    if is_dataclass(hint):
-        return f"[{hint.__name__}](#{hint.__name__.lower()})"
-    return NAMES.get(hint, str(getattr(hint, "__name__", hint)))
+    name = str(getattr(hint, "__name__", hint))
+    return f"[{name}](#{name.lower()})" if is_dataclass(hint) else NAMES.get(hint, name)
