@@ -72,7 +72,8 @@ class Lab:
 
     def here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command in this process, which is quicker; for what starts nothing."""
-        out, err = io.StringIO(), io.StringIO()
+        written, err = io.BytesIO(), io.StringIO()
+        out = io.TextIOWrapper(written, "utf-8", newline="\n")  # exports write bytes
         before = sys.argv, signal.getsignal(signal.SIGTERM), Path.cwd()
         sys.argv = ["gfbench", *arguments]
         os.chdir(self.folder)
@@ -86,7 +87,9 @@ class Lab:
         assert "Traceback" not in err.getvalue()
         code = ended.value.code
         assert isinstance(code, int)
-        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+        out.flush()
+        text = written.getvalue().decode()
+        return subprocess.CompletedProcess(arguments, code, text, err.getvalue())
 
     def refused(self, *arguments: str) -> str:
         """Run a command that is to be refused and return its one message."""
