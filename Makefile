@@ -12,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint dev system py36 clean
+.PHONY: help demo test lint pictures dev system py36 clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -28,6 +28,10 @@ lint: $(INSTALLED_DEV) ## style, types and import boundaries
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+pictures: $(INSTALLED_DEV) system ## the pictures of the README: measures this machine, photographs the report
+	@report=$$($(BIN)/gfbench run --target local --suite quick -o build/pictures | tail -1); \
+	$(BIN)/python scripts/screenshots.py "$$report" docs/images
 
 dev: $(INSTALLED_DEV) ## the developer's environment in .venv
 
