@@ -82,6 +82,7 @@ class Board:
         self._transport: Transport | None = None
         self._workdir = ""
         self._env = dict(target.env)
+        self._found_env: dict[str, str] = {}  # what the board turned out to need beside it
         self._python = own_python(target)
 
     def prepare(self, job_name: str) -> JobState:
@@ -112,9 +113,14 @@ class Board:
         completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
         if completed.exit_status in ILLEGAL_INSTRUCTION:
             # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.
-            self._env.setdefault("OPENBLAS_CORETYPE", "ARMV8")
+            self._found_env = {"OPENBLAS_CORETYPE": "ARMV8"}
+            self._env = {**self._found_env, **self._env}
             completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
-        return self._record(completed, "probe")
+        return {**self._record(completed, "probe"), "env": self._found_env}
+
+    def use(self, probe: Mapping[str, Any]) -> None:
+        """Take over what an earlier probe of this board found to be needed."""
+        self._env = {**probe.get("env", {}), **self._env}
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:
         """Put the job into its folder, with the journal that the controller already has."""

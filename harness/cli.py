@@ -11,14 +11,32 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from harness.commands import explaining, judging, keeping, looking, measuring
+from harness.commands import (
+    bisecting,
+    calibrating,
+    comparing,
+    explaining,
+    judging,
+    keeping,
+    looking,
+    measuring,
+)
 from harness.errors import GfbenchError
 from reports import results
 from targets.inventory import InventoryProblem
 
 BUG = 70
 INTERRUPTED = 130
-COMMANDS = (looking, measuring, judging, explaining, keeping)  # in the order of --help
+COMMANDS = (  # in the order of --help
+    looking,
+    measuring,
+    calibrating,
+    judging,
+    comparing,
+    bisecting,
+    explaining,
+    keeping,
+)
 
 app = typer.Typer(
     add_completion=True,

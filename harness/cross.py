@@ -34,7 +34,7 @@ ABIS = {
     "x86_64": "x86_64-linux-gnu",
     "armv7l": "arm-linux-gnueabihf",
 }
-FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared", "-s", "-fno-sanitize=undefined")
+FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-shared", "-s", "-fno-sanitize=undefined")
 
 
 class CrossError(GfbenchError):

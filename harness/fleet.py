@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from harness.machines import Machines
-from harness.session import Outcome, Request, Session, Watch, now_utc
+from harness.outcome import Outcome, now_utc
+from harness.session import Request, Session, Watch
 from reports import results
 from targets.inventory import Target
 

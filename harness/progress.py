@@ -84,7 +84,7 @@ class LiveView:
     def planned(self, target: str, blocks: int, done: int, estimate_s: float) -> None:
         """Show how much there is to do."""
         row = self._targets[target]
-        row.total, row.done, row.estimate_s = blocks, done, estimate_s
+        row.total, row.done, row.estimate_s, row.measured = blocks, done, estimate_s, 0
 
     def block(self, target: str, record: Mapping[str, Any]) -> None:
         """Show one finished block's figure."""

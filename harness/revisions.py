@@ -18,7 +18,7 @@ from harness import payload as payloads
 from harness.errors import PayloadError, ResultError, UsageError
 from harness.payload import Payload
 from harness.repository import Commit, Repository
-from harness.user_kernels import UserKernel, packed, parse
+from harness.user_kernels import LIST, UserKernel, packed, parse, unpacked
 from workloads.catalog import KERNELS
 from workloads.messages import BLOCK_KINDS, SCHEMA
 
@@ -232,4 +232,13 @@ def _from_entry(folder: Path, entry: Mapping[str, Any]) -> Revision:
         raise ResultError(f"{folder}: {error.filename}: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ResultError(f"{folder}: {FOLDER}/{name} is not the payload that was measured")
-    return Revision(commit=commit, payload=Payload(name=name, data=data, sha256=sha256))
+    payload = Payload(name=name, data=data, sha256=sha256)
+    return Revision(commit=commit, payload=payload, own_kernels=_own_kernels(payload))
+
+
+def _own_kernels(payload: Payload) -> tuple[UserKernel, ...]:
+    try:
+        payloads.content(payload, LIST)
+    except PayloadError:
+        return ()
+    return unpacked(lambda path: payloads.content(payload, path))

@@ -5,22 +5,26 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from harness import payload as payloads
 from harness import revisions as revised
+from harness.deciding import Decided, Rule, rule_from_json, rule_to_json, until_decided
 from harness.errors import PlanError, ResultError, UsageError
 from harness.fleet import run_fleet
+from harness.outcome import Outcome, now_utc
 from harness.plan import FALLBACK, all_cases
 from harness.revisions import Revision
-from harness.session import Outcome, Request, Watch, now_utc
+from harness.session import Request, Watch
 from harness.suites import BASELINE, Suite
 from harness.user_kernels import UserKernel, from_run, packed, recorded
 from reports import page, results
+from reports.verdict import Gate
 from targets.inventory import Inventory, Target, public_entry
 from workloads.catalog import kernel_source_sha256
 from workloads.messages import PHASES, to_json
@@ -29,6 +33,7 @@ INTERRUPTED = 130
 # When several exit codes hold, the first of these is the run's.
 EXIT_PRECEDENCE = (130, 70, 2, 4, 1, 3, 0)
 GIT_DEADLINE_S = 5.0
+COOL_DOWN_S = 30.0  # after rounds in which a board throttled
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -39,11 +44,13 @@ class Finished:
     folder: Path
     report: Path | None
     outcomes: tuple[Outcome, ...]
+    gate: Gate | None = None  # where the run was measured to decide something
 
     @property
     def exit_code(self) -> int:
-        """The run's exit code: the gravest of its targets'."""
-        return gravest(outcome.exit_code for outcome in self.outcomes)
+        """The run's exit code: the gravest of its targets' and of the gate's."""
+        gate = self.gate.exit_code if self.gate else 0
+        return gravest([*(outcome.exit_code for outcome in self.outcomes), gate])
 
 
 def gravest(codes: Any) -> int:
@@ -64,10 +71,12 @@ def start_run(
     detach: bool = False,
     own_kernels: Sequence[UserKernel] = (),
     revisions: Sequence[Revision] = (),
+    rule: Rule | None = None,
 ) -> Finished:
     """Measure a suite on targets into a new run folder below ``directory``.
 
     With ``revisions`` the suite names the cases' revisions, each measured by its own payload.
+    With a ``rule`` more rounds than the suite's follow until it is decided.
 
     Raises:
         PayloadError: the payload cannot be packed.
@@ -77,6 +86,8 @@ def start_run(
     header = _run_json(targets, suite, seed, argv, payload, own_kernels)
     if revisions:
         header |= _revisions_json(suite, revisions)
+    if rule is not None:
+        header |= {"gate": rule_to_json(rule)}
     folder = _new_folder(directory, header)
     _keep_sources(folder, own_kernels)
     _keep_payloads(folder, revisions)
@@ -167,12 +178,36 @@ def _carry_out(targets: Sequence[Target], request: Request, watch: Watch) -> Fin
     outcomes = run_fleet(targets, request, watch)
     folder = request.run
     header = read_header(folder)
+    gate = None
+    rule = rule_from_json(header.get("gate"))
+    if rule is not None and not request.detach:
+        decided = _until_decided(rule, targets, request, watch, outcomes)
+        outcomes, gate = decided.outcomes, decided.gate
     results.write_json_atomic(folder / results.RUN, {**header, "finished_at": now_utc()})
     report = None
     if not request.detach:
         report = write_report([folder], folder / results.REPORT)
         results.write_manifest(folder)
-    return Finished(folder=folder, report=report, outcomes=outcomes)
+    return Finished(folder=folder, report=report, outcomes=outcomes, gate=gate)
+
+
+def _until_decided(
+    rule: Rule,
+    targets: Sequence[Target],
+    request: Request,
+    watch: Watch,
+    outcomes: Sequence[Outcome],
+) -> Decided:
+    def measure(names: Sequence[str]) -> tuple[Outcome, ...]:
+        chosen = [one for one in targets if one.name in names]
+        return run_fleet(chosen, replace(request, extended=True), watch)
+
+    def cool(names: Sequence[str]) -> None:
+        for name in names:
+            watch.state(name, "cooling down")
+        time.sleep(COOL_DOWN_S)
+
+    return until_decided(rule, request.run, request.suite, request.seed, outcomes, measure, cool)
 
 
 def _run_json(

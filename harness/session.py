@@ -10,8 +10,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +18,11 @@ from harness import cross
 from harness.board import Board, JobState, journal_line
 from harness.calibration import stored
 from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
+from harness.extending import JOB
 from harness.machines import Machines
+from harness.outcome import Outcome, now_utc
 from harness.payload import Payload
-from harness.plan import Plan, Skipped, make_plan
+from harness.plan import Plan, Skipped, estimate_s, make_plan
 from harness.power import converts_in_an_instant, job_power
 from harness.power_files import PowerFiles
 from harness.revisions import Revision
@@ -40,7 +41,7 @@ IDLE_MARGIN_S = 240.0
 SHORTEST_BLOCK_TIMEOUT_S = 300.0
 SLOW_BOARD = 60.0  # a block may take this many times its estimate before it is called hung
 FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
-JOB = "job.json"
+BUSY = "the machine was busy"
 PAUSED = 1.5  # how much longer a window is with pauses of half an iteration on average
 IDLE_S = 10.0  # measured before the first and after the last block
 FAILURES = ("failed", "timeout", "out_of_memory")
@@ -70,37 +71,9 @@ class Request:
     payload: Payload
     inventory: Inventory | None
     detach: bool = False
+    extended: bool = False  # rounds more of what this process has just measured: no new probe
     own_kernels: tuple[UserKernel, ...] = ()
     revisions: tuple[Revision, ...] = ()  # each with a payload of its own
-
-
-@dataclass
-class Outcome:
-    """How a target ended; written to session.json."""
-
-    target: str
-    platform: str | None = None
-    status: str = "running"
-    reason: str | None = None
-    remedy: str | None = None
-    error: str | None = None
-    exit_code: int = 0
-    boot_id: str | None = None
-    shares_machine_with: list[str] = field(default_factory=list)
-    blocks_planned: int = 0
-    cases: list[dict[str, Any]] = field(default_factory=list)
-    skipped: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    started_at: str = field(default_factory=lambda: now_utc())
-    finished_at: str | None = None
-
-    def fail(self, error: GfbenchError) -> None:
-        """Take over an error's words and exit code."""
-        self.status = "infra" if error.exit_code == 4 else "failed"
-        self.error = type(error).__name__
-        self.exit_code = error.exit_code
-        self.reason = getattr(error, "message", str(error))
-        self.remedy = getattr(error, "remedy", "") or None
 
 
 class Session:
@@ -162,9 +135,8 @@ class Session:
     def _measure(self) -> None:
         self._watch.state(self.target.name, "connecting")
         state = self._board.prepare(f"{self.request.run_id}-{self.target.name}")
-        self._watch.state(self.target.name, "probing")
-        probe, suite = self._probe(), self.request.suite
-        self._note(*bring_revisions(self._board, self.request.revisions, suite.kernels, probe))
+        probe = self._known_probe() if self.request.extended else self._probe()
+        self._take_over(probe)
         job = self._job(probe)
         self.save()
         if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
@@ -176,7 +148,14 @@ class Session:
             if not self._stop.is_set():
                 self._on_the_machine(state, job)
 
+    def _known_probe(self) -> dict[str, Any]:
+        """Return what this very process has found out a few rounds ago."""
+        probe: dict[str, Any] = json.loads((self.folder / results.PROBE).read_text())
+        self._board.use(probe)
+        return probe
+
     def _probe(self) -> dict[str, Any]:
+        self._watch.state(self.target.name, "probing")
         kernels = () if self.request.revisions else self.request.suite.kernels
         probe = self._board.probe(kernels)
         if cross.lacking(probe):
@@ -184,9 +163,15 @@ class Session:
             self._note(*cross.supply(self._board, probe, self.request.own_kernels))
             probe = self._board.probe(kernels)
         results.write_json_atomic(self.folder / results.PROBE, probe)
+        self._keep_calibration(probe)
+        revisions = self.request.revisions
+        self._note(*bring_revisions(self._board, revisions, self.request.suite.kernels, probe))
+        return probe
+
+    def _take_over(self, probe: Mapping[str, Any]) -> None:
+        """Keep what the session needs of a probe; torch has to be there."""
         logical = (probe.get("cpu") or {}).get("logical")
         self._processors = logical if isinstance(logical, int) else 1
-        self._keep_calibration(probe)
         boot_id = probe.get("boot_id")
         self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
         own = self.target.platform
@@ -198,7 +183,6 @@ class Session:
                 f"{probe.get('torch_error') or 'no reason given'}",
                 remedy="install torch there, or name the interpreter that has it with `python:`",
             )
-        return probe
 
     def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
         """Copy what is known of this machine's sampler into the result, which stands alone."""
@@ -215,8 +199,11 @@ class Session:
             self.outcome.skipped = session.get("skipped", [])
             self.outcome.cases = session.get("cases", [])
             self.outcome.notes = session.get("notes", [])
+            self.outcome.started_at = session.get("started_at") or self.outcome.started_at
             self.outcome.blocks_planned = len(job.blocks)
-            self._watch.planned(self.target.name, len(job.blocks), self._journalled(), 0.0)
+            done = self._journalled()
+            left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation)
+            self._watch.planned(self.target.name, len(job.blocks), done, left_s)
             return job
         assert self.outcome.platform is not None
         self._note(*self._power.plan(self.outcome.platform, probe))
@@ -273,8 +260,9 @@ class Session:
 
     def _run_job(self, state: JobState, job: Job) -> None:
         journal = self._trimmed_journal()
-        if state.journal_bytes is None or state.journal_bytes < len(journal):
-            self._board.push_job(state.folder, job, journal)
+        has_all = state.journal_bytes is not None and state.journal_bytes >= len(journal)
+        # The job always: it may have been extended since it was pushed.
+        self._board.push_job(state.folder, job, b"" if has_all else journal)
         self._board.launch(state.folder, job.run_id, self._stop)
         if self.request.detach:
             self._watch.state(self.target.name, "detached")
@@ -356,9 +344,11 @@ class Session:
         loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
         known = sorted(load for load in loads if isinstance(load, (int, float)))
         load = known[len(known) // 2] if known else 0.0
+        kept = [note for note in self.outcome.notes if not note.startswith(BUSY)]
+        self.outcome.notes = kept  # of an earlier session of this run: these are all its blocks
         if load > self._processors + FOREIGN_LOAD:
             self.outcome.notes.append(
-                f"the machine was busy: a load of {load:.1f} on {self._processors} processors — "
+                f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
                 "end what else runs there and measure again"
             )
 
@@ -391,11 +381,6 @@ class Session:
 
     def _journalled(self) -> int:
         return sum(record.get("status") != "interrupted" for record in self._records())
-
-
-def now_utc() -> str:
-    """Return the wall time as ISO 8601, UTC, to the second."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _skipped(item: Skipped) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,27 @@ def packed(own: Sequence[UserKernel]) -> dict[str, bytes]:
         if kernel.content is not None:
             files[f"{FOLDER}/{kernel.of}"] = kernel.content
     return files
+
+
+def unpacked(read: Callable[[str], bytes]) -> tuple[UserKernel, ...]:
+    """Return the kernels that a payload was packed with; ``read`` returns a file of it.
+
+    Raises:
+        PayloadError: a file that is listed is not in it.
+        ResultError: the list is broken.
+    """
+    try:
+        listed = json.loads(read(LIST))
+        return tuple(_from_payload(name, listed[name], read) for name in listed)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ResultError(f"{LIST} of a payload is broken: {error!r}") from None
+
+
+def _from_payload(name: str, entry: Mapping[str, str], read: Callable[[str], bytes]) -> UserKernel:
+    kind, of = entry["kind"], entry["of"]
+    if kind == "alias":
+        return _alias(name, of)
+    return _kernel(name, kind, read(f"{FOLDER}/{of}"), Path(of))
 
 
 def recorded(own: Sequence[UserKernel]) -> dict[str, bytes]:

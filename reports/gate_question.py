@@ -254,7 +254,7 @@ def _unanswerable(question: Question) -> Verdict:
     if found.refusal:
         return question.verdict("INVALID", found.refusal, remedy="gfbench doctor says what is read")
     broken = found.lost_to(*BROKEN)
-    if session.status != "ok" and not broken:
+    if session.status != "ok" and not broken and not found.lost_to(THROTTLED):
         reason = session.reason or f"the session is {session.status}"
         remedy = session.remedy or "gfbench resume RUN continues it"
         return question.verdict("INFRA", reason, remedy=remedy, cause="board")

@@ -51,7 +51,7 @@ def document(gate: Gate) -> dict[str, Any]:
         "new": gate.new,
         "level": LOOK_LEVEL,
         "exit_code": gate.exit_code,
-        "verdicts": [_verdict(verdict) for verdict in gate.verdicts],
+        "verdicts": [verdict_document(verdict) for verdict in gate.verdicts],
         "changed": [places[id(verdict)] for verdict in gate.changed],
         "summary": [
             {"target": target, "metric": metric, "phase": phase, **asdict(effect)}
@@ -75,7 +75,8 @@ def change_words(effect: Effect | None) -> str:
     return f"{words} [{percent(effect.ci_low - 1)}, {percent(effect.ci_high - 1)}]"
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """Return one verdict as JSON."""
     return {
         **asdict(verdict),
         "base": to_json(verdict.base),

@@ -10,7 +10,7 @@ from reports.chart_style import Subject, workload_of_case
 from reports.comparison import cases_of, compare, no_power_reason
 from reports.headline import Headline, headlines
 from reports.power_facts import incomparable, power_stories_of
-from reports.records import Probe, Run
+from reports.records import Probe, RevisionFacts, Run
 from reports.wording import case_label, cut, joined, quantity, without_numbers
 
 MAX_PROBLEMS = 300
@@ -257,8 +257,16 @@ def run_facts_of(run: Run) -> tuple[tuple[str, str], ...]:
         ("gfbench", f"{header.tool.version}{revision}, Python {header.tool.python}"),
         ("Payload", header.payload.name if header.payload else ""),
         ("Kernels", ", ".join(kernels)),
+        *(
+            (f"Revision {one.label}", f"{one.subject} ({one.asked}), {_payload_name(one)}")
+            for one in header.revisions
+        ),
     )
     return tuple((name, cut(value, 300)) for name, value in facts if value)
+
+
+def _payload_name(revision: RevisionFacts) -> str:
+    return revision.payload.name if revision.payload else "payload unknown"
 
 
 def _from_probe(tell: Callable[[Probe], str]) -> Callable[[Subject], str]:

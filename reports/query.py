@@ -11,7 +11,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import chain
@@ -63,7 +63,7 @@ def query(sql: str, summaries: Summaries) -> Answer:
         QueryProblem: it is no single query, or DuckDB cannot answer it.
     """
     with duckdb.connect(":memory:") as database:
-        runs = pa.Table.from_pylist([asdict(run) for run in summaries.runs], schema=RUNS_SCHEMA)
+        runs = pa.Table.from_pylist([vars(run) for run in summaries.runs], schema=RUNS_SCHEMA)
         for name, table in (("rows", summaries.source), ("runs", runs)):
             database.register(f"stored_{name}", table)
             times = ", ".join(f"try_cast({time} AS timestamp) AS {time}" for time in TIMES[name])

@@ -314,6 +314,17 @@ class KernelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RevisionFacts:
+    """One git revision that the run compares: its cases carry the label."""
+
+    label: Text = ""
+    asked: Text = ""
+    commit: Text = ""
+    subject: Text = ""
+    payload: Payload | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What was to be measured."""
 
@@ -348,6 +359,7 @@ class RunHeader:
     tool: Annotated[Tool, absent_as({})] = field(default_factory=Tool)
     payload: Payload | None = None
     kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()
+    revisions: Annotated[tuple[RevisionFacts, ...], absent_as(())] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ ATTRIBUTES: Mapping[str, Callable[[Case], str]] = {
     "device": lambda case: case.device,
     "dtype": lambda case: case.dtype,
     "batch": lambda case: str(case.batch),
+    "revision": lambda case: case.revision,
 }
 MOST_CHOICES = 8
 

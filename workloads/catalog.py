@@ -91,8 +91,8 @@ KERNELS: Dict[str, KernelInfo] = {
         ),
         KernelInfo(
             name="native",
-            version="1",
-            description="passes in C, compiled on the board; products by torch",
+            version="2",
+            description="the whole backward in C, compiled on the board",
             methods=("gradient_filter", "gradient_filter_pooled"),
             devices=("cpu",),
             dtypes=("float32", "float64"),
@@ -102,6 +102,9 @@ KERNELS: Dict[str, KernelInfo] = {
                 "products.py",
                 "compiler.py",
                 "gradient_filter.c",
+                "filtered.h",
+                "patches.h",
+                "products.h",
                 "rows.h",
                 "team.h",
                 "torch_ops.py",
@@ -128,7 +131,9 @@ KERNELS: Dict[str, KernelInfo] = {
 
 
 # What a kernel's shared object is made of, the file to compile first; one object per REAL.
-C_SOURCES: Dict[str, Tuple[str, ...]] = {"native": ("gradient_filter.c", "rows.h", "team.h")}
+C_SOURCES: Dict[str, Tuple[str, ...]] = {
+    "native": ("gradient_filter.c", "filtered.h", "patches.h", "products.h", "rows.h", "team.h")
+}
 REALS = ("float", "double")
 
 

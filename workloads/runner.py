@@ -1,8 +1,8 @@
 """The detached runner: block after block into the journal, whatever becomes of the connection.
 
 Every block is a child process: forked from a parent that has imported torch and run nothing
-(``isolation: fork``) or started fresh (``spawn``), as is always a block that another revision's
-payload measures. After each block one line is appended to
+(``isolation: fork``) or started fresh (``spawn``); a block of another revision comes from that
+one's own payload, by a parent of its own or started fresh. After each block one line is appended to
 journal.jsonl and synced. Started again on the same folder, the runner does what is missing.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from workloads import locks
 from workloads.block import load, run_block
@@ -28,6 +28,7 @@ from workloads.jobs import (
     tail,
 )
 from workloads.messages import SCHEMA, Block, Job, dump, to_json
+from workloads.parents import Parent
 from workloads.state import machine_state
 from workloads.watching import SamplerProcess
 
@@ -52,6 +53,7 @@ class Runner:
         self._stopping = False
         self._timed_out = False
         self._refused = refused_cases(folder.journal)
+        self._parents: Dict[str, Parent] = {}
 
     def run(self) -> None:
         """Run what is missing, with the sampler beside it; a signal ends it after one block."""
@@ -61,10 +63,10 @@ class Runner:
         blocks = [block for block in self.job.blocks if block.order not in done]
         if not blocks:
             return
-        if self.job.isolation == "fork":
-            load()  # imported here once, run only in the children
         self._sampler.use(1.0)
         try:
+            if self.job.isolation == "fork":
+                self._import_all(blocks)
             self._watch_idle("before")
             for block in blocks:
                 if self._stopping:
@@ -78,6 +80,18 @@ class Runner:
             self._watch_idle("after")
         finally:
             self._sampler.stop()
+            for parent in self._parents.values():
+                parent.end()
+
+    def _import_all(self, blocks: List[Block]) -> None:
+        """Import once, here and in a parent for each other payload, what only children will run."""
+        load()
+        for revision in sorted({block.case.revision for block in blocks} & set(self.job.payloads)):
+            payload = self._payload(revision)
+            self._parents[revision] = Parent(payload, self.folder, self._enter_child)
+
+    def _forks(self, block: Block) -> bool:
+        return self.job.isolation == "fork" and block.case.revision not in self.job.payloads
 
     def _watch_idle(self, place: str) -> None:
         """Leave the machine alone for a while, so that its idle power is in the trace."""
@@ -113,7 +127,7 @@ class Runner:
             "schema": SCHEMA,
             "type": "block",
             "case_key": block.case.key,
-            "isolation": self._isolation(block),
+            "isolation": self.job.isolation,
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         record.update(to_json(block))
@@ -143,21 +157,20 @@ class Runner:
         if os.path.exists(self.folder.result):
             os.unlink(self.folder.result)
         self._timed_out = False
-        start = self._fork if self._isolation(block) == "fork" else self._spawn
-        self._child = start(block)
+        parent = self._parents.get(block.case.revision)
+        self._child = parent.fork(block.order) if parent else None
+        if self._child is None:
+            parent = None  # it cannot import its payload: started fresh, the block says why
+            self._child = self._fork(block) if self._forks(block) else self._spawn(block)
         signal.setitimer(signal.ITIMER_REAL, self.job.block_timeout_s)
         try:
             if self._stopping:  # the signal came before there was a child to end
                 self._kill_child()
-            return os.waitpid(self._child, 0)[1]
+            return parent.wait() if parent else os.waitpid(self._child, 0)[1]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._kill_child()  # its own children, if it left any
             self._child = None
-
-    def _isolation(self, block: Block) -> str:
-        """Return how the block's process starts: another payload's cannot be forked from here."""
-        return "spawn" if block.case.revision in self.job.payloads else self.job.isolation
 
     def _fork(self, block: Block) -> int:
         pid = os.fork()
@@ -180,16 +193,20 @@ class Runner:
         os._exit(0)
 
     def _spawn(self, block: Block) -> int:
-        own = sys.argv[0]
-        name = os.path.basename(self.job.payloads.get(block.case.revision, own))
-        payload = os.path.join(os.path.dirname(own), name)
-        argv = [sys.executable, payload, "block", self.folder.path, str(block.order)]
+        argv = [sys.executable, self._payload(block.case.revision), "block"]
+        argv += [self.folder.path, str(block.order)]
         with open(self.folder.block_log, "wb") as log:
             child = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._enter_child
             )
         child.returncode = 0  # reaped by waitpid below, not by the Popen object
         return child.pid
+
+    def _payload(self, revision: str) -> str:
+        """Return the path of the payload that measures a revision's cases, mostly our own."""
+        own = sys.argv[0]
+        name = self.job.payloads.get(revision)
+        return own if name is None else os.path.join(os.path.dirname(own), os.path.basename(name))
 
     def _enter_child(self) -> None:
         _enter_group(0)

@@ -1,4 +1,4 @@
-"""Commands that measure: run, resume, calibrate."""
+"""Commands that measure: run, resume."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness import calibration as calibrations
-from harness import progress, running, storing, user_kernels
+from harness import deciding, progress, running, storing, user_kernels
 from harness.commands.common import (
     RESULTS,
     InventoryOption,
@@ -26,11 +25,13 @@ from harness.commands.common import (
     note,
     read_inventory,
 )
+from harness.commands.judging import Policy
 from harness.errors import UsageError
 from harness.plan import make_plan
 from harness.suites import Overrides, Suite, load_suite, suite_from_json
-from reports import results, table
+from reports import gate_text, results, table
 from reports.energy_window import MIN_WINDOW_S
+from reports.gate import DEFAULT_PHASES
 from targets import inventory as inventories
 from targets.inventory import Target
 
@@ -61,6 +62,22 @@ def run(
         bool,
         typer.Option("--paper-mode", help="time pooled g_x and g_w too, as published programs did"),
     ] = False,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided", help="measure until --new is judged against --base; sets the rounds"
+        ),
+    ] = False,
+    base: Annotated[str | None, typer.Option(help="cases to compare with: kernel=torch")] = None,
+    new: Annotated[str | None, typer.Option(help="cases to judge: kernel=native")] = None,
+    metric: Annotated[str, typer.Option(help="to decide: of latency,energy,memory")] = "latency",
+    margin: Annotated[str, typer.Option(help="the change that matters: 3% or 0.03")] = "3%",
+    phase: Annotated[str, typer.Option(help="to decide: of forward,backward,step")] = ",".join(
+        DEFAULT_PHASES
+    ),
+    inconclusive: Annotated[
+        Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
+    ] = Policy.warn,
     seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan only")] = False,
     detach: Annotated[
@@ -70,9 +87,16 @@ def run(
     output: OutputOption = RESULTS,
     inventory: InventoryOption = None,
 ) -> None:
-    """Measure a suite on targets and write the report."""
+    """Measure a suite on targets and write the report; with --until-decided judge it too."""
     if store is not None:
         storing.check_store(store)
+    rule = None
+    if until_decided:
+        rule = deciding.make_rule(base, new, metric, phase, margin, inconclusive.value)
+        if rounds is not None:
+            raise UsageError("--until-decided sets the rounds itself — leave out --rounds")
+    elif base or new:
+        raise UsageError("--base and --new go with --until-decided, or with `gfbench gate RUN`")
     found, targets = choose(inventory, target)
     kernels, own_kernels = user_kernels.parse(kernel or ())
     overrides = Overrides(
@@ -90,6 +114,8 @@ def run(
         energy=energy,
     )
     chosen = load_suite(suite, overrides)
+    if rule is not None:
+        chosen = deciding.suite_for(rule, chosen)
     if seed is None:
         seed = secrets.randbelow(2**31)
     if dry_run:
@@ -107,6 +133,7 @@ def run(
             watch=view,
             detach=detach,
             own_kernels=own_kernels,
+            rule=rule,
         )
     _show(finished, store)
 
@@ -130,40 +157,11 @@ def resume(
     _show(finished, store)
 
 
-@app.command(epilog="Example: gfbench calibrate -t nano-1 --sampler-overhead")
-def calibrate(
-    target: TargetOption = None,
-    sampler_overhead: Annotated[
-        bool, typer.Option("--sampler-overhead", help="what sampling power costs")
-    ] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="6 for intervals")] = 8,
-    seed: Annotated[int | None, typer.Option(help="of the order [random]")] = None,
-    output: OutputOption = RESULTS,
-    inventory: InventoryOption = None,
-) -> None:
-    """Measure what measuring costs on a target; reports of later runs show it."""
-    if not sampler_overhead:
-        raise UsageError("say what to calibrate — there is --sampler-overhead")
-    found, targets = choose(inventory, target)
-    for chosen in targets:
-        about = progress.duration(calibrations.estimate_s(rounds))
-        note(f"{chosen.name}: {rounds} rounds, about {about}")
-        done = calibrations.calibrate_sampler(
-            chosen,
-            found,
-            output,
-            rounds=rounds,
-            seed=secrets.randbelow(2**31) if seed is None else seed,
-        )
-        print(f"{done.target}: {done.cost.words}")
-        print(done.path)
-
-
 def _show(finished: running.Finished, store: str | None = None) -> None:
     """Print the final table, what went wrong, and as the last line the report's path."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if finished.report is not None:
         rows = table.summary_rows(results.load_run(finished.folder))
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print("\n".join(progress.final_table(rows, width)))
     for outcome in finished.outcomes:
         for case in outcome.skipped:
@@ -177,6 +175,9 @@ def _show(finished: running.Finished, store: str | None = None) -> None:
         if outcome.shares_machine_with:
             others = ", ".join(outcome.shares_machine_with)
             note(f"{outcome.target} is the same machine as {others}: measured one after the other")
+    if finished.gate is not None:
+        print()
+        print("\n".join(gate_text.lines(finished.gate, width)))
     kept = 0 if store is None else _push(finished, store)
     print(finished.report or finished.folder)
     exit_with(running.gravest((finished.exit_code, kept)))

@@ -72,7 +72,8 @@ class Lab:
 
     def here(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command in this process, which is quicker; for what starts nothing."""
-        out, err = io.StringIO(), io.StringIO()
+        written, err = io.BytesIO(), io.StringIO()
+        out = io.TextIOWrapper(written, "utf-8", newline="\n")  # exports write bytes
         before = sys.argv, signal.getsignal(signal.SIGTERM), Path.cwd()
         sys.argv = ["gfbench", *arguments]
         os.chdir(self.folder)
@@ -86,7 +87,9 @@ class Lab:
         assert "Traceback" not in err.getvalue()
         code = ended.value.code
         assert isinstance(code, int)
-        return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+        out.flush()
+        text = written.getvalue().decode()
+        return subprocess.CompletedProcess(arguments, code, text, err.getvalue())
 
     def refused(self, *arguments: str) -> str:
         """Run a command that is to be refused and return its one message."""
@@ -304,7 +307,7 @@ def test_a_run_ends_with_its_report_and_the_table_does_not_depend_on_columns(lab
     assert "gradient_filter r2" in done.stdout
     assert "memory" in lines[1]  # a column that 60 columns have no room for
     assert "\x1b" not in done.stdout + done.stderr
-    assert len(journal(run)) == 10
+    assert len(journal(run)) == 12  # two rounds, each with its sentinel
     assert verify_manifest(run) == ()
 
 
@@ -366,7 +369,7 @@ def test_a_machine_that_measures_for_another_run_is_exit_4_and_resumable(lab: La
         first.communicate(timeout=60)
     run = only_run(lab.folder / "out")
     assert lab.gfbench("resume", str(run)).returncode == 0
-    assert len(journal(run)) == 10
+    assert len(journal(run)) == 12  # two rounds, each with its sentinel
 
 
 def wait_for_lease(lab: Lab) -> None:
@@ -395,7 +398,7 @@ def test_an_interrupted_run_keeps_its_blocks_and_resume_completes_it(
     assert f"gfbench resume {run.relative_to(lab.folder)}" in err
     assert out.splitlines()[-1] == f"{run.relative_to(lab.folder)}/report.html"
     finished = [record for record in journal(run) if record["status"] == "ok"]
-    assert 3 <= len(finished) < 20
+    assert 3 <= len(finished) < 24
     assert json.loads((run / "targets/local/session.json").read_text())["status"] == "interrupted"
 
     resumed = lab.gfbench("resume", str(run.relative_to(lab.folder)))
@@ -403,7 +406,7 @@ def test_an_interrupted_run_keeps_its_blocks_and_resume_completes_it(
     after = [record for record in journal(run) if record["status"] == "ok"]
     assert after[: len(finished)] == finished
     orders = [record["order"] for record in after]
-    assert sorted(orders) == list(range(20))
+    assert sorted(orders) == list(range(24))
     assert json.loads((run / "targets/local/session.json").read_text())["status"] == "ok"
     assert verify_manifest(run) == ()
 
@@ -415,7 +418,7 @@ def test_a_run_whose_controller_is_killed_goes_on_and_is_collected(lab: Lab) -> 
     process.communicate()
     resumed = lab.gfbench("resume", str(run))
     assert resumed.returncode == 0, resumed.stderr
-    assert [record["order"] for record in journal(run)] == list(range(10))
+    assert [record["order"] for record in journal(run)] == list(range(12))
 
 
 def test_killed_between_the_plan_and_the_first_block_a_run_can_be_resumed(lab: Lab) -> None:
@@ -428,7 +431,7 @@ def test_killed_between_the_plan_and_the_first_block_a_run_can_be_resumed(lab: L
     process.communicate()
     run = only_run(lab.folder / "out")
     assert lab.gfbench("resume", str(run)).returncode == 0
-    assert len(journal(run)) == 10
+    assert len(journal(run)) == 12  # two rounds, each with its sentinel
 
 
 # A full disk

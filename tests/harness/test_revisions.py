@@ -143,6 +143,8 @@ def test_a_run_gives_back_the_revisions_that_it_measured(
     kept.write_bytes(made.payload.data)
     (found,) = revisions.from_run(folder, header)
     assert (found.commit, found.payload) == (made.commit, made.payload)
+    (kernel_again,) = found.own_kernels
+    assert kernel_again.content == made.own_kernels[0].content
     kept.write_bytes(made.payload.data + b" ")
     with pytest.raises(ResultError, match="not the payload that was measured"):
         revisions.from_run(folder, header)

@@ -39,7 +39,7 @@ def test_a_selector_is_a_list_of_attributes() -> None:
         ("native", "key=value"),
         ("kernel=", "key=value"),
         ("", "key=value"),
-        ("colour=red", "workload, method, patch_size, kernel, device, dtype and batch"),
+        ("colour=red", "workload, method, patch_size, kernel, device, dtype, batch and revision"),
         ("kernel=a,kernel=b", "kernel twice"),
     ],
 )

@@ -85,6 +85,6 @@ def project(root: Path) -> GitRepository:
     return repository
 
 
-def kernel(cost: int = 1, version: str = "1") -> str:
+def kernel(cost: float = 1, version: str = "1") -> str:
     """Return the text of a kernel file whose backward costs so many times that of torch."""
     return KERNEL.format(cost=cost, version=version)

@@ -22,7 +22,7 @@ from configurations import (
 from workloads import costs, fidelity
 from workloads.catalog import LAYERS
 from workloads.convolution import conv2d, filter_module
-from workloads.kernels import KERNELS
+from workloads.kernels import KERNELS, native
 from workloads.messages import Case
 
 TOLERANCE = 1e-10
@@ -102,6 +102,7 @@ def native_errors(number: int, seed: int) -> Iterator[Tuple[float, float, str]]:
         for i, config in enumerate(configs):
             for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
                 layout = layouts[i % len(layouts)]
+                native.LEAST_CELLS, native.OWN_BYTES = ((64, 2**22), (1, 2000))[i // 3 % 2]
                 error = gradient_error("gradient_filter", config, i, "native", dtype, layout)
                 yield error, tolerance, "native %s %s %s" % (layout.__name__, dtype, config)
 

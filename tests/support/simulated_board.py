@@ -11,6 +11,8 @@ whatever the runner was doing.
 Sensor files are written in place, with the habits of the real sensor: rounded, a mean over the
 time since the last value (``iio``), an instant (``hwmon``), or a counter that wraps (``rapl``).
 A program called tegrastats below the sysroot prints the same.
+
+Between ``throttle()`` and ``cool()`` the board's over-current events count on.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from power_curves import Curve
 
 IIO = "/sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0"
 HWMON = "/sys/class/hwmon/hwmon3"
+EVENTS = f"{HWMON}/oc1_event_cnt"
 RAPL = "/sys/class/powercap/intel-rapl:0"
 Waves = tuple[tuple[Curve, float], ...]  # with their periods in seconds
 DIGITS = 12  # a file is written in place, so that it is always whole
@@ -109,6 +112,7 @@ class SimulatedBoard:
             self._path(name).write_text(content + "\n")
         if self.kind.sensor == "iio":
             self._add_tegrastats()
+        self._path(EVENTS).write_text(f"{7:0{DIGITS}}\n")
 
     @property
     def sysroot(self) -> Path:
@@ -123,6 +127,8 @@ class SimulatedBoard:
                 {
                     "sensor": self.kind.sensor,
                     "update_s": self.kind.update_s,
+                    "throttling": str(self._throttling),
+                    "events": str(self._path(EVENTS)),
                     "paths": [str(path) for path in self.sensor_paths()],
                     "waves": [
                         [curve.bounds.tolist(), curve.first_w.tolist(), curve.last_w.tolist(), s]
@@ -142,6 +148,18 @@ class SimulatedBoard:
         finally:
             process.terminate()
             process.wait()
+
+    def throttle(self) -> None:
+        """Have the board throttle from now on."""
+        self._throttling.touch()
+
+    def cool(self) -> None:
+        """Have it throttle no more."""
+        self._throttling.unlink(missing_ok=True)
+
+    @property
+    def _throttling(self) -> Path:
+        return self.folder / "throttling"
 
     def true_j(self, begin_s: float, end_s: float) -> float:
         """Return the exact energy between two instants of the monotonic clock."""
@@ -195,9 +213,13 @@ def main(state: str) -> None:
     update_s = plan["update_s"]
     before_s = due_s = time.monotonic()
     parent = os.getppid()
+    throttling, events, count = Path(plan["throttling"]), os.open(plan["events"], os.O_RDWR), 7
     while os.getppid() == parent:
         due_s = max(due_s + update_s, time.monotonic())
         time.sleep(due_s - time.monotonic() if due_s > time.monotonic() else 0)
+        if throttling.exists():
+            count += 1
+            os.pwrite(events, b"%0*d\n" % (DIGITS, count), 0)
         now_s = time.monotonic()
         if plan["sensor"] == "rapl":
             numbers = [joules(waves, now_s) * 1e6 % WRAP_UJ]

@@ -62,6 +62,19 @@ def test_gradients_equal_the_slow_loop_without_onednn(
     check(config, torch.float32, LAYOUTS[sum(config.x_shape) % 2], 1e-5)
 
 
+@pytest.mark.parametrize("least_cells", [1, 10**9])
+@pytest.mark.parametrize("config", RANDOM[::3], ids=str)
+def test_threads_that_work_alone_or_together_compute_the_same(
+    config: Config, least_cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(3)
+    monkeypatch.setattr(native, "LEAST_CELLS", least_cells)
+    monkeypatch.setattr(native, "OWN_BYTES", 2000)
+    monkeypatch.setattr(native, "CHUNK_BYTES", 3000)
+    check(config, torch.float64, torch.clone, 1e-10)
+    check(config, torch.float32, torch.clone, 1e-5)
+
+
 def check(config: Config, dtype: torch.dtype, layout: Any, tolerance: float) -> None:
     assert gradient_error("gradient_filter", config, 0, "native", dtype, layout) < tolerance
 

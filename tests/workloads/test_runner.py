@@ -420,24 +420,64 @@ def test_a_sentinel_is_a_short_window_of_step_of_its_fixed_case(
     assert record["state_before"]["boot_id"] == record["state_after"]["boot_id"] is not None
 
 
-def test_a_block_of_another_revision_is_measured_by_its_own_payload(
-    payload: PackedPayload, tmp_path: Path
-) -> None:
-    folder = tmp_path / "workloads"
+def other_payload(payload: PackedPayload, folder: Path, old: str, new: str) -> str:
+    """Put a payload beside ours in which the module ``block`` has been changed."""
     shutil.copytree(Path(workloads.__file__).parent, folder)
     source = (folder / "block.py").read_text()
-    planted = source.replace('record.update(status="ok"', 'record.update(planted=True, status="ok"')
-    assert planted != source
-    (folder / "block.py").write_text(planted)
+    assert old in source
+    (folder / "block.py").write_text(source.replace(old, new))
     other = payloads.pack(folder)
     (payload.folder / other.name).write_bytes(other.data)
+    return other.name
+
+
+@pytest.mark.parametrize("isolation", ["fork", "spawn"])
+def test_a_block_of_another_revision_is_measured_by_its_own_payload(
+    payload: PackedPayload, tmp_path: Path, isolation: str
+) -> None:
+    marked = ('record.update(status="ok"', 'record.update(planted=True, status="ok"')
+    names = {"new": other_payload(payload, tmp_path / "w", *marked), "base": payload.path.name}
     blocks = [block(0, revision="new"), block(1, revision="base"), block(2)]
-    names = {"new": other.name, "base": payload.path.name}
-    journal, _ = payload.job("pairs", blocks, isolation="fork", payloads=names).run()
+    blocks += [block(3, revision="new")]
+    journal, end = payload.job("pairs", blocks, isolation=isolation, payloads=names).run()
+    assert end["complete"] is True
     assert [(r["status"], r["isolation"], r.get("planted")) for r in journal] == [
-        ("ok", "spawn", True),
-        ("ok", "spawn", None),
-        ("ok", "fork", None),
+        ("ok", isolation, True),
+        ("ok", isolation, None),
+        ("ok", isolation, None),
+        ("ok", isolation, True),
     ]
+    assert len({record["pid"] for record in journal}) == 4
     assert journal[0]["case_key"] == "tiny/gradient_filter-r2/torch@new/cpu/float32/b1"
     assert journal[0]["case"]["kernel"] == "torch"
+
+
+def test_a_revision_that_cannot_be_imported_fails_with_its_words(
+    payload: PackedPayload, tmp_path: Path
+) -> None:
+    broken = other_payload(payload, tmp_path / "w", "import gc\n", "import gc_of_another_time\n")
+    names = {"new": broken, "base": payload.path.name}
+    blocks = [block(0, revision="new"), block(1, revision="base")]
+    journal, end = payload.job("pairs", blocks, payloads=names).run()
+    assert end["complete"] is True
+    assert [record["status"] for record in journal] == ["failed", "ok"]
+    assert "gc_of_another_time" in journal[0]["log_tail"]
+
+
+def test_a_forked_block_of_another_revision_ends_with_its_deadline_and_with_the_job(
+    payload: PackedPayload, tmp_path: Path
+) -> None:
+    start = "    try:\n        load()"
+    slow = (start, start + "; import time; time.sleep(600)")
+    names = {"new": other_payload(payload, tmp_path / "w", *slow), "base": payload.path.name}
+    blocks = [block(0, revision="new"), block(1, revision="base"), block(2, revision="new")]
+    job = payload.job("pairs", blocks, payloads=names, block_timeout_s=3.0)
+    assert job.launch()["state"] == "started"
+    wait_until(lambda: len(job.journal()) == 2)
+    assert [record["status"] for record in job.journal()] == ["timeout", "ok"]
+    runner = job.runner_pid()
+    children = Path(f"/proc/{runner}/task/{runner}/children").read_text().split()
+    assert len(children) == 2  # a parent for each payload
+    assert job.stop()
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    assert job.journal()[-1]["status"] == "interrupted"

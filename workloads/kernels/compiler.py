@@ -22,7 +22,7 @@ from workloads.catalog import object_stem
 from workloads.locks import Lock
 
 COMPILERS = ("cc", "gcc", "clang")
-FLAGS: Tuple[str, ...] = ("-std=c99", "-O3", "-fPIC", "-shared")
+FLAGS: Tuple[str, ...] = ("-std=gnu99", "-O3", "-fPIC", "-shared")
 TIMEOUT_S = 300.0
 _CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 

@@ -9,142 +9,19 @@
  * Compiled once per type, -DREAL=float and -DREAL=double.
  */
 
+#include "filtered.h"
+#include "patches.h"
 #include "rows.h"
 #include "team.h"
 
-/* Run i along an axis is [start + i length, start + (i + 1) length), cut to [0, stop). */
-typedef struct {
-    index_t start, length, number, stop;
-} runs_t;
-
-/* Maps (images, channels, height, width) and their grid of patches; strides in elements. */
-typedef struct {
-    index_t channels;
-    runs_t rows, columns;
-    index_t map_image, map_channel, map_row, map_column;
-    index_t grid_image, grid_channel, grid_cell; /* cells of a grid are evenly spaced, row-major */
-} layout_t;
-
-static inline index_t cut(const runs_t *runs, index_t i)
-{
-    index_t at = runs->start + i * runs->length;
-    return at < 0 ? 0 : least(at, runs->stop);
-}
-
 /* planes: columns are dense ------------------------------------------------------------------- */
-
-/* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
- * so that its cells follow each other. */
-typedef struct {
-    index_t i0, i1, j0, j1;
-} block_t;
-
-/* Step to the next block of at most CELLS cells and TILE columns, or one cell; the first is the
- * one after {0}. */
-static int next_block(const layout_t *l, block_t *b)
-{
-    index_t across = l->columns.number, most = least(CELLS, TILE / l->columns.length);
-    int same_row = b->j1 > 0 && b->j1 < across;
-    b->i0 = same_row ? b->i0 : b->i1;
-    b->j0 = same_row ? b->j1 : 0;
-    b->i1 = b->i0 + (across < most ? most / across : 1);
-    b->i1 = least(b->i1, l->rows.number);
-    b->j1 = least(across, b->j0 + (most > 0 ? most : 1));
-    return b->i0 < l->rows.number;
-}
-
-static inline index_t cells_of(const block_t *b) { return (b->i1 - b->i0) * (b->j1 - b->j0); }
-
-/* Turn the sums of a whole number of patch rows' worth of cells into scaled means. */
-static void average_row(const layout_t *l, REAL *cells, index_t rows, index_t j0, index_t j1,
-                        REAL scale)
-{
-    const runs_t *columns = &l->columns;
-    REAL each = scale / (REAL)(rows * columns->length);
-    for (index_t j = 0; j < j1 - j0; j++)
-        cells[j] *= each;
-    index_t length = columns->stop - (columns->number - 1) * columns->length;
-    if (j1 == columns->number && length < columns->length)
-        cells[j1 - 1 - j0] *= (REAL)columns->length / (REAL)length;
-}
-
-/* Sum a box one number after the other: for a patch that is longer than a scratch row. */
-static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t columns)
-{
-    double sum = 0;
-    for (index_t h = 0; h < rows; h++)
-        sum += total(src + h * stride, columns);
-    return (REAL)sum;
-}
-
-static inline void fetch(const REAL *row, index_t n)
-{
-    for (index_t i = 0; i < n; i += 64 / (index_t)sizeof(REAL))
-        __builtin_prefetch(row + i);
-}
-
-/* Pool a block of one channel into cells and add the sum of its pixels to `sum`, if not NULL.
- * `ahead` is how far on the plane lies that is wanted next: its rows are fetched, as no
- * prefetcher of a processor guesses such a jump. */
-static void pool_block(const layout_t *l, const REAL *plane, const block_t *b, REAL scale,
-                       REAL *cells, double *sum, index_t ahead)
-{
-    index_t length = l->columns.length, across = b->j1 - b->j0, wide = across * length;
-    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
-    index_t lead = columns > 0 ? left - (l->columns.start + b->j0 * length) : 0;
-    REAL scratch[TILE];
-    for (index_t i = b->i0; i < b->i1; i++) {
-        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + 1) - top;
-        const REAL *box = plane + top * l->map_row + left;
-        for (index_t row = 0; ahead && row < rows; row++)
-            fetch(box + ahead + row * l->map_row, columns);
-        if (length > TILE) {
-            cells[i - b->i0] = sum_box(box, l->map_row, rows, columns);
-            continue;
-        }
-        REAL *row = scratch + (i - b->i0) * wide;
-        if (columns < wide || rows < 1)
-            memset(row, 0, (size_t)wide * sizeof(REAL));
-        if (columns > 0 && rows > 0)
-            add_rows(box, l->map_row, rows, row + lead, columns);
-    }
-    if (length <= TILE)
-        reduce_runs(scratch, cells_of(b), length, cells);
-    if (sum)
-        *sum += total(cells, cells_of(b));
-    for (index_t i = b->i0; scale != 0 && i < b->i1; i++)
-        average_row(l, cells + (i - b->i0) * across, cut(&l->rows, i + 1) - cut(&l->rows, i),
-                    b->j0, b->j1, scale);
-}
-
-/* Write the values of a block's cells on all pixels of their patches, in one channel. */
-static void expand_block(const layout_t *l, const REAL *cells, const block_t *b, REAL *plane,
-                         int streaming)
-{
-    index_t length = l->columns.length, across = b->j1 - b->j0;
-    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
-    index_t lead = left - (l->columns.start + b->j0 * length);
-    REAL scratch[TILE + LANES];
-    if (columns < 1)
-        return;
-    if (length <= TILE)
-        fill_runs(cells, cells_of(b), length, scratch);
-    for (index_t i = b->i0; i < b->i1; i++)
-        for (index_t h = cut(&l->rows, i); h < cut(&l->rows, i + 1); h++) {
-            REAL *row = plane + h * l->map_row + left;
-            if (length <= TILE)
-                put(row, scratch + (i - b->i0) * across * length + lead, columns, streaming);
-            else
-                for (index_t w = 0; w < columns; w++)
-                    row[w] = cells[i - b->i0];
-        }
-}
 
 typedef struct {
     const layout_t *l;
     const REAL *map;
     REAL *grid, *sums;
     REAL scale;
+    walk_t walk;
 } pool_t;
 
 /* Each item is LANES channels of an image: they lie side by side in the grid. */
@@ -159,17 +36,17 @@ static void pool_some_planes(const job_t *job, index_t first, index_t last)
         const REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
         REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
         REAL cells[LANES * CELLS];
-        double sums[LANES] = {0};
-        for (block_t b = {0}; next_block(l, &b);) {
+        running_t sums[LANES] = {{{0}, 0}};
+        for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
             for (index_t c = 0; c < lanes; c++)
-                pool_block(l, map + c * l->map_channel, &b, task->scale, cells + c * CELLS,
-                           task->sums ? sums + c : NULL, c + 1 < lanes ? l->map_channel : 0);
+                pool_block(&task->walk, map + c * l->map_channel, &b, task->scale,
+                           cells + c * CELLS, sums + c);
             store_lanes(cells, lanes, cells_of(&b),
                         grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                         l->grid_cell);
         }
         for (index_t c = 0; task->sums && c < lanes; c++)
-            task->sums[n * l->channels + c0 + c] = (REAL)sums[c];
+            task->sums[n * l->channels + c0 + c] = (REAL)ended(sums + c);
     }
 }
 
@@ -178,6 +55,7 @@ typedef struct {
     const REAL *grid;
     REAL *map;
     int streaming;
+    walk_t walk;
 } expand_t;
 
 static void expand_some_planes(const job_t *job, index_t first, index_t last)
@@ -191,11 +69,12 @@ static void expand_some_planes(const job_t *job, index_t first, index_t last)
         const REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
         REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
         REAL cells[LANES * CELLS];
-        for (block_t b = {0}; next_block(l, &b);) {
+        for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
             load_lanes(grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                        l->grid_cell, lanes, cells_of(&b), cells);
             for (index_t c = 0; c < lanes; c++)
-                expand_block(l, cells + c * CELLS, &b, map + c * l->map_channel, task->streaming);
+                expand_block(&task->walk, cells + c * CELLS, &b, map + c * l->map_channel,
+                             task->streaming);
         }
     }
 }
@@ -275,11 +154,12 @@ typedef struct {
     REAL *grad_x, *grad_w, *grad_bias;
     index_t images, taps;
     REAL scale;
+    walk_t out_walk, in_walk;
 } depthwise_t;
 
 /* Do a block of channel c of image n: read g, add to g_w and g_b, write g_x. */
 static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const block_t *b,
-                            double *grad_w, double *grad_bias)
+                            double *grad_w, running_t *grad_bias)
 {
     const layout_t *out = task->out, *in = task->in;
     index_t times = out->channels / in->channels, number = cells_of(b);
@@ -288,14 +168,15 @@ static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const
     for (index_t q = 0; q < times; q++) {
         index_t channel = c * times + q;
         const REAL *plane = task->grad + n * out->map_image + channel * out->map_channel;
-        pool_block(out, plane, b, task->scale, means, task->grad_bias ? grad_bias + q : NULL, 0);
+        pool_block(&task->out_walk, plane, b, task->scale, means, grad_bias + q);
         if (task->x_sum)
             grad_w[q] += dot(means, task->x_sum + n * in->grid_image + at, number);
         for (index_t j = 0; task->window && j < number; j++)
             values[j] = task->window[channel] * means[j] + (q > 0 ? values[j] : 0);
     }
     if (task->grad_x)
-        expand_block(in, values, b, task->grad_x + n * in->map_image + c * in->map_channel, 0);
+        expand_block(&task->in_walk, values, b,
+                     task->grad_x + n * in->map_image + c * in->map_channel, 0);
 }
 
 static void depthwise_some(const job_t *job, index_t first, index_t last)
@@ -304,15 +185,16 @@ static void depthwise_some(const job_t *job, index_t first, index_t last)
     const layout_t *out = task->out, *in = task->in;
     index_t times = out->channels / in->channels;
     for (index_t c = first; c < last; c++) {
-        double grad_w[LANES] = {0}, grad_bias[LANES] = {0};
+        double grad_w[LANES] = {0};
+        running_t grad_bias[LANES] = {{{0}, 0}};
         for (index_t n = 0; n < task->images; n++)
-            for (block_t b = {0}; next_block(in, &b);)
+            for (block_t b = before(0); next_block(&task->in_walk, &b, in->rows.number);)
                 depthwise_block(task, n, c, &b, grad_w, grad_bias);
         for (index_t q = 0; q < times; q++) {
             for (index_t tap = 0; task->grad_w && tap < task->taps; tap++)
                 task->grad_w[(c * times + q) * task->taps + tap] = (REAL)grad_w[q];
             if (task->grad_bias)
-                task->grad_bias[c * times + q] = (REAL)grad_bias[q];
+                task->grad_bias[c * times + q] = (REAL)ended(grad_bias + q);
         }
     }
 }
@@ -341,9 +223,16 @@ static void repeat_some_runs(const job_t *job, index_t first, index_t last)
     REAL scratch[TILE + LANES];
     for (index_t item = first; item < last; item++) {
         index_t begin = item * task->most, n = least(task->most, task->number - begin);
-        if (length <= TILE) {
+        if (length <= TILE && task->streaming) {
             fill_runs(task->src + begin, n, length, scratch);
-            put(task->out + begin * length, scratch, n * length, task->streaming);
+            stream(task->out + begin * length, scratch, n * length);
+        } else if (length <= TILE) {
+            index_t inside = n - divided(LANES, length); /* runs whose lanes all stay inside */
+            if (inside > 0)
+                fill_runs(task->src + begin, inside, length, task->out + begin * length);
+            inside = inside > 0 ? inside : 0;
+            fill_runs(task->src + begin + inside, n - inside, length, scratch);
+            copy(task->out + (begin + inside) * length, scratch, (n - inside) * length);
         } else {
             for (index_t k = 0; k < length; k++)
                 task->out[begin * length + k] = task->src[begin];
@@ -359,7 +248,7 @@ static void repeat_some_runs(const job_t *job, index_t first, index_t last)
 void pool_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
                  REAL *grid, REAL *sums, double scale)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale};
+    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l)};
     index_t items = images * ((l->channels + LANES - 1) / LANES);
     for_all(team, pool_some_planes, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -368,7 +257,7 @@ void pool_planes(const team_t *team, const layout_t *l, index_t images, const RE
 void pool_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *map,
                  REAL *grid, REAL *sums, double scale)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale};
+    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l)};
     index_t items = images * l->rows.number;
     for_all(team, pool_some_pixels, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -378,7 +267,7 @@ void pool_pixels(const team_t *team, const layout_t *l, index_t images, const RE
 void expand_planes(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
                    REAL *map, int streaming)
 {
-    expand_t task = {l, grid, map, streaming};
+    expand_t task = {l, grid, map, streaming, walk_of(l)};
     index_t items = images * ((l->channels + LANES - 1) / LANES);
     for_all(team, expand_some_planes, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -387,7 +276,7 @@ void expand_planes(const team_t *team, const layout_t *l, index_t images, const 
 void expand_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
                    REAL *map, int streaming)
 {
-    expand_t task = {l, grid, map, streaming};
+    expand_t task = {l, grid, map, streaming, walk_of(l)};
     index_t items = images * l->rows.number;
     for_all(team, expand_some_pixels, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -414,8 +303,93 @@ void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *i
                       const REAL *grad, const REAL *x_sum, const REAL *window, REAL *grad_x,
                       REAL *grad_w, REAL *grad_bias, index_t taps, double scale)
 {
-    depthwise_t task = {out,    in,     grad,      x_sum,  window, grad_x,
-                        grad_w, grad_bias, images, taps, (REAL)scale};
+    depthwise_t task = {out,    in,   grad,        x_sum,        window,     grad_x, grad_w,
+                        grad_bias, images, taps, (REAL)scale, walk_of(out), walk_of(in)};
     for_all(team, depthwise_some, &task, in->channels,
             images * out->channels * out->rows.stop * out->columns.stop);
+}
+
+/* the whole backward ---------------------------------------------------------------------------- */
+
+typedef struct {
+    const filtered_t *f;
+    windows_t repeat;
+    index_t expansions, repeats;
+} finish_t;
+
+static void finish_some(const job_t *job, index_t first, index_t last)
+{
+    const finish_t *task = job->task;
+    const filtered_t *f = task->f;
+    const job_t repeat = {repeat_some_runs, &task->repeat, 0, 0, 0};
+    index_t expanded = task->expansions, repeated = expanded + task->repeats;
+    for (index_t item = first; item < last; item++)
+        if (item < expanded) {
+            expand_from_panels(f, item);
+        } else if (item < repeated) {
+            index_t begin = (item - expanded) * task->repeat.most;
+            gather_values(f, begin, least(task->repeat.most, task->repeat.number - begin));
+            repeat_some_runs(&repeat, item - expanded, item - expanded + 1);
+        } else {
+            add_sums(f);
+        }
+}
+
+static void finish(const team_t *team, const filtered_t *f, index_t moved)
+{
+    index_t length = f->taps, number = f->grad_w ? f->out->channels * inputs(f) : 0;
+    index_t most = length < TILE ? TILE / length : 1;
+    finish_t task = {f, {f->values, f->grad_w, length, most, number, 0},
+                     f->slots ? 0 : moves_of(f).expansions, divided(number, most)};
+    for_all(team, finish_some, &task, task.expansions + task.repeats + (f->grad_bias != NULL),
+            moved + number * length);
+}
+
+/* All threads share each chunk: they meet after each stage. */
+static void filter_together(const team_t *team, filtered_t *f, index_t pixels)
+{
+    index_t rows = f->images * f->out->rows.number;
+    for (; f->pooled < rows; f->expanding = f->pooled, f->pooled = f->pooling) {
+        f->pooling = least(f->pooled + f->chunk, rows);
+        f->fresh = f->pooled == 0;
+        for_all(team, move_some, f, moves(f), pixels);
+        for_each(team, multiply_some, f, multiplications(f), 1,
+                 chunk_cells(f) * inputs(f) * outputs(f));
+    }
+}
+
+/* Each thread does chunks of its own. */
+static void filter_apart(const team_t *team, const filtered_t *f)
+{
+    index_t windows = f->in->channels * outputs(f), all = SMALL * f->slots;
+    chunks_t task = {f, 0};
+    if (f->grad_x)
+        for_all(team, turn_some, f, f->groups * divided(inputs(f), TALL), windows);
+    for_each(team, chunks_some, &task, f->slots, 1, all);
+}
+
+/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ (C_o, C_i / groups).
+ * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time, by
+ * one of `slots` threads each or, if that is 0, by all together. Returns the numbers of working
+ * memory that it takes, and does nothing where work is NULL. */
+index_t filtered_planes(const team_t *team, const layout_t *out, const layout_t *in, index_t images,
+                        index_t groups, index_t taps, index_t chunk, index_t slots,
+                        const REAL *grad, const REAL *x_sum, const REAL *window, REAL *grad_x,
+                        REAL *grad_w, REAL *grad_bias, double scale, int streaming, REAL *work)
+{
+    filtered_t f = {.out = out, .in = in, .images = images, .groups = groups, .taps = taps,
+                    .chunk = chunk, .slots = slots, .threads = team->threads, .grad = grad,
+                    .x_sum = x_sum, .window = window, .grad_x = grad_x, .grad_w = grad_w,
+                    .grad_bias = grad_bias, .scale = (REAL)scale, .streaming = streaming,
+                    .out_walk = walk_of(out), .in_walk = walk_of(in)};
+    index_t taken = divide_work(&f, work);
+    index_t pixels = chunk * out->rows.length * out->columns.stop * out->channels;
+    if (work == NULL)
+        return taken;
+    if (slots > 0)
+        filter_apart(team, &f);
+    else
+        filter_together(team, &f, pixels);
+    finish(team, &f, pixels);
+    return taken;
 }

@@ -1,9 +1,10 @@
-"""Kernel "native": passes in C over the full-size maps, BLAS on the small grids in between.
+"""Kernel "native": the filtered backward in C, read once, written once, products in caches.
 
-Per chunk of images, small enough for its grids to stay in cache: g is read once and pooled to a
-matrix (C_o, images x patches), two products with w~ and x~ follow, and g_x is written once. The
-matrices have their patches side by side for NCHW and their channels for channels-last; to BLAS
-that is one flag, so no layout is ever converted and each product is as large as it can be.
+NCHW, windows summed: one call does everything, rows of patches by rows of patches. g is pooled to
+panels of g~, two products with w~ and x~ follow, and g_x is written; threads work alone, each on
+rows of its own, or together where there are few. Depthwise layers need no products and have a
+pass of their own. Channels-last maps and kept windows go by parts, chunk of images by chunk: C
+pools and expands, oneDNN or BLAS multiplies in between, no layout is ever converted.
 Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
 equations (2), (3) and (5); patches and 1 / s^2 as ``gradient_filter`` of the torch kernel.
 """
@@ -19,18 +20,23 @@ from workloads.kernels.passes import Axes, Grid, Maps
 from workloads.kernels.seam import Maybe, Operator
 
 NAME = "native"
-VERSION = "1"
+VERSION = "2"
 SOURCES = (
     "native.py",
     "passes.py",
     "products.py",
     "compiler.py",
     "gradient_filter.c",
+    "filtered.h",
+    "patches.h",
+    "products.h",
     "rows.h",
     "team.h",
     "torch_ops.py",
 )
 
+OWN_BYTES = 4 * 2**20  # of what a thread goes through at a time when it works alone
+LEAST_CELLS = 64  # that each thread has in all where threads work alone
 CHUNK_BYTES = 8 * 2**20  # of both grids together: fits the last cache of what trains networks
 
 
@@ -112,7 +118,9 @@ def gradients(
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     plan, grad = _plan(geometry), passes.walkable(grad_output)
     x_sum, window = x_sum if need_w else None, window if need_x else None
-    way = _depthwise if plan.depthwise and grad.planes else _filtered
+    way = _by_parts
+    if grad.planes and not geometry.keeps_window:
+        way = _depthwise if plan.depthwise else _whole
     return way(grad, x_sum, window, geometry, plan, need_b)
 
 
@@ -146,10 +154,36 @@ OPERATORS = {
 }
 
 
-# the two ways through ------------------------------------------------------------------------
+# the ways through ----------------------------------------------------------------------------
 
 
-def _filtered(
+def _whole(
+    grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
+) -> Tuple[Maybe, Maybe, Maybe]:
+    """Do everything in C."""
+    like = grad.tensor
+    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
+    grad_bias = like.new_empty(plan.out_channels) if need_b else None
+    if window is None:
+        grad_x = like.new_empty(1).expand(geometry.x_shape)  # never written
+    else:
+        grad_x = _empty_input(grad, geometry, plan).tensor
+    passes.filtered(
+        grad,
+        (plan.out_axes, plan.in_axes),
+        x_sum,
+        window,
+        grad_x,
+        grad_w,
+        grad_bias,
+        geometry.groups,
+        plan.scale,
+        *_chunk_rows(plan, like.element_size(), passes.team().threads),
+    )
+    return None if window is None else grad_x, grad_w, grad_bias
+
+
+def _by_parts(
     grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
 ) -> Tuple[Maybe, Maybe, Maybe]:
     """Go through the images in chunks: pool, do the backward of a small convolution, expand."""
@@ -239,6 +273,22 @@ def _empty_input(grad: Maps, geometry: Geometry, plan: _Plan) -> Maps:
     like = grad.tensor
     grad_x = torch.empty(geometry.x_shape, dtype=like.dtype, memory_format=layout)
     return Maps(grad_x if plan.covers else grad_x.zero_(), grad.planes)
+
+
+def _chunk_rows(plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]:
+    """Return how many rows of patches to do at once, all parts alike, and by how many threads.
+
+    A thread that does chunks alone keeps them in its own caches, and waits for nobody; but each
+    then needs a g_w of its own, which pays off where each has some rows of its products to do.
+    """
+    rows, across = plan.images * plan.grid[0], plan.grid[1]
+    each = across * (2 * plan.in_channels + plan.out_channels) * element_size
+    alone = rows >= threads and rows * across >= threads * LEAST_CELLS
+    chunk_bytes = max(OWN_BYTES, LEAST_CELLS // across * each) if alone else CHUNK_BYTES
+    parts = -(-rows * each // chunk_bytes)
+    if alone:
+        parts = -(-parts // threads) * threads
+    return -(-rows // min(parts, rows)), threads if alone else 0
 
 
 def _chunk(plan: _Plan, element_size: int) -> int:

@@ -15,7 +15,7 @@ import torch
 from workloads.geometry import Patches
 from workloads.kernels import compiler
 
-SOURCES = ("gradient_filter.c", "rows.h", "team.h")
+SOURCES = ("gradient_filter.c", "filtered.h", "patches.h", "products.h", "rows.h", "team.h")
 TYPES = {torch.float32: "float", torch.float64: "double"}
 MOST_DEPTHWISE = 16  # outputs per input, LANES in the source
 _NO_CACHE_BYTES = 32 * 2**20  # taken where the processor's last cache is not known
@@ -56,6 +56,7 @@ _SIGNATURES = {
     "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
     "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
+    "filtered_planes": (_TEAM, _MAPS, _MAPS, *[_INDEX] * 5, *[_POINTER] * 6, _REAL, _INT, _POINTER),
 }
 
 
@@ -209,6 +210,58 @@ def depthwise(
     )
 
 
+def filtered(
+    grad: Maps,
+    axes: Tuple[Axes, Axes],
+    x_sum: Optional[torch.Tensor],
+    window: Optional[torch.Tensor],
+    grad_x: torch.Tensor,
+    grad_w: Optional[torch.Tensor],
+    grad_bias: Optional[torch.Tensor],
+    groups: int,
+    scale: float,
+    chunk: int,
+    slots: int,
+) -> None:
+    """Do the whole backward of a layer whose windows are summed, all maps being planes.
+
+    Args:
+        grad: dL/dy.
+        axes: the patches of y and of x.
+        x_sum: x~ (N, C_i, P_h, P_w), channels side by side, with ``grad_w``; None without.
+        window: w~ dense; None where ``grad_x`` is not to be written.
+        grad_x: g_x dense, or any tensor of its shape and strides.
+        grad_w: written, dense; None where not needed.
+        grad_bias: written; None where not needed.
+        groups: of the convolution.
+        scale: 1 / s^2.
+        chunk: rows of patches that are done at a time, counted through all images.
+        slots: threads that do chunks of their own; 0 where all share each chunk.
+    """
+    tensor = grad.tensor
+    function = _library(tensor.dtype).filtered_planes
+    arguments = (
+        team(),
+        _layout(tensor.shape[1], axes[0], tensor.stride(), (0, 0, 0)),
+        _layout(grad_x.shape[1], axes[1], grad_x.stride(), (0, 0, 0)),
+        tensor.shape[0],
+        groups,
+        1 if grad_w is None else grad_w.shape[2] * grad_w.shape[3],
+        chunk,
+        slots,
+        tensor.data_ptr(),
+        None if x_sum is None else x_sum.data_ptr(),
+        None if window is None else window.data_ptr(),
+        None if window is None else grad_x.data_ptr(),
+        None if grad_w is None else grad_w.data_ptr(),
+        None if grad_bias is None else grad_bias.data_ptr(),
+        scale,
+        streams(grad_x),
+    )
+    work = tensor.new_empty(function(*arguments, None))
+    function(*arguments, work.data_ptr())
+
+
 def unavailable(dtype: torch.dtype) -> Optional[str]:
     """Return why the passes cannot be had here in this type; None if they can. Tries once."""
     if dtype not in _libraries and dtype not in _reasons:
@@ -279,6 +332,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
+    library.filtered_planes.restype = ctypes.c_ssize_t
     return library
 
 

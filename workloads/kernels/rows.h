@@ -22,6 +22,7 @@
 enum {
     LANES = 16,  /* channels that are done together; also the slack of a scratch row */
     CELLS = 256, /* patches of a block, per channel */
+    AHEAD = 5120 / sizeof(REAL), /* how far rows are fetched before they are read */
     TILE = 2048, /* pixels of a scratch row: 8 or 16 KiB, so that it stays in the L1 cache */
 #if defined(__AVX512F__)
     WIDE = 64 / sizeof(REAL)
@@ -34,13 +35,15 @@ enum {
 
 #define VECTOR(lanes) \
     __attribute__((vector_size((lanes) * sizeof(REAL)), aligned(sizeof(REAL)), may_alias))
+enum { NARROW = 16 / sizeof(REAL), MIDDLE = (int)WIDE / 2 < (int)NARROW ? NARROW : WIDE / 2 };
 typedef REAL wide_t VECTOR(WIDE);
-typedef REAL narrow_t VECTOR(16 / sizeof(REAL));
-enum { NARROW = 16 / sizeof(REAL) };
+typedef REAL middle_t VECTOR(MIDDLE);
+typedef REAL narrow_t VECTOR(NARROW);
 
 #define INLINE static inline __attribute__((always_inline))
 
 static inline index_t least(index_t a, index_t b) { return a < b ? a : b; }
+static inline index_t divided(index_t number, index_t by) { return (number + by - 1) / by; }
 
 /* a.b over n numbers, or their plain sum where b is NULL. */
 INLINE double sum_products(const REAL *a, const REAL *b, index_t n)
@@ -63,50 +66,93 @@ INLINE double sum_products(const REAL *a, const REAL *b, index_t n)
     return sum;
 }
 
+/* Sums that go on from row to row: in the lanes of a vector, and what no vector took. */
+typedef struct {
+    wide_t lanes;
+    double rest;
+} running_t;
+
+static inline double ended(const running_t *running)
+{
+    double sum = running->rest;
+    for (int k = 0; k < WIDE; k++)
+        sum += running->lanes[k];
+    return sum;
+}
+
+/* Add n numbers to the running sum and scale them, unless by 0. */
+static void add_and_scale(REAL *values, index_t n, REAL scale, running_t *running)
+{
+    index_t i = 0;
+    wide_t lanes = running->lanes;
+    for (; i + WIDE <= n; i += WIDE) {
+        wide_t value = *(const wide_t *)(values + i);
+        lanes += value;
+        if (scale != 0)
+            *(wide_t *)(values + i) = value * scale;
+    }
+    running->lanes = lanes;
+    for (; i < n; i++) {
+        running->rest += values[i];
+        values[i] *= scale != 0 ? scale : 1;
+    }
+}
+
 static double total(const REAL *values, index_t n) { return sum_products(values, NULL, n); }
 
 static double dot(const REAL *a, const REAL *b, index_t n) { return sum_products(a, b, n); }
 
-#define ADD_COLUMN(type, at)                                      \
+/* One vector of every band: bands are `rows` rows of src and one of out. */
+#define ADD_BAND(type, at)                                        \
     do {                                                          \
-        type sum = *(const type *)(src + (at));                   \
+        type sum = *(const type *)(from + (at));                  \
         for (index_t row = 1; row < rows; row++)                  \
-            sum += *(const type *)(src + row * stride + (at));    \
-        *(type *)(out + (at)) = sum;                              \
+            sum += *(const type *)(from + row * stride + (at));   \
+        *(type *)(to + (at)) = sum;                               \
     } while (0)
 
-INLINE void add_columns(const REAL *restrict src, index_t stride, index_t rows, REAL *restrict out,
-                        index_t n)
+#define ADD_BANDS(type, lanes)                                    \
+    for (index_t band = 0; band < bands; band++) {                \
+        const REAL *from = src + band * rows * stride;            \
+        REAL *to = out + band * pitch;                            \
+        index_t i = 0;                                            \
+        for (; i + (lanes) <= n; i += (lanes))                    \
+            ADD_BAND(type, i);                                    \
+        if (i < n)                                                \
+            ADD_BAND(type, n - (lanes));                          \
+    }
+
+INLINE void add_columns(const REAL *restrict src, index_t stride, index_t rows, index_t bands,
+                        REAL *restrict out, index_t pitch, index_t n)
 {
-    index_t i = 0;
     if (n >= WIDE) {
-        for (; i + WIDE <= n; i += WIDE)
-            ADD_COLUMN(wide_t, i);
-        if (i < n)
-            ADD_COLUMN(wide_t, n - WIDE);
+        ADD_BANDS(wide_t, WIDE)
+    } else if (n >= MIDDLE) {
+        ADD_BANDS(middle_t, MIDDLE)
     } else if (n >= NARROW) {
-        for (; i + NARROW <= n; i += NARROW)
-            ADD_COLUMN(narrow_t, i);
-        if (i < n)
-            ADD_COLUMN(narrow_t, n - NARROW);
+        ADD_BANDS(narrow_t, NARROW)
     } else {
-        for (; i < n; i++)
-            ADD_COLUMN(REAL, i);
+        ADD_BANDS(REAL, 1)
     }
 }
 
-/* out[i] = the sum over rows >= 1 of src[row][i]; the usual numbers are unrolled. */
-static void add_rows(const REAL *src, index_t stride, index_t rows, REAL *out, index_t n)
+/* out[band * pitch + i] = the sum over rows >= 1 of src[band * rows + row][i]; the usual numbers
+ * are unrolled. */
+static void add_bands(const REAL *src, index_t stride, index_t rows, index_t bands, REAL *out,
+                      index_t pitch, index_t n)
 {
     switch (rows) {
-    case 1: add_columns(src, stride, 1, out, n); break;
-    case 2: add_columns(src, stride, 2, out, n); break;
-    case 4: add_columns(src, stride, 4, out, n); break;
-    default: add_columns(src, stride, rows, out, n);
+    case 1: add_columns(src, stride, 1, bands, out, pitch, n); break;
+    case 2: add_columns(src, stride, 2, bands, out, pitch, n); break;
+    case 4: add_columns(src, stride, 4, bands, out, pitch, n); break;
+    default: add_columns(src, stride, rows, bands, out, pitch, n);
     }
 }
 
-static inline void copy(REAL *out, const REAL *src, index_t n) { add_rows(src, 0, 1, out, n); }
+static inline void copy(REAL *out, const REAL *src, index_t n)
+{
+    add_columns(src, 0, 1, 1, out, 0, n);
+}
 
 /* Numbers picked from two vectors: the even and the odd ones of both. */
 #if defined(__has_builtin)
@@ -119,24 +165,98 @@ static inline void copy(REAL *out, const REAL *src, index_t n) { add_rows(src, 0
 #endif
 #define PASTE(a, b) a##b
 #define OF(type, what) PASTE(type, what)
-#define float_EVEN 0, 2, 4, 6
-#define float_ODD 1, 3, 5, 7
 #define float_IS_SINGLE 1
 #define double_IS_SINGLE 0
-#define double_EVEN 0, 2
-#define double_ODD 1, 3
+
+/* By number of lanes: the even and odd numbers of two vectors, and both halves' numbers twice. */
+#define EVEN_2 0, 2
+#define EVEN_4 EVEN_2, 4, 6
+#define EVEN_8 EVEN_4, 8, 10, 12, 14
+#define EVEN_16 EVEN_8, 16, 18, 20, 22, 24, 26, 28, 30
+#define ODD_2 1, 3
+#define ODD_4 ODD_2, 5, 7
+#define ODD_8 ODD_4, 9, 11, 13, 15
+#define ODD_16 ODD_8, 17, 19, 21, 23, 25, 27, 29, 31
+#define LOW_2 0, 0
+#define LOW_4 LOW_2, 1, 1
+#define LOW_8 LOW_4, 2, 2, 3, 3
+#define LOW_16 LOW_8, 4, 4, 5, 5, 6, 6, 7, 7
+#define HIGH_2 1, 1
+#define HIGH_4 2, 2, 3, 3
+#define HIGH_8 4, 4, 5, 5, 6, 6, 7, 7
+#define HIGH_16 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15
+#if defined(__AVX512F__)
+#define float_EVEN EVEN_16
+#define float_ODD ODD_16
+#define float_LOW LOW_16
+#define float_HIGH HIGH_16
+#define double_EVEN EVEN_8
+#define double_ODD ODD_8
+#define double_LOW LOW_8
+#define double_HIGH HIGH_8
+#elif defined(__AVX__)
+#define float_EVEN EVEN_8
+#define float_ODD ODD_8
+#define float_LOW LOW_8
+#define float_HIGH HIGH_8
+#define double_EVEN EVEN_4
+#define double_ODD ODD_4
+#define double_LOW LOW_4
+#define double_HIGH HIGH_4
+#else
+#define float_EVEN EVEN_4
+#define float_ODD ODD_4
+#define float_LOW LOW_4
+#define float_HIGH HIGH_4
+#define double_EVEN EVEN_2
+#define double_ODD ODD_2
+#define double_LOW LOW_2
+#define double_HIGH HIGH_2
+#endif
 
 /* out[j] = the sum of pair j of n; out may be src. */
 static void add_pairs(const REAL *src, index_t n, REAL *out)
 {
     index_t j = 0;
-    for (; j + NARROW <= n; j += NARROW) {
-        narrow_t a = *(const narrow_t *)(src + 2 * j);
-        narrow_t b = *(const narrow_t *)(src + 2 * j + NARROW);
-        *(narrow_t *)(out + j) = PICK(a, b, OF(REAL, _EVEN)) + PICK(a, b, OF(REAL, _ODD));
+    for (; j + WIDE <= n; j += WIDE) {
+        wide_t a = *(const wide_t *)(src + 2 * j), b = *(const wide_t *)(src + 2 * j + WIDE);
+        *(wide_t *)(out + j) = PICK(a, b, OF(REAL, _EVEN)) + PICK(a, b, OF(REAL, _ODD));
     }
     for (; j < n; j++)
         out[j] = src[2 * j] + src[2 * j + 1];
+}
+
+/* out[j] = the sum of pair j of n >= WIDE in the sum of rows; the last vector may overlap. Fetches
+ * what follows in the order of addresses: two or four rows read at once are no pattern that
+ * processors foresee (three times slower from main memory). */
+INLINE void add_band_pairs(const REAL *restrict src, index_t stride, index_t rows, index_t n,
+                           REAL *restrict out)
+{
+    for (index_t j = 0; j < n; j += WIDE) {
+        index_t at = least(j, n - WIDE);
+        const REAL *from = src + 2 * at;
+        for (index_t line = 0; line < 2 * rows; line++)
+            __builtin_prefetch(src + AHEAD + 2 * j * rows + line * WIDE);
+        wide_t a = *(const wide_t *)from, b = *(const wide_t *)(from + WIDE);
+        for (index_t row = 1; row < rows; row++) {
+            a += *(const wide_t *)(from + row * stride);
+            b += *(const wide_t *)(from + row * stride + WIDE);
+        }
+        *(wide_t *)(out + at) = PICK(a, b, OF(REAL, _EVEN)) + PICK(a, b, OF(REAL, _ODD));
+    }
+}
+
+/* The same of each band; bands follow each other in out. */
+static void add_bands_pairs(const REAL *src, index_t stride, index_t rows, index_t bands,
+                            index_t n, REAL *out)
+{
+    for (index_t band = 0; band < bands; band++, src += rows * stride, out += n)
+        if (rows == 2)
+            add_band_pairs(src, stride, 2, n, out);
+        else if (rows == 4)
+            add_band_pairs(src, stride, 4, n, out);
+        else
+            add_band_pairs(src, stride, rows, n, out);
 }
 
 INLINE void add_each(const REAL *src, index_t n, index_t length, REAL *out)
@@ -174,18 +294,32 @@ static void reduce_runs(REAL *runs, index_t n, index_t length, REAL *out)
     add_runs(runs, n, length, out);
 }
 
+/* out[2 j] = out[2 j + 1] = values[j]; values may be the upper half of out. */
+static void double_each(const REAL *values, index_t n, REAL *out)
+{
+    index_t j = 0;
+    for (; j + WIDE <= n; j += WIDE) {
+        wide_t a = *(const wide_t *)(values + j);
+        wide_t low = PICK(a, a, OF(REAL, _LOW)), high = PICK(a, a, OF(REAL, _HIGH));
+        *(wide_t *)(out + 2 * j) = low;
+        *(wide_t *)(out + 2 * j + WIDE) = high;
+    }
+    for (; j < n; j++) {
+        REAL value = values[j];
+        out[2 * j] = out[2 * j + 1] = value;
+    }
+}
+
 /* Fill n runs with a value each. Writes up to LANES numbers past the last run. */
 static void fill_runs(const REAL *restrict values, index_t n, index_t length, REAL *restrict out)
 {
     if (length == 1) {
         copy(out, values, n);
     } else if (length == 2) {
-        for (index_t j = 0; j < n; j++)
-            out[2 * j] = out[2 * j + 1] = values[j];
+        double_each(values, n, out);
     } else if (length == 4) {
-        for (index_t j = 0; j < n; j++)
-            for (int k = 0; k < 4; k++)
-                out[4 * j + k] = values[j];
+        double_each(values, n, out + 2 * n); /* in the upper half, which the second time clears */
+        double_each(out + 2 * n, 2 * n, out);
     } else {
         for (index_t j = 0; j < n; j++)
             for (index_t k = 0; k < length; k += LANES) /* overlaps the next run, filled next */
@@ -237,6 +371,38 @@ static inline void put(REAL *out, const REAL *src, index_t n, int streaming)
         stream(out, src, n);
     else
         copy(out, src, n);
+}
+
+#define PUT_ROWS(type, lanes)                                     \
+    do {                                                          \
+        index_t i = 0;                                            \
+        for (; i + (lanes) <= n; i += (lanes)) {                  \
+            type value = *(const type *)(src + i);                \
+            for (index_t row = 0; row < rows; row++)              \
+                *(type *)(out + row * stride + i) = value;        \
+        }                                                         \
+        if (i < n) {                                              \
+            type value = *(const type *)(src + n - (lanes));      \
+            for (index_t row = 0; row < rows; row++)              \
+                *(type *)(out + row * stride + n - (lanes)) = value; \
+        }                                                         \
+    } while (0)
+
+/* Write a row to each of `rows` rows. */
+static inline void put_rows(REAL *out, index_t stride, index_t rows, const REAL *src, index_t n,
+                            int streaming)
+{
+    if (streaming)
+        for (index_t row = 0; row < rows; row++)
+            stream(out + row * stride, src, n);
+    else if (n >= WIDE)
+        PUT_ROWS(wide_t, WIDE);
+    else if (n >= MIDDLE)
+        PUT_ROWS(middle_t, MIDDLE);
+    else if (n >= NARROW)
+        PUT_ROWS(narrow_t, NARROW);
+    else
+        PUT_ROWS(REAL, 1);
 }
 
 /* out[i * out_stride + j] = in[j * in_stride + i] for i < rows, j < columns. */

@@ -43,17 +43,23 @@ static void work(void *shared)
 #endif
 }
 
-/* Run body over all items; each thread claims the next few when it is done with its own. */
-static void for_all(const team_t *team, void (*body)(const job_t *, index_t, index_t),
-                    const void *task, index_t items, index_t elements)
+/* Run body over all items; each thread claims the next `grain` when it is done with its own. */
+static void for_each(const team_t *team, void (*body)(const job_t *, index_t, index_t),
+                     const void *task, index_t items, index_t grain, index_t elements)
 {
     index_t threads = elements < SMALL ? 1 : team->threads;
-    index_t grain = items / (threads * 4);
     job_t job = {body, task, items, grain > 0 ? grain : 1, 0};
     if (threads > 1 && team->parallel)
         team->parallel(work, &job, (unsigned)threads, 0);
     else
         work(&job);
+}
+
+/* The same, items being short and alike. */
+static void for_all(const team_t *team, void (*body)(const job_t *, index_t, index_t),
+                    const void *task, index_t items, index_t elements)
+{
+    for_each(team, body, task, items, items / (team->threads * 16), elements);
 }
 
 #endif

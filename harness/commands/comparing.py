@@ -1,0 +1,300 @@
+"""The command that compares: cases of a run, two runs, or two git revisions measured now."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from harness import comparing, deciding, progress, revisions, running
+from harness.commands.common import (
+    RESULTS,
+    InventoryOption,
+    JsonOption,
+    OutputOption,
+    TargetOption,
+    choose,
+    exit_with,
+    note,
+    print_rows,
+)
+from harness.commands.judging import Policy, judge_folder
+from harness.comparing import Place
+from harness.deciding import Rule
+from harness.errors import UsageError
+from harness.revisions import Revision
+from harness.suites import Overrides
+from reports import gate_text, results
+from reports.unpaired import Shift, SideBySide, side_by_side
+from reports.verdict import Gate
+from reports.wording import case_label
+from workloads.messages import SCHEMA, to_json
+
+app = typer.Typer()
+
+MetricOption = Annotated[str, typer.Option(help="of latency,energy,memory")]
+PhaseOption = Annotated[str, typer.Option(help="of forward,backward,step")]
+MarginOption = Annotated[str, typer.Option(help="the change that matters: 3% or 0.03")]
+SuiteOption = Annotated[str, typer.Option(help="a suite's name, or the path of its file")]
+KernelOption = Annotated[
+    list[str] | None,
+    typer.Option(help="a kernel's name, or mine=FILE of a repository: the file at each revision"),
+]
+RoundsOption = Annotated[
+    int | None, typer.Option(min=1, help="pairs [as many as it takes: 8, 12, 16 or 20, and 8 more]")
+]
+WindowOption = Annotated[float | None, typer.Option("--min-window", help="seconds per window")]
+SeedOption = Annotated[int | None, typer.Option(help="of order and data [random]")]
+PHASE = "backward,step"  # a step adds the forward, which saves
+FORMS = (
+    "say what to compare: `compare RUN --base kernel=torch --new kernel=native` for cases of a "
+    "run, `compare RUN RUN` for two runs side by side, or `compare --base REV --new REV -t TARGET` "
+    "for two git revisions, measured now"
+)
+
+
+@app.command(
+    epilog="Examples: gfbench compare --base origin/main --new HEAD -t nano-1 --margin 3%;  "
+    "gfbench compare RUN --base kernel=torch --new kernel=native;  gfbench compare RUN1 RUN2"
+)
+def compare(
+    what: Annotated[
+        list[str] | None, typer.Argument(help="a run's folder, two of them, or two case selectors")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="a git revision, or cases of the run")] = None,
+    new: Annotated[str | None, typer.Option(help="another, compared with it")] = None,
+    run: Annotated[Path | None, typer.Option(help="the run that two selectors are of")] = None,
+    target: TargetOption = None,
+    suite: SuiteOption = "quick",
+    workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="only these [all but exact]")] = None,
+    kernel: KernelOption = None,
+    patch_size: Annotated[list[int] | None, typer.Option(help="r of the paper")] = None,
+    batch: Annotated[list[int] | None, typer.Option(help="images per step")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or auto")] = None,
+    dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
+    metric: MetricOption = "latency",
+    phase: PhaseOption = PHASE,
+    margin: MarginOption = "3%",
+    rounds: RoundsOption = None,
+    min_window: WindowOption = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="folder of a finished run's noise floors [its parent]"),
+    ] = None,
+    inconclusive: Annotated[
+        Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
+    ] = Policy.warn,
+    seed: SeedOption = None,
+    output: OutputOption = RESULTS,
+    inventory: InventoryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare cases of a run, two runs, or two git revisions, measured in pairs now."""
+    rule = deciding.make_rule(base or "-", new or "-", metric, phase, margin, inconclusive.value)
+    words = list(what or ())
+    if len(words) == 2 and base is None and new is None:
+        if run is None and not any("=" in word and not Path(word).exists() for word in words):
+            _show_side_by_side(Path(words[0]), Path(words[1]), rule, as_json)
+            return
+        base, new, words = words[0], words[1], []
+    if base is None or new is None or len(words) > 1 or (words and run is not None):
+        raise UsageError(FORMS)
+    folder = Path(words[0]) if words else run
+    if folder is not None:
+        rule = replace(rule, base=base, new=new)
+        _show_gate(_judged(folder, rule, calibration), as_json)
+        return
+    if calibration is not None:
+        raise UsageError("--calibration is for a finished run; here the floors below -o hold")
+    found, targets = choose(inventory, target)
+    overrides = Overrides(
+        workloads=workload,
+        methods=method,
+        kernels=kernel_names(kernel),
+        patch_sizes=patch_size,
+        batches=batch,
+        devices=device,
+        dtypes=dtype,
+        rounds=rounds,
+        min_window_s=min_window,
+    )
+    place = Place(
+        targets=targets,
+        inventory=found,
+        directory=output,
+        argv=("gfbench", *sys.argv[1:]),
+        seed=secrets.randbelow(2**31) if seed is None else seed,
+    )
+    _compare_revisions(base, new, kernel or (), (suite, overrides), place, rule, as_json)
+
+
+def kernel_names(kernels: Sequence[str] | None) -> list[str] | None:
+    """Return the names in ``--kernel`` values; None where none is given."""
+    return [value.partition("=")[0] for value in kernels] if kernels else None
+
+
+def _built(base: str, new: str, kernels: Sequence[str]) -> tuple[Revision, Revision]:
+    """Return two revisions, packed.
+
+    Raises:
+        GfbenchError: one does not exist, is not committed, or cannot be packed.
+    """
+    source = revisions.source(kernels, Path.cwd())
+    commits = source.repository.commit(base), source.repository.commit(new)
+    revisions.check_committed(source, commits)
+    return revisions.build(source, commits[0]), revisions.build(source, commits[1])
+
+
+def _compare_revisions(
+    base: str,
+    new: str,
+    kernels: Sequence[str],
+    suite: tuple[str, Overrides],
+    place: Place,
+    rule: Rule,
+    as_json: bool,
+) -> None:
+    both = _built(base, new, kernels)
+    if revisions.identical(*both):
+        _show_identical(both, as_json)
+        return
+    chosen = comparing.suite_of(*suite, both, rule.metrics)
+    for one, name in zip(both, ("base", "new"), strict=True):
+        note(f"{name}: {one.commit.words} ({one.commit.asked}), {one.payload.name}")
+    with progress.LiveView([one.name for one in place.targets], Console(stderr=True)) as view:
+        decided = comparing.rule_for(rule, both)
+        extend = suite[1].rounds is None
+        finished = comparing.measure(both, chosen, decided, place, view, extend=extend)
+    for line in troubles(finished):
+        note(line)
+    if as_json:
+        _print_json(_document(both, finished))
+    else:
+        if finished.gate:
+            print("\n".join(gate_text.lines(finished.gate, _width())))
+        print(finished.report or finished.folder)
+    exit_with(finished.exit_code)
+
+
+def troubles(finished: running.Finished) -> list[str]:
+    """Return what went wrong on which target, and what a reader has to know of it."""
+    lines = []
+    for outcome in finished.outcomes:
+        if outcome.reason:
+            remedy = f" — {outcome.remedy}" if outcome.remedy else ""
+            lines.append(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
+        # A bug's traceback, of several lines, is in session.json.
+        notes = [remark for remark in outcome.notes if "\n" not in remark]
+        lines += [f"{outcome.target}: note: {remark}" for remark in notes]
+    return lines
+
+
+def _show_identical(both: Sequence[Revision], as_json: bool) -> None:
+    """Say that there is nothing to measure: an A/A takes one kernel under two names."""
+    one, other = (revision.commit for revision in both)
+    if as_json:
+        _print_json(_document(both, None))
+        return
+    print(
+        f"the artefacts are identical: {one.words} and {other.words} make the same payload, "
+        f"{both[0].payload.name}; nothing was measured"
+    )
+
+
+def _document(both: Sequence[Revision], finished: running.Finished | None) -> dict[str, Any]:
+    gate = finished.gate if finished else None
+    return {
+        "schema": SCHEMA,
+        "type": "comparison",
+        "base": revisions.recorded(both[0]),
+        "new": revisions.recorded(both[1]),
+        "identical": finished is None,
+        "run": str(finished.folder) if finished else None,
+        "gate": gate_text.document(gate) if gate else None,
+    }
+
+
+def _show_gate(judged: Gate, as_json: bool) -> None:
+    if as_json:
+        _print_json(gate_text.document(judged))
+    else:
+        print("\n".join(gate_text.lines(judged, _width())))
+    exit_with(judged.exit_code)
+
+
+def _judged(folder: Path, rule: Rule, calibration: Path | None) -> Gate:
+    return judge_folder(
+        folder,
+        base=rule.base,
+        new=rule.new,
+        metric=",".join(rule.metrics),
+        margin=str(rule.margin),
+        phase=",".join(rule.phases),
+        calibration=calibration,
+        inconclusive=rule.inconclusive,
+    )
+
+
+def _show_side_by_side(first: Path, second: Path, rule: Rule, as_json: bool) -> None:
+    """Show two runs side by side; 3 where nothing could be compared, else 0: it is no verdict."""
+    found = side_by_side(
+        results.load_run(first),
+        results.load_run(second),
+        metrics=rule.metrics,
+        phases=rule.phases,
+        margin=rule.margin,
+    )
+    if as_json:
+        _print_json(_side_document(found))
+    else:
+        _print_side_by_side(found, rule.margin)
+    comparable = any(shift.effect is not None for shift in found.shifts)
+    exit_with(0 if comparable else 3)
+
+
+def _print_side_by_side(found: SideBySide, margin: float) -> None:
+    print(f"{found.second} against {found.first}: two runs, not measured in the same rounds.")
+    print("What drifted between them is in the differences; the intervals (95 %) know only the")
+    print("scatter within each run. For a verdict measure both in one run.")
+    print(f"higher, lower and alike are beyond or within {100 * margin:.3g} %.")
+    print_rows([_side_row(shift) for shift in found.shifts])
+    for target, words in found.differences.items():
+        for word in words:
+            print(f"{target}: differs: {word}")
+    for remark in found.notes:
+        print(f"note: {remark}")
+    if not found.shifts:
+        print("the runs have no case in common")
+
+
+def _side_row(shift: Shift) -> dict[str, Any]:
+    return {
+        "target": shift.target,
+        "case": case_label(shift.case),
+        "metric": f"{shift.metric} {shift.phase}".strip(),
+        "second / first": gate_text.change_words(shift.effect),
+        "blocks": f"{shift.blocks[0]} and {shift.blocks[1]}",
+        "it is": f"{shift.status}: {shift.reason}" if shift.reason else shift.status,
+    }
+
+
+def _side_document(found: SideBySide) -> dict[str, Any]:
+    shifts = [{**asdict(one), "case": to_json(one.case)} for one in found.shifts]
+    return {"schema": SCHEMA, "type": "side by side", **asdict(found), "shifts": shifts}
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, allow_nan=False))
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

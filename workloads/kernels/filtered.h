@@ -1,0 +1,369 @@
+/* The whole backward of a filtered layer over planes, chunk by chunk of rows of patches.
+ *
+ * g is read once and pooled to panels (panel, C_o, BROAD cells); two products with w~ and x~
+ * follow, whose operands lie in caches; g_x is written once, beside the next chunk's pooling.
+ * Each stage is one loop of the team. Rows of patches are numbered through all images.
+ */
+
+#ifndef GFBENCH_FILTERED_H
+#define GFBENCH_FILTERED_H
+
+#include "patches.h"
+#include "products.h"
+
+typedef struct {
+    const layout_t *out, *in; /* of g and of g_x; their grids are panels here */
+    index_t images, groups, taps, chunk, threads;
+    const REAL *grad, *x_sum, *window; /* x~ (images, cells, C_i), w~ (C_o, C_i / groups) */
+    REAL *grad_x, *grad_w, *grad_bias; /* NULL: not wanted */
+    REAL scale;
+    int streaming;
+    walk_t out_walk, in_walk;
+    REAL *turned, *g, *x, *v, *values, *sums; /* w~ in tiles, panels of g~, x~ and g_x's values,
+                                                 g_w's values, sums of the maps of g */
+    index_t slots;      /* threads that do whole chunks of their own; 0: all share each chunk */
+    index_t slot_size;  /* numbers from the panels and g_w's values of one slot to the next one's */
+    int fresh;          /* nothing has been added to g_w's values yet */
+    index_t expanding, pooled, pooling; /* the chunk is [pooled, pooling), before it the last one */
+} filtered_t;
+
+static inline index_t inputs(const filtered_t *f) { return f->in->channels / f->groups; }
+static inline index_t outputs(const filtered_t *f) { return f->out->channels / f->groups; }
+static inline index_t broads(const filtered_t *f) { return f->groups * divided(inputs(f), BROAD); }
+static inline index_t chunk_cells(const filtered_t *f)
+{
+    return (f->pooling - f->pooled) * f->out->columns.number;
+}
+
+static inline index_t slots_of(const filtered_t *f) { return f->slots > 0 ? f->slots : 1; }
+
+/* A tile of the last group may take rows after g~'s last channel; what it makes of them is cut. */
+static inline index_t panel_rows(const filtered_t *f) { return f->out->channels + TALL - 1; }
+
+/* Divide the working memory, 64-byte aligned; returns the numbers that it takes. */
+static index_t divide_work(filtered_t *f, REAL *work)
+{
+    index_t cells = f->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
+    index_t turned = f->groups * divided(inputs(f), TALL) * outputs(f) * TALL;
+    index_t sizes[] = {f->grad_x ? turned : 0,
+                       f->grad_bias ? f->images * f->out->channels * slots_of(f) : 0,
+                       wide * panel_rows(f), /* from here on each slot has its own */
+                       f->grad_w ? cells * broads(f) * BROAD : 0,
+                       f->grad_x ? wide * f->in->channels : 0,
+                       f->grad_w ? f->out->channels * inputs(f) : 0};
+    REAL **parts[] = {&f->turned, &f->sums, &f->g, &f->x, &f->v, &f->values};
+    index_t at = 0, shared = 0;
+    for (int k = 0; k < 6; k++) {
+        *parts[k] = work + at;
+        at += divided(sizes[k], 16) * 16;
+        shared = k == 1 ? at : shared;
+    }
+    f->slot_size = at - shared;
+    return shared + f->slot_size * slots_of(f);
+}
+
+/* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ----------------------------------- */
+
+/* Copy a piece of a panel's row. */
+INLINE void copy_piece(REAL *out, const REAL *src, index_t n)
+{
+    if (n == BROAD)
+        copy(out, src, BROAD);
+    else
+        copy(out, src, n);
+}
+
+static void store_panels(const REAL *cells, index_t n, REAL *panels, index_t stride, index_t m)
+{
+    index_t at = m % BROAD;
+    panels += m / BROAD * stride;
+    for (index_t count; n > 0; n -= count, cells += count, panels += stride, at = 0) {
+        count = least(BROAD - at, n);
+        copy_piece(panels + at, cells, count);
+    }
+}
+
+static void load_panels(const REAL *panels, index_t stride, index_t m, index_t n, REAL *cells)
+{
+    index_t at = m % BROAD;
+    panels += m / BROAD * stride;
+    for (index_t count; n > 0; n -= count, cells += count, panels += stride, at = 0) {
+        count = least(BROAD - at, n);
+        copy_piece(cells, panels + at, count);
+    }
+}
+
+/* Part `item` of the rows [first, last): those of one image in one channel. */
+typedef struct {
+    index_t n, c, begin, end, cell; /* image, channel, its rows of patches, the first's cell */
+} part_t;
+
+static inline index_t images_of(const filtered_t *f, index_t first, index_t last)
+{
+    return last > first ? (last - 1) / f->out->rows.number - first / f->out->rows.number + 1 : 0;
+}
+
+static inline part_t part_of(const filtered_t *f, index_t channels, index_t first, index_t last,
+                             index_t item)
+{
+    index_t down = f->out->rows.number, n = first / down + item / channels;
+    index_t begin = first - n * down > 0 ? first - n * down : 0;
+    part_t part = {n, item % channels, begin, least(last - n * down, down),
+                   (n * down + begin - first) * f->out->columns.number};
+    return part;
+}
+
+/* Pool rows of a plane: image and channel after each other, as memory is read fastest. */
+static void pool_to_panels(const filtered_t *f, index_t item)
+{
+    const layout_t *l = f->out;
+    part_t part = part_of(f, l->channels, f->pooled, f->pooling, item);
+    const REAL *plane = f->grad + part.n * l->map_image + part.c * l->map_channel;
+    REAL cells[CELLS];
+    running_t sum = {{0}, 0};
+    for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
+         part.cell += cells_of(&b)) {
+        pool_block(&f->out_walk, plane, &b, f->scale, cells, &sum);
+        store_panels(cells, cells_of(&b), f->g + part.c * BROAD, panel_rows(f) * BROAD, part.cell);
+    }
+    REAL *sums = f->sums + part.n * l->channels + part.c;
+    if (f->grad_bias)
+        *sums = (part.begin > 0 || f->slots ? *sums : 0) + (REAL)ended(&sum);
+}
+
+static void expand_from_panels(const filtered_t *f, index_t item)
+{
+    const layout_t *l = f->in;
+    part_t part = part_of(f, l->channels, f->expanding, f->pooled, item);
+    REAL *plane = f->grad_x + part.n * l->map_image + part.c * l->map_channel;
+    REAL cells[CELLS];
+    for (block_t b = before(part.begin); next_block(&f->in_walk, &b, part.end);
+         part.cell += cells_of(&b)) {
+        load_panels(f->v + part.c * BROAD, l->channels * BROAD, part.cell, cells_of(&b), cells);
+        expand_block(&f->in_walk, cells, &b, plane, f->streaming);
+    }
+}
+
+/* Put BROAD rows of x~, cells of the chunk, into panels (group, BROAD of its channels, cell). */
+static void pack_sums(const filtered_t *f, index_t item)
+{
+    index_t ci = inputs(f), channels = f->in->channels, wide = divided(ci, BROAD);
+    index_t cells = chunk_cells(f), last = least((item + 1) * BROAD, cells);
+    for (index_t broad = 0; broad < broads(f); broad++) {
+        index_t c0 = broad % wide * BROAD, columns = ci - c0;
+        const REAL *x = f->x_sum + f->pooled * f->out->columns.number * channels +
+                        broad / wide * ci + c0;
+        REAL *to = f->x + broad * cells * BROAD;
+        for (index_t m = item * BROAD; m < last; m++)
+            if (columns >= BROAD)
+                copy(to + m * BROAD, x + m * channels, BROAD);
+            else
+                for (index_t j = 0; j < BROAD; j++)
+                    to[m * BROAD + j] = j < columns ? x[m * channels + j] : 0;
+    }
+}
+
+/* products ------------------------------------------------------------------------------------ */
+
+static void turn_window(const filtered_t *f, index_t item)
+{
+    index_t ci = inputs(f), co = outputs(f), tiles = divided(ci, TALL);
+    index_t group = item / tiles, first = item % tiles * TALL;
+    pack_tall(f->window + group * co * ci + first, ci, co, ci - first,
+              f->turned + item * co * TALL);
+}
+
+/* Tiles [first, last) of a group's channels of x, in one panel: g_x's values = w~^T g~. */
+static void multiply_windows(const filtered_t *f, index_t panel, index_t group, index_t first,
+                             index_t last)
+{
+    index_t ci = inputs(f), co = outputs(f), tiles = divided(ci, TALL);
+    const REAL *g = f->g + (panel * panel_rows(f) + group * co) * BROAD;
+    REAL *v = f->v + (panel * f->in->channels + group * ci) * BROAD;
+    for (index_t t = first; t < last; t++) {
+        tile_t tile = {{{{0}}}};
+        multiply(f->turned + (group * tiles + t) * co * TALL, 1, TALL, g, co, &tile);
+        put_tile(&tile, v + t * TALL * BROAD, BROAD, ci - t * TALL, BROAD, 0);
+    }
+}
+
+/* Tiles [first, last) of a group's channels of y, BROAD channels of x: g_w's values = g~ x~^T. */
+static void multiply_sums(const filtered_t *f, index_t broad, index_t first, index_t last)
+{
+    index_t ci = inputs(f), co = outputs(f), rows = panel_rows(f), cells = chunk_cells(f);
+    index_t group = broad / divided(ci, BROAD), c0 = broad % divided(ci, BROAD) * BROAD;
+    const REAL *x = f->x + broad * cells * BROAD;
+    for (index_t m0 = 0; m0 < cells; m0 += DEEP)
+        for (index_t t = first; t < last; t++) {
+            const REAL *g = f->g + (m0 / BROAD * rows + group * co + t * TALL) * BROAD;
+            index_t end = least(m0 + DEEP, cells);
+            tile_t tile = {{{{0}}}};
+            for (index_t m = m0; m < end; m += BROAD, g += rows * BROAD)
+                multiply(g, BROAD, 1, x + m * BROAD, least(BROAD, end - m), &tile);
+            put_tile(&tile, f->values + (group * co + t * TALL) * ci + c0, ci, co - t * TALL,
+                     ci - c0, !f->fresh || m0 > 0);
+        }
+}
+
+/* stages -------------------------------------------------------------------------------------- */
+
+/* What a stage has to do; the items of a loop are numbered through all of it. */
+typedef struct {
+    index_t expansions, turnings, packings, poolings;
+} moves_t;
+
+static moves_t moves_of(const filtered_t *f)
+{
+    moves_t moves = {0};
+    if (f->grad_x)
+        moves.expansions = images_of(f, f->expanding, f->pooled) * f->in->channels;
+    if (f->grad_x && f->pooled == 0 && f->slots == 0)
+        moves.turnings = f->groups * divided(inputs(f), TALL);
+    if (f->grad_w)
+        moves.packings = divided(chunk_cells(f), BROAD);
+    moves.poolings = images_of(f, f->pooled, f->pooling) * f->out->channels;
+    return moves;
+}
+
+static index_t moves(const filtered_t *f)
+{
+    moves_t m = moves_of(f);
+    return m.expansions + m.turnings + m.packings + m.poolings;
+}
+
+static void move_some(const job_t *job, index_t first, index_t last)
+{
+    const filtered_t *f = job->task;
+    moves_t m = moves_of(f);
+    index_t turned = m.expansions + m.turnings, packed = turned + m.packings;
+    for (index_t item = first; item < last; item++)
+        if (item < m.expansions)
+            expand_from_panels(f, item);
+        else if (item < turned)
+            turn_window(f, item - m.expansions);
+        else if (item < packed)
+            pack_sums(f, item - turned);
+        else
+            pool_to_panels(f, item - packed);
+}
+
+/* Products are cut so that there are some for each thread. */
+typedef struct {
+    index_t panels, tiles, cuts; /* of g_x: cells, and channels of x in so many parts */
+    index_t broads, downs, parts; /* of g_w: channels of x, and channels of y in so many parts */
+} shares_t;
+
+static shares_t shares_of(const filtered_t *f)
+{
+    shares_t s = {f->groups * divided(chunk_cells(f), BROAD), divided(inputs(f), TALL), 0,
+                  broads(f), divided(outputs(f), TALL), 0};
+    s.cuts = least(divided(4 * f->threads, s.panels), s.tiles);
+    s.parts = least(divided(4 * f->threads, s.broads), s.downs);
+    return s;
+}
+
+static index_t multiplications(const filtered_t *f)
+{
+    shares_t s = shares_of(f);
+    return (f->grad_x ? s.panels * s.cuts : 0) + (f->grad_w ? s.broads * s.parts : 0);
+}
+
+/* g_w's come first: they are the longer ones. */
+static void multiply_some(const job_t *job, index_t first, index_t last)
+{
+    const filtered_t *f = job->task;
+    shares_t s = shares_of(f);
+    index_t sums = f->grad_w ? s.broads * s.parts : 0;
+    for (index_t item = first; item < last; item++)
+        if (item < sums) {
+            index_t part = item % s.parts;
+            multiply_sums(f, item / s.parts, part * s.downs / s.parts,
+                          (part + 1) * s.downs / s.parts);
+        } else {
+            index_t panel = (item - sums) / s.cuts, cut = (item - sums) % s.cuts;
+            multiply_windows(f, panel / f->groups, panel % f->groups, cut * s.tiles / s.cuts,
+                             (cut + 1) * s.tiles / s.cuts);
+        }
+}
+
+/* chunks of a thread's own -------------------------------------------------------------------- */
+
+typedef struct {
+    const filtered_t *f;
+    index_t next; /* the row of patches where the next chunk begins */
+} chunks_t;
+
+static void turn_some(const job_t *job, index_t first, index_t last)
+{
+    for (index_t item = first; item < last; item++)
+        turn_window(job->task, item);
+}
+
+/* All of a chunk by one thread, whose caches keep what lies between its passes. */
+static void do_chunk(filtered_t *f)
+{
+    shares_t s = shares_of(f);
+    moves_t m = moves_of(f);
+    for (index_t item = 0; item < m.poolings; item++)
+        pool_to_panels(f, item);
+    for (index_t item = 0; item < m.packings; item++)
+        pack_sums(f, item);
+    for (index_t broad = 0; f->grad_w && broad < s.broads; broad++)
+        multiply_sums(f, broad, 0, s.downs);
+    f->fresh = 0;
+    if (!f->grad_x)
+        return;
+    for (index_t panel = 0; panel < s.panels; panel++)
+        multiply_windows(f, panel / f->groups, panel % f->groups, 0, s.tiles);
+    f->expanding = f->pooled, f->pooled = f->pooling;
+    for (index_t item = 0, all = moves_of(f).expansions; item < all; item++)
+        expand_from_panels(f, item);
+}
+
+/* Each item is a slot, which takes chunks while there are any. */
+static void chunks_some(const job_t *job, index_t first, index_t last)
+{
+    chunks_t *task = (chunks_t *)job->task;
+    index_t rows = task->f->images * task->f->out->rows.number;
+    for (index_t slot = first; slot < last; slot++) {
+        filtered_t f = *task->f;
+        index_t ahead = slot * f.slot_size, number = f.images * f.out->channels;
+        f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead, f.sums += slot * number;
+        f.fresh = 1;
+        if (f.grad_w)
+            memset(f.values, 0, (size_t)(f.out->channels * inputs(&f)) * sizeof(REAL));
+        if (f.grad_bias)
+            memset(f.sums, 0, (size_t)number * sizeof(REAL));
+        for (;;) {
+            f.pooled = __atomic_fetch_add(&task->next, f.chunk, __ATOMIC_RELAXED);
+            if (f.pooled >= rows)
+                break;
+            f.expanding = f.pooled;
+            f.pooling = least(f.pooled + f.chunk, rows);
+            do_chunk(&f);
+        }
+    }
+}
+
+/* g_w's values of slot 0 += those of the others, [first, last) of so many parts. */
+static void gather_values(const filtered_t *f, index_t begin, index_t n)
+{
+    for (index_t slot = 1; slot < f->slots; slot++) {
+        const REAL *other = f->values + slot * f->slot_size + begin;
+        for (index_t i = 0; i < n; i++)
+            f->values[begin + i] += other[i];
+    }
+}
+
+static void add_sums(const filtered_t *f)
+{
+    index_t channels = f->out->channels;
+    for (index_t c = 0; c < channels; c++) {
+        double sum = 0;
+        for (index_t n = 0; n < f->images * slots_of(f); n++)
+            sum += f->sums[n * channels + c];
+        f->grad_bias[c] = (REAL)sum;
+    }
+}
+
+#endif

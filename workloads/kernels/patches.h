@@ -1,0 +1,162 @@
+/* Patches of maps whose columns are dense (NCHW): pooled to cells of a grid, and back. */
+
+#ifndef GFBENCH_PATCHES_H
+#define GFBENCH_PATCHES_H
+
+#include "rows.h"
+#include "team.h"
+
+/* Run i along an axis is [start + i length, start + (i + 1) length), cut to [0, stop). */
+typedef struct {
+    index_t start, length, number, stop;
+} runs_t;
+
+/* Maps (images, channels, height, width) and their grid of patches; strides in elements. */
+typedef struct {
+    index_t channels;
+    runs_t rows, columns;
+    index_t map_image, map_channel, map_row, map_column;
+    index_t grid_image, grid_channel, grid_cell; /* cells of a grid are evenly spaced, row-major */
+} layout_t;
+
+/* How all planes of a layout are walked: in blocks of `down` rows of patches and all columns, or
+ * of `across` columns of one row. Rows of patches [whole, cut) are not cut. */
+typedef struct {
+    const layout_t *l;
+    index_t down, across, whole, cut;
+} walk_t;
+
+/* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
+ * so that its cells follow each other. */
+typedef struct {
+    index_t i0, i1, j0, j1;
+} block_t;
+
+static inline index_t cut(const runs_t *runs, index_t i)
+{
+    index_t at = runs->start + i * runs->length;
+    return at < 0 ? 0 : least(at, runs->stop);
+}
+
+/* Blocks are of at most CELLS cells and TILE columns, or of one cell. */
+static walk_t walk_of(const layout_t *l)
+{
+    index_t most = least(CELLS, TILE / l->columns.length), number = l->columns.number;
+    const runs_t *rows = &l->rows;
+    walk_t walk = {l, 1, number, 0, 0};
+    if (number <= most)
+        walk.down = most / number;
+    else
+        walk.across = most > 0 ? most : 1;
+    walk.whole = rows->start < 0 ? (rows->length - 1 - rows->start) / rows->length : 0;
+    walk.cut = rows->stop > rows->start ? (rows->stop - rows->start) / rows->length : 0;
+    return walk;
+}
+
+/* Before the first block of rows of patches from i on. */
+static inline block_t before(index_t i) { return (block_t){i, i, 0, 0}; }
+
+/* Step to the next block above row `end` of patches. */
+static inline int next_block(const walk_t *walk, block_t *b, index_t end)
+{
+    index_t number = walk->l->columns.number;
+    int same_row = b->j1 > 0 && b->j1 < number;
+    b->i0 = same_row ? b->i0 : b->i1;
+    b->j0 = same_row ? b->j1 : 0;
+    b->i1 = least(b->i0 + walk->down, end);
+    b->j1 = least(b->j0 + walk->across, number);
+    return b->i0 < end;
+}
+
+static inline index_t cells_of(const block_t *b) { return (b->i1 - b->i0) * (b->j1 - b->j0); }
+
+/* The rows of patches from i on that are alike: whole ones, or one that is cut. */
+static inline index_t alike(const walk_t *walk, index_t i, index_t end)
+{
+    return i < walk->whole || i >= walk->cut ? 1 : least(walk->cut, end) - i;
+}
+
+/* Add the cells to the running sum and turn them, sums of patches `rows` high in `bands` rows, into
+ * scaled means, if scale is not 0. */
+static void average(const layout_t *l, REAL *cells, index_t bands, index_t rows, index_t j0,
+                    index_t j1, REAL scale, running_t *running)
+{
+    const runs_t *columns = &l->columns;
+    index_t across = j1 - j0, last = columns->stop - (columns->number - 1) * columns->length;
+    REAL each = scale != 0 ? scale / (REAL)(rows * columns->length) : 0;
+    add_and_scale(cells, bands * across, each, running);
+    if (scale != 0 && j1 == columns->number && last < columns->length)
+        for (index_t i = 0; i < bands; i++)
+            cells[(i + 1) * across - 1] *= (REAL)columns->length / (REAL)last;
+}
+
+/* Sum a box one number after the other: for a patch that is longer than a scratch row. */
+static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t columns)
+{
+    double sum = 0;
+    for (index_t h = 0; h < rows; h++)
+        sum += total(src + h * stride, columns);
+    return (REAL)sum;
+}
+
+/* Pool a block of one channel into cells, sums or scaled means; its pixels join the running sum. */
+static void pool_block(const walk_t *walk, const REAL *plane, const block_t *b, REAL scale,
+                       REAL *cells, running_t *running)
+{
+    const layout_t *l = walk->l;
+    index_t length = l->columns.length, across = b->j1 - b->j0, wide = across * length;
+    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
+    index_t lead = columns > 0 ? left - (l->columns.start + b->j0 * length) : 0;
+    REAL scratch[TILE];
+    if (columns < wide && length <= TILE)
+        memset(scratch, 0, (size_t)(wide * (b->i1 - b->i0)) * sizeof(REAL));
+    for (index_t i = b->i0, bands; i < b->i1; i += bands) {
+        bands = alike(walk, i, b->i1);
+        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + bands) - top;
+        index_t high = i < walk->whole || i >= walk->cut ? rows : l->rows.length;
+        const REAL *box = plane + top * l->map_row + left;
+        REAL *band = scratch + (i - b->i0) * wide, *row = cells + (i - b->i0) * across;
+        if (length > TILE) {
+            *row = sum_box(box, l->map_row, rows, columns); /* a block of one cell */
+        } else if (columns == wide && rows > 0 && length % 2 == 0 && across * length / 2 >= WIDE) {
+            REAL *half = length == 2 ? row : band;
+            add_bands_pairs(box, l->map_row, high, bands, wide / 2, half);
+            if (length > 2)
+                reduce_runs(band, bands * across, length / 2, row);
+        } else {
+            if (columns > 0 && rows > 0)
+                add_bands(box, l->map_row, high, bands, band + lead, wide, columns);
+            else
+                memset(band, 0, (size_t)wide * sizeof(REAL));
+            reduce_runs(band, bands * across, length, row);
+        }
+        average(l, row, bands, high, b->j0, b->j1, scale, running);
+    }
+}
+
+/* Write the values of a block's cells on all pixels of their patches, in one channel. */
+static void expand_block(const walk_t *walk, const REAL *cells, const block_t *b, REAL *plane,
+                         int streaming)
+{
+    const layout_t *l = walk->l;
+    index_t length = l->columns.length, across = b->j1 - b->j0;
+    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
+    index_t lead = left - (l->columns.start + b->j0 * length);
+    REAL scratch[TILE + LANES];
+    if (columns < 1)
+        return;
+    if (length <= TILE)
+        fill_runs(cells, cells_of(b), length, scratch);
+    for (index_t i = b->i0; i < b->i1; i++) {
+        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + 1) - top;
+        REAL *box = plane + top * l->map_row + left;
+        if (length <= TILE)
+            put_rows(box, l->map_row, rows, scratch + (i - b->i0) * across * length + lead, columns,
+                     streaming);
+        else
+            for (index_t k = 0; k < rows * columns; k++)
+                box[k / columns * l->map_row + k % columns] = cells[i - b->i0];
+    }
+}
+
+#endif
