@@ -20,6 +20,7 @@ from harness.commands import (
     keeping,
     looking,
     measuring,
+    publishing,
 )
 from harness.errors import GfbenchError
 from reports import results
@@ -36,6 +37,7 @@ COMMANDS = (  # in the order of --help
     bisecting,
     explaining,
     keeping,
+    publishing,
 )
 
 app = typer.Typer(

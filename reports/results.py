@@ -56,6 +56,7 @@ __all__ = [
     "manifest_changes",
     "read_trace",
     "renew_in_manifest",
+    "storage",
     "target_folder",
     "verify_manifest",
     "write_bytes_atomic",
@@ -85,7 +86,7 @@ def create_run(directory: Path, run_json: Mapping[str, Any]) -> Path:
     while True:
         run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         run = directory / run_id
-        with _storage(run):
+        with storage(run):
             directory.mkdir(parents=True, exist_ok=True)
             try:
                 run.mkdir()
@@ -105,7 +106,7 @@ def target_folder(run: Path, target: str) -> Path:
     """
     check_target_name(target)
     folder = run / "targets" / target
-    with _storage(folder):
+    with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -129,7 +130,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
         ResultStorageProblem: it cannot be written.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with _storage(path):
+    with storage(path):
         try:
             with open(beside, "xb") as file:
                 file.write(content)
@@ -153,7 +154,7 @@ def append_journal(path: Path, lines: bytes) -> None:
     """
     if not lines:
         return
-    with _storage(path):
+    with storage(path):
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             end = os.lseek(file, 0, os.SEEK_END)
@@ -182,7 +183,7 @@ def write_manifest(run: Path) -> None:
     Raises:
         ResultStorageProblem: it cannot be written.
     """
-    with _storage(run):
+    with storage(run):
         lines = [f"{_sha256(run / name)}  {name}\n" for name in _files(run)]
     write_bytes_atomic(run / MANIFEST, "".join(lines).encode())
 
@@ -198,7 +199,7 @@ def renew_in_manifest(run: Path, name: str) -> None:
     if not (run / MANIFEST).is_file():
         return
     listed = _read_manifest(run)
-    with _storage(run):
+    with storage(run):
         listed[name] = _sha256(run / name)
     lines = [f"{listed[one]}  {one}\n" for one in sorted(listed)]
     write_bytes_atomic(run / MANIFEST, "".join(lines).encode())
@@ -266,7 +267,12 @@ def _sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _storage(path: Path) -> Iterator[None]:
+def storage(path: Path) -> Iterator[None]:
+    """Turn the system's errors of what is written inside into a problem that names the file.
+
+    Raises:
+        ResultStorageProblem: it cannot be written.
+    """
     try:
         yield
     except OSError as error:

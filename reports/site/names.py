@@ -1,0 +1,51 @@
+"""Names that came from files and boards, as file names, colours and labels. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from reports.chart_style import EXACT, EXACT_CHANNELS_LAST, KNOWN, PALETTE, Colours, Method
+
+MAX_SLUG = 48
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)|index")
+
+
+def slug(name: str) -> str:
+    """Return a file name for any text: itself where it is harmless, else with a hash of it.
+
+    Two texts never share one, also where the file system takes upper and lower case for the same.
+    """
+    plain = re.fullmatch(r"[a-z0-9][a-z0-9._-]*[a-z0-9]|[a-z0-9]", name)
+    if plain and len(name) <= MAX_SLUG and not RESERVED.match(name) and not _hashed(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    cleaned = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_SLUG].strip("-")
+    return f"{cleaned}-{digest}" if cleaned else digest
+
+
+def _hashed(name: str) -> bool:
+    """Tell whether a name looks like one of our own with a hash, and so could be another's."""
+    return re.search(r"(^|-)[0-9a-f]{10}$", name) is not None
+
+
+def colours_of(methods: Iterable[Method]) -> Colours:
+    """Return a colour per method, the same on every page unless two would share one."""
+    colours: Colours = {}
+    # The plain kernel of a known method first: others may have to take the next colour.
+    order = sorted(set(methods), key=lambda m: (m[:2] not in KNOWN, m[2] != "torch", str(m)))
+    for method in order:
+        if method[0] == "exact":
+            colours[method] = EXACT_CHANNELS_LAST if "channels-last" in method[2] else EXACT
+            continue
+        start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
+        choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
+        free = [colour for colour in choices if colour not in colours.values()]
+        colours[method] = (free or choices)[0]
+    return colours
+
+
+def target_colour(target: str) -> str:
+    """Return the target's colour, the same on every page."""
+    return PALETTE[int(hashlib.sha256(target.encode("utf-8", "replace")).hexdigest(), 16) % 8]

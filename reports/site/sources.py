@@ -1,0 +1,196 @@
+"""Where a site's runs come from: folders of runs, and stores.
+
+The summary of a run's folder is kept in a cache on this machine by the hash of its manifest: it
+takes a second to compute from the samples and never changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from reports import results
+from reports.reading import MANIFEST, RUN, ResultProblem, load_run
+from reports.site.packed import FORMAT, Json, facts_of, pack
+from reports.summary import SummaryRow, summary_of
+
+PARALLEL_FROM = 4
+STORE_BATCH = 400
+
+
+class FolderRuns:
+    """Runs in folders: a run's own, or folders of runs."""
+
+    def __init__(self, paths: Sequence[Path], cache: Path | None) -> None:
+        """Look for runs.
+
+        Raises:
+            ResultProblem: a path has none.
+        """
+        self._cache = cache
+        self.notes: list[str] = []
+        self._folders = {digest_of(folder): folder for folder in _run_folders(paths)}
+
+    @property
+    def digests(self) -> Collection[str]:
+        """What stands for the content of each run."""
+        return self._folders.keys()
+
+    def folder(self, digest: str) -> Path | None:
+        """Return where a run's own files are."""
+        return self._folders.get(digest)
+
+    def summaries(self, wanted: Collection[str]) -> Iterator[Json]:
+        """Yield the summaries of the wanted runs; a broken folder becomes a note."""
+        missing = []
+        for digest in wanted:
+            kept = _cached(self._cache, digest)
+            if kept is None:
+                missing.append(digest)
+            else:
+                yield kept
+        for digest, answer in zip(missing, self._computed(missing), strict=True):
+            if isinstance(answer, str):
+                self.notes.append(f"left out: {answer}")
+            else:
+                _keep(self._cache, digest, answer)
+                yield answer
+
+    def _computed(self, digests: Sequence[str]) -> Iterator[Json | str]:
+        jobs = [(str(self._folders[digest]), digest) for digest in digests]
+        if len(jobs) < PARALLEL_FROM:
+            yield from map(_summarise, jobs)
+            return
+        with ProcessPoolExecutor() as pool:
+            yield from pool.map(_summarise, jobs, chunksize=2)
+
+
+class StoreRuns:
+    """Runs of a store (``reports.store``)."""
+
+    def __init__(self, url: str) -> None:
+        """Read which runs the store has.
+
+        Raises:
+            StoreProblem, StoreRefusal: it cannot be read.
+            MissingExtra: the libraries for stores are not installed.
+        """
+        from reports import store_cache  # what only stores need is an extra
+
+        loaded = store_cache.load(url)
+        self.notes = list(loaded.notes)
+        self._summaries = loaded.summaries
+        self._runs = {run.digest: run for run in loaded.summaries.runs}
+
+    @property
+    def digests(self) -> Collection[str]:
+        """What stands for the content of each run."""
+        return self._runs.keys()
+
+    def folder(self, digest: str) -> Path | None:
+        """Return None: the files are in the store."""
+        return None
+
+    def summaries(self, wanted: Collection[str]) -> Iterator[Json]:
+        """Yield the summaries of the wanted runs."""
+        from reports.store_summaries import chosen
+
+        waiting = iter([digest for digest in wanted if digest in self._runs])
+        while batch := list(islice(waiting, STORE_BATCH)):
+            rows: dict[str, list[SummaryRow]] = {digest: [] for digest in batch}
+            for record in chosen(self._summaries, batch).rows.to_pylist():
+                rows[record.pop("digest")].append(_row(record))
+            for digest in batch:
+                run = self._runs[digest]
+                facts = {"run_id": run.run_id, "digest": digest, "started_at": run.started_at,
+                         "suite": run.suite, "tool_version": run.tool_version}  # fmt: skip
+                yield pack(rows[digest], run=facts)
+
+
+def digest_of(folder: Path) -> str:
+    """Return what stands for the content of a run's folder: its manifest's hash, as in stores.
+
+    A run without a manifest has not ended: names, sizes and times of its files stand in for it.
+    """
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError:
+        facts = []
+        for path in sorted(folder.rglob("*")):
+            with contextlib.suppress(OSError):
+                facts.append(
+                    (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns)
+                )
+        content = json.dumps(facts).encode()
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def cache_home() -> Path:
+    """Return where summaries are kept on this machine."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "gfbench" / "summaries"
+
+
+def cache_path(cache: Path, digest: str) -> Path:
+    """Return the file of one summary."""
+    return cache / digest[:2] / f"{digest}.{FORMAT}.json"
+
+
+def _run_folders(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if (path / RUN).is_file():
+            yield path
+            continue
+        if not path.is_dir():
+            raise ResultProblem(f"{path}: no such folder — name a run, or a folder of runs")
+        with os.scandir(path) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        yield from (path / name for name in names if (path / name / RUN).is_file())
+
+
+def _summarise(job: tuple[str, str]) -> Json | str:
+    """Compute a run's summary from its samples; what is wrong with the folder comes as text."""
+    folder, digest = job
+    try:
+        run = load_run(Path(folder))
+        rows = summary_of(run)
+    except (ResultProblem, ValueError) as problem:
+        return f"{folder}: {problem}"
+    facts = facts_of(rows, run_id=run.run_id, digest=digest)
+    facts.update(started_at=run.header.started_at, suite=run.header.suite.name)
+    return pack(rows, run=facts)
+
+
+def _cached(cache: Path | None, digest: str) -> Json | None:
+    if cache is None:
+        return None
+    try:
+        packed = json.loads(cache_path(cache, digest).read_bytes())
+    except (OSError, ValueError):
+        return None
+    good = isinstance(packed, dict) and packed.get("run", {}).get("digest") == digest
+    return packed if good and packed.get("format") == FORMAT else None
+
+
+def _keep(cache: Path | None, digest: str, packed: Json) -> None:
+    """Write into the cache if that is possible; it is only there for speed."""
+    if cache is not None:
+        path = cache_path(cache, digest)
+        with contextlib.suppress(OSError, results.ResultStorageProblem):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            results.write_bytes_atomic(path, json.dumps(packed, allow_nan=False).encode())
+
+
+def _row(record: dict[str, Any]) -> SummaryRow:
+    """Return a stored row; texts that an older summary lacks are empty."""
+    texts = {one.name for one in fields(SummaryRow) if one.type == "str"}
+    known: dict[str, Any] = {k: "" if v is None and k in texts else v for k, v in record.items()}
+    return SummaryRow(**known)

@@ -1,0 +1,383 @@
+"""What the pages of a site show: the newest figures of every case, summaries, changes. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from reports.chart_style import Colours, Method
+from reports.history import Floats
+from reports.site.archive import Archive, Machine, RunFacts, Series
+from reports.site.names import colours_of, slug
+from reports.site.trends import LOWER_IS_BETTER, Change, Level, Line, Trend
+from reports.stats import geometric_mean
+from reports.wording import METRICS, interval, method_label, quantity, significant
+
+# The columns of every table of newest figures: metric, phase, short title.
+FIGURES: tuple[tuple[str, str, str], ...] = (
+    ("speedup", "step", "speedup of the step"),
+    ("speedup", "backward", "speedup of the backward"),
+    ("latency_s", "step", "step"),
+    ("latency_s", "backward", "backward"),
+    ("energy_j", "step", "energy of a step"),
+    ("peak_rss_bytes", "", "peak memory"),
+    ("saved_bytes", "", "saved bytes"),
+    ("cosine_gx", "", "cosine of g_x"),
+    ("cosine_gw", "", "cosine of g_w"),
+)
+SPARK_POINTS = 40
+
+Case = tuple[str, str, str, int | None, str, str, str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One figure as a table shows it; without a value, ``reason`` says why."""
+
+    title: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = "1"
+    n: int = 0
+    status: str = ""
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value with its unit."""
+        return quantity(self.value, self.unit)
+
+    @property
+    def span(self) -> str:
+        """The interval with its unit."""
+        return interval(self.low, self.high, self.unit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """The newest figures of one case on one target, and where its history is."""
+
+    case: Case
+    run: int
+    cells: tuple[Cell, ...]
+    spark: tuple[float, ...]
+
+    @property
+    def method(self) -> Method:
+        """What tells methods apart."""
+        return self.case[2], self.case[3], self.case[4]
+
+    @property
+    def label(self) -> str:
+        """The method in words."""
+        return method_label(*self.method)
+
+    @property
+    def setting(self) -> str:
+        """Device, number type and batch."""
+        return f"{self.case[5]} {self.case[6]} b{self.case[7]}"
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is the baseline."""
+        return self.case[2] == "exact"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a method does on a target, over all workloads that were measured with it.
+
+    Ratios are geometric means over ``workloads``, ``low`` and ``high`` the least and the greatest
+    of them; ``cosine`` is the median.
+    """
+
+    target: str
+    method: Method
+    setting: str
+    workloads: int
+    run: int
+    step: float | None
+    step_low: float | None
+    step_high: float | None
+    backward: float | None
+    energy: float | None
+    energy_low: float | None
+    energy_high: float | None
+    cosine: float | None
+
+    @property
+    def label(self) -> str:
+        """The method in words."""
+        return method_label(*self.method)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Changes of one target that begin within two runs of each other: one happening, told once."""
+
+    target: str
+    run: int
+    changes: tuple[Change, ...]
+
+    @property
+    def worse(self) -> tuple[Change, ...]:
+        """The changes for the worse, the largest first."""
+        return tuple(change for change in self.changes if change.worse)
+
+    @property
+    def better(self) -> tuple[Change, ...]:
+        """The changes for the better, the largest first."""
+        return tuple(change for change in self.changes if not change.worse)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Everything that the pages are made of."""
+
+    archive: Archive
+    lines: Mapping[Series, Line]
+    trends: Mapping[Series, Trend]
+    events: tuple[Event, ...]
+    watched: tuple[Change, ...]
+
+    @cached_property
+    def runs(self) -> tuple[RunFacts, ...]:
+        """The runs by number."""
+        return tuple(self.archive.runs)
+
+    @cached_property
+    def newest_first(self) -> tuple[int, ...]:
+        """The numbers of the runs, the newest first."""
+        order = sorted(range(len(self.runs)), key=lambda n: (self.runs[n].started_at, n))
+        return tuple(reversed(order))
+
+    @cached_property
+    def machines(self) -> tuple[Machine, ...]:
+        """The machine states by number."""
+        return tuple(self.archive.machines.all)
+
+    @cached_property
+    def colours(self) -> Colours:
+        """A colour per method."""
+        return colours_of((s.method, s.patch_size, s.kernel) for s in self.lines)
+
+    @cached_property
+    def entries(self) -> tuple[Entry, ...]:
+        """The newest figures of every case, by target and workload."""
+        by_case: dict[Case, dict[tuple[str, str], Line]] = {}
+        for series, line in self.lines.items():
+            by_case.setdefault(series.case, {})[series.metric, series.phase] = line
+        words = self.archive.words.all
+        found = (_entry(case, lines, self.runs, words) for case, lines in by_case.items())
+        return tuple(sorted(found, key=lambda e: (e.case[:2], e.setting, _order(e.method))))
+
+    @cached_property
+    def standings(self) -> tuple[Standing, ...]:
+        """How each method does on each target, the fastest step first."""
+        groups: dict[tuple[str, Method, str], list[Entry]] = {}
+        exact = _exact_energy(self.entries)
+        for entry in self.entries:
+            if not entry.exact:
+                groups.setdefault((entry.case[0], entry.method, entry.setting), []).append(entry)
+        found = [_standing(*key, entries, exact) for key, entries in groups.items()]
+        return tuple(sorted(found, key=lambda s: (-(s.step or 0.0), s.target, _order(s.method))))
+
+    def machine_now(self, target: str) -> Machine | None:
+        """Return the target's machine as the newest run found it."""
+        newest = [
+            (self.runs[line.run[-1]].started_at, int(line.machine[-1]))
+            for series, line in self.lines.items()
+            if series.target == target
+        ]
+        return self.machines[max(newest)[1]] if newest else None
+
+
+def events_of(changes: Iterable[Change], runs: Sequence[RunFacts]) -> tuple[Event, ...]:
+    """Return the told changes as events, the newest first."""
+    place = {run.run_id: n for n, run in enumerate(sorted(runs, key=_when))}
+    by_target: dict[str, list[tuple[int, Change]]] = {}
+    for change in changes:
+        at = place[runs[change.run].run_id]
+        by_target.setdefault(change.series.target, []).append((at, change))
+    order: dict[str, list[int]] = {target: [] for target in by_target}
+    for run in sorted(runs, key=_when):  # each target counts its own runs
+        for target in run.targets:
+            if target in order:
+                order[target].append(place[run.run_id])
+    events: list[Event] = []
+    for target, found in by_target.items():
+        own = {at: n for n, at in enumerate(order[target])}
+        events += _clusters(target, sorted(((own[at], c) for at, c in found), key=lambda x: x[0]))
+    return tuple(sorted(events, key=lambda e: (_when(runs[e.run]), e.target), reverse=True))
+
+
+def _when(run: RunFacts) -> tuple[str, str]:
+    return run.started_at, run.run_id
+
+
+def _clusters(target: str, changes: Sequence[tuple[int, Change]]) -> list[Event]:
+    clusters: list[list[tuple[int, Change]]] = []
+    for at, change in changes:
+        if clusters and at - clusters[-1][0][0] <= 2:
+            clusters[-1].append((at, change))
+        else:
+            clusters.append([(at, change)])
+    return [
+        Event(
+            target=target,
+            run=_commonest([change.run for _, change in cluster]),
+            changes=tuple(sorted((c for _, c in cluster), key=lambda c: -abs(np.log(c.ratio)))),
+        )
+        for cluster in clusters
+    ]
+
+
+def _commonest(runs: list[int]) -> int:
+    return max(sorted(set(runs)), key=runs.count)
+
+
+def _order(method: Method) -> tuple[bool, str, int, bool, str]:
+    """Put exact and the plain kernel first."""
+    return method[0] != "exact", method[0], method[1] or 0, method[2] != "torch", method[2]
+
+
+def _entry(
+    case: Case,
+    lines: Mapping[tuple[str, str], Line],
+    runs: Sequence[RunFacts],
+    words: Sequence[str],
+) -> Entry:
+    run = max((int(line.run[-1]) for line in lines.values()), key=lambda n: _when(runs[n]))
+    latency = lines.get(("latency_s", "step"))
+    cells = tuple(
+        _cell(title, lines.get((metric, phase)), run, words) for metric, phase, title in FIGURES
+    )
+    spark = () if latency is None else _spark(latency.value)
+    return Entry(case=case, run=run, cells=cells, spark=spark)
+
+
+def _cell(title: str, line: Line | None, run: int, words: Sequence[str]) -> Cell:
+    if line is None or line.run[-1] != run:
+        return Cell(title=title, status="", reason="not measured in the newest run")
+    value, low, high = (_number(column[-1]) for column in (line.value, line.low, line.high))
+    return Cell(
+        title=title,
+        value=value,
+        low=low,
+        high=high,
+        unit=line.series.unit,
+        n=int(line.n[-1]),
+        status=words[line.status[-1]],
+        reason=words[line.reason[-1]],
+    )
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _spark(values: Floats) -> tuple[float, ...]:
+    """Return a few medians of the values in order."""
+    finite = values[np.isfinite(values)]
+    if len(finite) <= SPARK_POINTS:
+        return tuple(finite.tolist())
+    parts = np.array_split(finite, SPARK_POINTS)
+    return tuple(float(np.median(part)) for part in parts)
+
+
+def _figure(entry: Entry, metric: str, phase: str) -> float | None:
+    place = [figure[:2] for figure in FIGURES].index((metric, phase))
+    return entry.cells[place].value
+
+
+def _exact_energy(entries: Sequence[Entry]) -> dict[tuple[object, ...], float]:
+    """Return the least energy of a step that any exact layout took, by target and workload."""
+    found: dict[tuple[object, ...], float] = {}
+    for entry in entries:
+        energy = _figure(entry, "energy_j", "step")
+        if entry.exact and energy:
+            key = (*entry.case[:2], entry.setting, entry.run)
+            found[key] = min(energy, found.get(key, energy))
+    return found
+
+
+def _standing(
+    target: str,
+    method: Method,
+    setting: str,
+    entries: Sequence[Entry],
+    exact: Mapping[tuple[object, ...], float],
+) -> Standing:
+    steps = [value for e in entries if (value := _figure(e, "speedup", "step"))]
+    backwards = [value for e in entries if (value := _figure(e, "speedup", "backward"))]
+    cosines = [v for e in entries if (v := _figure(e, "cosine_gw", "")) is not None]
+    energies = [
+        own / base
+        for e in entries
+        if (own := _figure(e, "energy_j", "step"))
+        and (base := exact.get((*e.case[:2], e.setting, e.run)))
+    ]
+    return Standing(
+        target=target,
+        method=method,
+        setting=setting,
+        workloads=len(entries),
+        run=max(entry.run for entry in entries),
+        step=geometric_mean(steps) if steps else None,
+        step_low=min(steps, default=None),
+        step_high=max(steps, default=None),
+        backward=geometric_mean(backwards) if backwards else None,
+        energy=geometric_mean(energies) if energies else None,
+        energy_low=min(energies, default=None),
+        energy_high=max(energies, default=None),
+        cosine=float(np.median(cosines)) if cosines else None,
+    )
+
+
+def figure_name(series: Series) -> str:
+    """Return what a series is of, without its target."""
+    method = method_label(series.method, series.patch_size, series.kernel)
+    what = " ".join(part for part in (METRICS[series.metric], series.phase) if part)
+    return f"{what} of {series.workload}, {method}, {series.device} {series.dtype} b{series.batch}"
+
+
+def change_words(change: Change) -> str:
+    """Return a change in words: by how much and since when."""
+    percent = 100 * (change.ratio - 1)
+    low, high = (100 * (ratio - 1) for ratio in (change.low, change.high))
+    size = f"{percent:+.{1 if abs(percent) < 10 else 0}f} %"
+    span = f"95 %: {significant(low, 2)} to {significant(high, 2)} %"
+    return f"{size} ({span})" if change.low != change.high else size
+
+
+def history_href(target: str, workload: str) -> str:
+    """Return the path of a history page in the site."""
+    return f"history/{slug(target)}/{slug(workload)}.html"
+
+
+def environment_change(before: Machine, after: Machine) -> str:
+    """Return what differs between two states of a machine, in words."""
+    old, new = (json.loads(m.environment or "{}") for m in (before, after))
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    parts = [f"{name} {_told(old.get(name))} → {_told(new.get(name))}" for name in names]
+    return "; ".join(parts) or "the machine's fingerprint"
+
+
+def _told(value: object) -> str:
+    return "unknown" if value in (None, "") else str(value)[:60]
+
+
+def better_direction(metric: str) -> str:
+    """Return which way is good."""
+    return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+
+
+def level_words(level: Level, unit: str) -> str:
+    """Return a level's centre and interval."""
+    span = interval(level.low, level.high, unit)
+    return f"{quantity(level.centre, unit)}{f' ({span})' if span else ''}"
