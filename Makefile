@@ -13,7 +13,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint docs dev system py36 clean
+.PHONY: help demo test lint docs pictures dev system py36 clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -33,6 +33,10 @@ lint: $(INSTALLED_DEV) ## style, types and import boundaries
 docs: $(INSTALLED_DOCS) ## the documentation as a site in build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -d build/docs 1>&2
 	@echo build/docs/index.html
+
+pictures: $(INSTALLED_DEV) system ## the pictures of the README: measures this machine, photographs the report
+	@report=$$($(BIN)/gfbench run --target local --suite quick -o build/pictures | tail -1); \
+	$(BIN)/python scripts/screenshots.py "$$report" docs/images
 
 dev: $(INSTALLED_DEV) ## the developer's environment in .venv
 
