@@ -5,6 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # Two stamps, one inside the other: the demo needs no developer's tools, and `make -j` never runs two pips at once.
@@ -22,7 +23,7 @@ demo: $(INSTALLED) ## measure this machine with the quick suite; the last line i
 	@$(BIN)/gfbench run --target local --suite quick
 
 test: $(INSTALLED_DEV) system py36 lint ## every check and every test
-	@$(BIN)/python -m pytest -ra
+	@$(BIN)/python -m pytest -ra -n $(JOBS) --dist loadfile
 
 lint: $(INSTALLED_DEV) ## style, types and import boundaries
 	@$(BIN)/ruff check
