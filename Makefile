@@ -5,14 +5,16 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # Two stamps, one inside the other: the demo needs no developer's tools, and `make -j` never runs two pips at once.
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_DOCS := $(VENV)/.installed-docs
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help demo test lint dev system py36 clean
+.PHONY: help demo test lint docs pictures dev system py36 clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -21,13 +23,21 @@ demo: $(INSTALLED) ## measure this machine with the quick suite; the last line i
 	@$(BIN)/gfbench run --target local --suite quick
 
 test: $(INSTALLED_DEV) system py36 lint ## every check and every test
-	@$(BIN)/python -m pytest -ra
+	@$(BIN)/python -m pytest -ra -n $(JOBS) --dist loadfile
 
 lint: $(INSTALLED_DEV) ## style, types and import boundaries
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(INSTALLED_DOCS) ## the documentation as a site in build/docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -d build/docs 1>&2
+	@echo build/docs/index.html
+
+pictures: $(INSTALLED_DEV) system ## the pictures of the README: measures this machine, photographs the report
+	@report=$$($(BIN)/gfbench run --target local --suite quick -o build/pictures | tail -1); \
+	$(BIN)/python scripts/screenshots.py "$$report" docs/images
 
 dev: $(INSTALLED_DEV) ## the developer's environment in .venv
 
@@ -56,4 +66,9 @@ $(INSTALLED): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "installing the developer's tools" >&2
 	@$(PIP) -e '.[local,dev]' 1>&2
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	@echo "installing what builds the documentation" >&2
+	@$(PIP) -e '.[local,docs]' 1>&2
 	@touch $@

@@ -16,6 +16,7 @@ from reports.chart_style import (
     Colours,
     Column,
     Json,
+    Key,
     Method,
     Panel,
     Subject,
@@ -44,6 +45,7 @@ from reports.wording import TIMES
 from workloads.messages import Case
 
 WARMUP_SHOWN = 40
+SENTINEL_COLOUR = "#a67c00"
 BOX = {"lowerfence": 1, "q1": 25, "median": 50, "q3": 75, "upperfence": 99}
 Point = tuple[BlockRecord, float, float]  # block, seconds per step, over the median of its case
 Boxes = Mapping[Case, tuple[int, dict[str, float]]]  # iterations, cuts of the box
@@ -52,13 +54,16 @@ Boxes = Mapping[Case, tuple[int, dict[str, float]]]  # iterations, cuts of the b
 def drift_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     """Draw each block's step over its case's median, in the order in which they ran."""
     points = [(subject, point) for subject in subjects for point in _points(subject)]
+    words = "sentinel, the same small case once a round"
+    watched = any(subject.target.sentinels for subject in subjects)
+    sentinel = (Key(text=words, glyph="━", colour=SENTINEL_COLOUR),) if watched else ()
     return Chart(
         id="drift",
         title="Blocks in the order they ran",
         caption="One dot is one block (a process of its own): its step over the median of its "
         "case. A slope or a jump that all methods share is the machine drifting; pairs in one "
         "round share it, so it cancels in the speedup.",
-        legend=legend_of(colours),
+        legend=(*legend_of(colours), *sentinel),
         panels=tuple(_drift(subject, points, colours) for subject in subjects),
         columns=_drift_columns(points),
     )
@@ -96,7 +101,7 @@ def _drift(subject: Subject, points: Sequence[tuple[Subject, Point]], colours: C
     starts_s = {b.order: start_s(b) for owner, (b, _, _) in points if owner is subject}
     start = min(starts_s.values(), default=0.0)
     scale, axis = time_axis(max(starts_s.values(), default=0.0) - start)
-    traces = []
+    traces = _sentinel_line(subject, start, scale)
     for method in colours:
         mine = [
             (place, block, ratio)
@@ -125,6 +130,28 @@ def _drift(subject: Subject, points: Sequence[tuple[Subject, Point]], colours: C
             "range": shared_range((ratio for _, (*_, ratio) in points), 0.97, 1.03),
         },
     )
+
+
+def _sentinel_line(subject: Subject, start: float, scale: float) -> list[go.Scatter]:
+    """Return the sentinel's blocks over their median: what the machine itself did."""
+    pairs = [
+        (b, t) for b in subject.target.sentinels if b.status == "ok" for t in b.timing.values()
+    ]
+    known = [(start_s(block), timing.median_s) for block, timing in pairs if timing.median_s]
+    if not known:
+        return []
+    middle = float(np.median([median_s for _, median_s in known]))
+    return [
+        go.Scatter(
+            x=short((at - start) / scale for at, _ in known),
+            y=short(median_s / middle for _, median_s in known),
+            mode="lines+markers",
+            line={"color": SENTINEL_COLOUR, "width": 1.5},
+            marker={"color": SENTINEL_COLOUR, "size": 4},
+            name="sentinel",
+            hovertemplate="sentinel: %{y:.4g} of its median<extra></extra>",
+        )
+    ]
 
 
 def rounds_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:

@@ -1,11 +1,10 @@
-"""The charts of energy: per iteration, by phase with its idle share, and by rail. Pure."""
+"""The charts of energy: per iteration, and by phase with its idle share. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 
 from reports.chart_style import (
@@ -34,14 +33,11 @@ from reports.chart_style import (
     zero_axis,
 )
 from reports.charts import dot_panels, places_of, ratio_views
-from reports.comparison import cases_of
-from reports.energy import Energy
 from reports.energy_table import energies_of, net_figures, over_rounds
 from reports.rows import Row, row_case
 from reports.wording import quantity
 
 IDLE_SHARE = "#9aa0a6"
-RAIL_COLOURS = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#4f8f2f", "#c9435c")
 PHASES = ("forward", "backward", "step")
 
 
@@ -190,7 +186,7 @@ def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], co
         f"energy by phase, summed over {count} workloads, on {subject.label}",
         height=rows_height(len(methods), 3),
         yaxis=rows_axis([label_of(method) for method in methods]),
-        meta=_by_method(methods, 3),
+        meta=by_method(methods, 3),
         xaxis=zero_axis(
             [total.high_j for total in found.values()],
             "J",
@@ -200,7 +196,8 @@ def _parts_panel(subject: Subject, found: Mapping[tuple[Method, str], Total], co
     )
 
 
-def _by_method(methods: Sequence[Method], lines: int) -> Json:
+def by_method(methods: Sequence[Method], lines: int) -> Json:
+    """Return what the page needs of a chart whose rows are methods."""
     labels = [label_of(method) for method in methods]
     return {**rows_meta(labels, lines, {}), "of": "method"}
 
@@ -244,139 +241,3 @@ def _parts_columns(
         Column(name="at most", values=[total.high_j for total in sums], unit="J"),
         Column(name="net", values=[total.net_j for total in sums], unit="J"),
     )
-
-
-def rails_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
-    """Draw the joules of a step by rail: those of the total stacked, nested ones beside."""
-    found = {s.label: rails_of(s, colours) for s in subjects}
-    drawn = [s for s in subjects if len({rail for _, rail in found[s.label]}) > 1]
-    if not drawn:
-        return None
-    rows = [(s, key, joules) for s in drawn for key, joules in found[s.label].items()]
-    return Chart(
-        id="energy-rails",
-        title="Energy of a step by rail",
-        caption="One step of every workload that all methods have, added up. The upper bar of a "
-        "method stacks the rails that make the total; the outlined bars below it are rails that "
-        "lie inside the total and are never added to it.",
-        legend=tuple(
-            Key(
-                text=_rail_words(s, rail, several=len(drawn) > 1),
-                glyph="■" if rail in s.target.power.total else "□",
-                colour=_rail_colour(s, rail),
-            )
-            for s in drawn
-            if s.target.power
-            for rail in dict.fromkeys(rail for _, rail in found[s.label])
-        ),
-        panels=tuple(_rails_panel(s, found[s.label]) for s in drawn),
-        columns=(
-            Column(name="target", values=[s.label for s, _, _ in rows]),
-            Column(name="method", values=[label_of(method) for _, (method, _), _ in rows]),
-            Column(name="rail", values=[rail for _, (_, rail), _ in rows]),
-            Column(name="part", values=[_part(s, rail) for s, (_, rail), _ in rows]),
-            Column(name="energy", values=[joules for *_, joules in rows], unit="J"),
-        ),
-    )
-
-
-def _part(subject: Subject, rail: str) -> str:
-    power = subject.target.power
-    return "of the total" if power and rail in power.total else "inside the total, not added"
-
-
-def _rail_words(subject: Subject, rail: str, *, several: bool) -> str:
-    words = f"{rail}, {_part(subject, rail)}"
-    return f"{subject.label}: {words}" if several else words
-
-
-def _rail_colour(subject: Subject, rail: str) -> str:
-    names = [item.name for item in subject.target.power.rails] if subject.target.power else [rail]
-    return RAIL_COLOURS[names.index(rail) % len(RAIL_COLOURS)]
-
-
-def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], float]:
-    """Return the joules of a step by method and rail over the workloads that all methods have.
-
-    A rail that is missing in one of them is left out: a partial sum is never shown.
-    """
-    by_case: dict[tuple[Method, Workload], dict[str, float]] = {}
-    energies = energies_of(subject.target)
-    for case in cases_of(subject.run, subject.target):
-        joules = _rail_joules(tuple(energies.get((case, "step"), {}).values()))
-        if joules:
-            workload = (case.layer.name, case.batch, case.device, case.dtype)
-            by_case[(case.method, case.patch_size, case.kernel_label), workload] = joules
-    methods = [m for m in colours if any(method == m for method, _ in by_case)]
-    workloads = dict.fromkeys(workload for _, workload in by_case)
-    common = [w for w in workloads if all((m, w) in by_case for m in methods)]
-    chosen = [by_case[m, w] for m in methods for w in common]
-    rails = [rail for rail in (chosen[0] if chosen else ()) if all(rail in one for one in chosen)]
-    return {
-        (method, rail): sum(by_case[method, workload][rail] for workload in common)
-        for method in methods
-        for rail in rails
-    }
-
-
-def _rail_joules(energies: Sequence[Energy]) -> dict[str, float]:
-    """Return the median joules per iteration of each rail over the rounds that are ok."""
-    found: dict[str, list[float]] = {}
-    for energy in energies:
-        for rail in energy.rails if energy.status == "ok" and energy.iterations else ():
-            if rail.energy_j is not None:
-                found.setdefault(rail.name, []).append(rail.energy_j.value / energy.iterations)
-    return {name: float(np.median(values)) for name, values in found.items()}
-
-
-def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], float]) -> Panel:
-    power = subject.target.power
-    total = power.total if power else ()
-    methods = list(dict.fromkeys(method for method, _ in found))
-    rails = list(dict.fromkeys(rail for _, rail in found))
-    nested = [rail for rail in rails if rail not in total]
-    lines = 1 + len(nested)
-    traces = []
-    for rail in rails:
-        colour = _rail_colour(subject, rail)
-        line = 0 if rail in total else 1 + nested.index(rail)
-        offset = (line - (lines - 1) / 2) * 0.8 / lines
-        inside = rail not in total
-        traces.append(
-            go.Bar(
-                orientation="h",
-                x=short(found[method, rail] for method in methods),
-                y=[place + offset for place, _ in enumerate(methods)],
-                width=0.7 / lines,
-                name=plain(rail),
-                marker={
-                    "color": "rgba(0,0,0,0)" if inside else colour,
-                    "line": {"color": colour, "width": 1.5},
-                },
-                hoverinfo="text",
-                hovertext=[
-                    plain(f"{label_of(m)}, {rail} ({_part(subject, rail)}): ")
-                    + quantity(found[m, rail], "J")
-                    for m in methods
-                ],
-            )
-        )
-    return panel(
-        subject,
-        traces,
-        f"energy of a step by rail on {subject.label}",
-        height=rows_height(len(methods), lines + 1),
-        yaxis=rows_axis([label_of(method) for method in methods]),
-        meta=_by_method(methods, lines + 1),
-        xaxis=zero_axis(_stacked_j(found, total), "J", "energy of a step"),
-        barmode="stack",
-    )
-
-
-def _stacked_j(found: Mapping[tuple[Method, str], float], total: Sequence[str]) -> list[float]:
-    """Return how long each method's bars are: the rails of the total together, others alone."""
-    stacks: dict[Method, float] = {}
-    for (method, rail), joules in found.items():
-        if rail in total:
-            stacks[method] = stacks.get(method, 0.0) + joules
-    return [*stacks.values(), *(j for (_, rail), j in found.items() if rail not in total)]

@@ -1,12 +1,13 @@
-"""The forest plots: ratios with their intervals, against 1, the margin and the noise. Pure."""
+"""The forest plots: ratios with their intervals, against 1 and the machine's noise. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from reports.causes import sentinel_of
 from reports.chart_style import (
     PHASE_SYMBOL,
     Chart,
@@ -38,39 +39,27 @@ from reports.stats import Effect
 from reports.wording import TIMES, interval, times
 
 PHASES = ("backward", "step")
-BAND_COLOUR = {"margin": "#a67c00", "noise": "#7d8590"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Band:
-    """Ratios that do not matter (``margin``) or that the board makes by itself (``noise``)."""
-
-    kind: str
-    fraction: float
-    words: str
-
-
-Bands = Mapping[str, Sequence[Band]]  # by the subject's label
+NOISE_COLOUR = "#7d8590"
 Headlines = Mapping[str, Sequence[Headline]]
 
 
-def speedup_chart(
-    subjects: Sequence[Subject], colours: Colours, found: Headlines, bands: Bands
-) -> Chart:
+def speedup_chart(subjects: Sequence[Subject], colours: Colours, found: Headlines) -> Chart:
     """Draw exact / method for backward and step, per workload and over all, with intervals."""
     rows = [row for subject in subjects for row in subject.rows if row.metric == "speedup"]
     ends = [end for row in rows for end in (row.value, row.ci_low, row.ci_high) if end]
     axis = _ratio_axis("speedup over exact", ends)
     panels = dot_panels(subjects, colours, "speedup", PHASES, axis, [line_at(1)])
+    words = "noise: what the sentinel moved by in the run"
+    noise = (Key(text=words, glyph="▒", colour=NOISE_COLOUR),) if any(map(_moved, subjects)) else ()
     return Chart(
         id="speedup",
         title="Speedup per workload",
         caption="Exact time divided by the method's, paired round by round; bars are 95 % "
         "intervals over rounds. Right of the dashed line is faster than exact; an interval that "
         "crosses it decides nothing. The last row is the geometric mean over all workloads.",
-        legend=(*legend_of(colours, PHASES, exact=False), *_band_keys(bands)),
+        legend=(*legend_of(colours, PHASES, exact=False), *noise),
         panels=tuple(
-            _with_total(panel, found.get(subject.label, ()), colours, bands.get(subject.label, ()))
+            _with_total(panel, found.get(subject.label, ()), colours, _moved(subject))
             for panel, subject in zip(panels, subjects, strict=True)
         ),
         rows=places_of(subjects, rows),
@@ -148,10 +137,8 @@ def _diamonds(
     )  # fmt: skip
 
 
-def _with_total(
-    drawn: Panel, found: Sequence[Headline], colours: Colours, bands: Sequence[Band]
-) -> Panel:
-    """Add the row over all workloads below the workloads, and the bands behind them."""
+def _with_total(drawn: Panel, found: Sequence[Headline], colours: Colours, moved: float) -> Panel:
+    """Add the row over all workloads below the workloads, and the noise behind them."""
     if not drawn.figure:
         return drawn
     layout = drawn.figure["layout"]
@@ -169,7 +156,8 @@ def _with_total(
         layout["yaxis"].update(rows_axis(labels))
         layout["height"] = rows_height(len(labels), lines)
         drawn.figure["data"] += [trace.to_plotly_json() for trace in totals]
-    layout["shapes"] = [*(_band(band) for band in bands), *layout["shapes"]]
+    if moved:
+        layout["shapes"] = [_band(moved), *layout["shapes"]]
     return drawn
 
 
@@ -225,15 +213,16 @@ def _ratio_axis(title: str, ends: Sequence[float]) -> Views:
     )
 
 
-def _band(band: Band) -> Json:
-    """Return the strip of ratios between 1 / (1 + fraction) and 1 + fraction."""
+def _moved(subject: Subject) -> float:
+    """Return by what fraction the sentinel moved in the run; 0 where there is none."""
+    sentinel = sentinel_of(subject.target, None)
+    return math.expm1(sentinel.moved) if sentinel else 0.0
+
+
+def _band(fraction: float) -> Json:
+    """Return the strip of ratios that the machine makes by itself."""
     return {
-        "type": "rect", "name": band.kind, "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
-        "x0": 1 / (1 + band.fraction), "x1": 1 + band.fraction,
-        "line": {"width": 0}, "fillcolor": BAND_COLOUR[band.kind], "opacity": 0.22,
+        "type": "rect", "name": "noise", "yref": "paper", "y0": 0, "y1": 1, "layer": "below",
+        "x0": 1 / (1 + fraction), "x1": 1 + fraction,
+        "line": {"width": 0}, "fillcolor": NOISE_COLOUR, "opacity": 0.22,
     }  # fmt: skip
-
-
-def _band_keys(bands: Bands) -> tuple[Key, ...]:
-    found = dict.fromkeys((band.kind, band.words) for mine in bands.values() for band in mine)
-    return tuple(Key(text=words, glyph="▒", colour=BAND_COLOUR[kind]) for kind, words in found)

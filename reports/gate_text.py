@@ -50,6 +50,7 @@ def document(gate: Gate) -> dict[str, Any]:
         "base": gate.base,
         "new": gate.new,
         "level": LOOK_LEVEL,
+        "status": gate.status,
         "exit_code": gate.exit_code,
         "verdicts": [verdict_document(verdict) for verdict in gate.verdicts],
         "changed": [places[id(verdict)] for verdict in gate.changed],

@@ -19,18 +19,21 @@ from reports import wording
 from reports.chart_style import Chart, Colours, Subject, colours_of, colours_of_targets, label_of
 from reports.charts import latency_chart, memory_charts
 from reports.charts_of_blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
-from reports.charts_of_energy import energy_chart, parts_chart, rails_chart
+from reports.charts_of_energy import energy_chart, parts_chart
 from reports.charts_of_fidelity import depth_chart, fidelity_charts, pareto_chart
 from reports.charts_of_floors import floor_chart, roofline_chart
 from reports.charts_of_kernels import kernels_chart
 from reports.charts_of_power import power_chart, profile_chart
+from reports.charts_of_rails import rails_chart
 from reports.charts_of_ratios import speedup_chart, targets_chart
+from reports.charts_of_verdicts import verdicts_chart
 from reports.charts_over_time import machine_chart
 from reports.generator import generator
 from reports.headline import Headline
 from reports.page_assets import INLINE, TEMPLATES, assets_at, shared_files
 from reports.page_commands import command_of
 from reports.page_data import page_data
+from reports.page_gate import Gates, gates_of, verdict_matrix, verdict_problems
 from reports.page_matrix import significance_matrix
 from reports.page_parts import (
     Story,
@@ -48,7 +51,7 @@ from reports.records import Run
 __all__ = ["charts_of", "render", "shared_files"]
 
 SECTIONS = (
-    ("speed", "Speed", "How fast", ("targets", "speedup", "kernels", "latency")),
+    ("speed", "Speed", "How fast", ("verdicts-forest", "targets", "speedup", "kernels", "latency")),
     (
         "cost",
         "Fidelity",
@@ -99,7 +102,9 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
     subjects = subjects_of(runs)
     colours = colours_of(subjects)
     stories = stories_of(subjects)
-    charts = charts_of(subjects, stories)
+    gates, doubts = gates_of(runs)
+    charts = charts_of(subjects, stories, gates)
+    decided = significance_matrix(subjects, colours)
     return (
         _environment()
         .get_template("report.html.j2")
@@ -110,13 +115,15 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
             stories=stories,
             marks=colours_of_targets(subject.label for subject in subjects),
             colours={label_of(m): colour for m, colour in colours.items()},
-            matrix=significance_matrix(subjects, colours, {}),
+            matrices=[
+                m for m in (verdict_matrix(subjects, gates, colours), decided) if m is not None
+            ],
             sections=_sections(charts),
             tables=plain_tables(subjects, charts),
             figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
             powers=power_stories_of(subjects),
-            notes=notes_of(runs, subjects),
-            problems=problems_of(subjects),
+            notes=(*notes_of(runs, subjects), *doubts),
+            problems=(*verdict_problems(subjects, gates), *problems_of(subjects)),
             subjects=subjects,
             facts=facts_of(subjects),
             data=_inlined(page_data(subjects, charts, colours)),
@@ -127,22 +134,28 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
     )
 
 
-def charts_of(subjects: Sequence[Subject], stories: Sequence[Story] = ()) -> tuple[Chart, ...]:
+def charts_of(
+    subjects: Sequence[Subject], stories: Sequence[Story] = (), gates: Gates | None = None
+) -> tuple[Chart, ...]:
     """Return all charts that have something to show, in reading order."""
     colours = colours_of(subjects)
     measured = [s for s in subjects if any(row.value is not None for row in s.rows)]
     if not measured:
         return ()
     found = {story.subject.label: story.headlines for story in stories or stories_of(subjects)}
-    charts = {chart.id: chart for chart in _drawn(measured, colours, found) if chart is not None}
+    charts = {chart.id: chart for chart in _drawn(measured, colours, found, gates or {}) if chart}
     return tuple(charts[name] for *_, names in SECTIONS for name in names if name in charts)
 
 
 def _drawn(
-    measured: Sequence[Subject], colours: Colours, found: Mapping[str, Sequence[Headline]]
+    measured: Sequence[Subject],
+    colours: Colours,
+    found: Mapping[str, Sequence[Headline]],
+    gates: Gates,
 ) -> Iterator[Chart | None]:
+    yield verdicts_chart(measured, gates)
     yield targets_chart(measured, colours, found)
-    yield speedup_chart(measured, colours, found, {})
+    yield speedup_chart(measured, colours, found)
     yield kernels_chart(measured, colours)
     yield floor_chart(measured, colours)
     yield roofline_chart(measured, colours)

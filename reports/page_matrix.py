@@ -1,8 +1,7 @@
 """The matrix of what is decided: target by workload by metric. Pure.
 
-Where a gate has judged the run its verdicts are shown. Otherwise each cell says whether the 95 %
-interval of a method against exact leaves 1 out, beyond the board's noise where that is known;
-if it does not, nothing is decided, and the cell says so.
+Each cell says whether the 95 % interval of a method against exact leaves 1 out; if it does not,
+nothing is decided, and the cell says so. The verdicts of a gate are in ``page_gate``.
 """
 
 from __future__ import annotations
@@ -75,8 +74,12 @@ class Matrix:
     columns: tuple[tuple[str, str, str], ...]
     lines: tuple[Line, ...]
     judged: bool = False
-    noise: bool = False  # whether a board's own noise is known and was used
     words: str = ""
+
+    @property
+    def id(self) -> str:
+        """The section's place in the page."""
+        return "verdicts" if self.judged else "decided"
 
     @property
     def groups(self) -> tuple[tuple[Subject, tuple[Line, ...]], ...]:
@@ -107,12 +110,10 @@ Rows = Mapping[tuple[RowCase, str, str], Row]  # by case, metric and phase
 ASKED = ("backward", "step", "energy of a step", "saved bytes")
 
 
-def significance_matrix(
-    subjects: Sequence[Subject], colours: Colours, noise: Mapping[tuple[str, str], float]
-) -> Matrix | None:
-    """Return what the intervals decide; ``noise`` is a fraction by (subject's label, phase)."""
+def significance_matrix(subjects: Sequence[Subject], colours: Colours) -> Matrix | None:
+    """Return what the intervals decide."""
     methods = [m for m in colours if m[0] != EXACT]
-    cells = {s.label: dict(_cells(s, noise)) for s in subjects}
+    cells = {s.label: dict(_cells(s)) for s in subjects}
     asked = [
         (method, what)
         for method in methods
@@ -133,14 +134,14 @@ def significance_matrix(
     if not lines:
         return None
     columns = tuple((label_of(m), colours[m], what) for m, what in asked)
-    return Matrix(columns=columns, lines=lines, noise=bool(noise))
+    return Matrix(columns=columns, lines=lines)
 
 
 NOT_PLANNED = Cell(standing="none", figure="", words="not planned on this target")
 
 
 def _cells(
-    subject: Subject, noise: Mapping[tuple[str, str], float]
+    subject: Subject,
 ) -> Iterator[tuple[tuple[object, Method, str], Cell]]:
     rows = {(row.case, row.metric, row.phase): row for row in subject.rows}
     for case in cases_of(subject.run, subject.target):
@@ -151,13 +152,12 @@ def _cells(
         for phase in ("backward", "step"):
             row = rows.get((mine, "speedup", phase))
             if row is not None:
-                fraction = noise.get((subject.label, phase), 0.0)
-                yield (key, method, phase), _speed(subject, row, fraction)
+                yield (key, method, phase), _speed(subject, row)
         yield (key, method, "energy of a step"), _energy(subject, case, rows, mine)
         yield (key, method, "saved bytes"), _saved(subject, case, rows, mine)
 
 
-def _speed(subject: Subject, row: Row, noise: float) -> Cell:
+def _speed(subject: Subject, row: Row) -> Cell:
     place = subject.places[row]
     if row.value is None:
         standing = "failed" if row.status in FAILED else "none"
@@ -168,7 +168,7 @@ def _speed(subject: Subject, row: Row, noise: float) -> Cell:
             place=place,
         )
     effect = Effect(ratio=row.value, ci_low=row.ci_low, ci_high=row.ci_high, n=row.n)
-    standing = _decided(effect, noise, more_is_better=True)
+    standing = _decided(effect, more_is_better=True)
     says = {"better": "faster than exact", "worse": "slower than exact"}.get(standing)
     words = f"{says or 'not decidable'}: {times(row.value)}{_span(effect)}"
     return Cell(standing=standing, figure=times(row.value), words=words, place=place)
@@ -190,7 +190,7 @@ def _energy(subject: Subject, case: Case, rows: Rows, mine: RowCase) -> Cell:
             place=place,
         )
     effect = ratio_effect([math.log(value) for value in ratios.values()])
-    standing = _decided(effect, 0.0, more_is_better=False)
+    standing = _decided(effect, more_is_better=False)
     says = {"better": "less energy than exact", "worse": "more energy than exact"}.get(standing)
     words = f"{says or 'not decidable'}: {percent(effect.ratio)} of exact's{_span(effect, 100)}"
     return Cell(standing=standing, figure=percent(effect.ratio), words=words, place=place)
@@ -215,13 +215,13 @@ def _saved(subject: Subject, case: Case, rows: Rows, mine: RowCase) -> Cell:
     return Cell(standing=standing, figure=percent(ratio), words=words, place=place)
 
 
-def _decided(effect: Effect, noise: float, *, more_is_better: bool) -> str:
-    """Say whether the interval leaves out 1 and what the board's noise makes of it."""
+def _decided(effect: Effect, *, more_is_better: bool) -> str:
+    """Say whether the interval leaves out 1."""
     if effect.ci_low is None or effect.ci_high is None:
         return "undecided"
-    if effect.ci_low > 1 + noise:
+    if effect.ci_low > 1:
         return "better" if more_is_better else "worse"
-    if effect.ci_high < 1 / (1 + noise):
+    if effect.ci_high < 1:
         return "worse" if more_is_better else "better"
     return "undecided"
 

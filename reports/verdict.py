@@ -10,6 +10,7 @@ from reports.stats_fleet import Pooled
 from workloads.messages import Case
 
 STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "INFRA")
+GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # as exit codes take precedence
 METRICS = {"latency": "latency_s", "energy": "energy_j", "memory": "peak_rss_bytes"}
 
 
@@ -81,3 +82,9 @@ class Gate:
     exit_code: int = 0
     fleet: Mapping[tuple[str, str], Pooled] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """The verdict that counts when several hold; PASS where there is none."""
+        there = {verdict.status for verdict in self.verdicts}
+        return next((status for status in GRAVITY if status in there), "PASS")

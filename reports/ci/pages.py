@@ -117,7 +117,7 @@ def _parts(gate: Gate) -> list[_Part]:
 
 
 def _head(gate: Gate) -> list[str]:
-    status = words.overall(gate)
+    status = gate.status
     count = ", ".join(f"{number} {name}" for name, number in words.counts(gate).items())
     lines = [
         f"## {GLYPHS[status]} gfbench: {status}",

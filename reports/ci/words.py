@@ -9,14 +9,7 @@ from reports.gate_words import margin_words
 from reports.verdict import Gate, Verdict
 from reports.wording import case_label
 
-GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # as exit codes take precedence
 SHOWN = ("FAIL", "INFRA", "INVALID", "INCONCLUSIVE", "PASS")  # a regression is read first
-
-
-def overall(gate: Gate) -> str:
-    """Return the status that the exit code stands for; PASS where there is no verdict."""
-    there = {verdict.status for verdict in gate.verdicts}
-    return next((status for status in GRAVITY if status in there), "PASS")
 
 
 def in_order(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

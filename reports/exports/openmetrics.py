@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reports.exports.source import ATTRIBUTES, Source, moment
+from reports.exports.source import ATTRIBUTES, Source, attribute, moment
 from reports.rows import Row
 from reports.wording import METRICS
 
@@ -75,8 +75,8 @@ def _stem(metric: str) -> str:
 
 
 def _case(row: Row) -> dict[str, str]:
-    labels = {name: getattr(row, name) for name in (*ATTRIBUTES, "phase")}
-    return {name: str(value) for name, value in labels.items() if value not in (None, "")}
+    labels = {name: attribute(row, name) for name in ATTRIBUTES} | {"phase": row.phase}
+    return {name: value for name, value in labels.items() if value}
 
 
 def _labels(labels: dict[str, str]) -> str:

@@ -73,14 +73,15 @@ class Source:
 
     def parts(self, row: Row) -> list[str]:
         """Return the parts of the name without the phase."""
-        words = {name: str(getattr(row, name)) for name in ATTRIBUTES if name not in self.pinned}
-        words.pop("patch_size", None)
-        if row.patch_size is not None and "patch_size" not in self.pinned:
-            method = words.get("method")
-            words["method"] = f"{method}-r{row.patch_size}" if method else f"r{row.patch_size}"
+        words = {name: attribute(row, name) for name in ATTRIBUTES if name not in self.pinned}
+        if words.get("patch_size"):
+            words["method"] = "-".join(filter(None, (words.get("method"), f"r{row.patch_size}")))
+        if words.get("revision"):
+            words["kernel"] = f"{words.get('kernel', '')}@{words['revision']}"
         if "batch" in words:
             words["batch"] = f"b{row.batch}"
-        return [words[name] for name in ATTRIBUTES if name in words] or ["all"]
+        joined = ("patch_size", "revision")
+        return [words[n] for n in ATTRIBUTES if words.get(n) and n not in joined] or ["all"]
 
     def cases(self) -> tuple[CaseSource, ...]:
         """Return the cases that are exported, in order."""
@@ -175,15 +176,19 @@ def moment(text: str) -> datetime | None:
         return None
 
 
-def _fits(row: Row, wanted: Mapping[str, str]) -> bool:
-    return all(_word(row, key) == value for key, value in wanted.items())
-
-
-def _word(row: Row, key: str) -> str:
-    value = getattr(row, key)
+def attribute(row: Row, name: str) -> str:
+    """Return one of ATTRIBUTES of a row as a selector writes it; empty where there is none."""
+    kernel, _, revision = row.kernel.partition("@")  # see ``Case.kernel_label``
+    value = {"kernel": kernel, "revision": revision}.get(name)
+    if value is None:
+        value = getattr(row, name)
     return "" if value is None else str(value)
 
 
+def _fits(row: Row, wanted: Mapping[str, str]) -> bool:
+    return all(attribute(row, key) == value for key, value in wanted.items())
+
+
 def _choices(rows: tuple[Row, ...], keys: Mapping[str, str]) -> str:
-    found = {key: dict.fromkeys(_word(row, key) for row in rows) for key in keys}
+    found = {key: dict.fromkeys(attribute(row, key) for row in rows) for key in keys}
     return "; ".join(f"{key}={'|'.join(values)}" for key, values in found.items())

@@ -132,3 +132,23 @@ def test_every_format_takes_what_a_hostile_board_writes(tmp_path: Path, name: st
     if name in ("markdown", "junit"):
         assert "<script>" not in text
         assert "\x1b" not in text
+
+
+def test_revisions_are_told_apart_in_names_unless_one_is_chosen(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    journal = path / "targets/board-a/journal.jsonl"
+    lines = []
+    for line in journal.read_text().splitlines():
+        block = json.loads(line)
+        block["case"]["revision"] = "abc" if block["round"] % 2 else "def"
+        lines.append(json.dumps(block))
+    journal.write_text("\n".join(lines) + "\n")
+    run = load_run(path)
+    names = json.loads(export(run, "bmf"))
+    assert "board-a/early/exact/torch@abc/cpu/float32/b8/step" in names
+    steps = [
+        {name for name in json.loads(export(run, "bmf", f"revision={revision}")) if "/step" in name}
+        for revision in ("abc", "def")
+    ]
+    assert steps[0] == steps[1]
+    assert "board-a/early/exact/torch/cpu/float32/b8/step" in steps[0]

@@ -3,18 +3,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import plotly.offline
 import pytest
+import typer
 from make_run import FakeTarget, edit_json, make_run, write_json
 
+from harness.commands import measuring
+from reports import gate_text
 from reports.comparison import compare
+from reports.gate import judge
 from reports.page import render, shared_files
 from reports.page_assets import TEMPLATES
+from reports.page_commands import end_of_repeat, start_of_repeat
 from reports.results import load_run
+from reports.verdict import Gate
 
 LATE_R4 = "late/gradient_filter-r4/torch/cpu/float32/b8"
 HOSTILE = '<img src=x onerror="window.hacked=1">'
@@ -143,9 +150,12 @@ def test_the_matrix_names_what_failed_and_what_was_not_planned(tmp_path: Path) -
         broken={LATE_R4: ("out_of_memory", "killed at 3 GiB")},
         skipped={"middle/gradient_filter-r4/torch/cpu/float32/b8": "would need 9 GiB"},
     )
-    text = Parsed(render([load_run(make_run(tmp_path, targets=[target]))])).text
-    assert "! out of memory killed at 3 GiB" in text
-    assert "· skipped would need 9 GiB" in text
+    page = Parsed(render([load_run(make_run(tmp_path, targets=[target]))]))
+    assert "! out of memory" in page.text
+    assert "· skipped" in page.text
+    titles = [a.get("title") for tag, a in page.tags if tag == "td"]
+    assert titles.count("killed at 3 GiB") == 3  # backward, step and saved bytes
+    assert titles.count("would need 9 GiB") >= 2
 
 
 def test_what_went_wrong_is_told_with_reason_and_remedy(tmp_path: Path) -> None:
@@ -269,3 +279,104 @@ def test_the_vendored_script_is_the_one_that_its_readme_names() -> None:
     assert version[1].decode() in readme
     assert version[1].split(b".")[0].decode() >= plotly.offline.get_plotlyjs_version().split(".")[0]
     assert len(script) < 1_600_000
+
+
+def sentinel_lines(run: Path, moved: float) -> None:
+    """Give every round of the first target a sentinel, the last one slower."""
+    journal = run / "targets" / "board-a" / "journal.jsonl"
+    blocks = [json.loads(line) for line in journal.read_text().splitlines()]
+    timing = [block for block in blocks if block.get("kind") == "timing"]
+    firsts = {block["round"]: block for block in reversed(timing)}
+    lines = []
+    for round_, block in firsts.items():
+        time_s = 1e-3 * (1 + moved * (round_ == max(firsts)))
+        step = {**block["timing"]["step"], "times_s": [time_s] * 12}
+        case = {**block["case"], "layer": {**block["case"]["layer"], "name": "sentinel"}}
+        lines.append(
+            {**block, "kind": "sentinel", "case": case, "order": 10_000 + round_,
+             "timing": {"step": step}}
+        )  # fmt: skip
+    with journal.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def test_the_sentinel_is_drawn_as_a_line_and_as_the_machines_noise(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    sentinel_lines(path, moved=0.1)
+    figures = figures_of(render([load_run(path)]))
+    (line,) = [t for t in figures["drift"][0]["data"] if t["name"] == "sentinel"]
+    assert max(line["y"]) == pytest.approx(1.1)
+    noise = figures["speedup"][0]["layout"]["shapes"][0]
+    assert (noise["name"], noise["x1"]) == ("noise", pytest.approx(1.1))
+
+
+def judged(tmp_path: Path, rounds: int = 8) -> tuple[Path, Gate]:
+    path = make_run(tmp_path, rounds=rounds)
+    gate = judge(
+        load_run(path),
+        base="method=gradient_filter,patch_size=2",
+        new="method=gradient_filter,patch_size=4",
+        metrics=("latency", "energy"),
+        margin=0.03,
+    )
+    return path, gate
+
+
+def test_the_verdicts_of_a_gate_are_shown_with_reason_and_remedy(tmp_path: Path) -> None:
+    path, gate = judged(tmp_path)
+    write_json(path / "gate.json", gate_text.document(gate))
+    html = render([load_run(path)])
+    text = Parsed(html).text
+    assert {verdict.status for verdict in gate.verdicts} == {"PASS", "INVALID"}
+    assert "✓ PASS: 3" in text
+    assert "⊘ INVALID: 3" in text
+    invalid = next(verdict for verdict in gate.verdicts if verdict.status == "INVALID")
+    assert text.count(invalid.reason) >= 3
+    assert invalid.remedy in text
+    (figure,) = figures_of(html)["verdicts-forest"]
+    drawn = sorted(x for trace in figure["data"] for x in trace["x"])
+    assert drawn == sorted(v.effect.ratio for v in gate.verdicts if v.effect is not None)
+    strips = [shape for shape in figure["layout"]["shapes"] if shape["name"] == "margin"]
+    assert {shape["x1"] for shape in strips} == {1.03}
+
+
+def test_a_run_that_was_to_decide_is_judged_without_a_file(tmp_path: Path) -> None:
+    path, gate = judged(tmp_path)
+    asked = {"base": gate.base, "new": gate.new, "metrics": ["latency"], "margin": 0.03}
+    edit_json(path / "run.json", lambda header: header.update(gate=asked))
+    assert "✓ PASS: 3" in Parsed(render([load_run(path)])).text
+
+
+@pytest.mark.parametrize("broken", ["{", '{"base": 1}', '{"base":"a","new":"b","verdicts":[{}]}'])
+def test_a_broken_gate_is_a_note(tmp_path: Path, broken: str) -> None:
+    path = make_run(tmp_path, layers=(("early", 16, 56),))
+    (path / "gate.json").write_text(broken)
+    assert "cannot be shown" in Parsed(render([load_run(path)])).text
+
+
+def test_the_command_of_a_point_is_one_that_the_command_line_takes(tmp_path: Path) -> None:
+    path = make_run(tmp_path)
+    argv = [
+        "/x/gfbench", "run", "-t", "a", "--target=b", "--suite", "quick", "--kernel", "mine=k.c",
+        "--energy", "--min-window", "0.5", "-o", "out", "--detach",
+    ]  # fmt: skip
+    edit_json(path / "run.json", lambda header: header.update(argv=argv, seed=7))
+    run = load_run(path)
+    row = next(row for row in compare(run) if row.patch_size == 2)
+    start, end = start_of_repeat(run, "board-a"), end_of_repeat(run, row)
+    assert start == (
+        "gfbench run -t board-a --suite quick --rounds 6 --seed 7 --energy --min-window 0.5"
+    )
+    assert end == (
+        "--workload early --method gradient_filter --patch-size 2 --kernel torch --batch 8 "
+        "--device cpu --dtype float32"
+    )
+    assert end_of_repeat(run, replace(row, kernel="mine")).split()[7] == "mine=k.c"
+    known = {option for command in run_options() for option in command}
+    words = [word for word in f"{start} {end}".split() if word.startswith("-")]
+    assert set(words) <= known
+
+
+def run_options() -> list[list[str]]:
+    command: Any = typer.main.get_command(measuring.app)
+    return [one.opts + one.secondary_opts for one in command.commands["run"].params]

@@ -356,7 +356,7 @@ def test_a_point_leads_to_its_blocks_and_the_command_that_repeats_it(
     browser: Browser, run: Path
 ) -> None:
     page, seen = opened(browser, run, 1280)
-    page.click("#verdicts tbody[data-of-target=board-a] tr:has-text('late') td >> nth=1")
+    page.click("#decided tbody[data-of-target=board-a] tr:has-text('late') td >> nth=1")
     drawer = page.locator("dialog#why")
     command = drawer.locator("pre").text_content() or ""
     assert command.startswith("gfbench run -t board-a --suite quick --rounds 6 --seed 1 ")
@@ -382,7 +382,7 @@ def test_the_keyboard_does_what_the_help_says(browser: Browser, run: Path) -> No
     assert page.evaluate("document.activeElement.tagName") == "FIGURE"
     page.keyboard.press("/")
     page.keyboard.type("late")
-    assert page.locator("#verdicts tbody tr[data-of-workload]:visible").count() < 9
+    assert page.locator("#decided tbody tr[data-of-workload]:visible").count() < 9
     page.keyboard.press("Escape")
     assert page.input_value("#q") == ""
     page.keyboard.press("?")
@@ -442,3 +442,25 @@ def test_pages_with_shared_files_work_from_disk(browser: Browser, run: Path) -> 
     page.wait_for_selector("#speedup .plot[data-drawn] .main-svg")
     assert seen == []
     page.close()
+
+
+def test_a_report_of_five_hundred_cases_is_seen_within_a_second(
+    browser: Browser, tmp_path: Path
+) -> None:
+    layers = [
+        (f"stage{n // 8}.block{n % 8}.conv", 16 + n % 7 * 8, 7 + n % 4 * 7) for n in range(168)
+    ]
+    run = make_run(tmp_path, layers=layers, targets=[FakeTarget(power=True)])
+    (run / "report.html").write_text(render([load_run(run)]))
+    paints = []
+    for _ in range(3):  # the best of them: other programs may run beside a test
+        page, seen = opened(browser, run, 1280)
+        paints.append(
+            page.evaluate(
+                "performance.getEntriesByName('first-contentful-paint').map((e) => e.startTime)"
+            )[0]
+        )
+        assert seen == []
+        page.close()
+    print(f"first contentful paint: {sorted(paints)} ms")
+    assert min(paints) < 1000

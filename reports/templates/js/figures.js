@@ -109,6 +109,13 @@ function withRows(traces, layout) {
   traces.forEach((trace) => {
     if (trace.y) trace.y = trace.y.map((y) => (places.has(Math.round(y)) ? places.get(Math.round(y)) + y - Math.round(y) : y));
   });
+  layout.shapes = (layout.shapes || []).filter((shape) => {
+    const row = Math.round((shape.y0 + shape.y1) / 2);
+    if (shape.yref !== "y" || !places.has(row)) return shape.yref !== "y";
+    shape.y0 += places.get(row) - row;
+    shape.y1 += places.get(row) - row;
+    return true;
+  });
   layout.yaxis.ticktext = Array.from(places.keys(), (place) => layout.yaxis.ticktext[place]);
   layout.yaxis.tickvals = Array.from(places.values());
   layout.yaxis.range = [Math.max(0, places.size - 1) + 0.55, -0.55];

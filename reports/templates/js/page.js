@@ -205,7 +205,7 @@ function start() {
   document.addEventListener("keydown", pressed);
   followLinks();
   goTo(state.at);
-  document.documentElement.dataset.ready = "true";
+  Object.assign(document.documentElement.dataset, { ready: "true", drawn: "true" });
 }
 
 start();

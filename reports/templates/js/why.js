@@ -64,7 +64,9 @@ function clicked(event) {
 function watchWhy() {
   document.body.append(why);
   document.querySelectorAll("td[data-row]").forEach((cell) => {
-    const opener = element("button", undefined, { type: "button", class: "why", "data-case": data.rows[Number(cell.dataset.row)][0] });
+    const opener = element("button", undefined, {
+      type: "button", class: "why", "aria-label": cell.title, "data-case": data.rows[Number(cell.dataset.row)][0],
+    });
     opener.append(...cell.childNodes);
     cell.append(opener);
   });
