@@ -47,9 +47,12 @@ def publish(
         found.append(sources.FolderRuns(runs, cache or sources.cache_home()))
     if store is not None:
         found.append(sources.StoreRuns(store))
-    options = build.Options(base_url=base_url, reports=reports, margin=margin, state=state)
+    floors, notes = sources.floors_in(runs or [])
+    options = build.Options(
+        base_url=base_url, reports=reports, margin=margin, floors=floors, state=state
+    )
     built = build.build(site, found, options)
-    for line in built.notes:
+    for line in [*notes, *built.notes]:
         note(line)
     note(
         f"{built.runs} runs, {built.new} of them new; "

@@ -64,11 +64,15 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a site is built: where it will be, how many full reports, what change matters."""
+    """How a site is built: where it will be, how many whole reports, what change matters.
+
+    ``floors`` are noise floors by target, metric and phase; the larger of floor and margin counts.
+    """
 
     base_url: str = ""
     reports: int = REPORTS
     margin: float = MARGIN
+    floors: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     state: Path | None = None
 
 
@@ -85,7 +89,7 @@ def build(site: Path, sources: Sequence[Runs], options: Options) -> Built:
     old = [run.digest for run in archive.runs]
     _add_new(archive, pages, sources, built)
     _keep_old(archive, pages, sources, set(old))
-    fleet = _judged(archive, state, options.margin)
+    fleet = _judged(archive, state, options)
     for one in sections(fleet, options.base_url):
         if not (one.made_from and files.keep(one.name, one.made_from)):
             files.write(one.name, one.text(), one.made_from)
@@ -199,10 +203,10 @@ def _run_html(run: Mapping[str, str], data: str, report: bool) -> str:
     return render("run.html.j2", path=path, here="runs", run=run, data=Markup(data), report=report)
 
 
-def _judged(archive: Archive, state: Path, margin: float) -> Fleet:
+def _judged(archive: Archive, state: Path, options: Options) -> Fleet:
     """Return everything that pages are made of, with the trends of all histories."""
     lines = trends.lines_of(archive)
-    found = _trends(lines, state / KEPT_TRENDS, margin)
+    found = _trends(lines, state / KEPT_TRENDS, options)
     changes: list[Change] = []
     for target in dict.fromkeys(series.target for series in lines):
         own = [series for series in lines if series.target == target]
@@ -216,7 +220,7 @@ def _judged(archive: Archive, state: Path, margin: float) -> Fleet:
     )
 
 
-def _trends(lines: Mapping[Series, Line], path: Path, margin: float) -> dict[Series, Trend]:
+def _trends(lines: Mapping[Series, Line], path: Path, options: Options) -> dict[Series, Trend]:
     """Judge each history that has changed since the last build; the others are kept."""
     groups: dict[Group, list[Line]] = {}
     for series, line in lines.items():
@@ -225,17 +229,24 @@ def _trends(lines: Mapping[Series, Line], path: Path, margin: float) -> dict[Ser
     after: dict[str, object] = {}
     found: dict[Series, Trend] = {}
     for members in groups.values():
-        digest = trends.hash_of(members, str(margin))
+        margins = [_margin(line.series, options) for line in members]
+        digest = trends.hash_of(members, str(margins))
         known = before.get(digest)
         own = _restored(known) if known is not None else None
         if own is None:
-            own = {line.series: trends.trend_of(line, margin) for line in members}
+            judged = zip(members, margins, strict=True)
+            own = {line.series: trends.trend_of(line, margin) for line, margin in judged}
         after[digest] = known if known is not None else trends.to_json(own)
         found.update(own)
     text = json.dumps(after, allow_nan=False, separators=(",", ":"))
     path.parent.mkdir(parents=True, exist_ok=True)
     results.write_bytes_atomic(path, text.encode())
     return found
+
+
+def _margin(series: Series, options: Options) -> float:
+    floor = options.floors.get((series.target, series.metric, series.phase), 0.0)
+    return max(options.margin, floor)
 
 
 def _kept(path: Path) -> dict[str, list[object]]:

@@ -17,13 +17,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reports import results
+from reports import noise_floor, results
+from reports.noise_floor import NoiseFloor
 from reports.reading import MANIFEST, RUN, ResultProblem, load_run
 from reports.site.packed import FORMAT, Json, facts_of, pack
 from reports.summary import SummaryRow, summary_of
+from reports.verdict import METRICS
 
 PARALLEL_FROM = 4
 STORE_BATCH = 400
+FLOOR_FILES = "calibration/*.floor.json"
+
+Floors = dict[tuple[str, str, str], float]
 
 
 class FolderRuns:
@@ -131,6 +136,30 @@ def digest_of(folder: Path) -> str:
                 )
         content = json.dumps(facts).encode()
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def floors_in(paths: Sequence[Path]) -> tuple[Floors, list[str]]:
+    """Return the calibrated noise floors beside runs, by target, metric and phase, and notes.
+
+    A floor is a logarithm of a ratio; of a target that was calibrated twice the newer one counts.
+    """
+    found: list[NoiseFloor] = []
+    notes: list[str] = []
+    for folder in dict.fromkeys(p.parent if (p / RUN).is_file() else p for p in paths):
+        for path in sorted(folder.glob(FLOOR_FILES)):
+            try:
+                floor = noise_floor.load(path)
+            except ResultProblem as problem:
+                notes.append(f"left out: {problem}")
+                continue
+            found += [floor] if floor is not None else []
+    found.sort(key=lambda floor: floor.measured_at)
+    return {
+        (floor.target, METRICS[one.metric], one.phase): one.effect_q95
+        for floor in found
+        for one in floor.floors
+        if one.metric in METRICS
+    }, notes
 
 
 def cache_home() -> Path:

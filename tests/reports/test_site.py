@@ -9,6 +9,7 @@ import pytest
 from make_run import FakeTarget, edit_json, make_run
 from synthetic_site import Plot, summary_rows, write_runs
 
+from reports.noise_floor import MetricFloor, NoiseFloor, to_json
 from reports.results import load_run, write_manifest
 from reports.site import build, trends
 from reports.site.archive import Archive
@@ -16,7 +17,7 @@ from reports.site.build import Built, Options
 from reports.site.feed import badge, speedup_message
 from reports.site.names import colours_of, slug
 from reports.site.packed import dumped, facts_of, pack
-from reports.site.sources import FolderRuns
+from reports.site.sources import FolderRuns, floors_in
 from reports.site.views import Fleet, events_of
 from reports.summary import summary_of
 from reports.wording import TIMES
@@ -245,6 +246,30 @@ def test_a_badge_never_tells_a_speedup_without_its_fidelity() -> None:
     assert speedup_message(1.834, None)[0] == f"1.83{TIMES}, fidelity not measured"
     assert speedup_message(None, 0.9) == ("not measured", "neutral")
     assert speedup_message(0.8, 0.9)[1] == "neutral"
+
+
+def test_a_change_within_the_calibrated_noise_floor_does_not_count(tmp_path: Path) -> None:
+    synthetic(tmp_path, Plot(runs=60, targets=1))
+    published(tmp_path)
+    assert "kernel changed" in (tmp_path / "site" / "changes" / "index.html").read_text()
+    floors = [
+        MetricFloor(metric=metric, phase=phase, rounds=8, spread=0.1, effect_q95=0.2,
+                    slot_effect=0.0, drift=0.0, detectable={})
+        for metric in ("latency", "energy") for phase in ("forward", "backward", "step")
+    ]  # fmt: skip
+    floor = NoiseFloor(
+        target="jetson-nano", fingerprint="f", measured_at="2023-01-01", floors=tuple(floors)
+    )
+    (tmp_path / "results" / "calibration").mkdir()
+    path = tmp_path / "results" / "calibration" / "f.floor.json"
+    path.write_text(json.dumps(to_json(floor)))
+    found, notes = floors_in([tmp_path / "results"])
+    assert (found["jetson-nano", "latency_s", "step"], notes) == (0.2, [])
+    source = FolderRuns([tmp_path / "results"], tmp_path / "cache")
+    build.build(tmp_path / "site", [source], Options(reports=0, margin=0.2, floors=found))
+    assert "kernel changed" not in (tmp_path / "site" / "changes" / "index.html").read_text()
+    path.write_text("{")
+    assert "calibrate again" in floors_in([tmp_path / "results"])[1][0]
 
 
 def test_slugs_are_harmless_and_never_shared() -> None:
