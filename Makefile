@@ -23,7 +23,8 @@ demo: $(INSTALLED) ## measure this machine with the quick suite; the last line i
 	@$(BIN)/gfbench run --target local --suite quick
 
 test: $(INSTALLED_DEV) system py36 lint ## every check and every test
-	@$(BIN)/python -m pytest -ra -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -ra -m "alone and not board"
+	@$(BIN)/python -m pytest -ra -m "not alone and not board" -n $(JOBS) --dist loadfile
 
 lint: $(INSTALLED_DEV) ## style, types and import boundaries
 	@$(BIN)/ruff check

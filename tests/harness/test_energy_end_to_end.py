@@ -43,6 +43,8 @@ energy: true
 """
 RNG = np.random.default_rng(7)
 
+pytestmark = pytest.mark.alone
+
 
 def wave(mean_w: float, amplitude_w: float) -> Curve:
     """Return a triangle around a mean."""
