@@ -37,7 +37,7 @@ docs: $(INSTALLED_DOCS) ## the documentation as a site in build/docs
 	@echo build/docs/index.html
 
 pictures: $(INSTALLED_DEV) system ## the pictures of the README: measures this machine, photographs the report
-	@report=$$($(BIN)/gfbench run --target local --suite quick -o build/pictures | tail -1); \
+	@report=$$($(BIN)/gfbench run --target local --suite quick --kernel torch --kernel native -o build/pictures | tail -1); \
 	$(BIN)/python scripts/screenshots.py "$$report" docs/images
 
 dev: $(INSTALLED_DEV) ## the developer's environment in .venv

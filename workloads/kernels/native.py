@@ -283,7 +283,8 @@ def _chunk_rows(plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]
     """
     rows, across = plan.images * plan.grid[0], plan.grid[1]
     each = across * (2 * plan.in_channels + plan.out_channels) * element_size
-    alone = rows >= threads and rows * across >= threads * LEAST_CELLS
+    least = max(LEAST_CELLS, plan.out_channels // 4)  # g_w grows with channels, products with both
+    alone = rows >= threads and rows * across >= threads * least
     chunk_bytes = max(OWN_BYTES, LEAST_CELLS // across * each) if alone else CHUNK_BYTES
     parts = -(-rows * each // chunk_bytes)
     if alone:
