@@ -216,7 +216,7 @@ def main(state: str) -> None:
     throttling, events, count = Path(plan["throttling"]), os.open(plan["events"], os.O_RDWR), 7
     while os.getppid() == parent:
         due_s = max(due_s + update_s, time.monotonic())
-        time.sleep(due_s - time.monotonic() if due_s > time.monotonic() else 0)
+        time.sleep(max(0.0, due_s - time.monotonic()))
         if throttling.exists():
             count += 1
             os.pwrite(events, b"%0*d\n" % (DIGITS, count), 0)
