@@ -91,7 +91,7 @@ KERNELS: Dict[str, KernelInfo] = {
         ),
         KernelInfo(
             name="native",
-            version="2",
+            version="3",
             description="the whole backward in C, compiled on the board",
             methods=("gradient_filter", "gradient_filter_pooled"),
             devices=("cpu",),
@@ -103,10 +103,13 @@ KERNELS: Dict[str, KernelInfo] = {
                 "compiler.py",
                 "gradient_filter.c",
                 "filtered.h",
+                "narrow.h",
                 "patches.h",
                 "products.h",
                 "rows.h",
+                "runs.h",
                 "team.h",
+                "windows.h",
                 "torch_ops.py",
             ),
         ),
@@ -132,7 +135,17 @@ KERNELS: Dict[str, KernelInfo] = {
 
 # What a kernel's shared object is made of, the file to compile first; one object per REAL.
 C_SOURCES: Dict[str, Tuple[str, ...]] = {
-    "native": ("gradient_filter.c", "filtered.h", "patches.h", "products.h", "rows.h", "team.h")
+    "native": (
+        "gradient_filter.c",
+        "filtered.h",
+        "narrow.h",
+        "patches.h",
+        "products.h",
+        "rows.h",
+        "runs.h",
+        "team.h",
+        "windows.h",
+    )
 }
 REALS = ("float", "double")
 

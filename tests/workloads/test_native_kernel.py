@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import types
@@ -75,6 +76,33 @@ def test_threads_that_work_alone_or_together_compute_the_same(
     check(config, torch.float32, torch.clone, 1e-5)
 
 
+@pytest.mark.parametrize("without", ["avx512f", "avx"])
+def test_processors_with_shorter_vectors_compute_the_same(
+    without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if platform.machine() != "x86_64":
+        pytest.skip("these are vectors of x86-64")
+    monkeypatch.setattr(compiler, "native_flags", lambda: ("-march=native", f"-mno-{without}"))
+    monkeypatch.setattr(passes, "_libraries", {})
+    for config in RANDOM[::4]:
+        check(config, torch.float64, torch.clone, 1e-10)
+        check(config, torch.float32, torch.clone, 1e-5)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("width", [1, 8, 15, 16, 17, 28, 33, 56, 63, 64, 65])
+def test_narrow_maps_of_every_width(
+    width: int, streaming: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passes, "last_cache_bytes", lambda: 0 if streaming else 2**40)
+    monkeypatch.setattr(native, "OWN_BYTES", 30000)
+    for sides in ((2, 2), (4, 4), (3, 2), (1, 4), (4, 2)):
+        shape = (3, 19, 13, width)
+        config = Config(shape, (35, 19, 3, 3), (1, 1), (1, 1), (1, 1), 1, sides)
+        check(config, torch.float64, torch.clone, 1e-10)
+        check(config, torch.float32, torch.clone, 1e-5)
+
+
 def check(config: Config, dtype: torch.dtype, layout: Any, tolerance: float) -> None:
     assert gradient_error("gradient_filter", config, 0, "native", dtype, layout) < tolerance
 
@@ -130,7 +158,7 @@ def test_the_threads_of_torch_do_not_change_a_bit() -> None:
 
 
 def test_the_passes_run_in_the_threads_of_torchs_own_openmp() -> None:
-    assert passes.parallel_entry() is not None
+    assert passes.parallel_entries() is not None
     before = loaded("gomp")
     assert KERNELS["native"].available(CPU, torch.float32) is None
     assert loaded("gomp") == before  # no second runtime came with the object
@@ -190,6 +218,19 @@ def test_the_input_gradient_lies_as_the_output_gradient(layout: Any) -> None:
     (grad_x,) = torch.autograd.grad(y, x, layout(torch.randn(y.shape)))
     expected = torch.channels_last if layout is channels_last else torch.contiguous_format
     assert grad_x.is_contiguous(memory_format=expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_the_layout_of_the_output_gradient_may_be_another_than_the_inputs(layout: Any) -> None:
+    other = channels_last if layout is torch.clone else torch.clone
+    x, w = torch.randn(2, 10, 9, 7, dtype=torch.float64), torch.randn(6, 10, 3, 3).double()
+    found = []
+    for lies in (layout, other):
+        leaf, weight = layout(x).requires_grad_(), w.clone().requires_grad_()
+        y = conv2d(leaf, weight, padding=1, method="gradient_filter", kernel="native")
+        torch.manual_seed(1)
+        found.append(torch.autograd.grad(y, (leaf, weight), lies(torch.randn(y.shape).double())))
+    torch.testing.assert_close(found[0], found[1])
 
 
 # memory --------------------------------------------------------------------------------------
@@ -252,6 +293,19 @@ def test_a_value_is_repeated_on_its_taps_and_nowhere_else(
     assert torch.equal(found, values[:, :, None, None].expand(number, 1, *taps))
     sums = passes.sum_windows(found)
     torch.testing.assert_close(sums[:, :, 0, 0], values * taps[0] * taps[1])
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3, 3), (9, 16, 1, 1), (5, 2051, 1, 2)])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_window_sums_in_tiles_are_the_window_sums(
+    shape: tuple[int, int, int, int], groups: int
+) -> None:
+    weight = torch.randn(shape[0] * groups, *shape[1:], dtype=torch.float64)
+    tiles = passes.sum_tiles(weight, groups)
+    expected = weight.sum((2, 3), keepdim=True)
+    torch.testing.assert_close(passes.untiled(tiles, expected.shape), expected)
+    rest = tiles.transpose(1, 2).reshape(len(weight), -1)[:, shape[1] :]
+    assert not rest.any()
 
 
 def test_address_and_undefined_behaviour_sanitizers_find_nothing(tmp_path: Path) -> None:

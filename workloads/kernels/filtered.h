@@ -14,13 +14,13 @@
 typedef struct {
     const layout_t *out, *in; /* of g and of g_x; their grids are panels here */
     index_t images, groups, taps, chunk, threads;
-    const REAL *grad, *x_sum, *window; /* x~ (images, cells, C_i), w~ (C_o, C_i / groups) */
+    const REAL *grad, *x_sum, *window; /* x~ (images, cells, C_i), w~ in tiles */
     REAL *grad_x, *grad_w, *grad_bias; /* NULL: not wanted */
     REAL scale;
     int streaming;
     walk_t out_walk, in_walk;
-    REAL *turned, *g, *x, *v, *values, *sums; /* w~ in tiles, panels of g~, x~ and g_x's values,
-                                                 g_w's values, sums of the maps of g */
+    REAL *g, *x, *v, *values, *sums; /* panels of g~, x~ and g_x's values, g_w's values, sums of
+                                        the maps of g */
     index_t slots;      /* threads that do whole chunks of their own; 0: all share each chunk */
     index_t slot_size;  /* numbers from the panels and g_w's values of one slot to the next one's */
     int fresh;          /* nothing has been added to g_w's values yet */
@@ -44,19 +44,17 @@ static inline index_t panel_rows(const filtered_t *f) { return f->out->channels 
 static index_t divide_work(filtered_t *f, REAL *work)
 {
     index_t cells = f->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
-    index_t turned = f->groups * divided(inputs(f), TALL) * outputs(f) * TALL;
-    index_t sizes[] = {f->grad_x ? turned : 0,
-                       f->grad_bias ? f->images * f->out->channels * slots_of(f) : 0,
+    index_t sizes[] = {f->grad_bias ? f->images * f->out->channels * slots_of(f) : 0,
                        wide * panel_rows(f), /* from here on each slot has its own */
                        f->grad_w ? cells * broads(f) * BROAD : 0,
                        f->grad_x ? wide * f->in->channels : 0,
                        f->grad_w ? f->out->channels * inputs(f) : 0};
-    REAL **parts[] = {&f->turned, &f->sums, &f->g, &f->x, &f->v, &f->values};
+    REAL **parts[] = {&f->sums, &f->g, &f->x, &f->v, &f->values};
     index_t at = 0, shared = 0;
-    for (int k = 0; k < 6; k++) {
+    for (int k = 0; k < 5; k++) {
         *parts[k] = work + at;
         at += divided(sizes[k], 16) * 16;
-        shared = k == 1 ? at : shared;
+        shared = k == 0 ? at : shared;
     }
     f->slot_size = at - shared;
     return shared + f->slot_size * slots_of(f);
@@ -113,48 +111,111 @@ static inline part_t part_of(const filtered_t *f, index_t channels, index_t firs
     return part;
 }
 
-/* Pool rows of a plane: image and channel after each other, as memory is read fastest. */
-static void pool_to_panels(const filtered_t *f, index_t item)
+/* Pool rows of the planes of some channels, one after the other, as memory is read fastest. */
+static void pool_planes_to_panels(const filtered_t *f, part_t part, index_t channels)
 {
     const layout_t *l = f->out;
-    part_t part = part_of(f, l->channels, f->pooled, f->pooling, item);
     const REAL *plane = f->grad + part.n * l->map_image + part.c * l->map_channel;
-    REAL cells[CELLS];
-    running_t sum = {{0}, 0};
-    for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
-         part.cell += cells_of(&b)) {
-        pool_block(&f->out_walk, plane, &b, f->scale, cells, &sum);
-        store_panels(cells, cells_of(&b), f->g + part.c * BROAD, panel_rows(f) * BROAD, part.cell);
-    }
+    REAL *panels = f->g + part.c * BROAD;
+    index_t panel = panel_rows(f) * BROAD;
     REAL *sums = f->sums + part.n * l->channels + part.c;
-    if (f->grad_bias)
-        *sums = (part.begin > 0 || f->slots ? *sums : 0) + (REAL)ended(&sum);
+    int adds = part.begin > 0 || f->slots > 0; /* to what this thread has summed of these maps */
+    running_t running[LANES] = {{{0}, 0}};
+#if defined(__AVX512F__)
+    if (f->out_walk.vectors > 0) {
+        bands_t bands = {&f->out_walk, channels, part.begin, part.end, part.cell, panel, BROAD};
+        pool_narrow(&bands, plane, f->scale, panels, running);
+        part.begin = part.end;
+    }
+#endif
+    for (index_t c = 0; part.begin < part.end && c < channels; c++) {
+        REAL cells[CELLS];
+        index_t m = part.cell;
+        for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
+             m += cells_of(&b)) {
+            pool_block(&f->out_walk, plane + c * l->map_channel, &b, f->scale, cells, running + c);
+            store_panels(cells, cells_of(&b), panels + c * BROAD, panel, m);
+        }
+    }
+    for (index_t c = 0; f->grad_bias && c < channels; c++)
+        sums[c] = (adds ? sums[c] : 0) + (REAL)ended(running + c);
 }
 
-static void expand_from_panels(const filtered_t *f, index_t item)
+static void expand_planes_from_panels(const filtered_t *f, part_t part, index_t channels)
 {
     const layout_t *l = f->in;
-    part_t part = part_of(f, l->channels, f->expanding, f->pooled, item);
     REAL *plane = f->grad_x + part.n * l->map_image + part.c * l->map_channel;
-    REAL cells[CELLS];
-    for (block_t b = before(part.begin); next_block(&f->in_walk, &b, part.end);
-         part.cell += cells_of(&b)) {
-        load_panels(f->v + part.c * BROAD, l->channels * BROAD, part.cell, cells_of(&b), cells);
-        expand_block(&f->in_walk, cells, &b, plane, f->streaming);
+    const REAL *panels = f->v + part.c * BROAD;
+    index_t panel = l->channels * BROAD;
+#if defined(__AVX512F__)
+    if (f->in_walk.vectors > 0 && !f->streaming) {
+        bands_t bands = {&f->in_walk, channels, part.begin, part.end, part.cell, panel, BROAD};
+        expand_narrow(&bands, panels, plane);
+        return;
+    }
+#endif
+    for (index_t c = 0; c < channels; c++) {
+        REAL cells[CELLS];
+        index_t m = part.cell;
+        for (block_t b = before(part.begin); next_block(&f->in_walk, &b, part.end);
+             m += cells_of(&b)) {
+            load_panels(panels + c * BROAD, panel, m, cells_of(&b), cells);
+            expand_block(&f->in_walk, cells, &b, plane + c * l->map_channel, f->streaming);
+        }
     }
 }
 
-/* Put BROAD rows of x~, cells of the chunk, into panels (group, BROAD of its channels, cell). */
-static void pack_sums(const filtered_t *f, index_t item)
+/* Items are images and channels; of LANES channels at most at a time. */
+static void pool_to_panels(const void *shared, index_t first, index_t last)
 {
+    const filtered_t *f = shared;
+    index_t channels = f->out->channels;
+    for (index_t count; first < last; first += count) {
+        part_t part = part_of(f, channels, f->pooled, f->pooling, first);
+        count = least(least(LANES, channels - part.c), last - first);
+        pool_planes_to_panels(f, part, count);
+    }
+}
+
+static void expand_from_panels(const void *shared, index_t first, index_t last)
+{
+    const filtered_t *f = shared;
+    index_t channels = f->in->channels;
+    for (index_t count; first < last; first += count) {
+        part_t part = part_of(f, channels, f->expanding, f->pooled, first);
+        count = least(least(LANES, channels - part.c), last - first);
+        expand_planes_from_panels(f, part, count);
+    }
+}
+
+static index_t expansions(const filtered_t *f)
+{
+    return f->grad_x ? images_of(f, f->expanding, f->pooled) * f->in->channels : 0;
+}
+
+static index_t poolings(const filtered_t *f)
+{
+    return images_of(f, f->pooled, f->pooling) * f->out->channels;
+}
+
+static index_t packings(const filtered_t *f)
+{
+    return f->grad_w ? divided(chunk_cells(f), BROAD) : 0;
+}
+
+/* Put rows of x~, BROAD cells of the chunk each item, into panels (group, BROAD of its channels,
+ * cell). */
+static void pack_sums(const void *shared, index_t begin, index_t end)
+{
+    const filtered_t *f = shared;
     index_t ci = inputs(f), channels = f->in->channels, wide = divided(ci, BROAD);
-    index_t cells = chunk_cells(f), last = least((item + 1) * BROAD, cells);
+    index_t cells = chunk_cells(f), last = least(end * BROAD, cells);
     for (index_t broad = 0; broad < broads(f); broad++) {
         index_t c0 = broad % wide * BROAD, columns = ci - c0;
         const REAL *x = f->x_sum + f->pooled * f->out->columns.number * channels +
                         broad / wide * ci + c0;
         REAL *to = f->x + broad * cells * BROAD;
-        for (index_t m = item * BROAD; m < last; m++)
+        for (index_t m = begin * BROAD; m < last; m++)
             if (columns >= BROAD)
                 copy(to + m * BROAD, x + m * channels, BROAD);
             else
@@ -165,14 +226,6 @@ static void pack_sums(const filtered_t *f, index_t item)
 
 /* products ------------------------------------------------------------------------------------ */
 
-static void turn_window(const filtered_t *f, index_t item)
-{
-    index_t ci = inputs(f), co = outputs(f), tiles = divided(ci, TALL);
-    index_t group = item / tiles, first = item % tiles * TALL;
-    pack_tall(f->window + group * co * ci + first, ci, co, ci - first,
-              f->turned + item * co * TALL);
-}
-
 /* Tiles [first, last) of a group's channels of x, in one panel: g_x's values = w~^T g~. */
 static void multiply_windows(const filtered_t *f, index_t panel, index_t group, index_t first,
                              index_t last)
@@ -182,7 +235,7 @@ static void multiply_windows(const filtered_t *f, index_t panel, index_t group, 
     REAL *v = f->v + (panel * f->in->channels + group * ci) * BROAD;
     for (index_t t = first; t < last; t++) {
         tile_t tile = {{{{0}}}};
-        multiply(f->turned + (group * tiles + t) * co * TALL, 1, TALL, g, co, &tile);
+        multiply(f->window + (group * tiles + t) * co * TALL, 1, TALL, g, co, &tile);
         put_tile(&tile, v + t * TALL * BROAD, BROAD, ci - t * TALL, BROAD, 0);
     }
 }
@@ -207,44 +260,15 @@ static void multiply_sums(const filtered_t *f, index_t broad, index_t first, ind
 
 /* stages -------------------------------------------------------------------------------------- */
 
-/* What a stage has to do; the items of a loop are numbered through all of it. */
-typedef struct {
-    index_t expansions, turnings, packings, poolings;
-} moves_t;
-
-static moves_t moves_of(const filtered_t *f)
+/* Expand the last chunk, pack and pool this one. */
+static void move(const team_t *team, const filtered_t *f, index_t pixels)
 {
-    moves_t moves = {0};
-    if (f->grad_x)
-        moves.expansions = images_of(f, f->expanding, f->pooled) * f->in->channels;
-    if (f->grad_x && f->pooled == 0 && f->slots == 0)
-        moves.turnings = f->groups * divided(inputs(f), TALL);
-    if (f->grad_w)
-        moves.packings = divided(chunk_cells(f), BROAD);
-    moves.poolings = images_of(f, f->pooled, f->pooling) * f->out->channels;
-    return moves;
-}
-
-static index_t moves(const filtered_t *f)
-{
-    moves_t m = moves_of(f);
-    return m.expansions + m.turnings + m.packings + m.poolings;
-}
-
-static void move_some(const job_t *job, index_t first, index_t last)
-{
-    const filtered_t *f = job->task;
-    moves_t m = moves_of(f);
-    index_t turned = m.expansions + m.turnings, packed = turned + m.packings;
-    for (index_t item = first; item < last; item++)
-        if (item < m.expansions)
-            expand_from_panels(f, item);
-        else if (item < turned)
-            turn_window(f, item - m.expansions);
-        else if (item < packed)
-            pack_sums(f, item - turned);
-        else
-            pool_to_panels(f, item - packed);
+    loop_t loops[] = {
+        loop_over(expand_from_panels, f, expansions(f), f->threads),
+        loop_over(pack_sums, f, packings(f), f->threads),
+        loop_over(pool_to_panels, f, poolings(f), f->threads),
+    };
+    run_loops(team, loops, 3, pixels);
 }
 
 /* Products are cut so that there are some for each thread. */
@@ -262,52 +286,51 @@ static shares_t shares_of(const filtered_t *f)
     return s;
 }
 
-static index_t multiplications(const filtered_t *f)
+static void multiply_some_sums(const void *shared, index_t first, index_t last)
 {
+    const filtered_t *f = shared;
     shares_t s = shares_of(f);
-    return (f->grad_x ? s.panels * s.cuts : 0) + (f->grad_w ? s.broads * s.parts : 0);
+    for (index_t item = first; item < last; item++) {
+        index_t part = item % s.parts;
+        multiply_sums(f, item / s.parts, part * s.downs / s.parts, (part + 1) * s.downs / s.parts);
+    }
+}
+
+static void multiply_some_windows(const void *shared, index_t first, index_t last)
+{
+    const filtered_t *f = shared;
+    shares_t s = shares_of(f);
+    for (index_t item = first; item < last; item++) {
+        index_t panel = item / s.cuts, cut = item % s.cuts;
+        multiply_windows(f, panel / f->groups, panel % f->groups, cut * s.tiles / s.cuts,
+                         (cut + 1) * s.tiles / s.cuts);
+    }
 }
 
 /* g_w's come first: they are the longer ones. */
-static void multiply_some(const job_t *job, index_t first, index_t last)
+static void multiply_all(const team_t *team, const filtered_t *f)
 {
-    const filtered_t *f = job->task;
     shares_t s = shares_of(f);
-    index_t sums = f->grad_w ? s.broads * s.parts : 0;
-    for (index_t item = first; item < last; item++)
-        if (item < sums) {
-            index_t part = item % s.parts;
-            multiply_sums(f, item / s.parts, part * s.downs / s.parts,
-                          (part + 1) * s.downs / s.parts);
-        } else {
-            index_t panel = (item - sums) / s.cuts, cut = (item - sums) % s.cuts;
-            multiply_windows(f, panel / f->groups, panel % f->groups, cut * s.tiles / s.cuts,
-                             (cut + 1) * s.tiles / s.cuts);
-        }
+    loop_t loops[] = {
+        {multiply_some_sums, f, f->grad_w ? s.broads * s.parts : 0, 1},
+        {multiply_some_windows, f, f->grad_x ? s.panels * s.cuts : 0, 1},
+    };
+    run_loops(team, loops, 2, chunk_cells(f) * inputs(f) * outputs(f));
 }
 
 /* chunks of a thread's own -------------------------------------------------------------------- */
 
 typedef struct {
     const filtered_t *f;
-    index_t next; /* the row of patches where the next chunk begins */
+    share_t share[SHARES]; /* of the chunks */
 } chunks_t;
-
-static void turn_some(const job_t *job, index_t first, index_t last)
-{
-    for (index_t item = first; item < last; item++)
-        turn_window(job->task, item);
-}
 
 /* All of a chunk by one thread, whose caches keep what lies between its passes. */
 static void do_chunk(filtered_t *f)
 {
     shares_t s = shares_of(f);
-    moves_t m = moves_of(f);
-    for (index_t item = 0; item < m.poolings; item++)
-        pool_to_panels(f, item);
-    for (index_t item = 0; item < m.packings; item++)
-        pack_sums(f, item);
+    pool_to_panels(f, 0, poolings(f));
+    pack_sums(f, 0, packings(f));
     for (index_t broad = 0; f->grad_w && broad < s.broads; broad++)
         multiply_sums(f, broad, 0, s.downs);
     f->fresh = 0;
@@ -316,49 +339,51 @@ static void do_chunk(filtered_t *f)
     for (index_t panel = 0; panel < s.panels; panel++)
         multiply_windows(f, panel / f->groups, panel % f->groups, 0, s.tiles);
     f->expanding = f->pooled, f->pooled = f->pooling;
-    for (index_t item = 0, all = moves_of(f).expansions; item < all; item++)
-        expand_from_panels(f, item);
+    expand_from_panels(f, 0, expansions(f));
 }
 
 /* Each item is a slot, which takes chunks while there are any. */
-static void chunks_some(const job_t *job, index_t first, index_t last)
+static void chunks_some(const void *shared, index_t first, index_t last)
 {
-    chunks_t *task = (chunks_t *)job->task;
+    chunks_t *task = (chunks_t *)shared;
     index_t rows = task->f->images * task->f->out->rows.number;
+    index_t shares = least(task->f->slots, SHARES), chunk;
     for (index_t slot = first; slot < last; slot++) {
         filtered_t f = *task->f;
         index_t ahead = slot * f.slot_size, number = f.images * f.out->channels;
         f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead, f.sums += slot * number;
         f.fresh = 1;
-        if (f.grad_w)
-            memset(f.values, 0, (size_t)(f.out->channels * inputs(&f)) * sizeof(REAL));
         if (f.grad_bias)
             memset(f.sums, 0, (size_t)number * sizeof(REAL));
-        for (;;) {
-            f.pooled = __atomic_fetch_add(&task->next, f.chunk, __ATOMIC_RELAXED);
-            if (f.pooled >= rows)
-                break;
-            f.expanding = f.pooled;
+        while (claim(task->share, shares, slot % shares, 1, &chunk)) {
+            f.expanding = f.pooled = chunk * f.chunk;
             f.pooling = least(f.pooled + f.chunk, rows);
             do_chunk(&f);
         }
+        if (f.grad_w && f.fresh)
+            memset(f.values, 0, (size_t)(f.out->channels * inputs(&f)) * sizeof(REAL));
     }
 }
 
-/* g_w's values of slot 0 += those of the others, [first, last) of so many parts. */
-static void gather_values(const filtered_t *f, index_t begin, index_t n)
+/* How many of g_w's values are repeated at a time. */
+static index_t most_windows(const filtered_t *f) { return f->taps < TILE ? TILE / f->taps : 1; }
+
+/* out = n of g_w's values from `begin` on: the sums over the slots. */
+static void gather_values(const filtered_t *f, index_t begin, index_t n, REAL *out)
 {
+    copy(out, f->values + begin, n);
     for (index_t slot = 1; slot < f->slots; slot++) {
         const REAL *other = f->values + slot * f->slot_size + begin;
         for (index_t i = 0; i < n; i++)
-            f->values[begin + i] += other[i];
+            out[i] += other[i];
     }
 }
 
-static void add_sums(const filtered_t *f)
+static void add_sums(const void *shared, index_t first, index_t last)
 {
+    const filtered_t *f = shared;
     index_t channels = f->out->channels;
-    for (index_t c = 0; c < channels; c++) {
+    for (index_t c = first * channels; c < last * channels; c++) {
         double sum = 0;
         for (index_t n = 0; n < f->images * slots_of(f); n++)
             sum += f->sums[n * channels + c];

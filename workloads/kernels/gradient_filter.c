@@ -11,8 +11,9 @@
 
 #include "filtered.h"
 #include "patches.h"
-#include "rows.h"
+#include "runs.h"
 #include "team.h"
+#include "windows.h"
 
 /* planes: columns are dense ------------------------------------------------------------------- */
 
@@ -25,9 +26,9 @@ typedef struct {
 } pool_t;
 
 /* Each item is LANES channels of an image: they lie side by side in the grid. */
-static void pool_some_planes(const job_t *job, index_t first, index_t last)
+static void pool_some_planes(const void *shared, index_t first, index_t last)
 {
-    const pool_t *task = job->task;
+    const pool_t *task = shared;
     const layout_t *l = task->l;
     index_t parts = (l->channels + LANES - 1) / LANES;
     for (index_t item = first; item < last; item++) {
@@ -38,9 +39,7 @@ static void pool_some_planes(const job_t *job, index_t first, index_t last)
         REAL cells[LANES * CELLS];
         running_t sums[LANES] = {{{0}, 0}};
         for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
-            for (index_t c = 0; c < lanes; c++)
-                pool_block(&task->walk, map + c * l->map_channel, &b, task->scale,
-                           cells + c * CELLS, sums + c);
+            pool_blocks(&task->walk, map, lanes, &b, task->scale, cells, sums);
             store_lanes(cells, lanes, cells_of(&b),
                         grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                         l->grid_cell);
@@ -58,9 +57,9 @@ typedef struct {
     walk_t walk;
 } expand_t;
 
-static void expand_some_planes(const job_t *job, index_t first, index_t last)
+static void expand_some_planes(const void *shared, index_t first, index_t last)
 {
-    const expand_t *task = job->task;
+    const expand_t *task = shared;
     const layout_t *l = task->l;
     index_t parts = (l->channels + LANES - 1) / LANES;
     for (index_t item = first; item < last; item++) {
@@ -72,9 +71,7 @@ static void expand_some_planes(const job_t *job, index_t first, index_t last)
         for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
             load_lanes(grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                        l->grid_cell, lanes, cells_of(&b), cells);
-            for (index_t c = 0; c < lanes; c++)
-                expand_block(&task->walk, cells + c * CELLS, &b, map + c * l->map_channel,
-                             task->streaming);
+            expand_blocks(&task->walk, cells, lanes, &b, map, task->streaming);
         }
     }
 }
@@ -101,9 +98,9 @@ static void add_box(const layout_t *l, const REAL *box, index_t rows, index_t co
     }
 }
 
-static void pool_some_pixels(const job_t *job, index_t first, index_t last)
+static void pool_some_pixels(const void *shared, index_t first, index_t last)
 {
-    const pool_t *task = job->task;
+    const pool_t *task = shared;
     const layout_t *l = task->l;
     index_t down = l->rows.number, across = l->columns.number, channels = l->channels;
     for (index_t item = first; item < last; item++) {
@@ -128,9 +125,9 @@ static void pool_some_pixels(const job_t *job, index_t first, index_t last)
     }
 }
 
-static void expand_some_pixels(const job_t *job, index_t first, index_t last)
+static void expand_some_pixels(const void *shared, index_t first, index_t last)
 {
-    const expand_t *task = job->task;
+    const expand_t *task = shared;
     const layout_t *l = task->l;
     index_t down = l->rows.number, across = l->columns.number;
     for (index_t item = first; item < last; item++) {
@@ -179,9 +176,9 @@ static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const
                      task->grad_x + n * in->map_image + c * in->map_channel, 0);
 }
 
-static void depthwise_some(const job_t *job, index_t first, index_t last)
+static void depthwise_some(const void *shared, index_t first, index_t last)
 {
-    const depthwise_t *task = job->task;
+    const depthwise_t *task = shared;
     const layout_t *out = task->out, *in = task->in;
     index_t times = out->channels / in->channels;
     for (index_t c = first; c < last; c++) {
@@ -195,47 +192,6 @@ static void depthwise_some(const job_t *job, index_t first, index_t last)
                 task->grad_w[(c * times + q) * task->taps + tap] = (REAL)grad_w[q];
             if (task->grad_bias)
                 task->grad_bias[c * times + q] = (REAL)ended(grad_bias + q);
-        }
-    }
-}
-
-/* windows ------------------------------------------------------------------------------------- */
-
-typedef struct {
-    const REAL *src;
-    REAL *out;
-    index_t length, most;
-    index_t number;
-    int streaming;
-} windows_t;
-
-static void sum_some_runs(const job_t *job, index_t first, index_t last)
-{
-    const windows_t *task = job->task;
-    index_t begin = first * task->most, end = least(last * task->most, task->number);
-    add_runs(task->src + begin * task->length, end - begin, task->length, task->out + begin);
-}
-
-static void repeat_some_runs(const job_t *job, index_t first, index_t last)
-{
-    const windows_t *task = job->task;
-    index_t length = task->length;
-    REAL scratch[TILE + LANES];
-    for (index_t item = first; item < last; item++) {
-        index_t begin = item * task->most, n = least(task->most, task->number - begin);
-        if (length <= TILE && task->streaming) {
-            fill_runs(task->src + begin, n, length, scratch);
-            stream(task->out + begin * length, scratch, n * length);
-        } else if (length <= TILE) {
-            index_t inside = n - divided(LANES, length); /* runs whose lanes all stay inside */
-            if (inside > 0)
-                fill_runs(task->src + begin, inside, length, task->out + begin * length);
-            inside = inside > 0 ? inside : 0;
-            fill_runs(task->src + begin + inside, n - inside, length, scratch);
-            copy(task->out + (begin + inside) * length, scratch, (n - inside) * length);
-        } else {
-            for (index_t k = 0; k < length; k++)
-                task->out[begin * length + k] = task->src[begin];
         }
     }
 }
@@ -289,6 +245,19 @@ void sum_runs(const team_t *team, const REAL *src, index_t number, index_t lengt
     for_all(team, sum_some_runs, &task, (number + task.most - 1) / task.most, number * length);
 }
 
+/* The number of channels of x that sum_tiles puts side by side. */
+index_t tile_channels(void) { return TALL; }
+
+/* out (groups, tiles of C_i / groups, C_o / groups, TALL) = w~, zeros after the last channel: the
+ * sums of the windows, `length` each, of w (C_o, C_i / groups, length). */
+void sum_tiles(const team_t *team, const REAL *src, index_t groups, index_t outputs, index_t inputs,
+               index_t length, REAL *out)
+{
+    tiles_t task = {src, out, outputs / groups, inputs / groups, length};
+    index_t parts = groups * divided(task.outputs, ROWS_AT_ONCE);
+    for_all(team, sum_some_tiles, &task, parts, outputs * task.inputs * length);
+}
+
 /* Run j of `number` dense runs of out = src[j]. */
 void repeat_runs(const team_t *team, const REAL *src, index_t number, index_t length, REAL *out,
                  int streaming)
@@ -311,38 +280,29 @@ void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *i
 
 /* the whole backward ---------------------------------------------------------------------------- */
 
-typedef struct {
-    const filtered_t *f;
-    windows_t repeat;
-    index_t expansions, repeats;
-} finish_t;
-
-static void finish_some(const job_t *job, index_t first, index_t last)
+/* Repeat what all slots have of g_w's values [first, last), in parts of `most`, on every tap. */
+static void finish_windows(const void *shared, index_t first, index_t last)
 {
-    const finish_t *task = job->task;
-    const filtered_t *f = task->f;
-    const job_t repeat = {repeat_some_runs, &task->repeat, 0, 0, 0};
-    index_t expanded = task->expansions, repeated = expanded + task->repeats;
-    for (index_t item = first; item < last; item++)
-        if (item < expanded) {
-            expand_from_panels(f, item);
-        } else if (item < repeated) {
-            index_t begin = (item - expanded) * task->repeat.most;
-            gather_values(f, begin, least(task->repeat.most, task->repeat.number - begin));
-            repeat_some_runs(&repeat, item - expanded, item - expanded + 1);
-        } else {
-            add_sums(f);
-        }
+    const filtered_t *f = shared;
+    index_t number = f->out->channels * inputs(f), most = most_windows(f);
+    REAL gathered[TILE];
+    for (index_t item = first; item < last; item++) {
+        index_t begin = item * most, n = least(most, number - begin);
+        gather_values(f, begin, n, gathered);
+        windows_t task = {gathered, f->grad_w + begin * f->taps, f->taps, n, n, 0};
+        repeat_some_runs(&task, 0, 1);
+    }
 }
 
 static void finish(const team_t *team, const filtered_t *f, index_t moved)
 {
-    index_t length = f->taps, number = f->grad_w ? f->out->channels * inputs(f) : 0;
-    index_t most = length < TILE ? TILE / length : 1;
-    finish_t task = {f, {f->values, f->grad_w, length, most, number, 0},
-                     f->slots ? 0 : moves_of(f).expansions, divided(number, most)};
-    for_all(team, finish_some, &task, task.expansions + task.repeats + (f->grad_bias != NULL),
-            moved + number * length);
+    index_t number = f->grad_w ? f->out->channels * inputs(f) : 0;
+    loop_t loops[] = {
+        loop_over(expand_from_panels, f, f->slots ? 0 : expansions(f), f->threads),
+        loop_over(finish_windows, f, divided(number, most_windows(f)), f->threads),
+        {add_sums, f, f->grad_bias ? 1 : 0, 1},
+    };
+    run_loops(team, loops, 3, moved + number * f->taps);
 }
 
 /* All threads share each chunk: they meet after each stage. */
@@ -352,23 +312,21 @@ static void filter_together(const team_t *team, filtered_t *f, index_t pixels)
     for (; f->pooled < rows; f->expanding = f->pooled, f->pooled = f->pooling) {
         f->pooling = least(f->pooled + f->chunk, rows);
         f->fresh = f->pooled == 0;
-        for_all(team, move_some, f, moves(f), pixels);
-        for_each(team, multiply_some, f, multiplications(f), 1,
-                 chunk_cells(f) * inputs(f) * outputs(f));
+        move(team, f, pixels);
+        multiply_all(team, f);
     }
 }
 
 /* Each thread does chunks of its own. */
 static void filter_apart(const team_t *team, const filtered_t *f)
 {
-    index_t windows = f->in->channels * outputs(f), all = SMALL * f->slots;
-    chunks_t task = {f, 0};
-    if (f->grad_x)
-        for_all(team, turn_some, f, f->groups * divided(inputs(f), TALL), windows);
-    for_each(team, chunks_some, &task, f->slots, 1, all);
+    chunks_t task = {f, {{0}}};
+    divide(divided(f->images * f->out->rows.number, f->chunk), least(f->slots, SHARES), task.share);
+    loop_t loop = {chunks_some, &task, f->slots, 1};
+    run_loops(team, &loop, 1, SMALL);
 }
 
-/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ (C_o, C_i / groups).
+/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ as sum_tiles has it.
  * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time, by
  * one of `slots` threads each or, if that is 0, by all together. Returns the numbers of working
  * memory that it takes, and does nothing where work is NULL. */

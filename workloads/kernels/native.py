@@ -20,7 +20,7 @@ from workloads.kernels.passes import Axes, Grid, Maps
 from workloads.kernels.seam import Maybe, Operator
 
 NAME = "native"
-VERSION = "2"
+VERSION = "3"
 SOURCES = (
     "native.py",
     "passes.py",
@@ -28,10 +28,13 @@ SOURCES = (
     "compiler.py",
     "gradient_filter.c",
     "filtered.h",
+    "narrow.h",
     "patches.h",
     "products.h",
     "rows.h",
+    "runs.h",
     "team.h",
+    "windows.h",
     "torch_ops.py",
 )
 
@@ -92,17 +95,34 @@ def _plan(geometry: Geometry) -> _Plan:
 def save(
     x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, need_x: bool, need_w: bool
 ) -> Tuple[Maybe, Maybe]:
-    """Return (x~, w~): what g_w and g_x will need; w itself where the window is kept."""
-    x_sum = None
+    """Return (x~, w~): what g_w and g_x will need; w itself where the window is kept.
+
+    w~ is in tiles where ``_whole`` will take it: maps of g lie as those of x, but for rare ones.
+    """
+    plan, maps, x_sum = _plan(geometry), passes.walkable(x), None
     if need_w:
-        plan, maps = _plan(geometry), passes.walkable(x)
         by_channel = plan.depthwise and maps.planes
         grid = _grid(x, plan.grid, plan.images, plan.in_channels, by_channel)
         passes.pool(maps, plan.in_axes, grid, (0, plan.images))
         x_sum = grid.tensor
     if not need_x:
         return x_sum, None
-    return x_sum, weight if geometry.keeps_window else passes.sum_windows(weight)
+    if geometry.keeps_window:
+        return x_sum, weight
+    if maps.planes and not plan.depthwise:
+        return x_sum, passes.sum_tiles(weight, geometry.groups)
+    return x_sum, passes.sum_windows(weight)
+
+
+def _tiled(window: Maybe, plan: _Plan) -> bool:
+    return window is not None and window.shape != plan.window
+
+
+def _plain(window: Maybe, plan: _Plan) -> Maybe:
+    """Return w~ as products in Python take it; it was saved in tiles if g's layout surprises."""
+    if window is None or not _tiled(window, plan):
+        return window
+    return passes.untiled(window, plan.window)
 
 
 def gradients(
@@ -120,7 +140,12 @@ def gradients(
     x_sum, window = x_sum if need_w else None, window if need_x else None
     way = _by_parts
     if grad.planes and not geometry.keeps_window:
-        way = _depthwise if plan.depthwise else _whole
+        if plan.depthwise:
+            way = _depthwise
+        elif window is None or _tiled(window, plan):
+            way = _whole
+    if way is _by_parts:
+        window = _plain(window, plan)
     return way(grad, x_sum, window, geometry, plan, need_b)
 
 
@@ -140,7 +165,7 @@ def gradients_pooled(
     values, product = products.backward(
         grid.tensor,
         x_sum if need_w else None,
-        window if need_x else None,
+        _plain(window, plan) if need_x else None,
         plan.window,
         geometry.groups,
         plan.step,

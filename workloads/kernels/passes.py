@@ -15,7 +15,17 @@ import torch
 from workloads.geometry import Patches
 from workloads.kernels import compiler
 
-SOURCES = ("gradient_filter.c", "filtered.h", "patches.h", "products.h", "rows.h", "team.h")
+SOURCES = (
+    "gradient_filter.c",
+    "filtered.h",
+    "narrow.h",
+    "patches.h",
+    "products.h",
+    "rows.h",
+    "runs.h",
+    "team.h",
+    "windows.h",
+)
 TYPES = {torch.float32: "float", torch.float64: "double"}
 MOST_DEPTHWISE = 16  # outputs per input, LANES in the source
 _NO_CACHE_BYTES = 32 * 2**20  # taken where the processor's last cache is not known
@@ -41,7 +51,11 @@ class _Layout(ctypes.Structure):
 class Team(ctypes.Structure):
     """Threads, and the runtime that they belong to: ``team_t`` of team.h."""
 
-    _fields_ = [("parallel", ctypes.c_void_p), ("threads", ctypes.c_ssize_t)]
+    _fields_ = [
+        ("parallel", ctypes.c_void_p),
+        ("number", ctypes.c_void_p),
+        ("threads", ctypes.c_ssize_t),
+    ]
 
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
@@ -54,6 +68,7 @@ _SIGNATURES = {
     "expand_planes": _EXPAND,
     "expand_pixels": _EXPAND,
     "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
+    "sum_tiles": (_TEAM, _POINTER, *[_INDEX] * 4, _POINTER),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
     "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
     "filtered_planes": (_TEAM, _MAPS, _MAPS, *[_INDEX] * 5, *[_POINTER] * 6, _REAL, _INT, _POINTER),
@@ -157,6 +172,33 @@ def sum_windows(weight: torch.Tensor) -> torch.Tensor:
     return sums
 
 
+def sum_tiles(weight: torch.Tensor, groups: int) -> torch.Tensor:
+    """Return w~ as products read it: (groups, tiles of C_i / groups, C_o / groups, tile's channels).
+
+    What follows the last channel of the last tile is zero.
+    """
+    library, (outputs, inputs, height, width) = _library(weight.dtype), weight.shape
+    side = library.tile_channels()
+    tiles = weight.new_empty((groups, -(-inputs // side), outputs // groups, side))
+    source = weight.contiguous()
+    library.sum_tiles(
+        team(),
+        source.data_ptr(),
+        groups,
+        outputs,
+        inputs * groups,
+        height * width,
+        tiles.data_ptr(),
+    )
+    return tiles
+
+
+def untiled(tiles: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch.Tensor:
+    """Return w~ (C_o, C_i / groups, 1, 1) from its tiles."""
+    plain = tiles.transpose(1, 2).reshape(shape[0], -1)
+    return plain[:, : shape[1]].reshape(shape)
+
+
 def repeat_taps(values: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch.Tensor:
     """Return g_w of ``shape`` from one value per window, a dense (C_o, C_i / groups)."""
     taps = shape[2] * shape[3]
@@ -229,7 +271,7 @@ def filtered(
         grad: dL/dy.
         axes: the patches of y and of x.
         x_sum: x~ (N, C_i, P_h, P_w), channels side by side, with ``grad_w``; None without.
-        window: w~ dense; None where ``grad_x`` is not to be written.
+        window: w~ in tiles; None where ``grad_x`` is not to be written.
         grad_x: g_x dense, or any tensor of its shape and strides.
         grad_w: written, dense; None where not needed.
         grad_bias: written; None where not needed.
@@ -299,12 +341,13 @@ def team() -> Team:
 
 @functools.lru_cache(maxsize=None)
 def _team(threads: int) -> Team:
-    return Team(parallel_entry(), threads)
+    entries = parallel_entries()
+    return Team(*entries, threads) if entries else Team(None, None, 1)
 
 
 @functools.lru_cache(maxsize=None)
-def parallel_entry() -> Optional[int]:
-    """Return the address of GOMP_parallel in the OpenMP runtime that torch runs on.
+def parallel_entries() -> Optional[Tuple[int, int]]:
+    """Return where GOMP_parallel and omp_get_thread_num are in the runtime that torch runs on.
 
     libgomp, libiomp5 and libomp all have it. A second runtime would bring a second pool of
     threads, and the idle ones of each would spin on the processors that the other needs.
@@ -312,9 +355,14 @@ def parallel_entry() -> Optional[int]:
     path = os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so")
     try:
         # The library is loaded already; its handle also finds what it is linked to.
-        return ctypes.cast(ctypes.CDLL(path).GOMP_parallel, ctypes.c_void_p).value
+        library = ctypes.CDLL(path)
+        parallel, number = (
+            ctypes.cast(entry, ctypes.c_void_p).value
+            for entry in (library.GOMP_parallel, library.omp_get_thread_num)
+        )
     except (OSError, AttributeError):
         return None
+    return (parallel, number) if parallel and number else None
 
 
 _libraries: Dict[torch.dtype, ctypes.CDLL] = {}
@@ -333,6 +381,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
     library.filtered_planes.restype = ctypes.c_ssize_t
+    library.tile_channels.argtypes, library.tile_channels.restype = (), ctypes.c_ssize_t
     return library
 
 

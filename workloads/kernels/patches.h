@@ -3,7 +3,8 @@
 #ifndef GFBENCH_PATCHES_H
 #define GFBENCH_PATCHES_H
 
-#include "rows.h"
+#include "narrow.h"
+#include "runs.h"
 #include "team.h"
 
 /* Run i along an axis is [start + i length, start + (i + 1) length), cut to [0, stop). */
@@ -24,6 +25,7 @@ typedef struct {
 typedef struct {
     const layout_t *l;
     index_t down, across, whole, cut;
+    int vectors; /* of a row of pixels, where narrow maps have a way of their own; else 0 */
 } walk_t;
 
 /* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
@@ -38,12 +40,29 @@ static inline index_t cut(const runs_t *runs, index_t i)
     return at < 0 ? 0 : least(at, runs->stop);
 }
 
+static inline int exact(const runs_t *runs)
+{
+    return runs->start == 0 && runs->number == divided(runs->stop, runs->length);
+}
+
+static inline int vectors_of(const layout_t *l)
+{
+#if defined(__AVX512F__)
+    index_t length = l->columns.length, vectors = divided(l->columns.stop, WIDE);
+    if ((length == 2 || length == 4) && vectors <= NARROWEST && exact(&l->rows) &&
+        exact(&l->columns))
+        return (int)vectors;
+#endif
+    (void)l;
+    return 0;
+}
+
 /* Blocks are of at most CELLS cells and TILE columns, or of one cell. */
 static walk_t walk_of(const layout_t *l)
 {
     index_t most = least(CELLS, TILE / l->columns.length), number = l->columns.number;
     const runs_t *rows = &l->rows;
-    walk_t walk = {l, 1, number, 0, 0};
+    walk_t walk = {l, 1, number, 0, 0, vectors_of(l)};
     if (number <= most)
         walk.down = most / number;
     else
@@ -98,6 +117,105 @@ static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t colum
         sum += total(src + h * stride, columns);
     return (REAL)sum;
 }
+
+#if defined(__AVX512F__)
+#define EACH_WIDTH(walk, does)                                      \
+    switch ((walk)->vectors * 2 + ((walk)->l->columns.length == 4)) { \
+    case 2: does(1, 1); break;                                      \
+    case 3: does(1, 2); break;                                      \
+    case 4: does(2, 1); break;                                      \
+    case 5: does(2, 2); break;                                      \
+    case 6: does(3, 1); break;                                      \
+    case 7: does(3, 2); break;                                      \
+    case 8: does(4, 1); break;                                      \
+    case 9: does(4, 2); break;                                      \
+    }
+
+/* Rows [begin, end) of patches of `channels` channels. A channel's cells lie from m on in a row of
+ * panels, which are `panel` numbers apart, one channel's row `apart` numbers from the next one's;
+ * if both are BROAD, or there is one channel, that is a plain row. */
+typedef struct {
+    const walk_t *walk;
+    index_t channels, begin, end, m, panel, apart;
+} bands_t;
+
+INLINE index_t whole_bands(const bands_t *b)
+{
+    index_t end = least(b->walk->cut, b->end);
+    return end > b->begin ? end - b->begin : 0;
+}
+
+INLINE index_t rows_left(const bands_t *b)
+{
+    const runs_t *rows = &b->walk->l->rows;
+    return b->end > b->walk->cut ? rows->stop - b->walk->cut * rows->length : 0;
+}
+
+INLINE void pool_bands(const bands_t *b, const REAL *map, REAL scale, REAL *panels,
+                       running_t *running, int vectors, int halvings)
+{
+    const layout_t *l = b->walk->l;
+    index_t stop = l->columns.stop, number = l->columns.number, length = 1 << halvings;
+    index_t whole = whole_bands(b), left = rows_left(b), rows = l->rows.length, row = l->map_row;
+    wide_t last = (wide_t){0} + 1; /* what the last vector is scaled by besides */
+    if (scale != 0)
+        last[(number - 1) % WIDE] = (REAL)length / (REAL)((stop - 1) % length + 1);
+    wide_t each = (wide_t){0} + (scale != 0 ? scale / (REAL)(rows * length) : 1);
+    wide_t end = (wide_t){0} + (scale != 0 && left > 0 ? scale / (REAL)(left * length) : 1);
+    wide_t each_last = each * last, end_last = end * last;
+    for (index_t c = 0; c < b->channels; c++, panels += b->apart) {
+        const REAL *box = map + c * l->map_channel + b->begin * rows * row;
+        index_t m = b->m;
+        wide_t lanes = running[c].lanes;
+        for (index_t band = 0; band < whole; band++, box += rows * row, m += number)
+            if (rows == length)
+                pool_vectors(box, row, length, stop, number, vectors, halvings, each, each_last,
+                             panels, b->panel, m, &lanes);
+            else
+                pool_vectors(box, row, rows, stop, number, vectors, halvings, each, each_last,
+                             panels, b->panel, m, &lanes);
+        if (left > 0)
+            pool_vectors(box, row, left, stop, number, vectors, halvings, end, end_last, panels,
+                         b->panel, m, &lanes);
+        running[c].lanes = lanes;
+    }
+}
+
+static void pool_narrow(const bands_t *b, const REAL *map, REAL scale, REAL *panels,
+                        running_t *running)
+{
+#define POOL(vectors, halvings) pool_bands(b, map, scale, panels, running, vectors, halvings)
+    EACH_WIDTH(b->walk, POOL)
+}
+
+INLINE void expand_bands(const bands_t *b, const REAL *panels, REAL *map, int vectors,
+                         int halvings)
+{
+    const layout_t *l = b->walk->l;
+    index_t stop = l->columns.stop, number = l->columns.number, length = 1 << halvings;
+    index_t whole = whole_bands(b), left = rows_left(b), rows = l->rows.length, row = l->map_row;
+    for (index_t c = 0; c < b->channels; c++, panels += b->apart) {
+        REAL *box = map + c * l->map_channel + b->begin * rows * row;
+        index_t m = b->m;
+        for (index_t band = 0; band < whole; band++, box += rows * row, m += number)
+            if (rows == length)
+                expand_vectors(panels, b->panel, m, number, stop, vectors, halvings, box, row,
+                               length);
+            else
+                expand_vectors(panels, b->panel, m, number, stop, vectors, halvings, box, row,
+                               rows);
+        if (left > 0)
+            expand_vectors(panels, b->panel, m, number, stop, vectors, halvings, box, row, left);
+    }
+}
+
+/* The reverse. */
+static void expand_narrow(const bands_t *b, const REAL *panels, REAL *map)
+{
+#define EXPAND(vectors, halvings) expand_bands(b, panels, map, vectors, halvings)
+    EACH_WIDTH(b->walk, EXPAND)
+}
+#endif
 
 /* Pool a block of one channel into cells, sums or scaled means; its pixels join the running sum. */
 static void pool_block(const walk_t *walk, const REAL *plane, const block_t *b, REAL scale,
@@ -157,6 +275,35 @@ static void expand_block(const walk_t *walk, const REAL *cells, const block_t *b
             for (index_t k = 0; k < rows * columns; k++)
                 box[k / columns * l->map_row + k % columns] = cells[i - b->i0];
     }
+}
+
+/* The same for channels whose cells are rows CELLS apart. */
+static void pool_blocks(const walk_t *walk, const REAL *map, index_t channels, const block_t *b,
+                        REAL scale, REAL *cells, running_t *running)
+{
+#if defined(__AVX512F__)
+    if (walk->vectors > 0) {
+        bands_t bands = {walk, channels, b->i0, b->i1, 0, BROAD, CELLS};
+        pool_narrow(&bands, map, scale, cells, running);
+        return;
+    }
+#endif
+    for (index_t c = 0; c < channels; c++)
+        pool_block(walk, map + c * walk->l->map_channel, b, scale, cells + c * CELLS, running + c);
+}
+
+static void expand_blocks(const walk_t *walk, const REAL *cells, index_t channels, const block_t *b,
+                          REAL *map, int streaming)
+{
+#if defined(__AVX512F__)
+    if (walk->vectors > 0 && !streaming) {
+        bands_t bands = {walk, channels, b->i0, b->i1, 0, BROAD, CELLS};
+        expand_narrow(&bands, cells, map);
+        return;
+    }
+#endif
+    for (index_t c = 0; c < channels; c++)
+        expand_block(walk, cells + c * CELLS, b, map + c * walk->l->map_channel, streaming);
 }
 
 #endif

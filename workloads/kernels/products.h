@@ -10,7 +10,6 @@
 #include "rows.h"
 
 enum {
-    BROAD = 2 * (int)WIDE,
 #if defined(__AVX__) && !defined(__AVX512F__)
     TALL = 6, /* of 16 registers */
 #else
@@ -63,14 +62,6 @@ INLINE void put_tile(const tile_t *tile, REAL *out, index_t stride, index_t rows
     for (index_t i = 0; i < least(rows, TALL); i++)
         for (index_t j = 0; j < least(columns, BROAD); j++)
             out[i * stride + j] = edge[i * BROAD + j] + (add ? out[i * stride + j] : 0);
-}
-
-/* out (n, TALL) = TALL columns of rows that are `stride` apart, zeros after the last. */
-static void pack_tall(const REAL *src, index_t stride, index_t n, index_t columns, REAL *out)
-{
-    for (index_t k = 0; k < n; k++)
-        for (index_t i = 0; i < TALL; i++)
-            out[k * TALL + i] = i < columns ? src[k * stride + i] : 0;
 }
 
 #endif

@@ -13,18 +13,18 @@ typedef struct {
 
 enum { BLOCK = 16 * TILE };
 
-static void read_some(const job_t *job, index_t first, index_t last)
+static void read_some(const void *shared, index_t first, index_t last)
 {
-    const rows_t *task = job->task;
+    const rows_t *task = shared;
     for (index_t item = first; item < last; item++) {
         index_t begin = item * BLOCK;
         task->sums[item] = total(task->src + begin, least(BLOCK, task->number - begin));
     }
 }
 
-static void write_some(const job_t *job, index_t first, index_t last)
+static void write_some(const void *shared, index_t first, index_t last)
 {
-    const rows_t *task = job->task;
+    const rows_t *task = shared;
     REAL scratch[TILE];
     for (index_t k = 0; k < TILE; k++)
         scratch[k] = task->src[0];
@@ -32,9 +32,9 @@ static void write_some(const job_t *job, index_t first, index_t last)
         put(task->out + at, scratch, least(TILE, task->number - at), task->streaming);
 }
 
-static void copy_some(const job_t *job, index_t first, index_t last)
+static void copy_some(const void *shared, index_t first, index_t last)
 {
-    const rows_t *task = job->task;
+    const rows_t *task = shared;
     for (index_t at = first * BLOCK; at < least(last * BLOCK, task->number); at += TILE)
         put(task->out + at, task->src + at, least(TILE, task->number - at), task->streaming);
 }

@@ -1,0 +1,85 @@
+/* Windows of weights: w~, their sums, and g_w, one value on every tap of a window. */
+
+#ifndef GFBENCH_WINDOWS_H
+#define GFBENCH_WINDOWS_H
+
+#include "products.h"
+#include "runs.h"
+#include "team.h"
+
+typedef struct {
+    const REAL *src;
+    REAL *out;
+    index_t length, most;
+    index_t number;
+    int streaming;
+} windows_t;
+
+static void sum_some_runs(const void *shared, index_t first, index_t last)
+{
+    const windows_t *task = shared;
+    index_t begin = first * task->most, end = least(last * task->most, task->number);
+    add_runs(task->src + begin * task->length, end - begin, task->length, task->out + begin);
+}
+
+typedef struct {
+    const REAL *src;
+    REAL *out;
+    index_t outputs, inputs, length; /* channels of a group */
+} tiles_t;
+
+enum { ROWS_AT_ONCE = 4 /* channels of y: so that whole lines of a tile are written */ };
+
+static void sum_some_tiles(const void *shared, index_t first, index_t last)
+{
+    const tiles_t *task = shared;
+    index_t co = task->outputs, ci = task->inputs, tiles = divided(ci, TALL);
+    index_t parts = divided(co, ROWS_AT_ONCE), row = ci * task->length;
+    REAL sums[ROWS_AT_ONCE][TILE];
+    for (index_t item = first; item < last; item++) {
+        index_t group = item / parts, o = item % parts * ROWS_AT_ONCE;
+        index_t rows = least(ROWS_AT_ONCE, co - o);
+        const REAL *src = task->src + (group * co + o) * row;
+        REAL *out = task->out + (group * tiles * co + o) * TALL;
+        for (index_t c = 0; c < ci; c += TILE / TALL * TALL) {
+            index_t count = least(TILE / TALL * TALL, ci - c);
+            for (index_t k = 0; k < rows; k++)
+                add_runs(src + k * row + c * task->length, count, task->length, sums[k]);
+            for (index_t i = 0; i < count; i += TALL)
+                for (index_t k = 0; k < rows; k++) {
+                    REAL *to = out + ((c + i) / TALL * co + k) * TALL;
+                    if (i + TALL <= count)
+                        copy(to, sums[k] + i, TALL);
+                    else
+                        for (index_t lane = 0; lane < TALL; lane++)
+                            to[lane] = i + lane < count ? sums[k][i + lane] : 0;
+                }
+        }
+    }
+}
+
+static void repeat_some_runs(const void *shared, index_t first, index_t last)
+{
+    const windows_t *task = shared;
+    index_t length = task->length;
+    REAL scratch[TILE + LANES];
+    for (index_t item = first; item < last; item++) {
+        index_t begin = item * task->most, n = least(task->most, task->number - begin);
+        if (length <= TILE && task->streaming) {
+            fill_runs(task->src + begin, n, length, scratch);
+            stream(task->out + begin * length, scratch, n * length);
+        } else if (length <= TILE) {
+            index_t inside = n - divided(LANES, length); /* runs whose lanes all stay inside */
+            if (inside > 0)
+                fill_runs(task->src + begin, inside, length, task->out + begin * length);
+            inside = inside > 0 ? inside : 0;
+            fill_runs(task->src + begin + inside, n - inside, length, scratch);
+            copy(task->out + (begin + inside) * length, scratch, (n - inside) * length);
+        } else {
+            for (index_t k = 0; k < length; k++)
+                task->out[begin * length + k] = task->src[begin];
+        }
+    }
+}
+
+#endif
