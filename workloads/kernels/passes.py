@@ -173,7 +173,7 @@ def sum_windows(weight: torch.Tensor) -> torch.Tensor:
 
 
 def sum_tiles(weight: torch.Tensor, groups: int) -> torch.Tensor:
-    """Return w~ as products read it: (groups, tiles of C_i / groups, C_o / groups, tile's channels).
+    """Return w~ as products read it: (groups, tiles of C_i / groups, C_o / groups, channels).
 
     What follows the last channel of the last tile is zero.
     """
