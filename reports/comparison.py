@@ -290,7 +290,8 @@ def _with_doubts(standing: Standing, energies: Sequence[Energy]) -> Standing:
 def no_power_reason(target: TargetRun) -> str:
     """Say why a target has no energy, with the remedy where one is known."""
     if target.power is None or not target.power.rails:
-        return "; ".join(("no power sensor", *(target.power.missing if target.power else ())))
+        words = "; ".join(target.power.missing if target.power else ()) or "no power sensor"
+        return words if "no power sensor" in words else f"no power sensor; {words}"
     return "no readings of the power sensor were recorded"
 
 

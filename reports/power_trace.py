@@ -248,6 +248,9 @@ def _quantum(rail: Rail, index: int) -> float:
 
 
 def _missing_words(item: Any) -> str:
-    if isinstance(item, Mapping):
-        return "; ".join(str(item[key]) for key in ("what", "reason", "remedy") if item.get(key))
-    return str(item)
+    """Return what cannot be read, why, and what to do; what is all of the power needs no name."""
+    if not isinstance(item, Mapping):
+        return str(item)
+    what, reason, remedy = (str(item.get(key) or "") for key in ("what", "reason", "remedy"))
+    why = reason if what in ("", "power") and reason else ": ".join(filter(None, (what, reason)))
+    return " — ".join(filter(None, (why, remedy)))

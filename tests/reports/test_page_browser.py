@@ -3,14 +3,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import axe_core_python
 import pytest
+from chromium import AXE, chromium, keep_picture
 from make_run import FakeTarget, make_run
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from reports.comparison import compare
 from reports.exports import export
@@ -18,16 +17,6 @@ from reports.page import render, shared_files
 from reports.results import load_run
 from reports.wording import METRICS, TIMES, interval, quantity
 
-CHROMIUM = Path("/usr/bin/chromium")
-AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-QUIET = (
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 READ_ROWS = """() => Array.from(document.querySelectorAll("table.rows tbody.case")).flatMap(
   (body) => Array.from(body.querySelectorAll("tr[data-metric]")).map((row) => {
@@ -40,16 +29,8 @@ READ_ROWS = """() => Array.from(document.querySelectorAll("table.rows tbody.case
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        message = "no chromium: apt-get install --no-install-recommends chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*QUIET, *root])
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -69,12 +50,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = make_run(tmp_path_factory.mktemp("run"), targets=targets, layers=layers)
     (path / "report.html").write_text(render([load_run(path)]))
     return path
-
-
-def keep_picture(page: Page, name: str) -> None:
-    """Keep a screenshot for those who look at a build."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def opened(
@@ -399,7 +374,7 @@ def test_the_keyboard_does_what_the_help_says(browser: Browser, run: Path) -> No
 def test_axe_finds_nothing_serious(browser: Browser, run: Path, scheme: str) -> None:
     page, _ = opened(browser, run, 1280, scheme)
     unfold(page)
-    page.evaluate(AXE.read_text(encoding="utf-8"))
+    page.evaluate(AXE)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
     serious = [
         (rule["id"], rule["nodes"][0]["html"][:200])

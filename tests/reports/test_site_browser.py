@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import axe_core_python
 import pytest
+from chromium import AXE, chromium, keep_picture
 from make_run import FakeTarget, make_run
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from synthetic_site import Plot, write_runs
 
 from reports.exports import export
@@ -23,16 +22,6 @@ from reports.site.names import slug
 from reports.site.sources import FolderRuns
 from reports.wording import METRICS, interval, quantity
 
-CHROMIUM = Path("/usr/bin/chromium")
-AXE = Path(axe_core_python.__file__).parent / "axe.min.js"
-SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-QUIET = (
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 REAL = "20990101-120000-abc123"
 HISTORY = "history/jetson-nano/resnet-late.html"
@@ -82,16 +71,8 @@ READ_ROWS = """() => Array.from(document.querySelectorAll("#rows tbody tr")).map
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        message = "no chromium: apt-get install --no-install-recommends chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=[*QUIET, *root])
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +126,10 @@ def test_every_page_is_quiet_fits_and_can_be_read_by_all(
         assert page.evaluate(SPILLED) == []
     assert page.evaluate("window.hacked") is None
     assert seen == []
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=str(SCREENSHOTS / f"site-{name}-{width}.png"), full_page=True)
+    keep_picture(page, f"site-{name}-{width}")
     if name != "report" and (width == 1280 or name in IN_THE_DARK):
         page.evaluate(FIRST_ROWS)
-        page.evaluate(AXE.read_text())
+        page.evaluate(AXE)
         found = page.evaluate(RUN_AXE)["violations"]
         serious = [
             (one["id"], one["nodes"][0]["html"][:120], len(one["nodes"]))

@@ -20,8 +20,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,15 @@ class Outcomes:
     def share(self, status: str) -> float:
         return self.statuses.count(status) / len(self.statuses)
 
+    @classmethod
+    def of(cls, verdicts: Sequence[Verdict]) -> Outcomes:
+        """Return how these gates ended."""
+        return cls(
+            statuses=tuple(verdict.status for verdict in verdicts),
+            rounds=tuple(verdict.rounds for verdict in verdicts if verdict.status == "FAIL"),
+            verified=sum(verdict.verification is not None for verdict in verdicts),
+        )
+
     @property
     def median_rounds(self) -> float:
         return float(np.median(self.rounds)) if self.rounds else math.nan
@@ -108,11 +118,20 @@ def gate_of(random: np.random.Generator, effect: float, margin: float) -> Verdic
     """Measure and judge one experiment as ``run --until-decided`` would."""
     logs, first = block_logs(random, MOST_ROUNDS + VERIFICATION_ROUNDS, effect)
     records = list(_records(logs, first))
+    return decide(partial(run_of, records), metric="latency", margin=margin)
+
+
+def decide(run: Callable[[int, bool], Run], *, metric: str, margin: float) -> Verdict:
+    """Judge ``run(rounds, verification batch or not)`` as often as it takes."""
     rounds, verification = LOOKS[0], False
     while True:
-        run = make_run(records, rounds, verification)
         (verdict,) = judge(
-            run, base="kernel=native", new="kernel=again", margin=margin, phases=("step",)
+            run(rounds, verification),
+            base="kernel=native",
+            new="kernel=again",
+            metrics=(metric,),
+            margin=margin,
+            phases=("step",),
         ).verdicts
         if verdict.verify and not verification:
             verification = True
@@ -122,7 +141,7 @@ def gate_of(random: np.random.Generator, effect: float, margin: float) -> Verdic
             return verdict
 
 
-def make_run(records: list[BlockRecord], rounds: int, verification: bool) -> Run:
+def run_of(records: list[BlockRecord], rounds: int, verification: bool) -> Run:
     """Return the run that has so many rounds, and the verification batch if there was one."""
     batch = [block for block in records if block.round >= MOST_ROUNDS] if verification else []
     target = TargetRun(
@@ -143,12 +162,7 @@ def make_run(records: list[BlockRecord], rounds: int, verification: bool) -> Run
 def experiments(count: int, *, effect: float, margin: float, seed: int) -> Outcomes:
     """Return how so many gates end at a true effect."""
     random = np.random.default_rng(seed)
-    verdicts = [gate_of(random, effect, margin) for _ in range(count)]
-    return Outcomes(
-        statuses=tuple(verdict.status for verdict in verdicts),
-        rounds=tuple(verdict.rounds for verdict in verdicts if verdict.status == "FAIL"),
-        verified=sum(verdict.verification is not None for verdict in verdicts),
-    )
+    return Outcomes.of([gate_of(random, effect, margin) for _ in range(count)])
 
 
 def coverage(count: int, rounds: int, *, level: float = 0.95, seed: int) -> float:

@@ -321,12 +321,13 @@ static void filter_together(const team_t *team, filtered_t *f, index_t pixels)
 static void filter_apart(const team_t *team, const filtered_t *f)
 {
     chunks_t task = {f, {{0}}};
-    divide(divided(f->images * f->out->rows.number, f->chunk), least(f->slots, SHARES), task.share);
+    index_t chunks = divided(f->images * f->out->rows.number, f->chunk);
+    divide(chunks, least(f->slots, SHARES), task.share);
     loop_t loop = {chunks_some, &task, f->slots, 1};
     run_loops(team, &loop, 1, SMALL);
 }
 
-/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ as sum_tiles has it.
+/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ of sum_tiles.
  * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time, by
  * one of `slots` threads each or, if that is 0, by all together. Returns the numbers of working
  * memory that it takes, and does nothing where work is NULL. */

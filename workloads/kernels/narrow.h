@@ -22,11 +22,14 @@ enum { NARROWEST = 4 /* vectors of a row of pixels */ };
 #define STORE_MASKED(to, value, mask) _mm512_mask_storeu_pd(to, mask, (__m512d)(value))
 #endif
 
+INLINE wide_t spread(REAL value) { return (wide_t){0} + value; }
+
 /* Vector k of a row of n numbers. */
 INLINE wide_t load_part(const REAL *row, index_t k, index_t n)
 {
+    const REAL *from = row + k * WIDE;
     index_t left = n - k * WIDE;
-    return left >= WIDE ? *(const wide_t *)(row + k * WIDE) : LOAD_MASKED(row + k * WIDE, MASK_OF(left));
+    return left >= WIDE ? *(const wide_t *)from : LOAD_MASKED(from, MASK_OF(left));
 }
 
 INLINE void store_part(REAL *row, index_t k, index_t n, wide_t value)
@@ -61,7 +64,9 @@ INLINE void store_cells(REAL *panels, index_t stride, index_t m, index_t n, wide
     STORE_MASKED(to - at + stride - here, value, MASK_OF(n) & ~MASK_OF(here));
 }
 
-/* One row of patches: cells = scaled sums over `rows` rows of pixels. */
+/* One row of patches: its `number` cells, from m on in panels, = sums over `rows` rows of `stop`
+ * pixels, times a vector, and another one for the last vector. Patches are 2 or 4 pixels long, the
+ * vectors' pairs are added so many times (halvings). */
 INLINE void pool_vectors(const REAL *box, index_t stride, index_t rows, index_t stop,
                          index_t number, int vectors, int halvings, wide_t scale, wide_t last,
                          REAL *panels, index_t panel, index_t m, wide_t *running)
@@ -89,8 +94,9 @@ INLINE void pool_vectors(const REAL *box, index_t stride, index_t rows, index_t 
 }
 
 /* One row of patches: each cell on its pixels of `rows` rows. */
-INLINE void expand_vectors(const REAL *panels, index_t panel, index_t m, index_t number, index_t stop, int vectors,
-                           int halvings, REAL *box, index_t stride, index_t rows)
+INLINE void expand_vectors(const REAL *panels, index_t panel, index_t m, index_t number,
+                           index_t stop, int vectors, int halvings, REAL *box, index_t stride,
+                           index_t rows)
 {
     wide_t pixels[NARROWEST + 1];
     int parts = vectors;

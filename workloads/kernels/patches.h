@@ -119,6 +119,7 @@ static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t colum
 }
 
 #if defined(__AVX512F__)
+/* does(vectors of a row of pixels, how often pairs are added), as constants. */
 #define EACH_WIDTH(walk, does)                                      \
     switch ((walk)->vectors * 2 + ((walk)->l->columns.length == 4)) { \
     case 2: does(1, 1); break;                                      \
@@ -157,11 +158,11 @@ INLINE void pool_bands(const bands_t *b, const REAL *map, REAL scale, REAL *pane
     const layout_t *l = b->walk->l;
     index_t stop = l->columns.stop, number = l->columns.number, length = 1 << halvings;
     index_t whole = whole_bands(b), left = rows_left(b), rows = l->rows.length, row = l->map_row;
-    wide_t last = (wide_t){0} + 1; /* what the last vector is scaled by besides */
+    wide_t last = spread(1); /* what the last vector is scaled by besides */
     if (scale != 0)
         last[(number - 1) % WIDE] = (REAL)length / (REAL)((stop - 1) % length + 1);
-    wide_t each = (wide_t){0} + (scale != 0 ? scale / (REAL)(rows * length) : 1);
-    wide_t end = (wide_t){0} + (scale != 0 && left > 0 ? scale / (REAL)(left * length) : 1);
+    wide_t each = spread(scale != 0 ? scale / (REAL)(rows * length) : 1);
+    wide_t end = spread(scale != 0 && left > 0 ? scale / (REAL)(left * length) : 1);
     wide_t each_last = each * last, end_last = end * last;
     for (index_t c = 0; c < b->channels; c++, panels += b->apart) {
         const REAL *box = map + c * l->map_channel + b->begin * rows * row;
