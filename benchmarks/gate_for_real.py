@@ -2,7 +2,9 @@
 
     python benchmarks/gate_for_real.py [--equal 20] [--slower 10] [--margin 3] [--calibrate]
 
-Each line is one `gfbench run --until-decided` of one small layer (gate_suite.yaml). First kernel
+Each line is one `gfbench run --until-decided` of one small layer (gate_suite.yaml) on one core:
+on a shared machine the last cache and the second core belong to others as well, and blocks that
+need them scatter by a quarter; those of one core and its own caches by 2 %. First kernel
 native against itself under a second name, then against slower_kernel.py, which does a tenth more
 work. Wanted: no FAIL of equals; of the slower one FAIL, put down to the code, in at least nine of
 ten, and never PASS. The exit code says whether that is so. Machine quiet: a quarter of an hour.
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,7 +65,7 @@ def main() -> int:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="gfbench-gates-") as scratch:
         folder = options.output or Path(scratch)
-        target = local_target(None)
+        target = replace(local_target(None), threads=1)
         if options.calibrate:
             _calibrate(target, folder)
         print("new     verdict       cause        change                         rounds  seconds")

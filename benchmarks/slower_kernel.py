@@ -4,8 +4,8 @@ r"""Kernel native with a tenth more work, for gates that have to find it (see ga
         --kernel slower=benchmarks/slower_kernel.py
 
 The gradient of the input is computed a second time for a tenth of the images and thrown away:
-work of the same kind on the same data. On the layer of gate_suite.yaml, where expanding that
-gradient is most of the backward, it takes 9 to 10 % more time, with one thread and with two.
+work of the same kind on the same data. On the layer of gate_suite.yaml, with one thread, it takes
+10 to 11 % more time.
 """
 
 from typing import Any
