@@ -154,44 +154,53 @@ typedef struct {
     walk_t out_walk, in_walk;
 } depthwise_t;
 
-/* Do a block of channel c of image n: read g, add to g_w and g_b, write g_x. */
-static void depthwise_block(const depthwise_t *task, index_t n, index_t c, const block_t *b,
-                            double *grad_w, running_t *grad_bias)
+/* The channels of x that are done together, so that theirs of y are LANES at most. */
+static inline index_t depthwise_lanes(const depthwise_t *task)
+{
+    return LANES / (task->out->channels / task->in->channels);
+}
+
+/* Do a block of channels [c, c + lanes) of image n: read g, add to g_w and g_b, write g_x. */
+static void depthwise_block(const depthwise_t *task, index_t n, index_t c, index_t lanes,
+                            const block_t *b, running_t *grad_w, running_t *grad_bias)
 {
     const layout_t *out = task->out, *in = task->in;
-    index_t times = out->channels / in->channels, number = cells_of(b);
-    index_t at = c * in->grid_channel + b->i0 * in->columns.number + b->j0;
-    REAL means[CELLS], values[CELLS];
-    for (index_t q = 0; q < times; q++) {
-        index_t channel = c * times + q;
-        const REAL *plane = task->grad + n * out->map_image + channel * out->map_channel;
-        pool_block(&task->out_walk, plane, b, task->scale, means, grad_bias + q);
+    index_t times = out->channels / in->channels, number = cells_of(b), first = c * times;
+    index_t at = n * in->grid_image + b->i0 * in->columns.number + b->j0;
+    const REAL *planes = task->grad + n * out->map_image + first * out->map_channel;
+    REAL means[LANES * CELLS], values[LANES * CELLS];
+    pool_blocks(&task->out_walk, planes, lanes * times, b, task->scale, means, grad_bias);
+    for (index_t k = 0; k < lanes * times; k++) {
+        const REAL *cells = means + k * CELLS;
+        REAL *row = values + k / times * CELLS;
         if (task->x_sum)
-            grad_w[q] += dot(means, task->x_sum + n * in->grid_image + at, number);
+            add_products(cells, task->x_sum + at + (c + k / times) * in->grid_channel, number,
+                         grad_w + k);
         for (index_t j = 0; task->window && j < number; j++)
-            values[j] = task->window[channel] * means[j] + (q > 0 ? values[j] : 0);
+            row[j] = task->window[first + k] * cells[j] + (k % times > 0 ? row[j] : 0);
     }
     if (task->grad_x)
-        expand_block(&task->in_walk, values, b,
-                     task->grad_x + n * in->map_image + c * in->map_channel, 0);
+        expand_blocks(&task->in_walk, values, lanes, b,
+                      task->grad_x + n * in->map_image + c * in->map_channel, 0);
 }
 
 static void depthwise_some(const void *shared, index_t first, index_t last)
 {
     const depthwise_t *task = shared;
     const layout_t *out = task->out, *in = task->in;
-    index_t times = out->channels / in->channels;
-    for (index_t c = first; c < last; c++) {
-        double grad_w[LANES] = {0};
-        running_t grad_bias[LANES] = {{{0}, 0}};
+    index_t times = out->channels / in->channels, most = depthwise_lanes(task);
+    for (index_t item = first; item < last; item++) {
+        index_t c = item * most, lanes = least(most, in->channels - c);
+        running_t grad_w[LANES] = {{{0}, 0}}, grad_bias[LANES] = {{{0}, 0}};
         for (index_t n = 0; n < task->images; n++)
             for (block_t b = before(0); next_block(&task->in_walk, &b, in->rows.number);)
-                depthwise_block(task, n, c, &b, grad_w, grad_bias);
-        for (index_t q = 0; q < times; q++) {
+                depthwise_block(task, n, c, lanes, &b, grad_w, grad_bias);
+        for (index_t k = 0; k < lanes * times; k++) {
+            REAL value = (REAL)ended(grad_w + k);
             for (index_t tap = 0; task->grad_w && tap < task->taps; tap++)
-                task->grad_w[(c * times + q) * task->taps + tap] = (REAL)grad_w[q];
+                task->grad_w[(c * times + k) * task->taps + tap] = value;
             if (task->grad_bias)
-                task->grad_bias[c * times + q] = (REAL)ended(grad_bias + q);
+                task->grad_bias[c * times + k] = (REAL)ended(grad_bias + k);
         }
     }
 }
@@ -274,11 +283,11 @@ void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *i
 {
     depthwise_t task = {out,    in,   grad,        x_sum,        window,     grad_x, grad_w,
                         grad_bias, images, taps, (REAL)scale, walk_of(out), walk_of(in)};
-    for_all(team, depthwise_some, &task, in->channels,
+    for_all(team, depthwise_some, &task, divided(in->channels, depthwise_lanes(&task)),
             images * out->channels * out->rows.stop * out->columns.stop);
 }
 
-/* the whole backward ---------------------------------------------------------------------------- */
+/* the whole backward --------------------------------------------------------------------------- */
 
 /* Repeat what all slots have of g_w's values [first, last), in parts of `most`, on every tap. */
 static void finish_windows(const void *shared, index_t first, index_t last)

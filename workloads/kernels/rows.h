@@ -46,24 +46,19 @@ typedef REAL narrow_t VECTOR(NARROW);
 static inline index_t least(index_t a, index_t b) { return a < b ? a : b; }
 static inline index_t divided(index_t number, index_t by) { return (number + by - 1) / by; }
 
-/* a.b over n numbers, or their plain sum where b is NULL. */
-INLINE double sum_products(const REAL *a, const REAL *b, index_t n)
+static double total(const REAL *values, index_t n)
 {
     wide_t lanes[2] = {{0}, {0}};
     index_t i = 0;
     for (; i + 2 * WIDE <= n; i += 2 * WIDE)
-        for (int k = 0; k < 2; k++) {
-            wide_t value = *(const wide_t *)(a + i + k * WIDE);
-            if (b)
-                value *= *(const wide_t *)(b + i + k * WIDE);
-            lanes[k] += value;
-        }
+        for (int k = 0; k < 2; k++)
+            lanes[k] += *(const wide_t *)(values + i + k * WIDE);
     lanes[0] += lanes[1];
     double sum = 0;
     for (int k = 0; k < WIDE; k++)
         sum += lanes[0][k];
     for (; i < n; i++)
-        sum += b ? a[i] * b[i] : a[i];
+        sum += values[i];
     return sum;
 }
 
@@ -79,6 +74,16 @@ static inline double ended(const running_t *running)
     for (int k = 0; k < WIDE; k++)
         sum += running->lanes[k];
     return sum;
+}
+
+/* Add the products of n numbers each. */
+static void add_products(const REAL *a, const REAL *b, index_t n, running_t *running)
+{
+    index_t i = 0;
+    for (; i + WIDE <= n; i += WIDE)
+        running->lanes += *(const wide_t *)(a + i) * *(const wide_t *)(b + i);
+    for (; i < n; i++)
+        running->rest += a[i] * b[i];
 }
 
 /* Add n numbers to the running sum and scale them, unless by 0. */
@@ -98,10 +103,6 @@ static void add_and_scale(REAL *values, index_t n, REAL scale, running_t *runnin
         values[i] *= scale != 0 ? scale : 1;
     }
 }
-
-static double total(const REAL *values, index_t n) { return sum_products(values, NULL, n); }
-
-static double dot(const REAL *a, const REAL *b, index_t n) { return sum_products(a, b, n); }
 
 /* One vector of every band: bands are `rows` rows of src and one of out. */
 #define ADD_BAND(type, at)                                        \
