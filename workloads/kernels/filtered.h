@@ -60,7 +60,7 @@ static index_t divide_work(filtered_t *f, REAL *work)
     return shared + f->slot_size * slots_of(f);
 }
 
-/* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ----------------------------------- ---------------------------------- */
+/* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ---------------------------------- */
 
 /* Copy a piece of a panel's row. */
 INLINE void copy_piece(REAL *out, const REAL *src, index_t n)
