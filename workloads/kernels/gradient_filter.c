@@ -254,17 +254,26 @@ void sum_runs(const team_t *team, const REAL *src, index_t number, index_t lengt
     for_all(team, sum_some_runs, &task, (number + task.most - 1) / task.most, number * length);
 }
 
-/* The number of channels of x that sum_tiles puts side by side. */
+/* The number of channels of x that lie side by side in w~'s tiles. */
 index_t tile_channels(void) { return TALL; }
 
-/* out (groups, tiles of C_i / groups, C_o / groups, TALL) = w~, zeros after the last channel: the
- * sums of the windows, `length` each, of w (C_o, C_i / groups, length). */
-void sum_tiles(const team_t *team, const REAL *src, index_t groups, index_t outputs, index_t inputs,
-               index_t length, REAL *out)
+/* What a forward saves: x~ (grid) of maps, and w~ (groups, tiles of C_i / groups, C_o / groups,
+ * TALL), zeros after the last channel, of w (C_o, C_i / groups, length). NULL: not wanted. */
+void save_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
+                 REAL *grid, const REAL *weight, index_t groups, index_t outputs, index_t length,
+                 REAL *tiles)
 {
-    tiles_t task = {src, out, outputs / groups, inputs / groups, length};
-    index_t parts = groups * divided(task.outputs, ROWS_AT_ONCE);
-    for_all(team, sum_some_tiles, &task, parts, outputs * task.inputs * length);
+    pool_t pool = {l, map, grid, NULL, 0, walk_of(l)};
+    tiles_t sums = {weight, tiles, outputs / groups, l->channels / groups, length};
+    index_t parts = weight ? groups * divided(sums.outputs, ROWS_AT_ONCE) : 0;
+    index_t items = grid ? images * divided(l->channels, LANES) : 0;
+    loop_t loops[] = {
+        loop_over(sum_some_tiles, &sums, parts, team->threads),
+        loop_over(pool_some_planes, &pool, items, team->threads),
+    };
+    run_loops(team, loops, 2,
+              (grid ? images * l->channels * l->rows.stop * l->columns.stop : 0) +
+                  (weight ? outputs * sums.inputs * length : 0));
 }
 
 /* Run j of `number` dense runs of out = src[j]. */
@@ -336,7 +345,7 @@ static void filter_apart(const team_t *team, const filtered_t *f)
     run_loops(team, &loop, 1, SMALL);
 }
 
-/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ of sum_tiles.
+/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ of save_planes.
  * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time, by
  * one of `slots` threads each or, if that is 0, by all together. Returns the numbers of working
  * memory that it takes, and does nothing where work is NULL. */

@@ -99,19 +99,35 @@ def save(
 
     w~ is in tiles where ``_whole`` will take it: maps of g lie as those of x, but for rare ones.
     """
-    plan, maps, x_sum = _plan(geometry), passes.walkable(x), None
+    plan, maps = _plan(geometry), passes.walkable(x)
+    if not maps.planes or plan.depthwise or geometry.keeps_window:
+        return _save_plain(maps, weight, geometry, plan, need_x, need_w)
+    grid = _grid(x, plan.grid, plan.images, plan.in_channels) if need_w else None
+    window = weight if need_x else None
+    tiles = passes.save_planes(maps, plan.in_axes, grid, window, geometry.groups)
+    return None if grid is None else grid.tensor, tiles
+
+
+def _save_plain(
+    maps: Maps, weight: torch.Tensor, geometry: Geometry, plan: _Plan, need_x: bool, need_w: bool
+) -> Tuple[Maybe, Maybe]:
+    x_sum = None
     if need_w:
         by_channel = plan.depthwise and maps.planes
-        grid = _grid(x, plan.grid, plan.images, plan.in_channels, by_channel)
+        grid = _grid(maps.tensor, plan.grid, plan.images, plan.in_channels, by_channel)
         passes.pool(maps, plan.in_axes, grid, (0, plan.images))
         x_sum = grid.tensor
     if not need_x:
         return x_sum, None
-    if geometry.keeps_window:
-        return x_sum, weight
-    if maps.planes and not plan.depthwise:
-        return x_sum, passes.sum_tiles(weight, geometry.groups)
-    return x_sum, passes.sum_windows(weight)
+    return x_sum, weight if geometry.keeps_window else passes.sum_windows(weight)
+
+
+def save_pooled(
+    x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, need_x: bool, need_w: bool
+) -> Tuple[Maybe, Maybe]:
+    """Return (x~, w~) as ``gradients_pooled`` takes them."""
+    maps = passes.walkable(x)
+    return _save_plain(maps, weight, geometry, _plan(geometry), need_x, need_w)
 
 
 def _tiled(window: Maybe, plan: _Plan) -> bool:
@@ -165,7 +181,7 @@ def gradients_pooled(
     values, product = products.backward(
         grid.tensor,
         x_sum if need_w else None,
-        _plain(window, plan) if need_x else None,
+        window if need_x else None,
         plan.window,
         geometry.groups,
         plan.step,
@@ -175,7 +191,7 @@ def gradients_pooled(
 
 OPERATORS = {
     "gradient_filter": Operator(save, gradients),
-    "gradient_filter_pooled": Operator(save, gradients_pooled),
+    "gradient_filter_pooled": Operator(save_pooled, gradients_pooled),
 }
 
 

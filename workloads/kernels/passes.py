@@ -68,7 +68,7 @@ _SIGNATURES = {
     "expand_planes": _EXPAND,
     "expand_pixels": _EXPAND,
     "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
-    "sum_tiles": (_TEAM, _POINTER, *[_INDEX] * 4, _POINTER),
+    "save_planes": (_TEAM, _MAPS, _INDEX, *[_POINTER] * 3, *[_INDEX] * 3, _POINTER),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
     "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
     "filtered_planes": (_TEAM, _MAPS, _MAPS, *[_INDEX] * 5, *[_POINTER] * 6, _REAL, _INT, _POINTER),
@@ -172,23 +172,40 @@ def sum_windows(weight: torch.Tensor) -> torch.Tensor:
     return sums
 
 
-def sum_tiles(weight: torch.Tensor, groups: int) -> torch.Tensor:
-    """Return w~ as products read it: (groups, tiles of C_i / groups, C_o / groups, channels).
+def save_planes(
+    maps: Maps, axes: Axes, grid: Optional[Grid], weight: Optional[torch.Tensor], groups: int
+) -> Optional[torch.Tensor]:
+    """Write x~ and return w~ as products read it, both in one go.
 
-    What follows the last channel of the last tile is zero.
+    Args:
+        maps: x, planes.
+        axes: the patches of x.
+        grid: written with x~; None where it is not needed.
+        weight: w (C_o, C_i / groups, k_h, k_w); None where w~ is not needed.
+        groups: of the convolution.
+
+    Returns:
+        w~ (groups, tiles of C_i / groups, C_o / groups, channels of a tile), zeros after the last
+        channel; None without ``weight``.
     """
-    library, (outputs, inputs, height, width) = _library(weight.dtype), weight.shape
-    side = library.tile_channels()
-    tiles = weight.new_empty((groups, -(-inputs // side), outputs // groups, side))
-    source = weight.contiguous()
-    library.sum_tiles(
+    tensor = maps.tensor
+    library, tiles, outputs, taps = _library(tensor.dtype), None, 0, 0
+    if weight is not None:
+        weight = weight.contiguous()
+        outputs, inputs, height, width = weight.shape
+        side, taps = library.tile_channels(), height * width
+        tiles = weight.new_empty((groups, -(-inputs // side), outputs // groups, side))
+    library.save_planes(
         team(),
-        source.data_ptr(),
+        _layout(tensor.shape[1], axes, tensor.stride(), grid.strides if grid else (0, 0, 0)),
+        tensor.shape[0],
+        maps.address(0),
+        None if grid is None else grid.tensor.data_ptr(),
+        None if weight is None else weight.data_ptr(),
         groups,
         outputs,
-        inputs * groups,
-        height * width,
-        tiles.data_ptr(),
+        taps,
+        None if tiles is None else tiles.data_ptr(),
     )
     return tiles
 
