@@ -79,17 +79,23 @@ def _blocks(
     starts: list[FloatArray] = []
     ends: list[FloatArray] = []
     begin_s, window_s = LEAD_S, window_for(sensor)
+    pauses = sensor.kind in ("on read", "held")  # as real runs have for what shows instants
     for round_, new_first in enumerate(first):
         for slot in (0, 1):
             place = int(slot != new_first)  # 1: the new case
             length_s = float(iterations_s[round_, place])
             count = int(np.ceil(window_s / length_s)) + 1
             durations_s = length_s * np.clip(random.normal(1, JITTER, count), 0.5, 1.5)
-            until_s = begin_s + np.cumsum(durations_s)
-            starts.append(np.concatenate([[begin_s], until_s[:-1]]))
-            ends.append(until_s)
-            window = (begin_s, float(until_s[-1]))
-            timing = PhaseTiming(times_s=tuple(durations_s.tolist()), window_s=window)
+            pauses_s = random.uniform(0, length_s, count) if pauses else np.zeros(count)
+            starts_s = begin_s + np.concatenate([[0.0], np.cumsum(durations_s + pauses_s)[:-1]])
+            starts.append(starts_s)
+            ends.append(starts_s + durations_s)
+            window = (begin_s, float(ends[-1][-1]))
+            timing = PhaseTiming(
+                times_s=tuple(durations_s.tolist()),
+                window_s=window,
+                starts_s=tuple(starts_s.tolist()) if pauses else (),
+            )
             records.append(
                 BlockRecord(
                     order=2 * round_ + slot,
