@@ -129,24 +129,53 @@ def gfbench(
 def measured(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[dict[str, tuple[TargetRun, SimulatedBoard]]]:
-    """All boards, measured by runs side by side, each with a lease folder of its own."""
+    """All boards, measured by runs side by side, each with a lease folder of its own.
+
+    A shared machine stands still now and then, and with it boards and samplers. Runs in which that
+    is seen are measured once more, by themselves.
+    """
     found: dict[str, tuple[TargetRun, SimulatedBoard]] = {}
     base = tmp_path_factory.mktemp("lab")
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+    with pytest.MonkeyPatch.context() as patch:
         home = ClientHome(base / "home")
         home.use(patch)
+        for run, boards in measure(base / "together", home, RUNS):
+            if any(stood_still(*one) for one in boards.values()):
+                print("measured again:", *run.boards)
+                ((_, boards),) = measure(base / f"again-{min(boards)}", home, [run])
+            found |= boards
+        yield found
+
+
+def measure(
+    base: Path, home: ClientHome, runs: Sequence[Run]
+) -> list[tuple[Run, dict[str, tuple[TargetRun, SimulatedBoard]]]]:
+    """Return what runs side by side found, board by board."""
+    measured = []
+    with ExitStack() as stack:
         started = []
-        for number, run in enumerate(RUNS):
+        for number, run in enumerate(runs):
             folder = base / str(number)
-            folder.mkdir()
-            started.append((folder, *stack.enter_context(gfbench(folder, home, run))))
-        for folder, command, boards in started:
+            folder.mkdir(parents=True)
+            started.append((run, folder, *stack.enter_context(gfbench(folder, home, run))))
+        for run, folder, command, boards in started:
             output, errors = command.communicate(timeout=300)
             assert command.returncode == 0, errors
             loaded = results.load_run((folder / output.strip().splitlines()[-1]).parent)
-            for name, board in boards.items():
-                found[name] = (loaded.target(name), board)
-        yield found
+            measured.append(
+                (run, {name: (loaded.target(name), board) for name, board in boards.items()})
+            )
+    return measured
+
+
+def stood_still(target: TargetRun, board: SimulatedBoard) -> bool:
+    """Tell whether the board stopped in a window, or nobody read its sensor for a while."""
+    return any(
+        "was not read" in (energy.reason or "")
+        or (window is not None and board.stood_still(*window))
+        for block, phase, energy in windows(target)
+        for window in [block.timing[phase].window_s]
+    )
 
 
 def windows(target: TargetRun) -> Iterator[tuple[BlockRecord, str, Energy]]:
@@ -170,7 +199,7 @@ def true_per_iteration_j(board: SimulatedBoard, block: BlockRecord, phase: str) 
     return total_j / (len(timing.times_s) * timing.loops)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(700)
 def test_the_energy_of_real_windows_is_that_of_the_known_power(
     measured: dict[str, tuple[TargetRun, SimulatedBoard]],
 ) -> None:

@@ -12,6 +12,9 @@ Sensor files are written in place, with the habits of the real sensor: rounded, 
 time since the last value (``iio``), an instant (``hwmon``), or a counter that wraps (``rapl``).
 A program called tegrastats below the sysroot prints the same.
 
+A machine that is shared may stop the process of a board for a while, which no sensor's files do:
+``stood_still(begin, end)`` tells of such a window.
+
 Between ``throttle()`` and ``cool()`` the board's over-current events count on.
 """
 
@@ -35,6 +38,7 @@ HWMON = "/sys/class/hwmon/hwmon3"
 EVENTS = f"{HWMON}/oc1_event_cnt"
 RAPL = "/sys/class/powercap/intel-rapl:0"
 Waves = tuple[tuple[Curve, float], ...]  # with their periods in seconds
+LATE_S = 0.15  # after which a value that was due counts as a board that stood still
 DIGITS = 12  # a file is written in place, so that it is always whole
 
 # One step of the printed power, in milliwatts, as on the real board.
@@ -128,6 +132,7 @@ class SimulatedBoard:
                     "sensor": self.kind.sensor,
                     "update_s": self.kind.update_s,
                     "throttling": str(self._throttling),
+                    "stops": str(self._stops),
                     "events": str(self._path(EVENTS)),
                     "paths": [str(path) for path in self.sensor_paths()],
                     "waves": [
@@ -160,6 +165,16 @@ class SimulatedBoard:
     @property
     def _throttling(self) -> Path:
         return self.folder / "throttling"
+
+    @property
+    def _stops(self) -> Path:
+        return self.folder / "stops"
+
+    def stood_still(self, begin_s: float, end_s: float) -> bool:
+        """Tell whether the board's own process was stopped within the window."""
+        stops = self._stops.read_text().splitlines() if self._stops.exists() else []
+        spans = (map(float, line.split()) for line in stops)
+        return any(begin < end_s and end > begin_s for begin, end in spans)
 
     def true_j(self, begin_s: float, end_s: float) -> float:
         """Return the exact energy between two instants of the monotonic clock."""
@@ -215,8 +230,14 @@ def main(state: str) -> None:
     parent = os.getppid()
     throttling, events, count = Path(plan["throttling"]), os.open(plan["events"], os.O_RDWR), 7
     while os.getppid() == parent:
-        due_s = max(due_s + update_s, time.monotonic())
+        due_s += update_s
         time.sleep(max(0.0, due_s - time.monotonic()))
+        late_s = time.monotonic() - due_s
+        if late_s > LATE_S:
+            with open(plan["stops"], "a") as stops:
+                stops.write(f"{due_s} {due_s + late_s}\n")
+        if late_s > update_s / 2:
+            due_s += late_s  # what was missed is not made up for
         if throttling.exists():
             count += 1
             os.pwrite(events, b"%0*d\n" % (DIGITS, count), 0)
