@@ -147,4 +147,4 @@ def test_the_rail_map_file_is_read_with_unknown_fields_ignored() -> None:
     )
     assert rail_map.rails[0].channels[0].path.endswith("energy_uj")
     assert rail_map.rails[0].wrap_j == 262143.33
-    assert rail_map.missing == ("dram; EACCES; chmod",)
+    assert rail_map.missing == ("dram: EACCES — chmod",)
