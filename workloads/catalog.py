@@ -63,6 +63,20 @@ METHODS: Dict[str, Method] = {
     )
 }
 
+# What a kernel's shared object is made of, the file to compile first; one object per REAL.
+C_SOURCES: Dict[str, Tuple[str, ...]] = {
+    "native": (
+        "gradient_filter.c",
+        "filtered.h",
+        "narrow.h",
+        "patches.h",
+        "products.h",
+        "rows.h",
+        "runs.h",
+        "team.h",
+        "windows.h",
+    )
+}
 KERNELS: Dict[str, KernelInfo] = {
     kernel.name: kernel
     for kernel in (
@@ -101,15 +115,7 @@ KERNELS: Dict[str, KernelInfo] = {
                 "passes.py",
                 "products.py",
                 "compiler.py",
-                "gradient_filter.c",
-                "filtered.h",
-                "narrow.h",
-                "patches.h",
-                "products.h",
-                "rows.h",
-                "runs.h",
-                "team.h",
-                "windows.h",
+                *C_SOURCES["native"],
                 "torch_ops.py",
             ),
         ),
@@ -133,20 +139,6 @@ KERNELS: Dict[str, KernelInfo] = {
 }
 
 
-# What a kernel's shared object is made of, the file to compile first; one object per REAL.
-C_SOURCES: Dict[str, Tuple[str, ...]] = {
-    "native": (
-        "gradient_filter.c",
-        "filtered.h",
-        "narrow.h",
-        "patches.h",
-        "products.h",
-        "rows.h",
-        "runs.h",
-        "team.h",
-        "windows.h",
-    )
-}
 REALS = ("float", "double")
 
 

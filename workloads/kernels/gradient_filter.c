@@ -1,9 +1,10 @@
-/* The memory-bound passes of the filtered convolution; the products in between are BLAS's.
+/* What kernel native calls: its whole backward, and the passes of what goes by parts.
  *
- * pool_*    sums or means over patches of maps, for g~ (with the bias gradient) and x~
- * expand_*  a patch's value on all its pixels, for g_x
+ * save_planes       what a forward saves: x~ and the window sums w~, in tiles
+ * filtered_planes   the whole backward, products included
+ * depthwise_planes  the whole backward of a depthwise layer, which needs no product
+ * pool_*, expand_*  sums or means over patches of maps, and a patch's value on all its pixels
  * sum_runs, repeat_runs   the window sums w~, and g_w's one value on every tap
- * depthwise_planes        the whole backward of a depthwise layer, which needs no product
  *
  * *_planes walk maps whose columns are dense (NCHW), *_pixels maps whose channels are (NHWC).
  * Compiled once per type, -DREAL=float and -DREAL=double.

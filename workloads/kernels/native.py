@@ -21,22 +21,7 @@ from workloads.kernels.seam import Maybe, Operator
 
 NAME = "native"
 VERSION = "3"
-SOURCES = (
-    "native.py",
-    "passes.py",
-    "products.py",
-    "compiler.py",
-    "gradient_filter.c",
-    "filtered.h",
-    "narrow.h",
-    "patches.h",
-    "products.h",
-    "rows.h",
-    "runs.h",
-    "team.h",
-    "windows.h",
-    "torch_ops.py",
-)
+SOURCES = ("native.py", "passes.py", "products.py", "compiler.py", *passes.SOURCES, "torch_ops.py")
 
 OWN_BYTES = 4 * 2**20  # of what a thread goes through at a time when it works alone
 LEAST_CELLS = 64  # that each thread has in all where threads work alone
