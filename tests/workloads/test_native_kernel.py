@@ -21,7 +21,7 @@ from payload_check import channels_last, gradient_error, turned
 import workloads
 from workloads.convolution import conv2d
 from workloads.geometry import conv_geometry
-from workloads.kernels import KERNELS, compiler, kernel_of, native, passes, products
+from workloads.kernels import KERNELS, compiler, kernel_of, native, passes, products, torch_ops
 
 ROOT = Path(workloads.__file__).parents[1]
 RANDOM = list(random_configurations(280, seed=17))
@@ -71,7 +71,6 @@ def test_threads_that_work_alone_or_together_compute_the_same(
     torch.set_num_threads(3)
     monkeypatch.setattr(native, "LEAST_CELLS", least_cells)
     monkeypatch.setattr(native, "OWN_BYTES", 2000)
-    monkeypatch.setattr(native, "CHUNK_BYTES", 3000)
     check(config, torch.float64, torch.clone, 1e-10)
     check(config, torch.float32, torch.clone, 1e-5)
 
@@ -303,7 +302,8 @@ def test_window_sums_in_tiles_are_the_window_sums(
     weight = torch.randn(shape[0] * groups, *shape[1:], dtype=torch.float64)
     x = torch.empty(1, shape[1] * groups, 4, 4, dtype=torch.float64)
     geometry = conv_geometry(x.shape, weight.shape, 1, 0, 1, groups, 2)
-    tiles = passes.save_planes(passes.walkable(x), geometry.input_patches, None, weight, groups)
+    maps, axes = passes.walkable(x), geometry.input_patches
+    _, tiles = passes.save_planes(maps, axes, weight, groups, True, False)
     assert tiles is not None
     expected = weight.sum((2, 3), keepdim=True)
     torch.testing.assert_close(passes.untiled(tiles, (len(weight), shape[1], 1, 1)), expected)
@@ -435,3 +435,20 @@ def test_other_devices_and_types_are_refused_with_the_reason() -> None:
     x = torch.zeros(1, 2, 4, 4, dtype=torch.bfloat16)
     with pytest.raises(ValueError, match="kernel: kernel native computes"):
         conv2d(x, x[:, :, :3, :3], method="gradient_filter", kernel="native")
+
+
+@pytest.mark.parametrize("channels", [1, 8, 19, 32, 40, 64, 75])
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_patch_sums_in_panels_are_the_patch_sums(
+    channels: int, groups: int, dtype: torch.dtype
+) -> None:
+    x = torch.randn(2, channels * groups, 11, 37, dtype=dtype)
+    weight = torch.randn(groups, channels, 3, 3, dtype=dtype)
+    geometry = conv_geometry(x.shape, weight.shape, 1, 1, 1, groups, (2, 3))
+    maps, axes = passes.walkable(x), geometry.input_patches
+    sums, _ = passes.save_planes(maps, axes, weight, groups, False, True)
+    assert sums is not None
+    expected = torch_ops.sum_patches(x, axes)
+    assert sums.numel() == expected.numel()  # no memory is lost to the last panel
+    torch.testing.assert_close(passes.unpanelled(sums, expected.shape, groups), expected)

@@ -1,8 +1,12 @@
-/* The whole backward of a filtered layer over planes, chunk by chunk of rows of patches.
+/* The whole backward of a filtered layer over planes.
  *
  * g is read once and pooled to panels (panel, C_o, BROAD cells); two products with w~ and x~
- * follow, whose operands lie in caches; g_x is written once, beside the next chunk's pooling.
- * Each stage is one loop of the team. Rows of patches are numbered through all images.
+ * follow, whose operands lie in caches; g_x is written once. Threads do chunks of rows of patches
+ * alone, each with a g_w of its own, or all rows together, stage by stage. Rows of patches are
+ * numbered through all images.
+ *
+ * x~ is in panels of BROAD channels, the last one of a group as narrow as it needs to be:
+ * (panel, cell, channel), cells of all images.
  */
 
 #ifndef GFBENCH_FILTERED_H
@@ -10,32 +14,50 @@
 
 #include "patches.h"
 #include "products.h"
+#include "windows.h"
+
+/* What a backward is of, whatever the tensors: as Python keeps it. */
+typedef struct {
+    layout_t out, in; /* of g and of g_x; their grids are panels here */
+    index_t images, groups, taps;
+    index_t slots; /* threads that do whole chunks of their own; 0: all do all rows together */
+    index_t chunk; /* rows of patches that are done at a time */
+    double scale;
+    index_t streaming;
+} filter_t;
 
 typedef struct {
-    const layout_t *out, *in; /* of g and of g_x; their grids are panels here */
-    index_t images, groups, taps, chunk, threads;
-    const REAL *grad, *x_sum, *window; /* x~ (images, cells, C_i), w~ in tiles */
+    const filter_t *of;
+    const layout_t *out, *in;
+    index_t threads;
+    const REAL *grad, *x_sum, *window; /* x~ in panels, w~ in tiles */
     REAL *grad_x, *grad_w, *grad_bias; /* NULL: not wanted */
-    REAL scale;
-    int streaming;
     walk_t out_walk, in_walk;
-    REAL *g, *x, *v, *values, *sums; /* panels of g~, x~ and g_x's values, g_w's values, sums of
-                                        the maps of g */
-    index_t slots;      /* threads that do whole chunks of their own; 0: all share each chunk */
-    index_t slot_size;  /* numbers from the panels and g_w's values of one slot to the next one's */
-    int fresh;          /* nothing has been added to g_w's values yet */
-    index_t expanding, pooled, pooling; /* the chunk is [pooled, pooling), before it the last one */
+    REAL *g, *x, *v, *values, *sums; /* panels of g~, narrow ones of x~, of g_x's values; g_w's
+                                        values; sums of the maps of g */
+    index_t slot_size;   /* numbers from the panels and g_w's values of one slot to the next one's */
+    int fresh;           /* nothing has been added to g_w's values yet */
+    index_t first, last; /* rows of the chunk */
 } filtered_t;
 
-static inline index_t inputs(const filtered_t *f) { return f->in->channels / f->groups; }
-static inline index_t outputs(const filtered_t *f) { return f->out->channels / f->groups; }
-static inline index_t broads(const filtered_t *f) { return f->groups * divided(inputs(f), BROAD); }
-static inline index_t chunk_cells(const filtered_t *f)
+static inline index_t inputs(const filtered_t *f) { return f->in->channels / f->of->groups; }
+static inline index_t outputs(const filtered_t *f) { return f->out->channels / f->of->groups; }
+static inline index_t broads(const filtered_t *f)
 {
-    return (f->pooling - f->pooled) * f->out->columns.number;
+    return f->of->groups * divided(inputs(f), BROAD);
 }
 
-static inline index_t slots_of(const filtered_t *f) { return f->slots > 0 ? f->slots : 1; }
+static inline index_t chunk_cells(const filtered_t *f)
+{
+    return (f->last - f->first) * f->out->columns.number;
+}
+
+static inline index_t all_cells(const filtered_t *f)
+{
+    return f->of->images * f->out->rows.number * f->out->columns.number;
+}
+
+static inline index_t slots_of(const filtered_t *f) { return f->of->slots > 0 ? f->of->slots : 1; }
 
 /* A tile of the last group may take rows after g~'s last channel; what it makes of them is cut. */
 static inline index_t panel_rows(const filtered_t *f) { return f->out->channels + TALL - 1; }
@@ -43,12 +65,13 @@ static inline index_t panel_rows(const filtered_t *f) { return f->out->channels 
 /* Divide the working memory, 64-byte aligned; returns the numbers that it takes. */
 static index_t divide_work(filtered_t *f, REAL *work)
 {
-    index_t cells = f->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
-    index_t sizes[] = {f->grad_bias ? f->images * f->out->channels * slots_of(f) : 0,
+    index_t cells = f->of->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
+    int narrow = f->grad_w && inputs(f) % BROAD > 0, own = f->grad_w && f->of->slots > 0;
+    index_t sizes[] = {f->grad_bias ? f->of->images * f->out->channels * slots_of(f) : 0,
                        wide * panel_rows(f), /* from here on each slot has its own */
-                       f->grad_w ? cells * broads(f) * BROAD : 0,
+                       narrow ? cells * f->of->groups * BROAD : 0,
                        f->grad_x ? wide * f->in->channels : 0,
-                       f->grad_w ? f->out->channels * inputs(f) : 0};
+                       own ? f->out->channels * inputs(f) : 0};
     REAL **parts[] = {&f->sums, &f->g, &f->x, &f->v, &f->values};
     index_t at = 0, shared = 0;
     for (int k = 0; k < 5; k++) {
@@ -91,23 +114,24 @@ static void load_panels(const REAL *panels, index_t stride, index_t m, index_t n
     }
 }
 
-/* Part `item` of the rows [first, last): those of one image in one channel. */
+/* Part `item` of a chunk: its rows of one image in one channel. */
 typedef struct {
     index_t n, c, begin, end, cell; /* image, channel, its rows of patches, the first's cell */
 } part_t;
 
-static inline index_t images_of(const filtered_t *f, index_t first, index_t last)
+/* The parts of a chunk in one channel. */
+static inline index_t images_of(const filtered_t *f)
 {
-    return last > first ? (last - 1) / f->out->rows.number - first / f->out->rows.number + 1 : 0;
+    index_t down = f->out->rows.number;
+    return f->last > f->first ? (f->last - 1) / down - f->first / down + 1 : 0;
 }
 
-static inline part_t part_of(const filtered_t *f, index_t channels, index_t first, index_t last,
-                             index_t item)
+static inline part_t part_of(const filtered_t *f, index_t channels, index_t item)
 {
-    index_t down = f->out->rows.number, n = first / down + item / channels;
-    index_t begin = first - n * down > 0 ? first - n * down : 0;
-    part_t part = {n, item % channels, begin, least(last - n * down, down),
-                   (n * down + begin - first) * f->out->columns.number};
+    index_t down = f->out->rows.number, n = f->first / down + item / channels;
+    index_t begin = f->first - n * down > 0 ? f->first - n * down : 0;
+    part_t part = {n, item % channels, begin, least(f->last - n * down, down),
+                   (n * down + begin - f->first) * f->out->columns.number};
     return part;
 }
 
@@ -119,12 +143,12 @@ static void pool_planes_to_panels(const filtered_t *f, part_t part, index_t chan
     REAL *panels = f->g + part.c * BROAD;
     index_t panel = panel_rows(f) * BROAD;
     REAL *sums = f->sums + part.n * l->channels + part.c;
-    int adds = part.begin > 0 || f->slots > 0; /* to what this thread has summed of these maps */
+    int adds = part.begin > 0 || f->of->slots > 0; /* to what this thread has summed of these maps */
     running_t running[LANES] = {{{0}, 0}};
 #if defined(__AVX512F__)
     if (f->out_walk.vectors > 0) {
         bands_t bands = {&f->out_walk, channels, part.begin, part.end, part.cell, panel, BROAD};
-        pool_narrow(&bands, plane, f->scale, panels, running);
+        pool_narrow(&bands, plane, (REAL)f->of->scale, panels, running);
         part.begin = part.end;
     }
 #endif
@@ -133,7 +157,7 @@ static void pool_planes_to_panels(const filtered_t *f, part_t part, index_t chan
         index_t m = part.cell;
         for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
              m += cells_of(&b)) {
-            pool_block(&f->out_walk, plane + c * l->map_channel, &b, f->scale, cells, running + c);
+            pool_block(&f->out_walk, plane + c * l->map_channel, &b, (REAL)f->of->scale, cells, running + c);
             store_panels(cells, cells_of(&b), panels + c * BROAD, panel, m);
         }
     }
@@ -148,7 +172,7 @@ static void expand_planes_from_panels(const filtered_t *f, part_t part, index_t 
     const REAL *panels = f->v + part.c * BROAD;
     index_t panel = l->channels * BROAD;
 #if defined(__AVX512F__)
-    if (f->in_walk.vectors > 0 && !f->streaming) {
+    if (f->in_walk.vectors > 0 && !f->of->streaming) {
         bands_t bands = {&f->in_walk, channels, part.begin, part.end, part.cell, panel, BROAD};
         expand_narrow(&bands, panels, plane);
         return;
@@ -160,7 +184,7 @@ static void expand_planes_from_panels(const filtered_t *f, part_t part, index_t 
         for (block_t b = before(part.begin); next_block(&f->in_walk, &b, part.end);
              m += cells_of(&b)) {
             load_panels(panels + c * BROAD, panel, m, cells_of(&b), cells);
-            expand_block(&f->in_walk, cells, &b, plane + c * l->map_channel, f->streaming);
+            expand_block(&f->in_walk, cells, &b, plane + c * l->map_channel, f->of->streaming);
         }
     }
 }
@@ -171,7 +195,7 @@ static void pool_to_panels(const void *shared, index_t first, index_t last)
     const filtered_t *f = shared;
     index_t channels = f->out->channels;
     for (index_t count; first < last; first += count) {
-        part_t part = part_of(f, channels, f->pooled, f->pooling, first);
+        part_t part = part_of(f, channels, first);
         count = least(least(LANES, channels - part.c), last - first);
         pool_planes_to_panels(f, part, count);
     }
@@ -182,45 +206,46 @@ static void expand_from_panels(const void *shared, index_t first, index_t last)
     const filtered_t *f = shared;
     index_t channels = f->in->channels;
     for (index_t count; first < last; first += count) {
-        part_t part = part_of(f, channels, f->expanding, f->pooled, first);
+        part_t part = part_of(f, channels, first);
         count = least(least(LANES, channels - part.c), last - first);
         expand_planes_from_panels(f, part, count);
     }
 }
 
+static index_t poolings(const filtered_t *f) { return images_of(f) * f->out->channels; }
+
 static index_t expansions(const filtered_t *f)
 {
-    return f->grad_x ? images_of(f, f->expanding, f->pooled) * f->in->channels : 0;
-}
-
-static index_t poolings(const filtered_t *f)
-{
-    return images_of(f, f->pooled, f->pooling) * f->out->channels;
+    return f->grad_x ? images_of(f) * f->in->channels : 0;
 }
 
 static index_t packings(const filtered_t *f)
 {
-    return f->grad_w ? divided(chunk_cells(f), BROAD) : 0;
+    return f->grad_w && inputs(f) % BROAD > 0 ? divided(chunk_cells(f), BROAD) : 0;
 }
 
-/* Put rows of x~, BROAD cells of the chunk each item, into panels (group, BROAD of its channels,
- * cell). */
+/* x~'s panel `broad`, from the chunk's first cell on. */
+static inline const REAL *panel_of(const filtered_t *f, index_t broad, index_t *width)
+{
+    index_t ci = inputs(f), wide = divided(ci, BROAD), c0 = broad % wide * BROAD;
+    *width = least(BROAD, ci - c0);
+    return f->x_sum + (broad / wide * ci + c0) * all_cells(f) +
+           f->first * f->out->columns.number * *width;
+}
+
+/* Make each group's narrow panel as wide as the others, zeros after the last channel: BROAD cells
+ * each item. */
 static void pack_sums(const void *shared, index_t begin, index_t end)
 {
     const filtered_t *f = shared;
-    index_t ci = inputs(f), channels = f->in->channels, wide = divided(ci, BROAD);
-    index_t cells = chunk_cells(f), last = least(end * BROAD, cells);
-    for (index_t broad = 0; broad < broads(f); broad++) {
-        index_t c0 = broad % wide * BROAD, columns = ci - c0;
-        const REAL *x = f->x_sum + f->pooled * f->out->columns.number * channels +
-                        broad / wide * ci + c0;
-        REAL *to = f->x + broad * cells * BROAD;
+    index_t cells = chunk_cells(f), wide = divided(inputs(f), BROAD);
+    index_t last = least(end * BROAD, cells), width;
+    for (index_t group = 0; group < f->of->groups; group++) {
+        const REAL *x = panel_of(f, group * wide + wide - 1, &width);
+        REAL *to = f->x + group * cells * BROAD;
         for (index_t m = begin * BROAD; m < last; m++)
-            if (columns >= BROAD)
-                copy(to + m * BROAD, x + m * channels, BROAD);
-            else
-                for (index_t j = 0; j < BROAD; j++)
-                    to[m * BROAD + j] = j < columns ? x[m * channels + j] : 0;
+            for (index_t j = 0; j < BROAD; j++)
+                to[m * BROAD + j] = j < width ? x[m * width + j] : 0;
     }
 }
 
@@ -240,35 +265,51 @@ static void multiply_windows(const filtered_t *f, index_t panel, index_t group, 
     }
 }
 
-/* Tiles [first, last) of a group's channels of y, BROAD channels of x: g_w's values = g~ x~^T. */
+/* Write a tile of g_w's values, or its first rows and columns, on every tap of their windows. */
+static void repeat_tile(const filtered_t *f, const tile_t *tile, REAL *grad_w, index_t rows,
+                        index_t columns)
+{
+    REAL values[TALL * BROAD];
+    index_t n = least(columns, BROAD);
+    put_whole_tile(tile, values, BROAD, 0);
+    for (index_t i = 0; i < least(rows, TALL); i++)
+        fill_exactly(values + i * BROAD, n, f->of->taps, grad_w + i * inputs(f) * f->of->taps);
+}
+
+/* Tiles [first, last) of a group's channels of y, BROAD channels of x: g_w's values = g~ x~^T.
+ * They join the slot's or, where all rows are done together, are final. */
 static void multiply_sums(const filtered_t *f, index_t broad, index_t first, index_t last)
 {
     index_t ci = inputs(f), co = outputs(f), rows = panel_rows(f), cells = chunk_cells(f);
-    index_t group = broad / divided(ci, BROAD), c0 = broad % divided(ci, BROAD) * BROAD;
-    const REAL *x = f->x + broad * cells * BROAD;
-    for (index_t m0 = 0; m0 < cells; m0 += DEEP)
+    index_t wide = divided(ci, BROAD), group = broad / wide, c0 = broad % wide * BROAD, width;
+    index_t deep = f->of->slots > 0 ? DEEP : cells;
+    const REAL *x = panel_of(f, broad, &width);
+    x = width < BROAD ? f->x + group * cells * BROAD : x;
+    for (index_t m0 = 0; m0 < cells; m0 += deep)
         for (index_t t = first; t < last; t++) {
             const REAL *g = f->g + (m0 / BROAD * rows + group * co + t * TALL) * BROAD;
-            index_t end = least(m0 + DEEP, cells);
+            index_t end = least(m0 + deep, cells), at = (group * co + t * TALL) * ci + c0;
             tile_t tile = {{{{0}}}};
             for (index_t m = m0; m < end; m += BROAD, g += rows * BROAD)
                 multiply(g, BROAD, 1, x + m * BROAD, least(BROAD, end - m), &tile);
-            put_tile(&tile, f->values + (group * co + t * TALL) * ci + c0, ci, co - t * TALL,
-                     ci - c0, !f->fresh || m0 > 0);
+            if (f->of->slots > 0)
+                put_tile(&tile, f->values + at, ci, co - t * TALL, ci - c0, !f->fresh || m0 > 0);
+            else
+                repeat_tile(f, &tile, f->grad_w + at * f->of->taps, co - t * TALL, ci - c0);
         }
 }
 
-/* stages -------------------------------------------------------------------------------------- */
+/* stages, each in all threads ----------------------------------------------------------------- */
 
-/* Expand the last chunk, pack and pool this one. */
-static void move(const team_t *team, const filtered_t *f, index_t pixels)
+/* Pool and pack. */
+static void read(const team_t *team, const filtered_t *f)
 {
+    index_t pixels = all_cells(f) * f->out->rows.length * f->out->columns.length;
     loop_t loops[] = {
-        loop_over(expand_from_panels, f, expansions(f), f->threads),
         loop_over(pack_sums, f, packings(f), f->threads),
         loop_over(pool_to_panels, f, poolings(f), f->threads),
     };
-    run_loops(team, loops, 3, pixels);
+    run_loops(team, loops, 2, pixels * f->out->channels);
 }
 
 /* Products are cut so that there are some for each thread. */
@@ -279,7 +320,7 @@ typedef struct {
 
 static shares_t shares_of(const filtered_t *f)
 {
-    shares_t s = {f->groups * divided(chunk_cells(f), BROAD), divided(inputs(f), TALL), 0,
+    shares_t s = {f->of->groups * divided(chunk_cells(f), BROAD), divided(inputs(f), TALL), 0,
                   broads(f), divided(outputs(f), TALL), 0};
     s.cuts = least(divided(4 * f->threads, s.panels), s.tiles);
     s.parts = least(divided(4 * f->threads, s.broads), s.downs);
@@ -302,7 +343,7 @@ static void multiply_some_windows(const void *shared, index_t first, index_t las
     shares_t s = shares_of(f);
     for (index_t item = first; item < last; item++) {
         index_t panel = item / s.cuts, cut = item % s.cuts;
-        multiply_windows(f, panel / f->groups, panel % f->groups, cut * s.tiles / s.cuts,
+        multiply_windows(f, panel / f->of->groups, panel % f->of->groups, cut * s.tiles / s.cuts,
                          (cut + 1) * s.tiles / s.cuts);
     }
 }
@@ -337,8 +378,7 @@ static void do_chunk(filtered_t *f)
     if (!f->grad_x)
         return;
     for (index_t panel = 0; panel < s.panels; panel++)
-        multiply_windows(f, panel / f->groups, panel % f->groups, 0, s.tiles);
-    f->expanding = f->pooled, f->pooled = f->pooling;
+        multiply_windows(f, panel / f->of->groups, panel % f->of->groups, 0, s.tiles);
     expand_from_panels(f, 0, expansions(f));
 }
 
@@ -346,18 +386,18 @@ static void do_chunk(filtered_t *f)
 static void chunks_some(const void *shared, index_t first, index_t last)
 {
     chunks_t *task = (chunks_t *)shared;
-    index_t rows = task->f->images * task->f->out->rows.number;
-    index_t shares = least(task->f->slots, SHARES), chunk;
+    index_t rows = task->f->of->images * task->f->out->rows.number;
+    index_t shares = least(task->f->of->slots, SHARES), chunk;
     for (index_t slot = first; slot < last; slot++) {
         filtered_t f = *task->f;
-        index_t ahead = slot * f.slot_size, number = f.images * f.out->channels;
+        index_t ahead = slot * f.slot_size, number = f.of->images * f.out->channels;
         f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead, f.sums += slot * number;
         f.fresh = 1;
         if (f.grad_bias)
             memset(f.sums, 0, (size_t)number * sizeof(REAL));
         while (claim(task->share, shares, slot % shares, 1, &chunk)) {
-            f.expanding = f.pooled = chunk * f.chunk;
-            f.pooling = least(f.pooled + f.chunk, rows);
+            f.first = chunk * f.of->chunk;
+            f.last = least(f.first + f.of->chunk, rows);
             do_chunk(&f);
         }
         if (f.grad_w && f.fresh)
@@ -366,13 +406,13 @@ static void chunks_some(const void *shared, index_t first, index_t last)
 }
 
 /* How many of g_w's values are repeated at a time. */
-static index_t most_windows(const filtered_t *f) { return f->taps < TILE ? TILE / f->taps : 1; }
+static index_t most_windows(const filtered_t *f) { return f->of->taps < TILE ? TILE / f->of->taps : 1; }
 
 /* out = n of g_w's values from `begin` on: the sums over the slots. */
 static void gather_values(const filtered_t *f, index_t begin, index_t n, REAL *out)
 {
     copy(out, f->values + begin, n);
-    for (index_t slot = 1; slot < f->slots; slot++) {
+    for (index_t slot = 1; slot < f->of->slots; slot++) {
         const REAL *other = f->values + slot * f->slot_size + begin;
         for (index_t i = 0; i < n; i++)
             out[i] += other[i];
@@ -385,7 +425,7 @@ static void add_sums(const void *shared, index_t first, index_t last)
     index_t channels = f->out->channels;
     for (index_t c = first * channels; c < last * channels; c++) {
         double sum = 0;
-        for (index_t n = 0; n < f->images * slots_of(f); n++)
+        for (index_t n = 0; n < f->of->images * slots_of(f); n++)
             sum += f->sums[n * channels + c];
         f->grad_bias[c] = (REAL)sum;
     }

@@ -24,29 +24,54 @@ typedef struct {
     REAL *grid, *sums;
     REAL scale;
     walk_t walk;
+    index_t images, groups; /* of panels */
 } pool_t;
+
+/* Pool some channels of an image to cells that lie `channel` and `cell` numbers apart. */
+static void pool_lanes(const pool_t *task, index_t n, index_t c0, index_t lanes, REAL *grid,
+                       index_t channel, index_t cell)
+{
+    const layout_t *l = task->l;
+    const REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
+    REAL cells[LANES * CELLS];
+    running_t sums[LANES] = {{{0}, 0}};
+    for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
+        pool_blocks(&task->walk, map, lanes, &b, task->scale, cells, sums);
+        store_lanes(cells, lanes, cells_of(&b), grid + (b.i0 * l->columns.number + b.j0) * cell,
+                    channel, cell);
+    }
+    for (index_t c = 0; task->sums && c < lanes; c++)
+        task->sums[n * l->channels + c0 + c] = (REAL)ended(sums + c);
+}
 
 /* Each item is LANES channels of an image: they lie side by side in the grid. */
 static void pool_some_planes(const void *shared, index_t first, index_t last)
 {
     const pool_t *task = shared;
     const layout_t *l = task->l;
-    index_t parts = (l->channels + LANES - 1) / LANES;
+    index_t parts = divided(l->channels, LANES);
     for (index_t item = first; item < last; item++) {
         index_t n = item / parts, c0 = item % parts * LANES;
-        index_t lanes = least(LANES, l->channels - c0);
-        const REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
-        REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
-        REAL cells[LANES * CELLS];
-        running_t sums[LANES] = {{{0}, 0}};
-        for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
-            pool_blocks(&task->walk, map, lanes, &b, task->scale, cells, sums);
-            store_lanes(cells, lanes, cells_of(&b),
-                        grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
-                        l->grid_cell);
-        }
-        for (index_t c = 0; task->sums && c < lanes; c++)
-            task->sums[n * l->channels + c0 + c] = (REAL)ended(sums + c);
+        pool_lanes(task, n, c0, least(LANES, l->channels - c0),
+                   task->grid + n * l->grid_image + c0 * l->grid_channel, l->grid_channel,
+                   l->grid_cell);
+    }
+}
+
+enum { SIDE = BROAD < LANES ? BROAD : LANES /* channels of a panel that are pooled together */ };
+
+/* Pool to panels of x~, as filtered.h has them: each item is SIDE channels of an image. */
+static void pool_some_panels(const void *shared, index_t first, index_t last)
+{
+    const pool_t *task = shared;
+    const layout_t *l = task->l;
+    index_t ci = l->channels / task->groups, parts = divided(ci, SIDE);
+    index_t cells = l->rows.number * l->columns.number;
+    for (index_t item = first; item < last; item++) {
+        index_t n = item / (parts * task->groups), group = item / parts % task->groups;
+        index_t c = item % parts * SIDE, c0 = c / BROAD * BROAD, width = least(BROAD, ci - c0);
+        REAL *panel = task->grid + (group * ci + c0) * cells * task->images + n * cells * width;
+        pool_lanes(task, n, group * ci + c, least(SIDE, ci - c), panel + c - c0, 1, width);
     }
 }
 
@@ -214,7 +239,7 @@ static void depthwise_some(const void *shared, index_t first, index_t last)
 void pool_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
                  REAL *grid, REAL *sums, double scale)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l)};
+    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l), images, 1};
     index_t items = images * ((l->channels + LANES - 1) / LANES);
     for_all(team, pool_some_planes, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -223,7 +248,7 @@ void pool_planes(const team_t *team, const layout_t *l, index_t images, const RE
 void pool_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *map,
                  REAL *grid, REAL *sums, double scale)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l)};
+    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l), images, 1};
     index_t items = images * l->rows.number;
     for_all(team, pool_some_pixels, &task, items,
             images * l->channels * l->rows.stop * l->columns.stop);
@@ -258,23 +283,27 @@ void sum_runs(const team_t *team, const REAL *src, index_t number, index_t lengt
 /* The number of channels of x that lie side by side in w~'s tiles. */
 index_t tile_channels(void) { return TALL; }
 
-/* What a forward saves: x~ (grid) of maps, and w~ (groups, tiles of C_i / groups, C_o / groups,
- * TALL), zeros after the last channel, of w (C_o, C_i / groups, length). NULL: not wanted. */
+/* The number of channels of x that lie side by side in x~'s panels. */
+index_t panel_channels(void) { return BROAD; }
+
+/* What a forward saves: x~ (sums) of maps in panels, and w~ (groups, tiles of C_i / groups,
+ * C_o / groups, TALL), zeros after the last channel, of w (C_o, C_i / groups, length). NULL: not
+ * wanted. */
 void save_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
-                 REAL *grid, const REAL *weight, index_t groups, index_t outputs, index_t length,
+                 REAL *sums, const REAL *weight, index_t groups, index_t outputs, index_t length,
                  REAL *tiles)
 {
-    pool_t pool = {l, map, grid, NULL, 0, walk_of(l)};
-    tiles_t sums = {weight, tiles, outputs / groups, l->channels / groups, length};
-    index_t parts = weight ? groups * divided(sums.outputs, ROWS_AT_ONCE) : 0;
-    index_t items = grid ? images * divided(l->channels, LANES) : 0;
+    pool_t pool = {l, map, sums, NULL, 0, walk_of(l), images, groups};
+    tiles_t windows = {weight, tiles, outputs / groups, l->channels / groups, length};
+    index_t parts = weight ? groups * divided(windows.outputs, ROWS_AT_ONCE) : 0;
+    index_t items = sums ? images * groups * divided(windows.inputs, SIDE) : 0;
     loop_t loops[] = {
-        loop_over(sum_some_tiles, &sums, parts, team->threads),
-        loop_over(pool_some_planes, &pool, items, team->threads),
+        loop_over(sum_some_tiles, &windows, parts, team->threads),
+        loop_over(pool_some_panels, &pool, items, team->threads),
     };
     run_loops(team, loops, 2,
-              (grid ? images * l->channels * l->rows.stop * l->columns.stop : 0) +
-                  (weight ? outputs * sums.inputs * length : 0));
+              (sums ? images * l->channels * l->rows.stop * l->columns.stop : 0) +
+                  (weight ? outputs * windows.inputs * length : 0));
 }
 
 /* Run j of `number` dense runs of out = src[j]. */
@@ -308,66 +337,65 @@ static void finish_windows(const void *shared, index_t first, index_t last)
     for (index_t item = first; item < last; item++) {
         index_t begin = item * most, n = least(most, number - begin);
         gather_values(f, begin, n, gathered);
-        windows_t task = {gathered, f->grad_w + begin * f->taps, f->taps, n, n, 0};
-        repeat_some_runs(&task, 0, 1);
+        fill_exactly(gathered, n, f->of->taps, f->grad_w + begin * f->of->taps);
     }
 }
 
-static void finish(const team_t *team, const filtered_t *f, index_t moved)
+/* All threads do all rows: they meet after each stage. */
+static void filter_together(const team_t *team, filtered_t *f)
 {
-    index_t number = f->grad_w ? f->out->channels * inputs(f) : 0;
+    f->last = f->of->images * f->out->rows.number;
     loop_t loops[] = {
-        loop_over(expand_from_panels, f, f->slots ? 0 : expansions(f), f->threads),
-        loop_over(finish_windows, f, divided(number, most_windows(f)), f->threads),
+        loop_over(expand_from_panels, f, expansions(f), f->threads),
         {add_sums, f, f->grad_bias ? 1 : 0, 1},
     };
-    run_loops(team, loops, 3, moved + number * f->taps);
+    read(team, f);
+    multiply_all(team, f);
+    run_loops(team, loops, 2, SMALL);
 }
 
-/* All threads share each chunk: they meet after each stage. */
-static void filter_together(const team_t *team, filtered_t *f, index_t pixels)
-{
-    index_t rows = f->images * f->out->rows.number;
-    for (; f->pooled < rows; f->expanding = f->pooled, f->pooled = f->pooling) {
-        f->pooling = least(f->pooled + f->chunk, rows);
-        f->fresh = f->pooled == 0;
-        move(team, f, pixels);
-        multiply_all(team, f);
-    }
-}
-
-/* Each thread does chunks of its own. */
+/* Each thread does chunks of its own; then all put their g_w together. */
 static void filter_apart(const team_t *team, const filtered_t *f)
 {
     chunks_t task = {f, {{0}}};
-    index_t chunks = divided(f->images * f->out->rows.number, f->chunk);
-    divide(chunks, least(f->slots, SHARES), task.share);
-    loop_t loop = {chunks_some, &task, f->slots, 1};
-    run_loops(team, &loop, 1, SMALL);
+    index_t rows = f->of->images * f->out->rows.number;
+    index_t number = f->grad_w ? f->out->channels * inputs(f) : 0;
+    divide(divided(rows, f->of->chunk), least(f->of->slots, SHARES), task.share);
+    loop_t chunks = {chunks_some, &task, f->of->slots, 1};
+    loop_t loops[] = {
+        loop_over(finish_windows, f, divided(number, most_windows(f)), f->threads),
+        {add_sums, f, f->grad_bias ? 1 : 0, 1},
+    };
+    run_loops(team, &chunks, 1, SMALL);
+    run_loops(team, loops, 2, number * f->of->taps);
 }
 
-/* The whole backward of a layer, all columns dense; x~ (images, cells, C_i), w~ of save_planes.
- * grad_x, grad_w, grad_bias: NULL where not wanted. `chunk` rows of patches are done at a time, by
- * one of `slots` threads each or, if that is 0, by all together. Returns the numbers of working
- * memory that it takes, and does nothing where work is NULL. */
-index_t filtered_planes(const team_t *team, const layout_t *out, const layout_t *in, index_t images,
-                        index_t groups, index_t taps, index_t chunk, index_t slots,
-                        const REAL *grad, const REAL *x_sum, const REAL *window, REAL *grad_x,
-                        REAL *grad_w, REAL *grad_bias, double scale, int streaming, REAL *work)
+static filtered_t filtered_of(const filter_t *of)
 {
-    filtered_t f = {.out = out, .in = in, .images = images, .groups = groups, .taps = taps,
-                    .chunk = chunk, .slots = slots, .threads = team->threads, .grad = grad,
-                    .x_sum = x_sum, .window = window, .grad_x = grad_x, .grad_w = grad_w,
-                    .grad_bias = grad_bias, .scale = (REAL)scale, .streaming = streaming,
-                    .out_walk = walk_of(out), .in_walk = walk_of(in)};
-    index_t taken = divide_work(&f, work);
-    index_t pixels = chunk * out->rows.length * out->columns.stop * out->channels;
-    if (work == NULL)
-        return taken;
-    if (slots > 0)
+    return (filtered_t){.of = of, .out = &of->out, .in = &of->in, .out_walk = walk_of(&of->out),
+                        .in_walk = walk_of(&of->in)};
+}
+
+/* How many numbers of working memory a backward takes; what is not NULL is wanted. */
+index_t filtered_work(const filter_t *of, REAL *grad_x, REAL *grad_w, REAL *grad_bias)
+{
+    filtered_t f = filtered_of(of);
+    f.grad_x = grad_x, f.grad_w = grad_w, f.grad_bias = grad_bias;
+    return divide_work(&f, NULL);
+}
+
+/* The whole backward of a layer, all columns dense; x~ and w~ as save_planes has them. grad_x,
+ * grad_w, grad_bias: NULL where not wanted. work: as many numbers as filtered_work tells. */
+void filtered_planes(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
+                     const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
+{
+    filtered_t f = filtered_of(of);
+    f.threads = team->threads;
+    f.grad = grad, f.x_sum = x_sum, f.window = window;
+    f.grad_x = grad_x, f.grad_w = grad_w, f.grad_bias = grad_bias;
+    divide_work(&f, work);
+    if (of->slots > 0)
         filter_apart(team, &f);
     else
-        filter_together(team, &f, pixels);
-    finish(team, &f, pixels);
-    return taken;
+        filter_together(team, &f);
 }

@@ -20,7 +20,7 @@ from workloads.kernels.passes import Axes, Grid, Maps
 from workloads.kernels.seam import Maybe, Operator
 
 NAME = "native"
-VERSION = "3"
+VERSION = "4"
 SOURCES = ("native.py", "passes.py", "products.py", "compiler.py", *passes.SOURCES, "torch_ops.py")
 
 OWN_BYTES = 4 * 2**20  # of what a thread goes through at a time when it works alone
@@ -82,15 +82,12 @@ def save(
 ) -> Tuple[Maybe, Maybe]:
     """Return (x~, w~): what g_w and g_x will need; w itself where the window is kept.
 
-    w~ is in tiles where ``_whole`` will take it: maps of g lie as those of x, but for rare ones.
+    They are as ``_whole`` reads them where it will: maps of g lie as those of x, but for rare ones.
     """
     plan, maps = _plan(geometry), passes.walkable(x)
     if not maps.planes or plan.depthwise or geometry.keeps_window:
         return _save_plain(maps, weight, geometry, plan, need_x, need_w)
-    grid = _grid(x, plan.grid, plan.images, plan.in_channels) if need_w else None
-    window = weight if need_x else None
-    tiles = passes.save_planes(maps, plan.in_axes, grid, window, geometry.groups)
-    return None if grid is None else grid.tensor, tiles
+    return passes.save_planes(maps, plan.in_axes, weight, geometry.groups, need_x, need_w)
 
 
 def _save_plain(
@@ -115,15 +112,22 @@ def save_pooled(
     return _save_plain(maps, weight, geometry, _plan(geometry), need_x, need_w)
 
 
-def _tiled(window: Maybe, plan: _Plan) -> bool:
+def _in_panels(x_sum: Maybe) -> bool:
+    return x_sum is not None and x_sum.dim() == 1
+
+
+def _in_tiles(window: Maybe, plan: _Plan) -> bool:
     return window is not None and window.shape != plan.window
 
 
-def _plain(window: Maybe, plan: _Plan) -> Maybe:
-    """Return w~ as products in Python take it; it was saved in tiles if g's layout surprises."""
-    if window is None or not _tiled(window, plan):
-        return window
-    return passes.untiled(window, plan.window)
+def _plain(x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan) -> Tuple[Maybe, Maybe]:
+    """Return x~ and w~ as products in Python take them: g's layout surprised."""
+    if x_sum is not None and _in_panels(x_sum):
+        shape = (plan.images, plan.in_channels, *plan.grid)
+        x_sum = passes.unpanelled(x_sum, shape, geometry.groups)
+    if window is not None and _in_tiles(window, plan):
+        window = passes.untiled(window, plan.window)
+    return x_sum, window
 
 
 def gradients(
@@ -139,15 +143,12 @@ def gradients(
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     plan, grad = _plan(geometry), passes.walkable(grad_output)
     x_sum, window = x_sum if need_w else None, window if need_x else None
-    way = _by_parts
-    if grad.planes and not geometry.keeps_window:
-        if plan.depthwise:
-            way = _depthwise
-        elif window is None or _tiled(window, plan):
-            way = _whole
-    if way is _by_parts:
-        window = _plain(window, plan)
-    return way(grad, x_sum, window, geometry, plan, need_b)
+    if grad.planes and plan.depthwise:
+        return _depthwise(grad, x_sum, window, geometry, plan, need_b)
+    if grad.planes and (_in_panels(x_sum) or _in_tiles(window, plan)):
+        return _whole(grad, x_sum, window, geometry, plan, need_b)
+    x_sum, window = _plain(x_sum, window, geometry, plan)
+    return _by_parts(grad, x_sum, window, geometry, plan, need_b)
 
 
 def gradients_pooled(
@@ -306,16 +307,16 @@ def _chunk_rows(plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]
 
     A thread that does chunks alone keeps them in its own caches, and waits for nobody; but each
     then needs a g_w of its own, which pays off where each has some rows of its products to do.
+    Else all threads (0) do all rows together.
     """
     rows, across = plan.images * plan.grid[0], plan.grid[1]
-    each = across * (2 * plan.in_channels + plan.out_channels) * element_size
     least = max(LEAST_CELLS, plan.out_channels // 4)  # g_w grows with channels, products with both
-    alone = rows >= threads and rows * across >= threads * least
-    chunk_bytes = max(OWN_BYTES, LEAST_CELLS // across * each) if alone else CHUNK_BYTES
-    parts = -(-rows * each // chunk_bytes)
-    if alone:
-        parts = -(-parts // threads) * threads
-    return -(-rows // min(parts, rows)), threads if alone else 0
+    if rows < threads or rows * across < threads * least:
+        return rows, 0
+    each = across * (2 * plan.in_channels + plan.out_channels) * element_size
+    parts = -(-rows * each // max(OWN_BYTES, LEAST_CELLS // across * each))
+    parts = -(-parts // threads) * threads
+    return -(-rows // min(parts, rows)), threads
 
 
 def _chunk(plan: _Plan, element_size: int) -> int:

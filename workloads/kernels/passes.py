@@ -48,6 +48,18 @@ class _Layout(ctypes.Structure):
     ]
 
 
+class _Filter(ctypes.Structure):
+    """What a backward is of: ``filter_t`` of filtered.h."""
+
+    _fields_ = [
+        ("out", _Layout),
+        ("in", _Layout),
+        *[(name, ctypes.c_ssize_t) for name in ("images", "groups", "taps", "slots", "chunk")],
+        ("scale", ctypes.c_double),
+        ("streaming", ctypes.c_ssize_t),
+    ]
+
+
 class Team(ctypes.Structure):
     """Threads, and the runtime that they belong to: ``team_t`` of team.h."""
 
@@ -60,6 +72,7 @@ class Team(ctypes.Structure):
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
 _REAL, _TEAM, _MAPS = ctypes.c_double, ctypes.POINTER(Team), ctypes.POINTER(_Layout)
+_FILTER = ctypes.POINTER(_Filter)
 _POOL = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _POINTER, _REAL)
 _EXPAND = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _INT)
 _SIGNATURES = {
@@ -71,7 +84,10 @@ _SIGNATURES = {
     "save_planes": (_TEAM, _MAPS, _INDEX, *[_POINTER] * 3, *[_INDEX] * 3, _POINTER),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
     "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
-    "filtered_planes": (_TEAM, _MAPS, _MAPS, *[_INDEX] * 5, *[_POINTER] * 6, _REAL, _INT, _POINTER),
+    "filtered_planes": (_TEAM, _FILTER, *[_POINTER] * 7),
+    "filtered_work": (_FILTER, *[_POINTER] * 3),
+    "panel_channels": (),
+    "tile_channels": (),
 }
 
 
@@ -173,41 +189,62 @@ def sum_windows(weight: torch.Tensor) -> torch.Tensor:
 
 
 def save_planes(
-    maps: Maps, axes: Axes, grid: Optional[Grid], weight: Optional[torch.Tensor], groups: int
-) -> Optional[torch.Tensor]:
-    """Write x~ and return w~ as products read it, both in one go.
+    maps: Maps, axes: Axes, weight: torch.Tensor, groups: int, need_x: bool, need_w: bool
+) -> Tuple[Optional[torch.Tensor], Optional[torch.Tensor]]:
+    """Return (x~, w~) as ``filtered`` reads them, both in one go.
 
     Args:
         maps: x, planes.
         axes: the patches of x.
-        grid: written with x~; None where it is not needed.
-        weight: w (C_o, C_i / groups, k_h, k_w); None where w~ is not needed.
+        weight: w (C_o, C_i / groups, k_h, k_w).
         groups: of the convolution.
+        need_x: whether w~ is needed, for g_x.
+        need_w: whether x~ is needed, for g_w.
 
     Returns:
-        w~ (groups, tiles of C_i / groups, C_o / groups, channels of a tile), zeros after the last
-        channel; None without ``weight``.
+        x~ in panels, in one dimension (see ``unpanelled``), and w~ in tiles (groups, tiles of
+        C_i / groups, C_o / groups, channels of a tile), zeros after the last channel; None for
+        what is not needed.
     """
     tensor = maps.tensor
-    library, tiles, outputs, taps = _library(tensor.dtype), None, 0, 0
-    if weight is not None:
+    library, sums, tiles = _library(tensor.dtype), None, None
+    images, channels = tensor.shape[:2]
+    if need_w:
+        sums = tensor.new_empty(images * channels * axes[0].number * axes[1].number)
+    if need_x:
         weight = weight.contiguous()
-        outputs, inputs, height, width = weight.shape
-        side, taps = library.tile_channels(), height * width
-        tiles = weight.new_empty((groups, -(-inputs // side), outputs // groups, side))
+        side = library.tile_channels()
+        tiles = weight.new_empty(
+            (groups, -(-weight.shape[1] // side), weight.shape[0] // groups, side)
+        )
     library.save_planes(
         team(),
-        _layout(tensor.shape[1], axes, tensor.stride(), grid.strides if grid else (0, 0, 0)),
-        tensor.shape[0],
+        _layout(channels, axes, tensor.stride(), (0, 0, 0)),
+        images,
         maps.address(0),
-        None if grid is None else grid.tensor.data_ptr(),
-        None if weight is None else weight.data_ptr(),
+        None if sums is None else sums.data_ptr(),
+        weight.data_ptr() if need_x else None,
         groups,
-        outputs,
-        taps,
+        weight.shape[0],
+        weight.shape[2] * weight.shape[3],
         None if tiles is None else tiles.data_ptr(),
     )
-    return tiles
+    return sums, tiles
+
+
+def unpanelled(sums: torch.Tensor, shape: Tuple[int, int, int, int], groups: int) -> torch.Tensor:
+    """Return x~ of ``shape`` (N, C_i, P_h, P_w), channels side by side, from its panels.
+
+    A panel has some channels of a group, as many as ``panel_channels`` of the source or what is
+    left of them: (cells of all images, channels).
+    """
+    images, channels, rows, columns = shape
+    side, cells = _library(sums.dtype).panel_channels(), images * rows * columns
+    widths = [min(side, channels // groups - c) for c in range(0, channels // groups, side)]
+    sizes = [cells * width for width in widths * groups]
+    panels = sums.split(sizes)  # type: ignore[no-untyped-call]
+    plain = torch.cat([panel.view(cells, -1) for panel in panels], 1)
+    return plain.view(images, rows, columns, channels).permute(0, 3, 1, 2)
 
 
 def untiled(tiles: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch.Tensor:
@@ -287,7 +324,7 @@ def filtered(
     Args:
         grad: dL/dy.
         axes: the patches of y and of x.
-        x_sum: x~ (N, C_i, P_h, P_w), channels side by side, with ``grad_w``; None without.
+        x_sum: x~ in panels, with ``grad_w``; None without.
         window: w~ in tiles; None where ``grad_x`` is not to be written.
         grad_x: g_x dense, or any tensor of its shape and strides.
         grad_w: written, dense; None where not needed.
@@ -295,30 +332,54 @@ def filtered(
         groups: of the convolution.
         scale: 1 / s^2.
         chunk: rows of patches that are done at a time, counted through all images.
-        slots: threads that do chunks of their own; 0 where all share each chunk.
+        slots: threads that do chunks of their own; 0 where all do all rows together.
     """
     tensor = grad.tensor
-    function = _library(tensor.dtype).filtered_planes
-    arguments = (
-        team(),
-        _layout(tensor.shape[1], axes[0], tensor.stride(), (0, 0, 0)),
-        _layout(grad_x.shape[1], axes[1], grad_x.stride(), (0, 0, 0)),
+    library = _library(tensor.dtype)
+    what = _filter(
         tensor.shape[0],
+        (tensor.shape[1], grad_x.shape[1]),
+        axes,
+        (tensor.stride(), grad_x.stride()),
         groups,
         1 if grad_w is None else grad_w.shape[2] * grad_w.shape[3],
-        chunk,
         slots,
-        tensor.data_ptr(),
-        None if x_sum is None else x_sum.data_ptr(),
-        None if window is None else window.data_ptr(),
-        None if window is None else grad_x.data_ptr(),
-        None if grad_w is None else grad_w.data_ptr(),
-        None if grad_bias is None else grad_bias.data_ptr(),
+        chunk,
         scale,
         streams(grad_x),
     )
-    work = tensor.new_empty(function(*arguments, None))
-    function(*arguments, work.data_ptr())
+    written = (
+        None if window is None else grad_x.data_ptr(),
+        None if grad_w is None else grad_w.data_ptr(),
+        None if grad_bias is None else grad_bias.data_ptr(),
+    )
+    work = tensor.new_empty(library.filtered_work(what, *written))
+    library.filtered_planes(
+        team(),
+        what,
+        tensor.data_ptr(),
+        None if x_sum is None else x_sum.data_ptr(),
+        None if window is None else window.data_ptr(),
+        *written,
+        work.data_ptr(),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _filter(
+    images: int,
+    channels: Tuple[int, int],
+    axes: Tuple[Axes, Axes],
+    strides: Tuple[Strides, Strides],
+    groups: int,
+    taps: int,
+    slots: int,
+    chunk: int,
+    scale: float,
+    streaming: bool,
+) -> _Filter:
+    out, into = (_layout(*each, (0, 0, 0)) for each in zip(channels, axes, strides))
+    return _Filter(out, into, images, groups, taps, slots, chunk, scale, streaming)
 
 
 def unavailable(dtype: torch.dtype) -> Optional[str]:
@@ -397,8 +458,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
-    library.filtered_planes.restype = ctypes.c_ssize_t
-    library.tile_channels.argtypes, library.tile_channels.restype = (), ctypes.c_ssize_t
+    for function in (library.filtered_work, library.panel_channels, library.tile_channels):
+        function.restype = ctypes.c_ssize_t
     return library
 
 

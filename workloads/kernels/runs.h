@@ -161,6 +161,37 @@ static void double_each(const REAL *values, index_t n, REAL *out)
     }
 }
 
+#if defined(__AVX512F__)
+#if OF(REAL, _IS_SINGLE)
+typedef int choice_t __attribute__((vector_size(sizeof(wide_t))));
+#define CHOOSE(values, choice) ((wide_t)_mm512_permutexvar_ps((__m512i)(choice), (__m512)(values)))
+#else
+typedef long long choice_t __attribute__((vector_size(sizeof(wide_t))));
+#define CHOOSE(values, choice) ((wide_t)_mm512_permutexvar_pd((__m512i)(choice), (__m512d)(values)))
+#endif
+
+enum { USUAL = 9 /* the length of a window of 3 x 3 */ };
+
+/* Fill runs of the usual length, a vector of values at a time. Returns how many. */
+static index_t fill_usual(const REAL *values, index_t n, REAL *out)
+{
+    choice_t choices[USUAL];
+    index_t j = 0;
+    for (int k = 0; k < USUAL; k++)
+        for (int lane = 0; lane < WIDE; lane++)
+            choices[k][lane] = (k * WIDE + lane) / USUAL;
+    for (; j + WIDE <= n; j += WIDE, out += WIDE * USUAL) {
+        wide_t value = *(const wide_t *)(values + j);
+        for (int k = 0; k < USUAL; k++)
+            *(wide_t *)(out + k * WIDE) = CHOOSE(value, choices[k]);
+    }
+    return j;
+}
+#else
+enum { USUAL = -1 };
+#define fill_usual(values, n, out) 0
+#endif
+
 /* Fill n runs with a value each. Writes up to LANES numbers past the last run. */
 static void fill_runs(const REAL *restrict values, index_t n, index_t length, REAL *restrict out)
 {
@@ -172,11 +203,20 @@ static void fill_runs(const REAL *restrict values, index_t n, index_t length, RE
         double_each(values, n, out + 2 * n); /* in the upper half, which the second time clears */
         double_each(out + 2 * n, 2 * n, out);
     } else {
-        for (index_t j = 0; j < n; j++)
+        for (index_t j = length == USUAL ? fill_usual(values, n, out) : 0; j < n; j++)
             for (index_t k = 0; k < length; k += LANES) /* overlaps the next run, filled next */
                 for (int lane = 0; lane < LANES; lane++)
                     out[j * length + k + lane] = values[j];
     }
+}
+
+/* How many of n runs, the first ones, are filled with nothing written past the last one of all. */
+static inline index_t exact_runs(index_t n, index_t length)
+{
+    index_t slack = divided(LANES, length), inside = n > slack ? n - slack : 0;
+    if (length == 1 || length == 2 || length == 4)
+        return n;
+    return length == USUAL && n / WIDE * WIDE > inside ? n / WIDE * WIDE : inside;
 }
 
 /* out[i * out_stride + j] = in[j * in_stride + i] for i < rows, j < columns. */

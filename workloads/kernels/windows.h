@@ -58,6 +58,16 @@ static void sum_some_tiles(const void *shared, index_t first, index_t last)
     }
 }
 
+/* Fill n runs with a value each, and nothing beyond. */
+static void fill_exactly(const REAL *values, index_t n, index_t length, REAL *out)
+{
+    index_t inside = exact_runs(n, length);
+    fill_runs(values, inside, length, out);
+    for (index_t j = inside; j < n; j++)
+        for (index_t k = 0; k < length; k++)
+            out[j * length + k] = values[j];
+}
+
 static void repeat_some_runs(const void *shared, index_t first, index_t last)
 {
     const windows_t *task = shared;
@@ -68,16 +78,8 @@ static void repeat_some_runs(const void *shared, index_t first, index_t last)
         if (length <= TILE && task->streaming) {
             fill_runs(task->src + begin, n, length, scratch);
             stream(task->out + begin * length, scratch, n * length);
-        } else if (length <= TILE) {
-            index_t inside = n - divided(LANES, length); /* runs whose lanes all stay inside */
-            if (inside > 0)
-                fill_runs(task->src + begin, inside, length, task->out + begin * length);
-            inside = inside > 0 ? inside : 0;
-            fill_runs(task->src + begin + inside, n - inside, length, scratch);
-            copy(task->out + (begin + inside) * length, scratch, (n - inside) * length);
         } else {
-            for (index_t k = 0; k < length; k++)
-                task->out[begin * length + k] = task->src[begin];
+            fill_exactly(task->src + begin, n, length, task->out + begin * length);
         }
     }
 }
