@@ -60,8 +60,7 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
             cases.append(case)
         else:
             skipped.append(Skipped(case=case, reason=reason))
-    first = _roofline(suite, cases)
-    blocks = (*first, *plan_rounds(suite, cases, range(suite.rounds), seed=seed, order=len(first)))
+    blocks = plan_rounds(suite, cases, range(suite.rounds), seed=seed, order=0)
     return Plan(
         cases=tuple(cases),
         skipped=tuple(skipped),
@@ -197,12 +196,15 @@ def plan_rounds(
 
 
 def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Iterable[Block]:
-    """Yield a round's blocks: the sentinel, then per workload one of every case, shuffled.
+    """Yield a round's blocks: machine and sentinel, then per workload one of every case, shuffled.
 
     Cases of one workload stand next to each other, so that what drifts over minutes meets all of
     them alike; memory and fidelity blocks follow their workload's timing.
     """
     shuffler = random.Random(f"{seed}/{round_}")
+    on_cpu = [case for case in cases if case.device == "cpu"]
+    if suite.roofline and on_cpu:  # filed under a case, as every block is
+        yield Block(0, round_, 0, "roofline", on_cpu[0], 0)
     if suite.sentinel:
         for slot, device in enumerate(dict.fromkeys(case.device for case in cases)):
             yield Block(0, round_, slot, "sentinel", sentinel_case(device), SENTINEL_SEED)
@@ -226,14 +228,6 @@ def _shuffle(cases: list[Case], shuffler: random.Random) -> None:
     if any(case.revision for case in cases):
         first = {case._replace(revision=""): place for place, case in reversed([*enumerate(cases)])}
         cases.sort(key=lambda case: first[case._replace(revision="")])
-
-
-def _roofline(suite: Suite, cases: Sequence[Case]) -> list[Block]:
-    """Return the block of the machine's rates, once a run; it is filed under a case on a CPU."""
-    on_cpu = [case for case in cases if case.device == "cpu"]
-    if not suite.roofline or not on_cpu:
-        return []
-    return [Block(0, 0, 0, "roofline", on_cpu[0], 0)]
 
 
 def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:

@@ -202,13 +202,20 @@ def _speedup_rows(maker: _Maker) -> Iterable[Row]:
 
 
 def _floor_rows(maker: _Maker) -> Iterable[Row]:
-    """Return the floor, at the rates that this machine showed, over the measured time."""
+    """Return the floor, at the rates that this machine showed, over the measured time.
+
+    Both of one round, as a machine's rates change with what else is done near it; a round without
+    rates of its own takes those of the others.
+    """
     rates, case = maker.target.rates, maker.case
     if rates is None or not has_floor(case):
         return
-    floor = floor_s(case, "backward", rates)
+    own = maker.target.rates_by_round
     medians = latencies_s(maker.target, case, "backward")
-    reached = {round_: floor / latency_s for round_, latency_s in medians.items()}
+    reached = {
+        round_: floor_s(case, "backward", own.get(round_, rates)) / latency_s
+        for round_, latency_s in medians.items()
+    }
     standing = _with_few_rounds(maker.standing("timing"), len(reached))
     yield maker.measured("floor_fraction", "backward", reached, standing)
 

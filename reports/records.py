@@ -266,10 +266,18 @@ class TargetRun:
         return tuple(self._blocks_by_case.get((case, kind), ()))
 
     @cached_property
+    def rates_by_round(self) -> dict[int, Rates]:
+        """What the machine gave in each round in which that was measured."""
+        return {
+            block.round: block.roofline.rates
+            for block in self.blocks
+            if block.roofline and block.status == "ok" and block.roofline.rates
+        }
+
+    @cached_property
     def rates(self) -> Rates | None:
-        """What the machine gives; None where that was not measured."""
-        found = (b.roofline.rates for b in self.blocks if b.roofline and b.status == "ok")
-        return next((rates for rates in found if rates), None)
+        """What the machine gave, medians over rounds; None where that was not measured."""
+        return costs.median_rates(list(self.rates_by_round.values()))
 
     @cached_property
     def _blocks_by_case(self) -> dict[tuple[Case, str], list[BlockRecord]]:

@@ -4,7 +4,7 @@ timing     windows of forward, backward and step, raw times kept
 memory     bytes saved for the backward and the peaks of a step
 fidelity   the method's gradients against the exact ones, in the same process
 check      a user's kernel against float64, before it is timed
-roofline   the machine's own bandwidths and rate, once a run: the floor's input
+roofline   the machine's own bandwidths and rate, once a round: the floor's input
 sentinel   a short window of step of a small case that is the same in every run
 
 torch is imported inside the functions: a forked block finds it imported, a probe never pays.

@@ -1,7 +1,8 @@
 """What a case costs by formula: bytes saved, floating-point operations, memory needed; no torch."""
 
 import math
-from typing import NamedTuple, Tuple
+import statistics
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from workloads.catalog import METHODS
 from workloads.geometry import Geometry, layer_geometry
@@ -128,6 +129,21 @@ def floor_s(case: Case, phase: str, rates: Rates) -> float:
     read, write = _bandwidths_at(touched, rates)
     memory_s = least.read_bytes / read + least.written_bytes / write
     return memory_s + least.flops / rates.flops_per_s
+
+
+def median_rates(measured: Sequence[Rates]) -> Optional[Rates]:
+    """Return the medians of what was measured alike the first time; None of nothing."""
+    if not measured:
+        return None
+    threads, sets = measured[0].threads, _working_sets(measured[0])
+    alike = [one for one in measured if (one.threads, _working_sets(one)) == (threads, sets)]
+    columns = zip(*(one.bandwidths for one in alike))
+    bandwidths = tuple(Bandwidth(*map(statistics.median, zip(*each))) for each in columns)
+    return Rates(threads, bandwidths, statistics.median(one.flops_per_s for one in alike))
+
+
+def _working_sets(rates: Rates) -> List[int]:
+    return [bandwidth.working_set_bytes for bandwidth in rates.bandwidths]
 
 
 def _bandwidths_at(touched: int, rates: Rates) -> Tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,17 +19,29 @@ from workloads.costs import Bandwidth, Rates, floor_s
 RATES = Rates(2, (Bandwidth(2**20, 4e10, 3e10, 5e10), Bandwidth(2**28, 1e10, 8e9, 9e9)), 2e11)
 
 
-def with_roofline(tmp_path: Path, flops_per_s: float | None = RATES.flops_per_s) -> Run:
+def faster(rates: Rates, times: float) -> Rates:
+    sets = (Bandwidth(size, *(times * one for one in rest)) for size, *rest in rates.bandwidths)
+    return Rates(rates.threads, tuple(sets), times * rates.flops_per_s)
+
+
+def with_roofline(
+    tmp_path: Path, flops_per_s: float | None = RATES.flops_per_s, rounds: Sequence[int] = (0,)
+) -> Run:
+    """Write a run whose machine was measured in some rounds, each time twice as fast."""
     path = make_run(tmp_path)
     journal = path / "targets" / "board-a" / "journal.jsonl"
     lines = journal.read_text().splitlines()
     block = json.loads(lines[0])
     for part in ("timing", "memory", "fidelity"):
         block.pop(part, None)
-    sets = [one._asdict() for one in reversed(RATES.bandwidths)]
-    roofline = {"threads": 2, "bandwidths": sets, "flops_per_s": flops_per_s}
-    block.update(kind="roofline", order=9999, roofline=roofline)
-    journal.write_text("\n".join([*lines, json.dumps(block)]) + "\n")
+    for times, round_ in enumerate(rounds):
+        rates = faster(RATES, 2**times)
+        sets = [one._asdict() for one in reversed(rates.bandwidths)]
+        rate = flops_per_s and flops_per_s * 2**times
+        roofline = {"threads": 2, "bandwidths": sets, "flops_per_s": rate}
+        block.update(kind="roofline", order=9999 + times, round=round_, roofline=roofline)
+        lines.append(json.dumps(block))
+    journal.write_text("\n".join(lines) + "\n")
     return load_run(path)
 
 
@@ -52,6 +65,26 @@ def test_a_floor_fraction_is_the_floor_over_the_measured_time(tmp_path: Path) ->
         assert row.value == pytest.approx(sorted(reached)[2] / 2 + sorted(reached)[3] / 2)
         assert (row.ci_low, row.ci_high) == median_interval(reached)
         assert (row.phase, row.status, row.unit) == ("backward", "ok", "1")
+
+
+def test_a_round_is_held_against_its_own_rates_else_against_the_medians(tmp_path: Path) -> None:
+    run = with_roofline(tmp_path, rounds=(0, 1, 3))  # rates, twice these, four times
+    target = run.targets[0]
+    assert target.rates == faster(RATES, 2)
+    assert target.rates_by_round == {0: RATES, 1: faster(RATES, 2), 3: faster(RATES, 4)}
+    row = next(row for row in compare(run) if row.metric == "floor_fraction")
+    case = next(
+        block.case
+        for block in target.blocks
+        if (block.case.layer.name, block.case.method, block.case.patch_size)
+        == (row.workload, row.method, row.patch_size)
+    )
+    reached = [
+        floor_s(case, "backward", faster(RATES, {0: 1, 3: 4}.get(block.round, 2)))
+        / float(block.timing["backward"].median_s or 0)
+        for block in target.blocks_of(case, "timing")
+    ]
+    assert row.value == pytest.approx(sorted(reached)[2] / 2 + sorted(reached)[3] / 2)
 
 
 def test_the_roofline_is_drawn(tmp_path: Path) -> None:

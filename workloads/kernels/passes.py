@@ -448,9 +448,10 @@ _reasons: Dict[torch.dtype, str] = {}
 
 
 def _library(dtype: torch.dtype) -> ctypes.CDLL:
-    reason = unavailable(dtype)
-    if reason:
-        raise compiler.CompilerError(reason)
+    if dtype not in _libraries:
+        reason = unavailable(dtype)
+        if reason:
+            raise compiler.CompilerError(reason)
     return _libraries[dtype]
 
 

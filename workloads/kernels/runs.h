@@ -19,7 +19,8 @@
 #define float_IS_SINGLE 1
 #define double_IS_SINGLE 0
 
-/* By number of lanes: the even and odd numbers of two vectors, and both halves' numbers twice. */
+/* By number of lanes: the even and odd numbers of two vectors, both halves' numbers twice, and both
+ * halves of two vectors in turns. */
 #define EVEN_2 0, 2
 #define EVEN_4 EVEN_2, 4, 6
 #define EVEN_8 EVEN_4, 8, 10, 12, 14
@@ -36,6 +37,14 @@
 #define HIGH_4 2, 2, 3, 3
 #define HIGH_8 4, 4, 5, 5, 6, 6, 7, 7
 #define HIGH_16 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15
+#define ZIP_LOW_2 0, 2
+#define ZIP_LOW_4 0, 4, 1, 5
+#define ZIP_LOW_8 0, 8, 1, 9, 2, 10, 3, 11
+#define ZIP_LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define ZIP_HIGH_2 1, 3
+#define ZIP_HIGH_4 2, 6, 3, 7
+#define ZIP_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
+#define ZIP_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #if defined(__AVX512F__)
 #define float_EVEN EVEN_16
 #define float_ODD ODD_16
@@ -45,6 +54,10 @@
 #define double_ODD ODD_8
 #define double_LOW LOW_8
 #define double_HIGH HIGH_8
+#define float_ZIP_LOW ZIP_LOW_16
+#define float_ZIP_HIGH ZIP_HIGH_16
+#define double_ZIP_LOW ZIP_LOW_8
+#define double_ZIP_HIGH ZIP_HIGH_8
 #elif defined(__AVX__)
 #define float_EVEN EVEN_8
 #define float_ODD ODD_8
@@ -54,6 +67,10 @@
 #define double_ODD ODD_4
 #define double_LOW LOW_4
 #define double_HIGH HIGH_4
+#define float_ZIP_LOW ZIP_LOW_8
+#define float_ZIP_HIGH ZIP_HIGH_8
+#define double_ZIP_LOW ZIP_LOW_4
+#define double_ZIP_HIGH ZIP_HIGH_4
 #else
 #define float_EVEN EVEN_4
 #define float_ODD ODD_4
@@ -63,6 +80,10 @@
 #define double_ODD ODD_2
 #define double_LOW LOW_2
 #define double_HIGH HIGH_2
+#define float_ZIP_LOW ZIP_LOW_4
+#define float_ZIP_HIGH ZIP_HIGH_4
+#define double_ZIP_LOW ZIP_LOW_2
+#define double_ZIP_HIGH ZIP_HIGH_2
 #endif
 
 /* out[j] = the sum of pair j of n; out may be src. */
@@ -219,30 +240,43 @@ static inline index_t exact_runs(index_t n, index_t length)
     return length == USUAL && n / WIDE * WIDE > inside ? n / WIDE * WIDE : inside;
 }
 
-/* out[i * out_stride + j] = in[j * in_stride + i] for i < rows, j < columns. */
+/* Turn a square: each time the upper half's rows go between the lower half's, which moves one bit
+ * of the row's number to the column's. */
+INLINE void turn_square(const REAL *in, index_t in_stride, REAL *out, index_t out_stride)
+{
+    wide_t rows[WIDE], next[WIDE];
+    for (int k = 0; k < WIDE; k++)
+        rows[k] = *(const wide_t *)(in + k * in_stride);
+    for (int bit = 1; bit < WIDE; bit *= 2) {
+        for (int k = 0; k < WIDE / 2; k++) {
+            next[2 * k] = PICK(rows[k], rows[k + WIDE / 2], OF(REAL, _ZIP_LOW));
+            next[2 * k + 1] = PICK(rows[k], rows[k + WIDE / 2], OF(REAL, _ZIP_HIGH));
+        }
+        for (int k = 0; k < WIDE; k++)
+            rows[k] = next[k];
+    }
+    for (int k = 0; k < WIDE; k++)
+        *(wide_t *)(out + k * out_stride) = rows[k];
+}
+
+/* out[i * out_stride + j] = in[j * in_stride + i] for i < rows, j < columns. The last squares
+ * overlap those before. */
 static void turn(const REAL *in, index_t in_stride, index_t rows, index_t columns,
                  REAL *restrict out, index_t out_stride)
 {
-    index_t down = 0, across = 0;
-#if OF(REAL, _IS_SINGLE)
-    down = rows / 4 * 4, across = columns / 4 * 4; /* squares of 4 x 4 in registers */
-    for (index_t i = 0; i < down; i += 4)
-        for (index_t j = 0; j < across; j += 4) {
-            const REAL *from = in + j * in_stride + i;
-            REAL *to = out + i * out_stride + j;
-            narrow_t a = *(const narrow_t *)from, b = *(const narrow_t *)(from + in_stride);
-            narrow_t c = *(const narrow_t *)(from + 2 * in_stride);
-            narrow_t d = *(const narrow_t *)(from + 3 * in_stride);
-            narrow_t p = PICK(a, b, 0, 4, 1, 5), q = PICK(a, b, 2, 6, 3, 7);
-            narrow_t r = PICK(c, d, 0, 4, 1, 5), s = PICK(c, d, 2, 6, 3, 7);
-            *(narrow_t *)to = PICK(p, r, 0, 1, 4, 5);
-            *(narrow_t *)(to + out_stride) = PICK(p, r, 2, 3, 6, 7);
-            *(narrow_t *)(to + 2 * out_stride) = PICK(q, s, 0, 1, 4, 5);
-            *(narrow_t *)(to + 3 * out_stride) = PICK(q, s, 2, 3, 6, 7);
+    if (rows >= WIDE && columns >= WIDE) {
+        for (index_t i = 0, down; i < rows; i = down + WIDE) {
+            down = least(i, rows - WIDE);
+            for (index_t j = 0, across; j < columns; j = across + WIDE) {
+                across = least(j, columns - WIDE);
+                turn_square(in + across * in_stride + down, in_stride,
+                            out + down * out_stride + across, out_stride);
+            }
         }
-#endif
+        return;
+    }
     for (index_t i = 0; i < rows; i++)
-        for (index_t j = i < down ? across : 0; j < columns; j++)
+        for (index_t j = 0; j < columns; j++)
             out[i * out_stride + j] = in[j * in_stride + i];
 }
 
