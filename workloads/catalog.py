@@ -105,7 +105,7 @@ KERNELS: Dict[str, KernelInfo] = {
         ),
         KernelInfo(
             name="native",
-            version="3",
+            version="4",
             description="the whole backward in C, compiled on the board",
             methods=("gradient_filter", "gradient_filter_pooled"),
             devices=("cpu",),
