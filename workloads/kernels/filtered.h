@@ -323,7 +323,7 @@ static shares_t shares_of(const filtered_t *f)
     shares_t s = {f->of->groups * divided(chunk_cells(f), BROAD), divided(inputs(f), TALL), 0,
                   broads(f), divided(outputs(f), TALL), 0};
     s.cuts = least(divided(4 * f->threads, s.panels), s.tiles);
-    s.parts = least(divided(4 * f->threads, s.broads), s.downs);
+    s.parts = least(4 * f->threads, s.downs);
     return s;
 }
 
@@ -332,8 +332,8 @@ static void multiply_some_sums(const void *shared, index_t first, index_t last)
     const filtered_t *f = shared;
     shares_t s = shares_of(f);
     for (index_t item = first; item < last; item++) {
-        index_t part = item % s.parts;
-        multiply_sums(f, item / s.parts, part * s.downs / s.parts, (part + 1) * s.downs / s.parts);
+        index_t part = item / s.broads;
+        multiply_sums(f, item % s.broads, part * s.downs / s.parts, (part + 1) * s.downs / s.parts);
     }
 }
 

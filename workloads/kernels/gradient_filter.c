@@ -286,24 +286,29 @@ index_t tile_channels(void) { return TALL; }
 /* The number of channels of x that lie side by side in x~'s panels. */
 index_t panel_channels(void) { return BROAD; }
 
-/* What a forward saves: x~ (sums) of maps in panels, and w~ (groups, tiles of C_i / groups,
- * C_o / groups, TALL), zeros after the last channel, of w (C_o, C_i / groups, length). NULL: not
- * wanted. */
-void save_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
-                 REAL *sums, const REAL *weight, index_t groups, index_t outputs, index_t length,
-                 REAL *tiles)
+/* What a forward saves of maps and of w (C_o, C_i / groups, taps), whatever the tensors. */
+typedef struct {
+    layout_t maps;
+    index_t images, groups, outputs, taps;
+} saving_t;
+
+/* x~ (sums) in panels, and w~ (groups, tiles of C_i / groups, C_o / groups, TALL), zeros after the
+ * last channel. NULL: not wanted. */
+void save_planes(const team_t *team, const saving_t *of, const REAL *map, REAL *sums,
+                 const REAL *weight, REAL *tiles)
 {
-    pool_t pool = {l, map, sums, NULL, 0, walk_of(l), images, groups};
-    tiles_t windows = {weight, tiles, outputs / groups, l->channels / groups, length};
-    index_t parts = weight ? groups * divided(windows.outputs, ROWS_AT_ONCE) : 0;
-    index_t items = sums ? images * groups * divided(windows.inputs, SIDE) : 0;
+    const layout_t *l = &of->maps;
+    pool_t pool = {l, map, sums, NULL, 0, walk_of(l), of->images, of->groups};
+    tiles_t windows = {weight, tiles, of->outputs / of->groups, l->channels / of->groups, of->taps};
+    index_t parts = tiles ? of->groups * divided(windows.outputs, ROWS_AT_ONCE) : 0;
+    index_t items = sums ? of->images * of->groups * divided(windows.inputs, SIDE) : 0;
     loop_t loops[] = {
         loop_over(sum_some_tiles, &windows, parts, team->threads),
         loop_over(pool_some_panels, &pool, items, team->threads),
     };
     run_loops(team, loops, 2,
-              (sums ? images * l->channels * l->rows.stop * l->columns.stop : 0) +
-                  (weight ? outputs * windows.inputs * length : 0));
+              (sums ? of->images * l->channels * l->rows.stop * l->columns.stop : 0) +
+                  (tiles ? of->outputs * windows.inputs * of->taps : 0));
 }
 
 /* Run j of `number` dense runs of out = src[j]. */

@@ -8,6 +8,7 @@ lets go of the interpreter's lock while a pass runs; its loops run in torch's ow
 import ctypes
 import functools
 import os
+import threading
 from typing import Dict, NamedTuple, Optional, Tuple
 
 import torch
@@ -28,6 +29,7 @@ SOURCES = (
 )
 TYPES = {torch.float32: "float", torch.float64: "double"}
 MOST_DEPTHWISE = 16  # outputs per input, LANES in the source
+KEPT_BYTES = 16 * 2**20  # of working memory, from one backward to the next
 _NO_CACHE_BYTES = 32 * 2**20  # taken where the processor's last cache is not known
 
 Axes = Tuple[Patches, Patches]
@@ -60,6 +62,15 @@ class _Filter(ctypes.Structure):
     ]
 
 
+class _Saving(ctypes.Structure):
+    """What a forward saves, of what: ``saving_t`` of gradient_filter.c."""
+
+    _fields_ = [
+        ("maps", _Layout),
+        *[(name, ctypes.c_ssize_t) for name in ("images", "groups", "outputs", "taps")],
+    ]
+
+
 class Team(ctypes.Structure):
     """Threads, and the runtime that they belong to: ``team_t`` of team.h."""
 
@@ -72,7 +83,7 @@ class Team(ctypes.Structure):
 
 _POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
 _REAL, _TEAM, _MAPS = ctypes.c_double, ctypes.POINTER(Team), ctypes.POINTER(_Layout)
-_FILTER = ctypes.POINTER(_Filter)
+_FILTER, _SAVING = ctypes.POINTER(_Filter), ctypes.POINTER(_Saving)
 _POOL = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _POINTER, _REAL)
 _EXPAND = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _INT)
 _SIGNATURES = {
@@ -81,7 +92,7 @@ _SIGNATURES = {
     "expand_planes": _EXPAND,
     "expand_pixels": _EXPAND,
     "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
-    "save_planes": (_TEAM, _MAPS, _INDEX, *[_POINTER] * 3, *[_INDEX] * 3, _POINTER),
+    "save_planes": (_TEAM, _SAVING, *[_POINTER] * 4),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
     "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
     "filtered_planes": (_TEAM, _FILTER, *[_POINTER] * 7),
@@ -206,30 +217,45 @@ def save_planes(
         C_i / groups, C_o / groups, channels of a tile), zeros after the last channel; None for
         what is not needed.
     """
-    tensor = maps.tensor
-    library, sums, tiles = _library(tensor.dtype), None, None
-    images, channels = tensor.shape[:2]
+    tensor, sums, tiles = maps.tensor, None, None
+    library = _library(tensor.dtype)
+    what, cells, shape = _saving(
+        tensor.shape, tensor.stride(), axes, weight.shape, groups, library.tile_channels()
+    )
     if need_w:
-        sums = tensor.new_empty(images * channels * axes[0].number * axes[1].number)
+        sums = tensor.new_empty(cells)
     if need_x:
         weight = weight.contiguous()
-        side = library.tile_channels()
-        tiles = weight.new_empty(
-            (groups, -(-weight.shape[1] // side), weight.shape[0] // groups, side)
-        )
+        tiles = tensor.new_empty(shape)
     library.save_planes(
         team(),
-        _layout(channels, axes, tensor.stride(), (0, 0, 0)),
-        images,
-        maps.address(0),
+        what,
+        tensor.data_ptr(),
         None if sums is None else sums.data_ptr(),
-        weight.data_ptr() if need_x else None,
-        groups,
-        weight.shape[0],
-        weight.shape[2] * weight.shape[3],
+        None if tiles is None else weight.data_ptr(),
         None if tiles is None else tiles.data_ptr(),
     )
     return sums, tiles
+
+
+@functools.lru_cache(maxsize=4096)
+def _saving(
+    x_shape: Tuple[int, ...],
+    x_strides: Strides,
+    axes: Axes,
+    weight_shape: Tuple[int, ...],
+    groups: int,
+    side: int,
+) -> Tuple[_Saving, int, Tuple[int, ...]]:
+    """Return what C is told, the numbers of x~ and the shape of w~ in tiles."""
+    images, channels = x_shape[:2]
+    outputs, inputs, height, width = weight_shape
+    maps = _layout(channels, axes, x_strides, (0, 0, 0))
+    return (
+        _Saving(maps, images, groups, outputs, height * width),
+        images * channels * axes[0].number * axes[1].number,
+        (groups, -(-inputs // side), outputs // groups, side),
+    )
 
 
 def unpanelled(sums: torch.Tensor, shape: Tuple[int, int, int, int], groups: int) -> torch.Tensor:
@@ -353,7 +379,7 @@ def filtered(
         None if grad_w is None else grad_w.data_ptr(),
         None if grad_bias is None else grad_bias.data_ptr(),
     )
-    work = tensor.new_empty(library.filtered_work(what, *written))
+    work = _working_memory(library.filtered_work(what, *written) * tensor.element_size())
     library.filtered_planes(
         team(),
         what,
@@ -363,6 +389,20 @@ def filtered(
         *written,
         work.data_ptr(),
     )
+
+
+def _working_memory(size: int) -> torch.Tensor:
+    """Return so many bytes or more, the last call's again where they are few.
+
+    Fresh ones lie now here, now there, between gradients that then move about too, and what moves
+    leaves the caches: up to a seventh of a small layer's backward. Each thread has its own.
+    """
+    if size > KEPT_BYTES:
+        return torch.empty(size, dtype=torch.uint8)
+    kept: Optional[torch.Tensor] = getattr(_kept, "memory", None)
+    if kept is None or kept.numel() < size:
+        kept = _kept.memory = torch.empty(size, dtype=torch.uint8)
+    return kept
 
 
 @functools.lru_cache(maxsize=4096)
@@ -443,6 +483,7 @@ def parallel_entries() -> Optional[Tuple[int, int]]:
     return (parallel, number) if parallel and number else None
 
 
+_kept = threading.local()
 _libraries: Dict[torch.dtype, ctypes.CDLL] = {}
 _reasons: Dict[torch.dtype, str] = {}
 
