@@ -189,12 +189,12 @@ def _whole(
 ) -> Tuple[Maybe, Maybe, Maybe]:
     """Do everything in C."""
     like = grad.tensor
-    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
-    grad_bias = like.new_empty(plan.out_channels) if need_b else None
     if window is None:
         grad_x = like.new_empty(1).expand(geometry.x_shape)  # never written
     else:
         grad_x = _empty_input(grad, geometry, plan).tensor
+    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
+    grad_bias = like.new_empty(plan.out_channels) if need_b else None
     passes.filtered(
         grad,
         (plan.out_axes, plan.in_axes),
@@ -245,12 +245,12 @@ def _depthwise(
 ) -> Tuple[Maybe, Maybe, Maybe]:
     """Do everything in one pass over g and g_x."""
     like = grad.tensor
-    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
-    grad_bias = like.new_empty(plan.out_channels) if need_b else None
     if window is None:
         grad_x = like.new_empty(1).expand(geometry.x_shape)  # never written
     else:
         grad_x = _empty_input(grad, geometry, plan).tensor
+    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
+    grad_bias = like.new_empty(plan.out_channels) if need_b else None
     cells = None if x_sum is None else _as_grid(x_sum.contiguous(), True)
     axes = (plan.out_axes, plan.in_axes)
     passes.depthwise(grad, axes, cells, window, grad_x, grad_w, grad_bias, plan.scale)
