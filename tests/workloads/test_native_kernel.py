@@ -6,9 +6,11 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import types
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -455,3 +457,31 @@ def test_patch_sums_in_panels_are_the_patch_sums(
     torch.testing.assert_close(
         passes.unpanelled(sums, (2, channels * groups, *geometry.grid), groups), expected
     )
+
+
+def test_working_memory_is_kept_where_it_is_small_and_is_a_thread_s_own() -> None:
+    few = passes._working_memory(1000)
+    assert passes._working_memory(500) is few
+    assert passes._working_memory(2 * few.numel()) is not few
+    most = passes.KEPT_BYTES
+    assert passes._working_memory(most + 1) is not passes._working_memory(most + 1)
+    others: list[torch.Tensor] = []
+    thread = threading.Thread(target=lambda: others.append(passes._working_memory(1000)))
+    thread.start()
+    thread.join()
+    assert others[0] is not passes._working_memory(1000)
+
+
+def test_threads_may_run_backwards_at_the_same_time() -> None:
+    x, w = torch.randn(4, 24, 30, 30), torch.randn(24, 24, 3, 3)
+    geometry = conv_geometry(x.shape, w.shape, padding=1, patch_size=2)
+    saved = native.save(x, w, geometry, True, True)
+    grads = [torch.randn(geometry.x_shape) for _ in range(4)]
+    wanted = (True, True, False)
+    expected = [native.gradients(grad, *saved, geometry, wanted) for grad in grads]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            runs = [pool.submit(native.gradients, g, *saved, geometry, wanted) for g in grads]
+            for run, (grad_x, grad_w, _bias) in zip(runs, expected, strict=True):
+                torch.testing.assert_close(run.result()[0], grad_x)
+                torch.testing.assert_close(run.result()[1], grad_w)

@@ -35,7 +35,7 @@ typedef struct {
     walk_t out_walk, in_walk;
     REAL *g, *x, *v, *values, *sums; /* panels of g~, narrow ones of x~, of g_x's values; g_w's
                                         values; sums of the maps of g */
-    index_t slot_size;   /* numbers from the panels and g_w's values of one slot to the next one's */
+    index_t slot_size;   /* numbers from one slot's panels and values of g_w to the next one's */
     int fresh;           /* nothing has been added to g_w's values yet */
     index_t first, last; /* rows of the chunk */
 } filtered_t;
@@ -140,15 +140,15 @@ static void pool_planes_to_panels(const filtered_t *f, part_t part, index_t chan
 {
     const layout_t *l = f->out;
     const REAL *plane = f->grad + part.n * l->map_image + part.c * l->map_channel;
-    REAL *panels = f->g + part.c * BROAD;
+    REAL *panels = f->g + part.c * BROAD, scale = (REAL)f->of->scale;
     index_t panel = panel_rows(f) * BROAD;
     REAL *sums = f->sums + part.n * l->channels + part.c;
-    int adds = part.begin > 0 || f->of->slots > 0; /* to what this thread has summed of these maps */
+    int adds = part.begin > 0 || f->of->slots > 0; /* to what this thread has summed of them */
     running_t running[LANES] = {{{0}, 0}};
 #if defined(__AVX512F__)
     if (f->out_walk.vectors > 0) {
         bands_t bands = {&f->out_walk, channels, part.begin, part.end, part.cell, panel, BROAD};
-        pool_narrow(&bands, plane, (REAL)f->of->scale, panels, running);
+        pool_narrow(&bands, plane, scale, panels, running);
         part.begin = part.end;
     }
 #endif
@@ -157,7 +157,7 @@ static void pool_planes_to_panels(const filtered_t *f, part_t part, index_t chan
         index_t m = part.cell;
         for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
              m += cells_of(&b)) {
-            pool_block(&f->out_walk, plane + c * l->map_channel, &b, (REAL)f->of->scale, cells, running + c);
+            pool_block(&f->out_walk, plane + c * l->map_channel, &b, scale, cells, running + c);
             store_panels(cells, cells_of(&b), panels + c * BROAD, panel, m);
         }
     }
@@ -301,8 +301,7 @@ static void multiply_sums(const filtered_t *f, index_t broad, index_t first, ind
 
 /* stages, each in all threads ----------------------------------------------------------------- */
 
-/* Pool and pack. */
-static void read(const team_t *team, const filtered_t *f)
+static void pool_all(const team_t *team, const filtered_t *f)
 {
     index_t pixels = all_cells(f) * f->out->rows.length * f->out->columns.length;
     loop_t loops[] = {
@@ -327,13 +326,17 @@ static shares_t shares_of(const filtered_t *f)
     return s;
 }
 
+/* In the order of g_w, so that each thread's share of it is one piece: what lies next to it is
+ * fetched ahead, and belongs to the same thread. */
 static void multiply_some_sums(const void *shared, index_t first, index_t last)
 {
     const filtered_t *f = shared;
     shares_t s = shares_of(f);
+    index_t wide = s.broads / f->of->groups; /* of a group */
     for (index_t item = first; item < last; item++) {
-        index_t part = item / s.broads;
-        multiply_sums(f, item % s.broads, part * s.downs / s.parts, (part + 1) * s.downs / s.parts);
+        index_t part = item / wide % s.parts, group = item / wide / s.parts;
+        multiply_sums(f, group * wide + item % wide, part * s.downs / s.parts,
+                      (part + 1) * s.downs / s.parts);
     }
 }
 
@@ -406,7 +409,10 @@ static void chunks_some(const void *shared, index_t first, index_t last)
 }
 
 /* How many of g_w's values are repeated at a time. */
-static index_t most_windows(const filtered_t *f) { return f->of->taps < TILE ? TILE / f->of->taps : 1; }
+static index_t most_windows(const filtered_t *f)
+{
+    return f->of->taps < TILE ? TILE / f->of->taps : 1;
+}
 
 /* out = n of g_w's values from `begin` on: the sums over the slots. */
 static void gather_values(const filtered_t *f, index_t begin, index_t n, REAL *out)

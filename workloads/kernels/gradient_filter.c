@@ -354,7 +354,7 @@ static void filter_together(const team_t *team, filtered_t *f)
         loop_over(expand_from_panels, f, expansions(f), f->threads),
         {add_sums, f, f->grad_bias ? 1 : 0, 1},
     };
-    read(team, f);
+    pool_all(team, f);
     multiply_all(team, f);
     run_loops(team, loops, 2, SMALL);
 }
