@@ -94,16 +94,24 @@ class _FilteredConvolution(torch.autograd.Function):
         )
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, grad_output: Optional[torch.Tensor]
     ) -> Tuple[Optional[torch.Tensor], ...]:
-        if grad_output is None:
-            return (None,) * 6
-        grads = ctx.operator.gradients(
-            grad_output, *ctx.saved_tensors, ctx.geometry, ctx.needs_input_grad[:3]
-        )
-        return tuple(grads) + (None,) * 3
+        if torch.is_grad_enabled():  # under create_graph
+            return _gradients_once(ctx, grad_output)
+        return _gradients(ctx, grad_output)
+
+
+def _gradients(ctx: Any, grad_output: Optional[torch.Tensor]) -> Tuple[Optional[torch.Tensor], ...]:
+    if grad_output is None:
+        return (None,) * 6
+    grads = ctx.operator.gradients(
+        grad_output, *ctx.saved_tensors, ctx.geometry, ctx.needs_input_grad[:3]
+    )
+    return (*grads, None, None, None)
+
+
+_gradients_once = once_differentiable(_gradients)  # has no derivative, and says so
 
 
 class FilteredConv2d(nn.Conv2d):

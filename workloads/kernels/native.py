@@ -116,8 +116,8 @@ def _in_panels(x_sum: Maybe) -> bool:
     return x_sum is not None and x_sum.dim() == 1
 
 
-def _in_tiles(window: Maybe, plan: _Plan) -> bool:
-    return window is not None and window.shape != plan.window
+def _in_tiles(window: Maybe) -> bool:
+    return window is not None and window.dim() == 3
 
 
 def _plain(x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan) -> Tuple[Maybe, Maybe]:
@@ -125,8 +125,8 @@ def _plain(x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan) -> Tupl
     if x_sum is not None and _in_panels(x_sum):
         shape = (plan.images, plan.in_channels, *plan.grid)
         x_sum = passes.unpanelled(x_sum, shape, geometry.groups)
-    if window is not None and _in_tiles(window, plan):
-        window = passes.untiled(window, plan.window)
+    if window is not None and _in_tiles(window):
+        window = passes.untiled(window, plan.window, geometry.groups)
     return x_sum, window
 
 
@@ -143,10 +143,10 @@ def gradients(
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     plan, grad = _plan(geometry), passes.walkable(grad_output)
     x_sum, window = x_sum if need_w else None, window if need_x else None
+    if grad.planes and (_in_panels(x_sum) or _in_tiles(window)):
+        return _whole(grad.tensor, x_sum, window, geometry, plan, need_b)
     if grad.planes and plan.depthwise:
         return _depthwise(grad, x_sum, window, geometry, plan, need_b)
-    if grad.planes and (_in_panels(x_sum) or _in_tiles(window, plan)):
-        return _whole(grad, x_sum, window, geometry, plan, need_b)
     x_sum, window = _plain(x_sum, window, geometry, plan)
     return _by_parts(grad, x_sum, window, geometry, plan, need_b)
 
@@ -185,29 +185,49 @@ OPERATORS = {
 
 
 def _whole(
-    grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
+    grad: torch.Tensor,
+    x_sum: Maybe,
+    window: Maybe,
+    geometry: Geometry,
+    plan: _Plan,
+    need_b: bool,
 ) -> Tuple[Maybe, Maybe, Maybe]:
     """Do everything in C."""
-    like = grad.tensor
-    if window is None:
-        grad_x = like.new_empty(1).expand(geometry.x_shape)  # never written
-    else:
-        grad_x = _empty_input(grad, geometry, plan).tensor
-    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
-    grad_bias = like.new_empty(plan.out_channels) if need_b else None
-    passes.filtered(
-        grad,
+    wanted = (window is not None, x_sum is not None, need_b)
+    call = ready_call(geometry, grad.stride(), grad.dtype, wanted, torch.get_num_threads())
+    grad_x = None if window is None else grad.new_empty(geometry.x_shape)
+    if grad_x is not None and not plan.covers:
+        grad_x.zero_()
+    grad_w = None if x_sum is None else grad.new_empty(geometry.weight_shape)
+    grad_bias = grad.new_empty(plan.out_channels) if need_b else None
+    passes.filtered(call, grad, x_sum, window, grad_x, grad_w, grad_bias)
+    return grad_x, grad_w, grad_bias
+
+
+@functools.lru_cache(maxsize=1024)
+def ready_call(
+    geometry: Geometry,
+    grad_strides: Tuple[int, ...],
+    dtype: torch.dtype,
+    wanted: Tuple[bool, bool, bool],
+    threads: int,
+) -> passes.Call:
+    """Return the call that does everything, made ready once for small maps' sake."""
+    plan = _plan(geometry)
+    chunk, slots = _chunk_rows(plan, torch.finfo(dtype).bits // 8, threads)
+    return passes.filtered_call(
+        geometry.x_shape,
+        geometry.weight_shape,
         (plan.out_axes, plan.in_axes),
-        x_sum,
-        window,
-        grad_x,
-        grad_w,
-        grad_bias,
+        grad_strides,
+        dtype,
         geometry.groups,
         plan.scale,
-        *_chunk_rows(plan, like.element_size(), passes.team().threads),
+        chunk,
+        slots,
+        wanted,
+        threads,
     )
-    return None if window is None else grad_x, grad_w, grad_bias
 
 
 def _by_parts(

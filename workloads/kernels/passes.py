@@ -9,7 +9,7 @@ import ctypes
 import functools
 import os
 import threading
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, NamedTuple, Optional, Tuple
 
 import torch
 
@@ -183,7 +183,7 @@ def expand(grid: Grid, axes: Axes, maps: Maps, images: Tuple[int, int]) -> None:
         images[1] - images[0],
         grid.tensor.data_ptr(),
         maps.address(images[0]),
-        streams(tensor),
+        streams(_bytes(tensor)),
     )
 
 
@@ -213,9 +213,9 @@ def save_planes(
         need_w: whether x~ is needed, for g_w.
 
     Returns:
-        x~ in panels, in one dimension (see ``unpanelled``), and w~ in tiles (groups, tiles of
-        C_i / groups, C_o / groups, channels of a tile), zeros after the last channel; None for
-        what is not needed.
+        x~ in panels, in one dimension (see ``unpanelled``), and w~ in tiles (tiles of C_i / groups
+        in all groups, C_o / groups, channels of a tile), zeros after a group's last channel; None
+        for what is not needed.
     """
     tensor, sums, tiles = maps.tensor, None, None
     library = _library(tensor.dtype)
@@ -254,7 +254,7 @@ def _saving(
     return (
         _Saving(maps, images, groups, outputs, height * width),
         images * channels * axes[0].number * axes[1].number,
-        (groups, -(-inputs // side), outputs // groups, side),
+        (groups * -(-inputs // side), outputs // groups, side),
     )
 
 
@@ -273,9 +273,10 @@ def unpanelled(sums: torch.Tensor, shape: Tuple[int, int, int, int], groups: int
     return plain.view(images, rows, columns, channels).permute(0, 3, 1, 2)
 
 
-def untiled(tiles: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch.Tensor:
+def untiled(tiles: torch.Tensor, shape: Tuple[int, int, int, int], groups: int) -> torch.Tensor:
     """Return w~ (C_o, C_i / groups, 1, 1) from its tiles."""
-    plain = tiles.transpose(1, 2).reshape(shape[0], -1)
+    by_group = tiles.view(groups, -1, *tiles.shape[1:])
+    plain = by_group.transpose(1, 2).reshape(shape[0], -1)
     return plain[:, : shape[1]].reshape(shape)
 
 
@@ -285,8 +286,9 @@ def repeat_taps(values: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch
     if taps == 1:
         return values.view(shape)
     grad_w = torch.empty(shape, dtype=values.dtype, device=values.device)
+    streaming = streams(_bytes(grad_w))
     _library(values.dtype).repeat_runs(
-        team(), values.data_ptr(), values.numel(), taps, grad_w.data_ptr(), streams(grad_w)
+        team(), values.data_ptr(), values.numel(), taps, grad_w.data_ptr(), streaming
     )
     return grad_w
 
@@ -332,62 +334,91 @@ def depthwise(
     )
 
 
-def filtered(
-    grad: Maps,
+class Call(NamedTuple):
+    """A whole backward in C, but for the tensors: what stays from one to the next."""
+
+    function: Callable[..., None]
+    team: Team
+    what: _Filter
+    work: int  # bytes of working memory
+
+
+def filtered_call(
+    x_shape: Tuple[int, ...],
+    weight_shape: Tuple[int, ...],
     axes: Tuple[Axes, Axes],
-    x_sum: Optional[torch.Tensor],
-    window: Optional[torch.Tensor],
-    grad_x: torch.Tensor,
-    grad_w: Optional[torch.Tensor],
-    grad_bias: Optional[torch.Tensor],
+    grad_strides: Strides,
+    dtype: torch.dtype,
     groups: int,
     scale: float,
     chunk: int,
     slots: int,
-) -> None:
-    """Do the whole backward of a layer whose windows are summed, all maps being planes.
+    wanted: Tuple[bool, bool, bool],
+    threads: int,
+) -> Call:
+    """Return what ``filtered`` takes: the backward of a layer whose windows are summed.
 
     Args:
-        grad: dL/dy.
+        x_shape: of x (N, C_i, H, W).
+        weight_shape: of w (C_o, C_i / groups, k_h, k_w).
         axes: the patches of y and of x.
-        x_sum: x~ in panels, with ``grad_w``; None without.
-        window: w~ in tiles; None where ``grad_x`` is not to be written.
-        grad_x: g_x dense, or any tensor of its shape and strides.
-        grad_w: written, dense; None where not needed.
-        grad_bias: written; None where not needed.
+        grad_strides: of dL/dy, whose columns are dense.
+        dtype: of all tensors.
         groups: of the convolution.
         scale: 1 / s^2.
         chunk: rows of patches that are done at a time, counted through all images.
         slots: threads that do chunks of their own; 0 where all do all rows together.
+        wanted: g_x, g_w, g_b.
+        threads: that may be used.
     """
-    tensor = grad.tensor
-    library = _library(tensor.dtype)
-    what = _filter(
-        tensor.shape[0],
-        (tensor.shape[1], grad_x.shape[1]),
-        axes,
-        (tensor.stride(), grad_x.stride()),
+    _, inputs, height, width = x_shape
+    library, size = _library(dtype), torch.finfo(dtype).bits // 8
+    x_strides = (inputs * height * width, height * width, width, 1)
+    what = _Filter(
+        _layout(weight_shape[0], axes[0], grad_strides, (0, 0, 0)),
+        _layout(inputs, axes[1], x_strides, (0, 0, 0)),
+        x_shape[0],
         groups,
-        1 if grad_w is None else grad_w.shape[2] * grad_w.shape[3],
+        weight_shape[2] * weight_shape[3],
         slots,
         chunk,
         scale,
-        streams(grad_x),
+        streams(x_shape[0] * x_strides[0] * size),
     )
-    written = (
-        None if window is None else grad_x.data_ptr(),
-        None if grad_w is None else grad_w.data_ptr(),
-        None if grad_bias is None else grad_bias.data_ptr(),
-    )
-    work = _working_memory(library.filtered_work(what, *written) * tensor.element_size())
-    library.filtered_planes(
-        team(),
-        what,
-        tensor.data_ptr(),
+    work = library.filtered_work(what, *wanted) * size
+    return Call(library.filtered_planes, _team(threads), what, work)
+
+
+def filtered(
+    call: Call,
+    grad: torch.Tensor,
+    x_sum: Optional[torch.Tensor],
+    window: Optional[torch.Tensor],
+    grad_x: Optional[torch.Tensor],
+    grad_w: Optional[torch.Tensor],
+    grad_bias: Optional[torch.Tensor],
+) -> None:
+    """Do the whole backward of a layer whose windows are summed, all maps being planes.
+
+    Args:
+        call: made ready for just these tensors.
+        grad: dL/dy.
+        x_sum: x~ in panels, with ``grad_w``; None without.
+        window: w~ in tiles, with ``grad_x``; None without.
+        grad_x: written, dense; None where not wanted, as the next two.
+        grad_w: written, dense.
+        grad_bias: written.
+    """
+    call.function(
+        call.team,
+        call.what,
+        grad.data_ptr(),
         None if x_sum is None else x_sum.data_ptr(),
         None if window is None else window.data_ptr(),
-        *written,
-        work.data_ptr(),
+        None if grad_x is None else grad_x.data_ptr(),
+        None if grad_w is None else grad_w.data_ptr(),
+        None if grad_bias is None else grad_bias.data_ptr(),
+        _working_memory(call.work).data_ptr(),
     )
 
 
@@ -405,23 +436,6 @@ def _working_memory(size: int) -> torch.Tensor:
     return kept
 
 
-@functools.lru_cache(maxsize=4096)
-def _filter(
-    images: int,
-    channels: Tuple[int, int],
-    axes: Tuple[Axes, Axes],
-    strides: Tuple[Strides, Strides],
-    groups: int,
-    taps: int,
-    slots: int,
-    chunk: int,
-    scale: float,
-    streaming: bool,
-) -> _Filter:
-    out, into = (_layout(*each, (0, 0, 0)) for each in zip(channels, axes, strides))
-    return _Filter(out, into, images, groups, taps, slots, chunk, scale, streaming)
-
-
 def unavailable(dtype: torch.dtype) -> Optional[str]:
     """Return why the passes cannot be had here in this type; None if they can. Tries once."""
     if dtype not in _libraries and dtype not in _reasons:
@@ -432,9 +446,13 @@ def unavailable(dtype: torch.dtype) -> Optional[str]:
     return _reasons.get(dtype)
 
 
-def streams(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor is too large for the last cache to keep what is written."""
-    return tensor.numel() * tensor.element_size() > last_cache_bytes()
+def streams(size: int) -> bool:
+    """Return whether so many bytes are too many for the last cache to keep what is written."""
+    return size > last_cache_bytes()
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 @functools.lru_cache(maxsize=None)
