@@ -132,8 +132,6 @@ def _from_entry(folder: Path, entry: Mapping[str, Any]) -> UserKernel:
 
 
 def _alias(name: str, of: str) -> UserKernel:
-    if "gradient_filter" not in KERNELS[of].methods:
-        raise PlanError(f"--kernel {name}={of}: {of} has no filtered backward")
     info = KERNELS[of]._replace(name=name, description=f"{of} by another name")
     return UserKernel(info=info, kind="alias", of=of)
 

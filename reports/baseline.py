@@ -16,7 +16,7 @@ from workloads.catalog import KERNELS
 from workloads.messages import Case
 
 EXACT = "exact"
-LAYOUTS = {"torch": "NCHW", "torch-channels-last": "channels-last"}
+LAYOUTS = {name: kernel.layout for name, kernel in KERNELS.items() if EXACT in kernel.methods}
 
 
 def latencies_s(target: TargetRun, case: Case, phase: str) -> dict[int, float]:

@@ -12,6 +12,7 @@ from reports.headline import Headline, headlines
 from reports.power_facts import incomparable, power_stories_of
 from reports.records import Probe, RevisionFacts, Run
 from reports.wording import case_label, cut, joined, quantity, without_numbers
+from workloads.catalog import KERNELS, twins
 
 MAX_PROBLEMS = 300
 GOOD = ("ok", "partial")
@@ -149,7 +150,32 @@ def _baseline_notes(subject: Subject) -> list[str]:
             label = subject.workloads[workload_of_case(case)]
             found[case.kernel].append(f"{label} ({joined(phases)})")
     parts = [f"{LAYOUTS[name]} for {', '.join(won)}" for name, won in found.items() if won]
-    return [f"The exact baseline is the faster layout: {'; '.join(parts)}."] if parts else []
+    if not parts:
+        return []
+    return [
+        f"The exact baseline is the faster layout: {'; '.join(parts)}.",
+        *_unseen_steps(subject),
+    ]
+
+
+def _unseen_steps(subject: Subject) -> list[str]:
+    """Tell of steps whose baseline has a layout in which no filtered layer was measured."""
+    cases = cases_of(subject.run, subject.target)
+    filtered = {case.kernel for case in cases if case.method != EXACT and case.kernel in KERNELS}
+    others = {other for name in filtered for other in twins(name)} - filtered
+    notes = []
+    for name, layout in LAYOUTS.items():
+        exact = [case for case in cases if case.method == EXACT and case.kernel == name]
+        fast = [case for case in exact if "step" in baseline_phases(subject.target, case)]
+        unseen = [f"`--kernel {other}`" for other in others if KERNELS[other].layout == layout]
+        if fast and unseen and layout not in {KERNELS[seen].layout for seen in filtered}:
+            where = {workload_of_case(case) for case in fast}
+            labels = ", ".join(label for key, label in subject.workloads.items() if key in where)
+            notes.append(
+                f"Exact steps are faster in {layout} for {labels}; no filtered ones were measured "
+                f"in that layout: add {joined(sorted(unseen))} for these."
+            )
+    return notes
 
 
 def problems_of(subjects: Sequence[Subject]) -> tuple[Problem, ...]:

@@ -20,7 +20,6 @@ from workloads import memory, timing
 from workloads.catalog import METHODS, SENTINEL_WINDOW_S
 from workloads.messages import PHASES, Block, Case, to_json
 
-CHANNELS_LAST = "torch-channels-last"
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -88,25 +87,24 @@ def prepare(case: Case, seed: int) -> Work:
     """Build the case's tensors, random normal and seeded, and its three callables.
 
     x is (N, C_in, H, W), the gradient of the output (N, C_out, H_y, W_y), both of the case's
-    dtype on its device, and in channels-last, as the weight, for the kernel that is named after
-    it. The backward returns the gradients of input, weight and bias.
+    dtype on its device; they and the weight lie as the kernel is measured. The backward returns
+    the gradients of input, weight and bias.
     """
     import torch
 
     from workloads import inputs
     from workloads.convolution import conv2d
+    from workloads.kernels import find
 
     layer = case.layer
     device = torch.device(case.device)
     dtype = getattr(torch, case.dtype)
 
-    layout = torch.contiguous_format
-    if case.kernel == CHANNELS_LAST:
-        layout = torch.channels_last
+    kernel = find(case.kernel)
 
     def normal(shape: Tuple[int, ...], index: int) -> Any:
         values = inputs.normal(shape, seed + index, dtype=dtype, device=device)
-        return values.contiguous(memory_format=layout) if len(shape) == 4 else values
+        return kernel.laid_out(values) if len(shape) == 4 else values
 
     x = normal((case.batch, layer.in_channels, layer.height, layer.width), 0).requires_grad_()
     weight_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)

@@ -34,6 +34,7 @@ class KernelInfo(NamedTuple):
     devices: Tuple[str, ...]
     dtypes: Tuple[str, ...]
     sources: Tuple[str, ...]
+    layout: str = "NCHW"  # of the tensors that it is measured on, or "channels-last"
 
 
 METHODS: Dict[str, Method] = {
@@ -64,8 +65,9 @@ METHODS: Dict[str, Method] = {
 }
 
 # What a kernel's shared object is made of, the file to compile first; one object per REAL.
-C_SOURCES: Dict[str, Tuple[str, ...]] = {
-    "native": (
+C_SOURCES: Dict[str, Tuple[str, ...]] = dict.fromkeys(
+    ("native", "native-channels-last"),
+    (
         "gradient_filter.c",
         "filtered.h",
         "narrow.h",
@@ -75,49 +77,52 @@ C_SOURCES: Dict[str, Tuple[str, ...]] = {
         "runs.h",
         "team.h",
         "windows.h",
-    )
-}
+    ),
+)
+_TORCH = KernelInfo(
+    name="torch",
+    version="1",
+    description="composed of torch operations, for every geometry",
+    methods=(
+        "exact",
+        "gradient_filter",
+        "gradient_filter_published",
+        "gradient_filter_pooled",
+    ),
+    devices=("cpu", "cuda"),
+    dtypes=("float32", "float64"),
+    sources=("torch_ops.py", "patches.py"),
+)
+_NATIVE = KernelInfo(
+    name="native",
+    version="4",
+    description="the whole backward in C, compiled on the board",
+    methods=("gradient_filter", "gradient_filter_pooled"),
+    devices=("cpu",),
+    dtypes=("float32", "float64"),
+    sources=(
+        "native.py",
+        "passes.py",
+        "products.py",
+        "compiler.py",
+        *C_SOURCES["native"],
+        "torch_ops.py",
+    ),
+)
 KERNELS: Dict[str, KernelInfo] = {
     kernel.name: kernel
     for kernel in (
-        KernelInfo(
-            name="torch",
-            version="1",
-            description="composed of torch operations, for every geometry",
-            methods=(
-                "exact",
-                "gradient_filter",
-                "gradient_filter_published",
-                "gradient_filter_pooled",
-            ),
-            devices=("cpu", "cuda"),
-            dtypes=("float32", "float64"),
-            sources=("torch_ops.py", "patches.py"),
-        ),
-        KernelInfo(
+        _TORCH,
+        _TORCH._replace(
             name="torch-channels-last",
-            version="1",
-            description="torch's own convolution on tensors in channels-last, the other layout",
-            methods=("exact",),
-            devices=("cpu", "cuda"),
-            dtypes=("float32", "float64"),
-            sources=("torch_ops.py", "patches.py"),
+            description="kernel torch on tensors in channels-last, the other layout",
+            layout="channels-last",
         ),
-        KernelInfo(
-            name="native",
-            version="4",
-            description="the whole backward in C, compiled on the board",
-            methods=("gradient_filter", "gradient_filter_pooled"),
-            devices=("cpu",),
-            dtypes=("float32", "float64"),
-            sources=(
-                "native.py",
-                "passes.py",
-                "products.py",
-                "compiler.py",
-                *C_SOURCES["native"],
-                "torch_ops.py",
-            ),
+        _NATIVE,
+        _NATIVE._replace(
+            name="native-channels-last",
+            description="kernel native on tensors in channels-last",
+            layout="channels-last",
         ),
         KernelInfo(
             name="cuda",
@@ -140,6 +145,16 @@ KERNELS: Dict[str, KernelInfo] = {
 
 
 REALS = ("float", "double")
+
+
+def twins(name: str) -> Tuple[str, ...]:
+    """Return the kernels that are the same code as this one, measured in another layout."""
+    one = KERNELS[name]
+    return tuple(
+        kernel.name
+        for kernel in KERNELS.values()
+        if kernel.sources == one.sources and kernel.layout != one.layout
+    )
 
 
 def _square(

@@ -8,6 +8,7 @@ import torch
 from workloads.convolution import conv2d
 from workloads.geometry import layer_geometry
 from workloads.inputs import normal, one_over_f
+from workloads.kernels import find
 from workloads.messages import Case
 
 _CHUNK = 2**20  # elements converted to float64 at a time
@@ -89,6 +90,7 @@ def _ensemble_fidelity(
     weight = draw_weight(geometry.weight_shape, 4 * seed + 1, dtype, case.device)
     output_shape = (case.batch, layer.out_channels, *geometry.output_size)
     grad_output = draw_map(output_shape, 4 * seed + 3, dtype, case.device)
+    x, weight, grad_output = map(find(case.kernel).laid_out, (x, weight, grad_output))
     exact_x, exact_w = _gradients(case, "exact", x, weight, grad_output)
     filtered_x, filtered_w = _gradients(case, case.method, x, weight, grad_output)
     found = {"gx": compare(filtered_x, exact_x), "gw": compare(filtered_w, exact_w)}

@@ -52,7 +52,6 @@ def test_a_kernel_is_described_by_its_file(mine: Path) -> None:
         ("../x={path}", "use a-z"),
         ("mine=absent.py", "cannot be read"),
         ("mine=kernel.so", "give a .py or .c file"),
-        ("mine=torch-channels-last", "no filtered backward"),
     ],
 )
 def test_what_cannot_be_a_kernel_is_refused(mine: Path, value: str, words: str) -> None:

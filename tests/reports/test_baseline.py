@@ -25,11 +25,14 @@ PHASES = ("forward", "backward", "step")
 def with_kernel(
     tmp_path: Path, method: str, kernel: str, times: Mapping[str, Mapping[str, float]]
 ) -> Run:
-    """Return a run in which blocks of a method also ran by another kernel, so many times as long.
+    """Return a new run in which blocks of a method also ran by another kernel."""
+    return add_kernel(make_run(tmp_path), method, kernel, times)
 
-    ``times`` has a factor by phase for each workload.
-    """
-    path = make_run(tmp_path)
+
+def add_kernel(
+    path: Path, method: str, kernel: str, times: Mapping[str, Mapping[str, float]]
+) -> Run:
+    """Add blocks of another kernel, so many times as long: a factor by workload and phase."""
     journal = path / "targets" / "board-a" / "journal.jsonl"
     lines = journal.read_text().splitlines()
     for line in list(lines):
@@ -97,12 +100,22 @@ def test_the_page_and_the_terminal_name_the_baseline(run: Run) -> None:
         "step); channels-last for early (backward and step), middle (step)."
     )
     assert note in page
+    assert "faster in channels-last for early, middle; no filtered ones were measured" in page
+    assert "add `--kernel torch-channels-last` for these" in page
     assert "exact (channels-last)" in page
     lines = final_table(summary_rows(run), None)
     baselines = [line for line in lines if "baseline" in line]
     last = sorted(line.count("baseline") for line in baselines if "channels-last" in line)
     plain = sorted(line.count("baseline") for line in baselines if "channels-last" not in line)
     assert (last, plain) == ([1, 2], [1, 2])
+
+
+def test_no_layout_is_called_unseen_where_filtered_layers_had_both(run: Run) -> None:
+    slower = {"early": dict.fromkeys(PHASES, 1.1)}
+    both = add_kernel(run.path, "gradient_filter", "torch-channels-last", slower)
+    page = render([both])
+    assert "The exact baseline is the faster layout" in page
+    assert "no filtered ones were measured" not in page
 
 
 def test_a_layout_that_mostly_failed_is_no_baseline(tmp_path: Path) -> None:

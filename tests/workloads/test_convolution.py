@@ -471,11 +471,15 @@ def test_a_refusal_names_a_bad_patch_size_and_an_unknown_method() -> None:
         refusal("nothing", layer, 2)
 
 
+MEMORY_FORMATS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+
+
 def test_the_catalogue_tells_the_truth_about_the_kernels() -> None:
     for name, kernel in KERNELS.items():
         info = KERNEL_INFO[name]
         assert (info.name, info.version, info.sources) == (name, kernel.version, kernel.sources)
         assert set(kernel.operators) <= set(info.methods)
+        assert kernel.memory_format == MEMORY_FORMATS[info.layout]
         assert source_sha256(name) == kernel_source_sha256(name)
         for dtype in info.dtypes if "cpu" in info.devices else ():
             assert kernel.available(torch.device("cpu"), getattr(torch, dtype)) is None

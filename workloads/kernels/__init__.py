@@ -16,13 +16,20 @@ def kernel_of(module: Any) -> Kernel:
     )
 
 
+def _in_channels_last(kernel: Kernel) -> Kernel:
+    name = kernel.name + "-channels-last"
+    return kernel._replace(name=name, memory_format=torch.channels_last)
+
+
 KERNELS: Dict[str, Kernel] = {
-    "torch": kernel_of(torch_ops),
-    "torch-channels-last": Kernel(
-        "torch-channels-last", torch_ops.VERSION, torch_ops.SOURCES, {}, torch_ops.available
-    ),
-    "native": kernel_of(native),
-    "cuda": kernel_of(cuda),
+    kernel.name: kernel
+    for kernel in (
+        kernel_of(torch_ops),
+        _in_channels_last(kernel_of(torch_ops)),
+        kernel_of(native),
+        _in_channels_last(kernel_of(native)),
+        kernel_of(cuda),
+    )
 }
 
 

@@ -101,11 +101,12 @@ def _compare(operator: Operator, case: Case, seed: int) -> Errors:
 
 
 def _tensors(case: Case, geometry: Geometry, seed: int) -> List[torch.Tensor]:
-    """Return x, weight and the gradient of y."""
+    """Return x, weight and the gradient of y, as they lie where the kernel is measured."""
     grad_shape = (case.batch, geometry.weight_shape[0], *geometry.output_size)
     shapes = (geometry.x_shape, geometry.weight_shape, grad_shape)
     dtype, device = getattr(torch, case.dtype), torch.device(case.device)
-    return [inputs.normal(s, seed + i, dtype=dtype, device=device) for i, s in enumerate(shapes)]
+    maps = [inputs.normal(s, seed + i, dtype=dtype, device=device) for i, s in enumerate(shapes)]
+    return [find(case.kernel).laid_out(each) for each in maps]
 
 
 def _gradients(

@@ -34,7 +34,8 @@ class Kernel(NamedTuple):
     """One implementation: its methods' operators and where it can run.
 
     ``available(device, dtype)`` returns the reason why it cannot run there, or None.
-    ``sources`` are the files, beside this one, that its behaviour comes from.
+    ``sources`` are the files, beside this one, that its behaviour comes from. ``memory_format`` is
+    that of the tensors that it is measured on; it takes any.
     """
 
     name: str
@@ -42,3 +43,8 @@ class Kernel(NamedTuple):
     sources: Tuple[str, ...]
     operators: Dict[str, Operator]
     available: Callable[[torch.device, torch.dtype], Optional[str]]
+    memory_format: torch.memory_format = torch.contiguous_format
+
+    def laid_out(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return maps or windows (N, C, H, W) as they lie where this kernel is measured."""
+        return maps.contiguous(memory_format=self.memory_format)
