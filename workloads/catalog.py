@@ -69,9 +69,11 @@ C_SOURCES: Dict[str, Tuple[str, ...]] = dict.fromkeys(
     ("native", "native-channels-last"),
     (
         "gradient_filter.c",
+        "depthwise.h",
         "filtered.h",
         "narrow.h",
         "patches.h",
+        "pixels.h",
         "products.h",
         "rows.h",
         "runs.h",

@@ -16,16 +16,6 @@
 #include "products.h"
 #include "windows.h"
 
-/* What a backward is of, whatever the tensors: as Python keeps it. */
-typedef struct {
-    layout_t out, in; /* of g and of g_x; their grids are panels here */
-    index_t images, groups, taps;
-    index_t slots; /* threads that do whole chunks of their own; 0: all do all rows together */
-    index_t chunk; /* rows of patches that are done at a time */
-    double scale;
-    index_t streaming;
-} filter_t;
-
 typedef struct {
     const filter_t *of;
     const layout_t *out, *in;

@@ -2,7 +2,7 @@
  *
  * save_planes       what a forward saves: x~ and the window sums w~, in tiles
  * filtered_planes   the whole backward, products included
- * depthwise_planes  the whole backward of a depthwise layer, which needs no product
+ * depthwise_*       the whole backward of a depthwise layer, which needs no product
  * pool_*, expand_*  sums or means over patches of maps, and a patch's value on all its pixels
  * sum_runs, repeat_runs   the window sums w~, and g_w's one value on every tap
  *
@@ -10,22 +10,15 @@
  * Compiled once per type, -DREAL=float and -DREAL=double.
  */
 
+#include "depthwise.h"
 #include "filtered.h"
 #include "patches.h"
+#include "pixels.h"
 #include "runs.h"
 #include "team.h"
 #include "windows.h"
 
 /* planes: columns are dense ------------------------------------------------------------------- */
-
-typedef struct {
-    const layout_t *l;
-    const REAL *map;
-    REAL *grid, *sums;
-    REAL scale;
-    walk_t walk;
-    index_t images, groups; /* of panels */
-} pool_t;
 
 /* Pool some channels of an image to cells that lie `channel` and `cell` numbers apart. */
 static void pool_lanes(const pool_t *task, index_t n, index_t c0, index_t lanes, REAL *grid,
@@ -75,14 +68,6 @@ static void pool_some_panels(const void *shared, index_t first, index_t last)
     }
 }
 
-typedef struct {
-    const layout_t *l;
-    const REAL *grid;
-    REAL *map;
-    int streaming;
-    walk_t walk;
-} expand_t;
-
 static void expand_some_planes(const void *shared, index_t first, index_t last)
 {
     const expand_t *task = shared;
@@ -98,135 +83,6 @@ static void expand_some_planes(const void *shared, index_t first, index_t last)
             load_lanes(grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
                        l->grid_cell, lanes, cells_of(&b), cells);
             expand_blocks(&task->walk, cells, lanes, &b, map, task->streaming);
-        }
-    }
-}
-
-/* pixels: channels are dense ------------------------------------------------------------------ */
-
-/* out[c] = the sum over a box of pixels of src[pixel][c]; four pixels in one pass over out. */
-static void add_box(const layout_t *l, const REAL *box, index_t rows, index_t columns,
-                    REAL *restrict out)
-{
-    index_t channels = l->channels, pixels = rows * columns, done = 0;
-    const REAL *p[4];
-    memset(out, 0, (size_t)channels * sizeof(REAL));
-    while (done < pixels) {
-        index_t count = pixels - done >= 4 ? 4 : 1;
-        for (index_t k = 0; k < count; k++, done++)
-            p[k] = box + done / columns * l->map_row + done % columns * l->map_column;
-        if (count == 4)
-            for (index_t c = 0; c < channels; c++)
-                out[c] += (p[0][c] + p[1][c]) + (p[2][c] + p[3][c]);
-        else
-            for (index_t c = 0; c < channels; c++)
-                out[c] += p[0][c];
-    }
-}
-
-static void pool_some_pixels(const void *shared, index_t first, index_t last)
-{
-    const pool_t *task = shared;
-    const layout_t *l = task->l;
-    index_t down = l->rows.number, across = l->columns.number, channels = l->channels;
-    for (index_t item = first; item < last; item++) {
-        index_t n = item / down, i = item % down;
-        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + 1) - top;
-        const REAL *band = task->map + n * l->map_image + top * l->map_row;
-        REAL *cell = task->grid + n * l->grid_image + i * across * l->grid_cell;
-        REAL *sums = task->sums ? task->sums + item * channels : NULL;
-        if (sums)
-            memset(sums, 0, (size_t)channels * sizeof(REAL));
-        for (index_t j = 0; j < across; j++, cell += l->grid_cell) {
-            index_t left = cut(&l->columns, j), columns = cut(&l->columns, j + 1) - left;
-            add_box(l, band + left * l->map_column, rows, columns, cell);
-            for (index_t c = 0; sums && c < channels; c++)
-                sums[c] += cell[c];
-            if (task->scale == 0)
-                continue;
-            REAL each = task->scale / (REAL)(rows * columns);
-            for (index_t c = 0; c < channels; c++)
-                cell[c] *= each;
-        }
-    }
-}
-
-static void expand_some_pixels(const void *shared, index_t first, index_t last)
-{
-    const expand_t *task = shared;
-    const layout_t *l = task->l;
-    index_t down = l->rows.number, across = l->columns.number;
-    for (index_t item = first; item < last; item++) {
-        index_t n = item / down, i = item % down;
-        const REAL *cells = task->grid + n * l->grid_image + i * across * l->grid_cell;
-        for (index_t h = cut(&l->rows, i); h < cut(&l->rows, i + 1); h++) {
-            REAL *row = task->map + n * l->map_image + h * l->map_row;
-            for (index_t j = 0; j < across; j++)
-                for (index_t w = cut(&l->columns, j); w < cut(&l->columns, j + 1); w++)
-                    put(row + w * l->map_column, cells + j * l->grid_cell, l->channels,
-                        task->streaming);
-        }
-    }
-}
-
-/* depthwise ----------------------------------------------------------------------------------- */
-
-typedef struct {
-    const layout_t *out, *in; /* of g and g~, of g_x and x~; channels as in each */
-    const REAL *grad, *x_sum, *window;
-    REAL *grad_x, *grad_w, *grad_bias;
-    index_t images, taps;
-    REAL scale;
-    walk_t out_walk, in_walk;
-} depthwise_t;
-
-/* The channels of x that are done together, so that theirs of y are LANES at most. */
-static inline index_t depthwise_lanes(const depthwise_t *task)
-{
-    return LANES / (task->out->channels / task->in->channels);
-}
-
-/* Do a block of channels [c, c + lanes) of image n: read g, add to g_w and g_b, write g_x. */
-static void depthwise_block(const depthwise_t *task, index_t n, index_t c, index_t lanes,
-                            const block_t *b, running_t *grad_w, running_t *grad_bias)
-{
-    const layout_t *out = task->out, *in = task->in;
-    index_t times = out->channels / in->channels, number = cells_of(b), first = c * times;
-    index_t at = n * in->grid_image + b->i0 * in->columns.number + b->j0;
-    const REAL *planes = task->grad + n * out->map_image + first * out->map_channel;
-    REAL means[LANES * CELLS], values[LANES * CELLS];
-    pool_blocks(&task->out_walk, planes, lanes * times, b, task->scale, means, grad_bias);
-    for (index_t k = 0; k < lanes * times; k++) {
-        const REAL *cells = means + k * CELLS;
-        REAL *row = values + k / times * CELLS;
-        if (task->x_sum)
-            add_products(cells, task->x_sum + at + (c + k / times) * in->grid_channel, number,
-                         grad_w + k);
-        for (index_t j = 0; task->window && j < number; j++)
-            row[j] = task->window[first + k] * cells[j] + (k % times > 0 ? row[j] : 0);
-    }
-    if (task->grad_x)
-        expand_blocks(&task->in_walk, values, lanes, b,
-                      task->grad_x + n * in->map_image + c * in->map_channel, 0);
-}
-
-static void depthwise_some(const void *shared, index_t first, index_t last)
-{
-    const depthwise_t *task = shared;
-    const layout_t *out = task->out, *in = task->in;
-    index_t times = out->channels / in->channels, most = depthwise_lanes(task);
-    for (index_t item = first; item < last; item++) {
-        index_t c = item * most, lanes = least(most, in->channels - c);
-        running_t grad_w[LANES] = {{{0}, 0}}, grad_bias[LANES] = {{{0}, 0}};
-        for (index_t n = 0; n < task->images; n++)
-            for (block_t b = before(0); next_block(&task->in_walk, &b, in->rows.number);)
-                depthwise_block(task, n, c, lanes, &b, grad_w, grad_bias);
-        for (index_t k = 0; k < lanes * times; k++) {
-            REAL value = (REAL)ended(grad_w + k);
-            for (index_t tap = 0; task->grad_w && tap < task->taps; tap++)
-                task->grad_w[(c * times + k) * task->taps + tap] = value;
-            if (task->grad_bias)
-                task->grad_bias[c * times + k] = (REAL)ended(grad_bias + k);
         }
     }
 }
@@ -319,16 +175,39 @@ void repeat_runs(const team_t *team, const REAL *src, index_t number, index_t le
     for_all(team, repeat_some_runs, &task, (number + task.most - 1) / task.most, number * length);
 }
 
-/* The backward of a depthwise layer with up to 16 outputs per input, all columns dense.
- * x_sum (with grad_w), window (with grad_x), grad_bias: NULL where not needed. */
-void depthwise_planes(const team_t *team, const layout_t *out, const layout_t *in, index_t images,
-                      const REAL *grad, const REAL *x_sum, const REAL *window, REAL *grad_x,
-                      REAL *grad_w, REAL *grad_bias, index_t taps, double scale)
+static depthwise_t depthwise_of(const filter_t *of)
 {
-    depthwise_t task = {out,    in,   grad,        x_sum,        window,     grad_x, grad_w,
-                        grad_bias, images, taps, (REAL)scale, walk_of(out), walk_of(in)};
-    for_all(team, depthwise_some, &task, divided(in->channels, depthwise_lanes(&task)),
-            images * out->channels * out->rows.stop * out->columns.stop);
+    return (depthwise_t){.of = of, .out = &of->out, .in = &of->in, .out_walk = walk_of(&of->out),
+                         .in_walk = walk_of(&of->in)};
+}
+
+/* The backward of a depthwise layer with up to 16 outputs per input, all columns dense; arguments as
+ * of filtered_planes, but x~ has a grid of its own, w~ is dense, and it takes no working memory. */
+void depthwise_planes(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
+                      const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
+{
+    depthwise_t task = depthwise_of(of);
+    (void)work;
+    task.grad = grad, task.x_sum = x_sum, task.window = window;
+    task.grad_x = grad_x, task.grad_w = grad_w, task.grad_bias = grad_bias;
+    for_all(team, depthwise_some, &task, divided(of->in.channels, depthwise_lanes(&task)),
+            of->images * of->out.channels * of->out.rows.stop * of->out.columns.stop);
+}
+
+/* The same where channels are dense, with one output per input. work: twice as many numbers as there
+ * are channels, for every `chunk` rows of patches. */
+void depthwise_pixels(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
+                      const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
+{
+    depthwise_t task = depthwise_of(of);
+    index_t rows = of->images * of->out.rows.number;
+    task.grad = grad, task.x_sum = x_sum, task.window = window, task.sums = work;
+    task.grad_x = grad_x, task.grad_w = grad_w, task.grad_bias = grad_bias;
+    for_all(team, depthwise_some_pixels, &task, divided(rows, of->chunk),
+            of->images * of->out.channels * of->out.rows.stop * of->out.columns.stop);
+    if (grad_w || grad_bias)
+        for_all(team, gather_depthwise, &task, divided(of->out.channels, GATHERED),
+                2 * divided(rows, of->chunk) * of->out.channels);
 }
 
 /* the whole backward --------------------------------------------------------------------------- */

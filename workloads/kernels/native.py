@@ -3,8 +3,9 @@
 NCHW, windows summed: one call does everything, rows of patches by rows of patches. g is pooled to
 panels of g~, two products with w~ and x~ follow, and g_x is written; threads work alone, each on
 rows of its own, or together where there are few. Depthwise layers need no products and have a
-pass of their own. Channels-last maps and kept windows go by parts, chunk of images by chunk: C
-pools and expands, oneDNN or BLAS multiplies in between, no layout is ever converted.
+pass of their own, in channels-last too. Other channels-last maps and kept windows go by parts,
+chunk of images by chunk: C pools and expands, oneDNN or BLAS multiplies in between, no layout is
+ever converted.
 Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
 equations (2), (3) and (5); patches and 1 / s^2 as ``gradient_filter`` of the torch kernel.
 """
@@ -25,6 +26,7 @@ SOURCES = ("native.py", "passes.py", "products.py", "compiler.py", *passes.SOURC
 
 OWN_BYTES = 4 * 2**20  # of what a thread goes through at a time when it works alone
 LEAST_CELLS = 64  # that each thread has in all where threads work alone
+MOST_ADDED = 128  # patches one after the other in a sum of a depthwise layer's g_w
 CHUNK_BYTES = 8 * 2**20  # of both grids together: fits the last cache of what trains networks
 
 
@@ -144,9 +146,13 @@ def gradients(
     plan, grad = _plan(geometry), passes.walkable(grad_output)
     x_sum, window = x_sum if need_w else None, window if need_x else None
     if grad.planes and (_in_panels(x_sum) or _in_tiles(window)):
-        return _whole(grad.tensor, x_sum, window, geometry, plan, need_b)
-    if grad.planes and plan.depthwise:
-        return _depthwise(grad, x_sum, window, geometry, plan, need_b)
+        return _whole("filtered_planes", grad, x_sum, window, geometry, plan, need_b)
+    if plan.depthwise and grad.planes:
+        x_sum = None if x_sum is None else x_sum.contiguous()
+        return _whole("depthwise_planes", grad, x_sum, window, geometry, plan, need_b)
+    if plan.depthwise and plan.in_channels == plan.out_channels:
+        x_sum = None if x_sum is None else x_sum.contiguous(memory_format=torch.channels_last)
+        return _whole("depthwise_pixels", grad, x_sum, window, geometry, plan, need_b)
     x_sum, window = _plain(x_sum, window, geometry, plan)
     return _by_parts(grad, x_sum, window, geometry, plan, need_b)
 
@@ -185,7 +191,8 @@ OPERATORS = {
 
 
 def _whole(
-    grad: torch.Tensor,
+    function: str,
+    grad: Maps,
     x_sum: Maybe,
     window: Maybe,
     geometry: Geometry,
@@ -193,19 +200,20 @@ def _whole(
     need_b: bool,
 ) -> Tuple[Maybe, Maybe, Maybe]:
     """Do everything in C."""
+    like = grad.tensor
     wanted = (window is not None, x_sum is not None, need_b)
-    call = ready_call(geometry, grad.stride(), grad.dtype, wanted, torch.get_num_threads())
-    grad_x = None if window is None else grad.new_empty(geometry.x_shape)
-    if grad_x is not None and not plan.covers:
-        grad_x.zero_()
-    grad_w = None if x_sum is None else grad.new_empty(geometry.weight_shape)
-    grad_bias = grad.new_empty(plan.out_channels) if need_b else None
-    passes.filtered(call, grad, x_sum, window, grad_x, grad_w, grad_bias)
+    threads = torch.get_num_threads()
+    call = ready_call(function, geometry, like.stride(), like.dtype, wanted, threads)
+    grad_x = None if window is None else _empty_input(grad, geometry, plan)
+    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
+    grad_bias = like.new_empty(plan.out_channels) if need_b else None
+    passes.backward(call, like, x_sum, window, grad_x, grad_w, grad_bias)
     return grad_x, grad_w, grad_bias
 
 
 @functools.lru_cache(maxsize=1024)
 def ready_call(
+    function: str,
     geometry: Geometry,
     grad_strides: Tuple[int, ...],
     dtype: torch.dtype,
@@ -214,8 +222,9 @@ def ready_call(
 ) -> passes.Call:
     """Return the call that does everything, made ready once for small maps' sake."""
     plan = _plan(geometry)
-    chunk, slots = _chunk_rows(plan, torch.finfo(dtype).bits // 8, threads)
-    return passes.filtered_call(
+    way = passes.Way(function, *_chunk_rows(function, plan, torch.finfo(dtype).bits // 8, threads))
+    return passes.prepared(
+        way,
         geometry.x_shape,
         geometry.weight_shape,
         (plan.out_axes, plan.in_axes),
@@ -223,8 +232,6 @@ def ready_call(
         dtype,
         geometry.groups,
         plan.scale,
-        chunk,
-        slots,
         wanted,
         threads,
     )
@@ -237,7 +244,9 @@ def _by_parts(
     chunk = _chunk(plan, grad.tensor.element_size())
     grid = _grid(grad.tensor, plan.grid, chunk, plan.out_channels)
     sums = _sums(grad, plan) if need_b else None
-    grad_x = None if window is None else _empty_input(grad, geometry, plan)
+    grad_x: Optional[Maps] = None
+    if window is not None:
+        grad_x = Maps(_empty_input(grad, geometry, plan), grad.planes)
     grad_w: Maybe = None
     for first in range(0, plan.images, chunk):
         last = min(first + chunk, plan.images)
@@ -258,23 +267,6 @@ def _by_parts(
         grad_w,
         None if sums is None else sums.flatten(0, -2).sum(0),
     )
-
-
-def _depthwise(
-    grad: Maps, x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan, need_b: bool
-) -> Tuple[Maybe, Maybe, Maybe]:
-    """Do everything in one pass over g and g_x."""
-    like = grad.tensor
-    if window is None:
-        grad_x = like.new_empty(1).expand(geometry.x_shape)  # never written
-    else:
-        grad_x = _empty_input(grad, geometry, plan).tensor
-    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
-    grad_bias = like.new_empty(plan.out_channels) if need_b else None
-    cells = None if x_sum is None else _as_grid(x_sum.contiguous(), True)
-    axes = (plan.out_axes, plan.in_axes)
-    passes.depthwise(grad, axes, cells, window, grad_x, grad_w, grad_bias, plan.scale)
-    return None if window is None else grad_x, grad_w, grad_bias
 
 
 # tensors -------------------------------------------------------------------------------------
@@ -314,15 +306,17 @@ def _sums(grad: Maps, plan: _Plan) -> torch.Tensor:
     return grad.tensor.new_empty((plan.images, *rows, plan.out_channels))
 
 
-def _empty_input(grad: Maps, geometry: Geometry, plan: _Plan) -> Maps:
+def _empty_input(grad: Maps, geometry: Geometry, plan: _Plan) -> torch.Tensor:
     """Return unwritten g_x in the layout of g, zeros where patches leave pixels out."""
-    layout = torch.contiguous_format if grad.planes else torch.channels_last
-    like = grad.tensor
-    grad_x = torch.empty(geometry.x_shape, dtype=like.dtype, memory_format=layout)
-    return Maps(grad_x if plan.covers else grad_x.zero_(), grad.planes)
+    if grad.planes:
+        grad_x = grad.tensor.new_empty(geometry.x_shape)
+    else:
+        layout = torch.channels_last
+        grad_x = torch.empty(geometry.x_shape, dtype=grad.tensor.dtype, memory_format=layout)
+    return grad_x if plan.covers else grad_x.zero_()
 
 
-def _chunk_rows(plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]:
+def _chunk_rows(function: str, plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]:
     """Return how many rows of patches to do at once, all parts alike, and by how many threads.
 
     A thread that does chunks alone keeps them in its own caches, and waits for nobody; but each
@@ -330,6 +324,8 @@ def _chunk_rows(plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]
     Else all threads (0) do all rows together.
     """
     rows, across = plan.images * plan.grid[0], plan.grid[1]
+    if function == "depthwise_pixels":
+        return max(1, min(MOST_ADDED // across, rows // (8 * threads))), 0
     least = max(LEAST_CELLS, plan.out_channels // 4)  # g_w grows with channels, products with both
     if rows < threads or rows * across < threads * least:
         return rows, 0

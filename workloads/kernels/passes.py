@@ -18,9 +18,11 @@ from workloads.kernels import compiler
 
 SOURCES = (
     "gradient_filter.c",
+    "depthwise.h",
     "filtered.h",
     "narrow.h",
     "patches.h",
+    "pixels.h",
     "products.h",
     "rows.h",
     "runs.h",
@@ -51,7 +53,7 @@ class _Layout(ctypes.Structure):
 
 
 class _Filter(ctypes.Structure):
-    """What a backward is of: ``filter_t`` of filtered.h."""
+    """What a backward is of: ``filter_t`` of patches.h."""
 
     _fields_ = [
         ("out", _Layout),
@@ -86,6 +88,7 @@ _REAL, _TEAM, _MAPS = ctypes.c_double, ctypes.POINTER(Team), ctypes.POINTER(_Lay
 _FILTER, _SAVING = ctypes.POINTER(_Filter), ctypes.POINTER(_Saving)
 _POOL = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _POINTER, _REAL)
 _EXPAND = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _INT)
+_BACKWARD = (_TEAM, _FILTER, *[_POINTER] * 7)
 _SIGNATURES = {
     "pool_planes": _POOL,
     "pool_pixels": _POOL,
@@ -94,8 +97,9 @@ _SIGNATURES = {
     "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
     "save_planes": (_TEAM, _SAVING, *[_POINTER] * 4),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
-    "depthwise_planes": (_TEAM, _MAPS, _MAPS, _INDEX, *[_POINTER] * 6, _INDEX, _REAL),
-    "filtered_planes": (_TEAM, _FILTER, *[_POINTER] * 7),
+    "depthwise_planes": _BACKWARD,
+    "depthwise_pixels": _BACKWARD,
+    "filtered_planes": _BACKWARD,
     "filtered_work": (_FILTER, *[_POINTER] * 3),
     "panel_channels": (),
     "tile_channels": (),
@@ -293,45 +297,12 @@ def repeat_taps(values: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch
     return grad_w
 
 
-def depthwise(
-    grad: Maps,
-    axes: Tuple[Axes, Axes],
-    x_sum: Optional[Grid],
-    window: Optional[torch.Tensor],
-    grad_x: torch.Tensor,
-    grad_w: Optional[torch.Tensor],
-    grad_bias: Optional[torch.Tensor],
-    scale: float,
-) -> None:
-    """Do the whole backward of a depthwise layer, all maps being planes.
+class Way(NamedTuple):
+    """How a whole backward goes: which function of the source does it, and in what portions."""
 
-    Args:
-        grad: dL/dy.
-        axes: the patches of y and of x.
-        x_sum: x~, with ``grad_w``; None without.
-        window: w~ dense; None where ``grad_x`` is not to be written.
-        grad_x: g_x dense, or any tensor of its shape and strides.
-        grad_w: written, dense; None where not needed.
-        grad_bias: written; None where not needed.
-        scale: 1 / s^2.
-    """
-    tensor = grad.tensor
-    _library(tensor.dtype).depthwise_planes(
-        team(),
-        _layout(tensor.shape[1], axes[0], tensor.stride(), (0, 0, 0)),
-        _layout(
-            grad_x.shape[1], axes[1], grad_x.stride(), (0, 0, 0) if x_sum is None else x_sum.strides
-        ),
-        tensor.shape[0],
-        tensor.data_ptr(),
-        None if x_sum is None else x_sum.tensor.data_ptr(),
-        None if window is None else window.data_ptr(),
-        None if window is None else grad_x.data_ptr(),
-        None if grad_w is None else grad_w.data_ptr(),
-        None if grad_bias is None else grad_bias.data_ptr(),
-        0 if grad_w is None else grad_w.shape[2] * grad_w.shape[3],
-        scale,
-    )
+    function: str
+    chunk: int  # rows of patches that are done at a time, counted through all images
+    slots: int = 0  # threads that do chunks of their own; 0 where all do all rows together
 
 
 class Call(NamedTuple):
@@ -343,7 +314,8 @@ class Call(NamedTuple):
     work: int  # bytes of working memory
 
 
-def filtered_call(
+def prepared(
+    way: Way,
     x_shape: Tuple[int, ...],
     weight_shape: Tuple[int, ...],
     axes: Tuple[Axes, Axes],
@@ -351,45 +323,48 @@ def filtered_call(
     dtype: torch.dtype,
     groups: int,
     scale: float,
-    chunk: int,
-    slots: int,
     wanted: Tuple[bool, bool, bool],
     threads: int,
 ) -> Call:
-    """Return what ``filtered`` takes: the backward of a layer whose windows are summed.
+    """Return what ``backward`` takes: the backward of a layer whose windows are summed.
 
     Args:
+        way: how.
         x_shape: of x (N, C_i, H, W).
         weight_shape: of w (C_o, C_i / groups, k_h, k_w).
         axes: the patches of y and of x.
-        grad_strides: of dL/dy, whose columns are dense.
+        grad_strides: of dL/dy, whose columns are dense; its channels for a function of pixels.
         dtype: of all tensors.
         groups: of the convolution.
         scale: 1 / s^2.
-        chunk: rows of patches that are done at a time, counted through all images.
-        slots: threads that do chunks of their own; 0 where all do all rows together.
         wanted: g_x, g_w, g_b.
         threads: that may be used.
     """
-    _, inputs, height, width = x_shape
     library, size = _library(dtype), torch.finfo(dtype).bits // 8
-    x_strides = (inputs * height * width, height * width, width, 1)
+    pixels = way.function.endswith("pixels")
+    x_strides = _dense(x_shape[1:], pixels)
+    cells = (x_shape[1], axes[1][0].number, axes[1][1].number)
+    grid = _dense(cells, pixels)
     what = _Filter(
         _layout(weight_shape[0], axes[0], grad_strides, (0, 0, 0)),
-        _layout(inputs, axes[1], x_strides, (0, 0, 0)),
+        _layout(x_shape[1], axes[1], x_strides, (grid[0], grid[1], grid[3])),
         x_shape[0],
         groups,
         weight_shape[2] * weight_shape[3],
-        slots,
-        chunk,
+        way.slots,
+        way.chunk,
         scale,
         streams(x_shape[0] * x_strides[0] * size),
     )
-    work = library.filtered_work(what, *wanted) * size
-    return Call(library.filtered_planes, _team(threads), what, work)
+    if way.function == "filtered_planes":
+        numbers = library.filtered_work(what, *wanted)
+    else:
+        parts = -(-x_shape[0] * axes[0][0].number // way.chunk)
+        numbers = parts * 2 * weight_shape[0] if pixels else 0
+    return Call(getattr(library, way.function), _team(threads), what, numbers * size)
 
 
-def filtered(
+def backward(
     call: Call,
     grad: torch.Tensor,
     x_sum: Optional[torch.Tensor],
@@ -398,13 +373,14 @@ def filtered(
     grad_w: Optional[torch.Tensor],
     grad_bias: Optional[torch.Tensor],
 ) -> None:
-    """Do the whole backward of a layer whose windows are summed, all maps being planes.
+    """Do the whole backward of a layer whose windows are summed.
 
     Args:
         call: made ready for just these tensors.
         grad: dL/dy.
-        x_sum: x~ in panels, with ``grad_w``; None without.
-        window: w~ in tiles, with ``grad_x``; None without.
+        x_sum: x~ with ``grad_w``, None without: in panels for ``filtered_planes``, else dense as
+            x is.
+        window: w~ with ``grad_x``, None without: in tiles for ``filtered_planes``, else dense.
         grad_x: written, dense; None where not wanted, as the next two.
         grad_w: written, dense.
         grad_bias: written.
@@ -420,6 +396,14 @@ def filtered(
         None if grad_bias is None else grad_bias.data_ptr(),
         _working_memory(call.work).data_ptr(),
     )
+
+
+def _dense(shape: Tuple[int, ...], pixels: bool) -> Tuple[int, int, int, int]:
+    """Return the strides of maps whose images are dense, of shape (C, H, W)."""
+    channels, height, width = shape
+    if pixels:
+        return channels * height * width, 1, channels * width, channels
+    return channels * height * width, height * width, width, 1
 
 
 def _working_memory(size: int) -> torch.Tensor:

@@ -20,6 +20,16 @@ typedef struct {
     index_t grid_image, grid_channel, grid_cell; /* cells of a grid are evenly spaced, row-major */
 } layout_t;
 
+/* What a backward is of, whatever the tensors: as Python keeps it. */
+typedef struct {
+    layout_t out, in; /* of g and of g_x; grids are those of g~ and x~ unless in panels */
+    index_t images, groups, taps;
+    index_t slots; /* threads that do whole chunks of their own; 0: all do all rows together */
+    index_t chunk; /* rows of patches that are done at a time */
+    double scale;
+    index_t streaming;
+} filter_t;
+
 /* How all planes of a layout are walked: in blocks of `down` rows of patches and all columns, or
  * of `across` columns of one row. Rows of patches [whole, cut) are not cut. */
 typedef struct {
@@ -27,6 +37,24 @@ typedef struct {
     index_t down, across, whole, cut;
     int vectors; /* of a row of pixels, where narrow maps have a way of their own; else 0 */
 } walk_t;
+
+/* What is pooled or expanded. */
+typedef struct {
+    const layout_t *l;
+    const REAL *map;
+    REAL *grid, *sums;
+    REAL scale;
+    walk_t walk;
+    index_t images, groups; /* of panels */
+} pool_t;
+
+typedef struct {
+    const layout_t *l;
+    const REAL *grid;
+    REAL *map;
+    int streaming;
+    walk_t walk;
+} expand_t;
 
 /* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
  * so that its cells follow each other. */
