@@ -308,7 +308,7 @@ def test_window_sums_in_tiles_are_the_window_sums(
     x = torch.empty(1, shape[1] * groups, 4, 4, dtype=torch.float64)
     geometry = conv_geometry(x.shape, weight.shape, 1, 0, 1, groups, 2)
     maps, axes = passes.walkable(x), geometry.input_patches
-    _, tiles = passes.save_planes(maps, axes, weight, groups, True, False)
+    _, tiles = passes.save(maps, axes, weight, groups, True, False)
     assert tiles is not None
     expected = weight.sum((2, 3), keepdim=True)
     found = passes.untiled(tiles, (len(weight), shape[1], 1, 1), groups)
@@ -454,7 +454,7 @@ def test_patch_sums_in_panels_are_the_patch_sums(
     weight = torch.randn(groups, channels, 3, 3, dtype=dtype)
     geometry = conv_geometry(x.shape, weight.shape, 1, 1, 1, groups, (2, 3))
     maps, axes = passes.walkable(x), geometry.input_patches
-    sums, _ = passes.save_planes(maps, axes, weight, groups, False, True)
+    sums, _ = passes.save(maps, axes, weight, groups, False, True)
     assert sums is not None
     expected = sum_patches(x, axes)
     assert sums.numel() == expected.numel()  # no memory is lost to the last panel

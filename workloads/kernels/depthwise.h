@@ -48,7 +48,7 @@ static void depthwise_block(const depthwise_t *task, index_t n, index_t c, index
                       task->grad_x + n * in->map_image + c * in->map_channel, 0);
 }
 
-static void depthwise_some(const void *shared, index_t first, index_t last)
+static void depthwise_some_planes(const void *shared, index_t first, index_t last)
 {
     const depthwise_t *task = shared;
     const layout_t *out = task->out, *in = task->in;

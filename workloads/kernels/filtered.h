@@ -1,4 +1,4 @@
-/* The whole backward of a filtered layer over planes.
+/* The whole backward of a filtered layer.
  *
  * g is read once and pooled to panels (panel, C_o, BROAD cells); two products with w~ and x~
  * follow, whose operands lie in caches; g_x is written once. Threads do chunks of rows of patches
@@ -7,12 +7,15 @@
  *
  * x~ is in panels of BROAD channels, the last one of a group as narrow as it needs to be:
  * (panel, cell, channel), cells of all images.
+ *
+ * Where channels are dense, g~ and g_x's values are rows of channels, a row per cell: no panels.
  */
 
 #ifndef GFBENCH_FILTERED_H
 #define GFBENCH_FILTERED_H
 
 #include "patches.h"
+#include "pixels.h"
 #include "products.h"
 #include "windows.h"
 
@@ -20,11 +23,11 @@ typedef struct {
     const filter_t *of;
     const layout_t *out, *in;
     index_t threads;
-    const REAL *grad, *x_sum, *window; /* x~ in panels, w~ in tiles */
+    const REAL *grad, *x_sum, *window; /* x~ in panels, w~ in tiles, for pixels in wide ones */
     REAL *grad_x, *grad_w, *grad_bias; /* NULL: not wanted */
     walk_t out_walk, in_walk;
     REAL *g, *x, *v, *values, *sums; /* panels of g~, narrow ones of x~, of g_x's values; g_w's
-                                        values; sums of the maps of g */
+                                        values; sums of the maps of g, or of its rows of patches */
     index_t slot_size;   /* numbers from one slot's panels and values of g_w to the next one's */
     int fresh;           /* nothing has been added to g_w's values yet */
     index_t first, last; /* rows of the chunk */
@@ -52,16 +55,27 @@ static inline index_t slots_of(const filtered_t *f) { return f->of->slots > 0 ? 
 /* A tile of the last group may take rows after g~'s last channel; what it makes of them is cut. */
 static inline index_t panel_rows(const filtered_t *f) { return f->out->channels + TALL - 1; }
 
+/* The numbers from one cell's row of channels to the next one's: an odd number of vectors, so that
+ * columns of rows do not all fall into the same few places of a cache. */
+static inline index_t row_of(index_t channels) { return (divided(channels, WIDE) | 1) * WIDE; }
+
+/* How many rows of sums there are. */
+static inline index_t summed(const filtered_t *f)
+{
+    return f->of->images * (f->of->pixels ? f->out->rows.number : slots_of(f));
+}
+
 /* Divide the working memory, 64-byte aligned; returns the numbers that it takes. */
 static index_t divide_work(filtered_t *f, REAL *work)
 {
     index_t cells = f->of->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
+    index_t co = f->out->channels, ci = f->in->channels;
     int narrow = f->grad_w && inputs(f) % BROAD > 0, own = f->grad_w && f->of->slots > 0;
-    index_t sizes[] = {f->grad_bias ? f->of->images * f->out->channels * slots_of(f) : 0,
-                       wide * panel_rows(f), /* from here on each slot has its own */
+    index_t sizes[] = {f->grad_bias ? summed(f) * co : 0, /* each slot has its own of the others */
+                       f->of->pixels ? (cells + TALL) * row_of(co) : wide * panel_rows(f),
                        narrow ? cells * f->of->groups * BROAD : 0,
-                       f->grad_x ? wide * f->in->channels : 0,
-                       own ? f->out->channels * inputs(f) : 0};
+                       !f->grad_x ? 0 : f->of->pixels ? cells * row_of(ci) : wide * ci,
+                       own ? co * inputs(f) : 0};
     REAL **parts[] = {&f->sums, &f->g, &f->x, &f->v, &f->values};
     index_t at = 0, shared = 0;
     for (int k = 0; k < 5; k++) {
@@ -74,15 +88,6 @@ static index_t divide_work(filtered_t *f, REAL *work)
 }
 
 /* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ---------------------------------- */
-
-/* Copy a piece of a panel's row. */
-INLINE void copy_piece(REAL *out, const REAL *src, index_t n)
-{
-    if (n == BROAD)
-        copy(out, src, BROAD);
-    else
-        copy(out, src, n);
-}
 
 static void store_panels(const REAL *cells, index_t n, REAL *panels, index_t stride, index_t m)
 {
@@ -202,11 +207,42 @@ static void expand_from_panels(const void *shared, index_t first, index_t last)
     }
 }
 
-static index_t poolings(const filtered_t *f) { return images_of(f) * f->out->channels; }
-
-static index_t expansions(const filtered_t *f)
+/* Where channels are dense, items are rows of patches. */
+static void pool_to_rows(const void *shared, index_t first, index_t last)
 {
-    return f->grad_x ? images_of(f) * f->in->channels : 0;
+    const filtered_t *f = shared;
+    const layout_t *l = f->out;
+    index_t down = l->rows.number, apart = row_of(l->channels);
+    for (index_t row = f->first + first; row < f->first + last; row++)
+        pool_row(l, f->grad + row / down * l->map_image, row % down, (REAL)f->of->scale,
+                 f->g + (row - f->first) * l->columns.number * apart, apart,
+                 f->grad_bias ? f->sums + row * l->channels : NULL);
+}
+
+static void expand_from_rows(const void *shared, index_t first, index_t last)
+{
+    const filtered_t *f = shared;
+    const layout_t *l = f->in;
+    index_t down = l->rows.number, apart = row_of(l->channels);
+    int streaming = f->of->streaming && streamable(l, f->grad_x);
+    for (index_t row = f->first + first; row < f->first + last; row++)
+        expand_row(l, f->v + (row - f->first) * l->columns.number * apart, apart, row % down,
+                   f->grad_x + row / down * l->map_image, streaming);
+}
+
+static inline loop_t poolings(const filtered_t *f)
+{
+    if (f->of->pixels)
+        return loop_over(pool_to_rows, f, f->last - f->first, f->threads);
+    return loop_over(pool_to_panels, f, images_of(f) * f->out->channels, f->threads);
+}
+
+static inline loop_t expansions(const filtered_t *f)
+{
+    if (f->of->pixels)
+        return loop_over(expand_from_rows, f, f->grad_x ? f->last - f->first : 0, f->threads);
+    return loop_over(expand_from_panels, f, f->grad_x ? images_of(f) * f->in->channels : 0,
+                     f->threads);
 }
 
 static index_t packings(const filtered_t *f)
@@ -255,15 +291,39 @@ static void multiply_windows(const filtered_t *f, index_t panel, index_t group, 
     }
 }
 
-/* Write a tile of g_w's values, or its first rows and columns, on every tap of their windows. */
-static void repeat_tile(const filtered_t *f, const tile_t *tile, REAL *grad_w, index_t rows,
+/* The same where channels are dense: a panel is QUADS x TALL cells, a tile BROAD channels. */
+enum { QUADS = 4 };
+
+static void multiply_rows(const filtered_t *f, index_t panel, index_t group, index_t first,
+                          index_t last)
+{
+    index_t ci = inputs(f), co = outputs(f), tiles = divided(ci, BROAD), cells = chunk_cells(f);
+    index_t g_row = row_of(f->out->channels), v_row = row_of(f->in->channels);
+    index_t begin = panel * QUADS * TALL, end = least(begin + QUADS * TALL, cells);
+    for (index_t t = first; t < last; t++)
+        for (index_t m = begin; m < end; m += TALL) {
+            tile_t tile = {{{{0}}}};
+            multiply(f->g + m * g_row + group * co, g_row, 1,
+                     f->window + (group * tiles + t) * co * BROAD, co, &tile);
+            put_tile(&tile, f->v + m * v_row + group * ci + t * BROAD, v_row, end - m,
+                     ci - t * BROAD, 0);
+        }
+}
+
+/* Write a tile of g_w's values, or its first rows and columns, on every tap of their windows. at:
+ * the first one's place among the values. */
+static void repeat_tile(const filtered_t *f, const tile_t *tile, index_t at, index_t rows,
                         index_t columns)
 {
     REAL values[TALL * BROAD];
-    index_t n = least(columns, BROAD);
+    index_t n = least(columns, BROAD), ci = inputs(f), taps = f->of->taps;
     put_whole_tile(tile, values, BROAD, 0);
-    for (index_t i = 0; i < least(rows, TALL); i++)
-        fill_exactly(values + i * BROAD, n, f->of->taps, grad_w + i * inputs(f) * f->of->taps);
+    for (index_t i = 0; i < least(rows, TALL); i++, at += ci)
+        if (f->of->pixels)
+            repeat_on_taps(values + i * BROAD, n, taps, ci,
+                           f->grad_w + at / ci * ci * taps + at % ci);
+        else
+            fill_exactly(values + i * BROAD, n, taps, f->grad_w + at * taps);
 }
 
 /* Tiles [first, last) of a group's channels of y, BROAD channels of x: g_w's values = g~ x~^T.
@@ -272,7 +332,7 @@ static void multiply_sums(const filtered_t *f, index_t broad, index_t first, ind
 {
     index_t ci = inputs(f), co = outputs(f), rows = panel_rows(f), cells = chunk_cells(f);
     index_t wide = divided(ci, BROAD), group = broad / wide, c0 = broad % wide * BROAD, width;
-    index_t deep = f->of->slots > 0 ? DEEP : cells;
+    index_t deep = f->of->slots > 0 ? DEEP : cells, row = row_of(f->out->channels);
     const REAL *x = panel_of(f, broad, &width);
     x = width < BROAD ? f->x + group * cells * BROAD : x;
     for (index_t m0 = 0; m0 < cells; m0 += deep)
@@ -280,12 +340,16 @@ static void multiply_sums(const filtered_t *f, index_t broad, index_t first, ind
             const REAL *g = f->g + (m0 / BROAD * rows + group * co + t * TALL) * BROAD;
             index_t end = least(m0 + deep, cells), at = (group * co + t * TALL) * ci + c0;
             tile_t tile = {{{{0}}}};
-            for (index_t m = m0; m < end; m += BROAD, g += rows * BROAD)
-                multiply(g, BROAD, 1, x + m * BROAD, least(BROAD, end - m), &tile);
+            if (f->of->pixels)
+                multiply(f->g + m0 * row + group * co + t * TALL, 1, row, x + m0 * BROAD, end - m0,
+                         &tile);
+            else
+                for (index_t m = m0; m < end; m += BROAD, g += rows * BROAD)
+                    multiply(g, BROAD, 1, x + m * BROAD, least(BROAD, end - m), &tile);
             if (f->of->slots > 0)
                 put_tile(&tile, f->values + at, ci, co - t * TALL, ci - c0, !f->fresh || m0 > 0);
             else
-                repeat_tile(f, &tile, f->grad_w + at * f->of->taps, co - t * TALL, ci - c0);
+                repeat_tile(f, &tile, at, co - t * TALL, ci - c0);
         }
 }
 
@@ -296,7 +360,7 @@ static void pool_all(const team_t *team, const filtered_t *f)
     index_t pixels = all_cells(f) * f->out->rows.length * f->out->columns.length;
     loop_t loops[] = {
         loop_over(pack_sums, f, packings(f), f->threads),
-        loop_over(pool_to_panels, f, poolings(f), f->threads),
+        poolings(f),
     };
     run_loops(team, loops, 2, pixels * f->out->channels);
 }
@@ -309,7 +373,8 @@ typedef struct {
 
 static shares_t shares_of(const filtered_t *f)
 {
-    shares_t s = {f->of->groups * divided(chunk_cells(f), BROAD), divided(inputs(f), TALL), 0,
+    index_t wide = f->of->pixels ? QUADS * TALL : BROAD, tall = f->of->pixels ? BROAD : TALL;
+    shares_t s = {f->of->groups * divided(chunk_cells(f), wide), divided(inputs(f), tall), 0,
                   broads(f), divided(outputs(f), TALL), 0};
     s.cuts = least(divided(4 * f->threads, s.panels), s.tiles);
     s.parts = least(4 * f->threads, s.downs);
@@ -336,8 +401,9 @@ static void multiply_some_windows(const void *shared, index_t first, index_t las
     shares_t s = shares_of(f);
     for (index_t item = first; item < last; item++) {
         index_t panel = item / s.cuts, cut = item % s.cuts;
-        multiply_windows(f, panel / f->of->groups, panel % f->of->groups, cut * s.tiles / s.cuts,
-                         (cut + 1) * s.tiles / s.cuts);
+        (f->of->pixels ? multiply_rows : multiply_windows)(
+            f, panel / f->of->groups, panel % f->of->groups, cut * s.tiles / s.cuts,
+            (cut + 1) * s.tiles / s.cuts);
     }
 }
 
@@ -363,7 +429,8 @@ typedef struct {
 static void do_chunk(filtered_t *f)
 {
     shares_t s = shares_of(f);
-    pool_to_panels(f, 0, poolings(f));
+    loop_t pool = poolings(f), expand = expansions(f);
+    pool.body(f, 0, pool.items);
     pack_sums(f, 0, packings(f));
     for (index_t broad = 0; f->grad_w && broad < s.broads; broad++)
         multiply_sums(f, broad, 0, s.downs);
@@ -371,8 +438,9 @@ static void do_chunk(filtered_t *f)
     if (!f->grad_x)
         return;
     for (index_t panel = 0; panel < s.panels; panel++)
-        multiply_windows(f, panel / f->of->groups, panel % f->of->groups, 0, s.tiles);
-    expand_from_panels(f, 0, expansions(f));
+        (f->of->pixels ? multiply_rows : multiply_windows)(f, panel / f->of->groups,
+                                                           panel % f->of->groups, 0, s.tiles);
+    expand.body(f, 0, expand.items);
 }
 
 /* Each item is a slot, which takes chunks while there are any. */
@@ -384,9 +452,10 @@ static void chunks_some(const void *shared, index_t first, index_t last)
     for (index_t slot = first; slot < last; slot++) {
         filtered_t f = *task->f;
         index_t ahead = slot * f.slot_size, number = f.of->images * f.out->channels;
-        f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead, f.sums += slot * number;
+        f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead;
+        f.sums += f.of->pixels ? 0 : slot * number; /* rows of patches have theirs */
         f.fresh = 1;
-        if (f.grad_bias)
+        if (f.grad_bias && !f.of->pixels)
             memset(f.sums, 0, (size_t)number * sizeof(REAL));
         while (claim(task->share, shares, slot % shares, 1, &chunk)) {
             f.first = chunk * f.of->chunk;
@@ -415,16 +484,26 @@ static void gather_values(const filtered_t *f, index_t begin, index_t n, REAL *o
     }
 }
 
+enum { ADDED = 64 /* channels whose sums are added at a time */ };
+
 static void add_sums(const void *shared, index_t first, index_t last)
 {
     const filtered_t *f = shared;
     index_t channels = f->out->channels;
-    for (index_t c = first * channels; c < last * channels; c++) {
-        double sum = 0;
-        for (index_t n = 0; n < f->of->images * slots_of(f); n++)
-            sum += f->sums[n * channels + c];
-        f->grad_bias[c] = (REAL)sum;
+    for (index_t c0 = first * ADDED; c0 < least(last * ADDED, channels); c0 += ADDED) {
+        index_t count = least(ADDED, channels - c0);
+        double sums[ADDED] = {0};
+        for (index_t n = 0; n < summed(f); n++)
+            for (index_t c = 0; c < count; c++)
+                sums[c] += f->sums[n * channels + c0 + c];
+        for (index_t c = 0; c < count; c++)
+            f->grad_bias[c0 + c] = (REAL)sums[c];
     }
+}
+
+static inline loop_t additions(const filtered_t *f)
+{
+    return (loop_t){add_sums, f, f->grad_bias ? divided(f->out->channels, ADDED) : 0, 1};
 }
 
 #endif

@@ -1,12 +1,13 @@
 /* What kernel native calls: its whole backward, and the passes of what goes by parts.
  *
- * save_planes       what a forward saves: x~ and the window sums w~, in tiles
- * filtered_planes   the whole backward, products included
- * depthwise_*       the whole backward of a depthwise layer, which needs no product
+ * save              what a forward saves: x~ and the window sums w~, in tiles
+ * filtered          the whole backward, products included
+ * depthwise         the whole backward of a depthwise layer, which needs no product
  * pool_*, expand_*  sums or means over patches of maps, and a patch's value on all its pixels
  * sum_runs, repeat_runs   the window sums w~, and g_w's one value on every tap
  *
- * *_planes walk maps whose columns are dense (NCHW), *_pixels maps whose channels are (NHWC).
+ * *_planes walk maps whose columns are dense (NCHW), *_pixels maps whose channels are (NHWC); the
+ * first three do both.
  * Compiled once per type, -DREAL=float and -DREAL=double.
  */
 
@@ -137,7 +138,7 @@ void sum_runs(const team_t *team, const REAL *src, index_t number, index_t lengt
 }
 
 /* The number of channels of x that lie side by side in w~'s tiles. */
-index_t tile_channels(void) { return TALL; }
+index_t tile_channels(int pixels) { return pixels ? BROAD : TALL; }
 
 /* The number of channels of x that lie side by side in x~'s panels. */
 index_t panel_channels(void) { return BROAD; }
@@ -146,11 +147,12 @@ index_t panel_channels(void) { return BROAD; }
 typedef struct {
     layout_t maps;
     index_t images, groups, outputs, taps;
+    index_t pixels; /* channels are dense: w is (C_o, taps, C_i / groups) then */
 } saving_t;
 
-/* x~ (sums) in panels, and w~ (groups, tiles of C_i / groups, C_o / groups, TALL), zeros after the
- * last channel. NULL: not wanted. */
-void save_planes(const team_t *team, const saving_t *of, const REAL *map, REAL *sums,
+/* x~ (sums) in panels, and w~ (groups, tiles of C_i / groups, C_o / groups, tile_channels), zeros
+ * after the last channel. NULL: not wanted. */
+void save(const team_t *team, const saving_t *of, const REAL *map, REAL *sums,
                  const REAL *weight, REAL *tiles)
 {
     const layout_t *l = &of->maps;
@@ -158,11 +160,16 @@ void save_planes(const team_t *team, const saving_t *of, const REAL *map, REAL *
     tiles_t windows = {weight, tiles, of->outputs / of->groups, l->channels / of->groups, of->taps};
     index_t parts = tiles ? of->groups * divided(windows.outputs, ROWS_AT_ONCE) : 0;
     index_t items = sums ? of->images * of->groups * divided(windows.inputs, SIDE) : 0;
-    loop_t loops[] = {
+    index_t rows = sums ? of->images * l->rows.number : 0;
+    loop_t planes[] = {
         loop_over(sum_some_tiles, &windows, parts, team->threads),
         loop_over(pool_some_panels, &pool, items, team->threads),
     };
-    run_loops(team, loops, 2,
+    loop_t pixels[] = {
+        loop_over(sum_some_wide_tiles, &windows, tiles ? of->outputs : 0, team->threads),
+        loop_over(pool_some_pixel_panels, &pool, rows, team->threads),
+    };
+    run_loops(team, of->pixels ? pixels : planes, 2,
               (sums ? of->images * l->channels * l->rows.stop * l->columns.stop : 0) +
                   (tiles ? of->outputs * windows.inputs * of->taps : 0));
 }
@@ -175,39 +182,26 @@ void repeat_runs(const team_t *team, const REAL *src, index_t number, index_t le
     for_all(team, repeat_some_runs, &task, (number + task.most - 1) / task.most, number * length);
 }
 
-static depthwise_t depthwise_of(const filter_t *of)
+/* The backward of a depthwise layer: arguments as of `filtered`, but x~ has a grid of its own and w~
+ * is dense. Where columns are dense there may be up to 16 outputs per input and there is no work;
+ * where channels are, there is one, and work has twice as many numbers as there are channels for
+ * every `chunk` rows of patches. */
+void depthwise(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
+               const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
 {
-    return (depthwise_t){.of = of, .out = &of->out, .in = &of->in, .out_walk = walk_of(&of->out),
-                         .in_walk = walk_of(&of->in)};
-}
-
-/* The backward of a depthwise layer with up to 16 outputs per input, all columns dense; arguments as
- * of filtered_planes, but x~ has a grid of its own, w~ is dense, and it takes no working memory. */
-void depthwise_planes(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
-                      const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
-{
-    depthwise_t task = depthwise_of(of);
-    (void)work;
-    task.grad = grad, task.x_sum = x_sum, task.window = window;
-    task.grad_x = grad_x, task.grad_w = grad_w, task.grad_bias = grad_bias;
-    for_all(team, depthwise_some, &task, divided(of->in.channels, depthwise_lanes(&task)),
-            of->images * of->out.channels * of->out.rows.stop * of->out.columns.stop);
-}
-
-/* The same where channels are dense, with one output per input. work: twice as many numbers as there
- * are channels, for every `chunk` rows of patches. */
-void depthwise_pixels(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
-                      const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
-{
-    depthwise_t task = depthwise_of(of);
-    index_t rows = of->images * of->out.rows.number;
-    task.grad = grad, task.x_sum = x_sum, task.window = window, task.sums = work;
-    task.grad_x = grad_x, task.grad_w = grad_w, task.grad_bias = grad_bias;
-    for_all(team, depthwise_some_pixels, &task, divided(rows, of->chunk),
-            of->images * of->out.channels * of->out.rows.stop * of->out.columns.stop);
+    index_t rows = of->images * of->out.rows.number, parts = divided(rows, of->chunk);
+    index_t pixels = of->images * of->out.channels * of->out.rows.stop * of->out.columns.stop;
+    depthwise_t task = {of, &of->out, &of->in, grad, x_sum, window, grad_x, grad_w, grad_bias, work,
+                        walk_of(&of->out), walk_of(&of->in)};
+    if (!of->pixels) {
+        for_all(team, depthwise_some_planes, &task,
+                divided(of->in.channels, depthwise_lanes(&task)), pixels);
+        return;
+    }
+    for_all(team, depthwise_some_pixels, &task, parts, pixels);
     if (grad_w || grad_bias)
         for_all(team, gather_depthwise, &task, divided(of->out.channels, GATHERED),
-                2 * divided(rows, of->chunk) * of->out.channels);
+                2 * parts * of->out.channels);
 }
 
 /* the whole backward --------------------------------------------------------------------------- */
@@ -225,13 +219,35 @@ static void finish_windows(const void *shared, index_t first, index_t last)
     }
 }
 
+/* The same of weights in channels-last: each item is a channel of y. */
+static void finish_rows(const void *shared, index_t first, index_t last)
+{
+    const filtered_t *f = shared;
+    index_t ci = inputs(f), taps = f->of->taps;
+    REAL gathered[TILE];
+    for (index_t item = first; item < last; item++)
+        for (index_t c = 0; c < ci; c += TILE) {
+            index_t n = least(TILE, ci - c);
+            gather_values(f, item * ci + c, n, gathered);
+            repeat_on_taps(gathered, n, taps, ci, f->grad_w + item * ci * taps + c);
+        }
+}
+
+static inline loop_t finishings(const filtered_t *f)
+{
+    index_t number = f->grad_w ? f->out->channels * inputs(f) : 0;
+    if (f->of->pixels)
+        return loop_over(finish_rows, f, f->grad_w ? f->out->channels : 0, f->threads);
+    return loop_over(finish_windows, f, divided(number, most_windows(f)), f->threads);
+}
+
 /* All threads do all rows: they meet after each stage. */
 static void filter_together(const team_t *team, filtered_t *f)
 {
     f->last = f->of->images * f->out->rows.number;
     loop_t loops[] = {
-        loop_over(expand_from_panels, f, expansions(f), f->threads),
-        {add_sums, f, f->grad_bias ? 1 : 0, 1},
+        expansions(f),
+        additions(f),
     };
     pool_all(team, f);
     multiply_all(team, f);
@@ -247,8 +263,8 @@ static void filter_apart(const team_t *team, const filtered_t *f)
     divide(divided(rows, f->of->chunk), least(f->of->slots, SHARES), task.share);
     loop_t chunks = {chunks_some, &task, f->of->slots, 1};
     loop_t loops[] = {
-        loop_over(finish_windows, f, divided(number, most_windows(f)), f->threads),
-        {add_sums, f, f->grad_bias ? 1 : 0, 1},
+        finishings(f),
+        additions(f),
     };
     run_loops(team, &chunks, 1, SMALL);
     run_loops(team, loops, 2, number * f->of->taps);
@@ -268,10 +284,10 @@ index_t filtered_work(const filter_t *of, REAL *grad_x, REAL *grad_w, REAL *grad
     return divide_work(&f, NULL);
 }
 
-/* The whole backward of a layer, all columns dense; x~ and w~ as save_planes has them. grad_x,
- * grad_w, grad_bias: NULL where not wanted. work: as many numbers as filtered_work tells. */
-void filtered_planes(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
-                     const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
+/* The whole backward of a layer; x~ and w~ as `save` has them, and g_w as w. grad_x, grad_w,
+ * grad_bias: NULL where not wanted. work: as many numbers as filtered_work tells. */
+void filtered(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
+              const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
 {
     filtered_t f = filtered_of(of);
     f.threads = team->threads;

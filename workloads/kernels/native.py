@@ -1,11 +1,10 @@
 """Kernel "native": the filtered backward in C, read once, written once, products in caches.
 
-NCHW, windows summed: one call does everything, rows of patches by rows of patches. g is pooled to
-panels of g~, two products with w~ and x~ follow, and g_x is written; threads work alone, each on
-rows of its own, or together where there are few. Depthwise layers need no products and have a
-pass of their own, in channels-last too. Other channels-last maps and kept windows go by parts,
-chunk of images by chunk: C pools and expands, oneDNN or BLAS multiplies in between, no layout is
-ever converted.
+Windows summed: one call does everything, rows of patches by rows of patches. g is pooled, two
+products with w~ and x~ follow, and g_x is written; threads work alone, each on rows of its own, or
+together where there are few. NCHW and channels-last are read and written as they lie. Depthwise
+layers need no products and have a pass of their own. Kept windows go by parts, chunk of images by
+chunk: C pools and expands, oneDNN or BLAS multiplies in between.
 Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
 equations (2), (3) and (5); patches and 1 / s^2 as ``gradient_filter`` of the torch kernel.
 """
@@ -87,9 +86,11 @@ def save(
     They are as ``_whole`` reads them where it will: maps of g lie as those of x, but for rare ones.
     """
     plan, maps = _plan(geometry), passes.walkable(x)
-    if not maps.planes or plan.depthwise or geometry.keeps_window:
+    if plan.depthwise or geometry.keeps_window:
         return _save_plain(maps, weight, geometry, plan, need_x, need_w)
-    return passes.save_planes(maps, plan.in_axes, weight, geometry.groups, need_x, need_w)
+    if need_x:
+        weight = weight.contiguous(memory_format=_layout(maps))
+    return passes.save(maps, plan.in_axes, weight, geometry.groups, need_x, need_w)
 
 
 def _save_plain(
@@ -122,6 +123,13 @@ def _in_tiles(window: Maybe) -> bool:
     return window is not None and window.dim() == 3
 
 
+def _is_saved_for(grad: Maps, x_sum: Maybe, window: Maybe) -> bool:
+    """Return whether ``save`` foresaw g's layout, on which tiles depend."""
+    if window is None:
+        return _in_panels(x_sum)
+    return _in_tiles(window) and window.shape[2] == passes.tile_channels(window.dtype, grad.planes)
+
+
 def _plain(x_sum: Maybe, window: Maybe, geometry: Geometry, plan: _Plan) -> Tuple[Maybe, Maybe]:
     """Return x~ and w~ as products in Python take them: g's layout surprised."""
     if x_sum is not None and _in_panels(x_sum):
@@ -145,14 +153,11 @@ def gradients(
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     plan, grad = _plan(geometry), passes.walkable(grad_output)
     x_sum, window = x_sum if need_w else None, window if need_x else None
-    if grad.planes and (_in_panels(x_sum) or _in_tiles(window)):
-        return _whole("filtered_planes", grad, x_sum, window, geometry, plan, need_b)
-    if plan.depthwise and grad.planes:
-        x_sum = None if x_sum is None else x_sum.contiguous()
-        return _whole("depthwise_planes", grad, x_sum, window, geometry, plan, need_b)
-    if plan.depthwise and plan.in_channels == plan.out_channels:
-        x_sum = None if x_sum is None else x_sum.contiguous(memory_format=torch.channels_last)
-        return _whole("depthwise_pixels", grad, x_sum, window, geometry, plan, need_b)
+    if _is_saved_for(grad, x_sum, window):
+        return _whole("filtered", grad, x_sum, window, geometry, plan, need_b)
+    if plan.depthwise and (grad.planes or plan.in_channels == plan.out_channels):
+        x_sum = None if x_sum is None else x_sum.contiguous(memory_format=_layout(grad))
+        return _whole("depthwise", grad, x_sum, window, geometry, plan, need_b)
     x_sum, window = _plain(x_sum, window, geometry, plan)
     return _by_parts(grad, x_sum, window, geometry, plan, need_b)
 
@@ -202,10 +207,10 @@ def _whole(
     """Do everything in C."""
     like = grad.tensor
     wanted = (window is not None, x_sum is not None, need_b)
-    threads = torch.get_num_threads()
-    call = ready_call(function, geometry, like.stride(), like.dtype, wanted, threads)
+    strides, threads = like.stride(), torch.get_num_threads()
+    call = ready_call(function, grad.planes, geometry, strides, like.dtype, wanted, threads)
     grad_x = None if window is None else _empty_input(grad, geometry, plan)
-    grad_w = None if x_sum is None else like.new_empty(geometry.weight_shape)
+    grad_w = None if x_sum is None else _empty(grad, geometry.weight_shape)
     grad_bias = like.new_empty(plan.out_channels) if need_b else None
     passes.backward(call, like, x_sum, window, grad_x, grad_w, grad_bias)
     return grad_x, grad_w, grad_bias
@@ -214,6 +219,7 @@ def _whole(
 @functools.lru_cache(maxsize=1024)
 def ready_call(
     function: str,
+    planes: bool,
     geometry: Geometry,
     grad_strides: Tuple[int, ...],
     dtype: torch.dtype,
@@ -221,8 +227,14 @@ def ready_call(
     threads: int,
 ) -> passes.Call:
     """Return the call that does everything, made ready once for small maps' sake."""
-    plan = _plan(geometry)
-    way = passes.Way(function, *_chunk_rows(function, plan, torch.finfo(dtype).bits // 8, threads))
+    plan, size = _plan(geometry), torch.finfo(dtype).bits // 8
+    way = passes.Way(function, planes)
+    if function == "filtered":
+        way = passes.Way(function, planes, *_chunk_rows(plan, size, threads))
+    elif not planes:
+        rows, across = plan.images * plan.grid[0], plan.grid[1]
+        chunk = min(MOST_ADDED // across, rows // (8 * threads))
+        way = passes.Way(function, planes, max(1, chunk))
     return passes.prepared(
         way,
         geometry.x_shape,
@@ -306,17 +318,24 @@ def _sums(grad: Maps, plan: _Plan) -> torch.Tensor:
     return grad.tensor.new_empty((plan.images, *rows, plan.out_channels))
 
 
+def _layout(maps: Maps) -> torch.memory_format:
+    return torch.contiguous_format if maps.planes else torch.channels_last
+
+
+def _empty(grad: Maps, shape: Sequence[int]) -> torch.Tensor:
+    """Return an unwritten tensor in the layout of g."""
+    if grad.planes:
+        return grad.tensor.new_empty(shape)
+    return torch.empty(shape, dtype=grad.tensor.dtype, memory_format=torch.channels_last)
+
+
 def _empty_input(grad: Maps, geometry: Geometry, plan: _Plan) -> torch.Tensor:
     """Return unwritten g_x in the layout of g, zeros where patches leave pixels out."""
-    if grad.planes:
-        grad_x = grad.tensor.new_empty(geometry.x_shape)
-    else:
-        layout = torch.channels_last
-        grad_x = torch.empty(geometry.x_shape, dtype=grad.tensor.dtype, memory_format=layout)
+    grad_x = _empty(grad, geometry.x_shape)
     return grad_x if plan.covers else grad_x.zero_()
 
 
-def _chunk_rows(function: str, plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]:
+def _chunk_rows(plan: _Plan, element_size: int, threads: int) -> Tuple[int, int]:
     """Return how many rows of patches to do at once, all parts alike, and by how many threads.
 
     A thread that does chunks alone keeps them in its own caches, and waits for nobody; but each
@@ -324,8 +343,6 @@ def _chunk_rows(function: str, plan: _Plan, element_size: int, threads: int) -> 
     Else all threads (0) do all rows together.
     """
     rows, across = plan.images * plan.grid[0], plan.grid[1]
-    if function == "depthwise_pixels":
-        return max(1, min(MOST_ADDED // across, rows // (8 * threads))), 0
     least = max(LEAST_CELLS, plan.out_channels // 4)  # g_w grows with channels, products with both
     if rows < threads or rows * across < threads * least:
         return rows, 0

@@ -61,6 +61,7 @@ class _Filter(ctypes.Structure):
         *[(name, ctypes.c_ssize_t) for name in ("images", "groups", "taps", "slots", "chunk")],
         ("scale", ctypes.c_double),
         ("streaming", ctypes.c_ssize_t),
+        ("pixels", ctypes.c_ssize_t),
     ]
 
 
@@ -69,7 +70,7 @@ class _Saving(ctypes.Structure):
 
     _fields_ = [
         ("maps", _Layout),
-        *[(name, ctypes.c_ssize_t) for name in ("images", "groups", "outputs", "taps")],
+        *[(name, ctypes.c_ssize_t) for name in ("images", "groups", "outputs", "taps", "pixels")],
     ]
 
 
@@ -95,14 +96,13 @@ _SIGNATURES = {
     "expand_planes": _EXPAND,
     "expand_pixels": _EXPAND,
     "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
-    "save_planes": (_TEAM, _SAVING, *[_POINTER] * 4),
+    "save": (_TEAM, _SAVING, *[_POINTER] * 4),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
-    "depthwise_planes": _BACKWARD,
-    "depthwise_pixels": _BACKWARD,
-    "filtered_planes": _BACKWARD,
+    "depthwise": _BACKWARD,
+    "filtered": _BACKWARD,
     "filtered_work": (_FILTER, *[_POINTER] * 3),
     "panel_channels": (),
-    "tile_channels": (),
+    "tile_channels": (_INT,),
 }
 
 
@@ -203,15 +203,15 @@ def sum_windows(weight: torch.Tensor) -> torch.Tensor:
     return sums
 
 
-def save_planes(
+def save(
     maps: Maps, axes: Axes, weight: torch.Tensor, groups: int, need_x: bool, need_w: bool
 ) -> Tuple[Optional[torch.Tensor], Optional[torch.Tensor]]:
-    """Return (x~, w~) as ``filtered`` reads them, both in one go.
+    """Return (x~, w~) as a backward of ``filtered`` reads them, both in one go.
 
     Args:
-        maps: x, planes.
+        maps: x.
         axes: the patches of x.
-        weight: w (C_o, C_i / groups, k_h, k_w).
+        weight: w (C_o, C_i / groups, k_h, k_w), dense in the layout of x.
         groups: of the convolution.
         need_x: whether w~ is needed, for g_x.
         need_w: whether x~ is needed, for g_w.
@@ -219,19 +219,23 @@ def save_planes(
     Returns:
         x~ in panels, in one dimension (see ``unpanelled``), and w~ in tiles (tiles of C_i / groups
         in all groups, C_o / groups, channels of a tile), zeros after a group's last channel; None
-        for what is not needed.
+        for what is not needed. Tiles are those of ``tile_channels``.
     """
     tensor, sums, tiles = maps.tensor, None, None
-    library = _library(tensor.dtype)
     what, cells, shape = _saving(
-        tensor.shape, tensor.stride(), axes, weight.shape, groups, library.tile_channels()
+        tensor.shape,
+        tensor.stride(),
+        axes,
+        weight.shape,
+        groups,
+        not maps.planes,
+        tile_channels(tensor.dtype, maps.planes),
     )
     if need_w:
         sums = tensor.new_empty(cells)
     if need_x:
-        weight = weight.contiguous()
         tiles = tensor.new_empty(shape)
-    library.save_planes(
+    _library(tensor.dtype).save(
         team(),
         what,
         tensor.data_ptr(),
@@ -242,6 +246,11 @@ def save_planes(
     return sums, tiles
 
 
+def tile_channels(dtype: torch.dtype, planes: bool) -> int:
+    """Return how many channels of x a tile of w~ has: more where channels are dense."""
+    return int(_library(dtype).tile_channels(not planes))
+
+
 @functools.lru_cache(maxsize=4096)
 def _saving(
     x_shape: Tuple[int, ...],
@@ -249,6 +258,7 @@ def _saving(
     axes: Axes,
     weight_shape: Tuple[int, ...],
     groups: int,
+    pixels: bool,
     side: int,
 ) -> Tuple[_Saving, int, Tuple[int, ...]]:
     """Return what C is told, the numbers of x~ and the shape of w~ in tiles."""
@@ -256,7 +266,7 @@ def _saving(
     outputs, inputs, height, width = weight_shape
     maps = _layout(channels, axes, x_strides, (0, 0, 0))
     return (
-        _Saving(maps, images, groups, outputs, height * width),
+        _Saving(maps, images, groups, outputs, height * width, pixels),
         images * channels * axes[0].number * axes[1].number,
         (groups * -(-inputs // side), outputs // groups, side),
     )
@@ -298,10 +308,11 @@ def repeat_taps(values: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch
 
 
 class Way(NamedTuple):
-    """How a whole backward goes: which function of the source does it, and in what portions."""
+    """How a whole backward goes."""
 
-    function: str
-    chunk: int  # rows of patches that are done at a time, counted through all images
+    function: str  # of the source: "filtered" or "depthwise"
+    planes: bool  # of g and g_x, else pixels
+    chunk: int = 1  # rows of patches that are done at a time, counted through all images
     slots: int = 0  # threads that do chunks of their own; 0 where all do all rows together
 
 
@@ -333,7 +344,7 @@ def prepared(
         x_shape: of x (N, C_i, H, W).
         weight_shape: of w (C_o, C_i / groups, k_h, k_w).
         axes: the patches of y and of x.
-        grad_strides: of dL/dy, whose columns are dense; its channels for a function of pixels.
+        grad_strides: of dL/dy, whose columns are dense; if pixels, its channels.
         dtype: of all tensors.
         groups: of the convolution.
         scale: 1 / s^2.
@@ -341,10 +352,8 @@ def prepared(
         threads: that may be used.
     """
     library, size = _library(dtype), torch.finfo(dtype).bits // 8
-    pixels = way.function.endswith("pixels")
-    x_strides = _dense(x_shape[1:], pixels)
-    cells = (x_shape[1], axes[1][0].number, axes[1][1].number)
-    grid = _dense(cells, pixels)
+    x_strides = _dense(x_shape[1:], way.planes)
+    grid = _dense((x_shape[1], axes[1][0].number, axes[1][1].number), way.planes)
     what = _Filter(
         _layout(weight_shape[0], axes[0], grad_strides, (0, 0, 0)),
         _layout(x_shape[1], axes[1], x_strides, (grid[0], grid[1], grid[3])),
@@ -355,12 +364,13 @@ def prepared(
         way.chunk,
         scale,
         streams(x_shape[0] * x_strides[0] * size),
+        not way.planes,
     )
-    if way.function == "filtered_planes":
+    if way.function == "filtered":
         numbers = library.filtered_work(what, *wanted)
     else:
         parts = -(-x_shape[0] * axes[0][0].number // way.chunk)
-        numbers = parts * 2 * weight_shape[0] if pixels else 0
+        numbers = 0 if way.planes else parts * 2 * weight_shape[0]
     return Call(getattr(library, way.function), _team(threads), what, numbers * size)
 
 
@@ -378,11 +388,10 @@ def backward(
     Args:
         call: made ready for just these tensors.
         grad: dL/dy.
-        x_sum: x~ with ``grad_w``, None without: in panels for ``filtered_planes``, else dense as
-            x is.
-        window: w~ with ``grad_x``, None without: in tiles for ``filtered_planes``, else dense.
+        x_sum: x~ with ``grad_w``, None without: in panels for ``filtered``, else dense.
+        window: w~ with ``grad_x``, None without: in tiles for ``filtered``, else dense.
         grad_x: written, dense; None where not wanted, as the next two.
-        grad_w: written, dense.
+        grad_w: written, dense, its layout that of g_x.
         grad_bias: written.
     """
     call.function(
@@ -398,12 +407,12 @@ def backward(
     )
 
 
-def _dense(shape: Tuple[int, ...], pixels: bool) -> Tuple[int, int, int, int]:
+def _dense(shape: Tuple[int, ...], planes: bool) -> Tuple[int, int, int, int]:
     """Return the strides of maps whose images are dense, of shape (C, H, W)."""
     channels, height, width = shape
-    if pixels:
-        return channels * height * width, 1, channels * width, channels
-    return channels * height * width, height * width, width, 1
+    if planes:
+        return channels * height * width, height * width, width, 1
+    return channels * height * width, 1, channels * width, channels
 
 
 def _working_memory(size: int) -> torch.Tensor:

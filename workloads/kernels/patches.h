@@ -27,7 +27,7 @@ typedef struct {
     index_t slots; /* threads that do whole chunks of their own; 0: all do all rows together */
     index_t chunk; /* rows of patches that are done at a time */
     double scale;
-    index_t streaming;
+    index_t streaming, pixels; /* pixels: channels are dense, not columns */
 } filter_t;
 
 /* How all planes of a layout are walked: in blocks of `down` rows of patches and all columns, or

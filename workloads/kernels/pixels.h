@@ -10,34 +10,6 @@ typedef struct {
     index_t rows, columns;
 } box_t;
 
-/* n <= WIDE channels of a pixel, zeros after them. */
-INLINE wide_t take(const REAL *from, index_t n)
-{
-    wide_t value = {0};
-    if (n == WIDE)
-        return *(const wide_t *)from;
-    for (index_t c = 0; c < n; c++)
-        value[c] = from[c];
-    return value;
-}
-
-INLINE void give(REAL *to, wide_t value, index_t n, int streaming)
-{
-#if defined(__SSE2__)
-    if (streaming) {
-        stream_wide(to, &value);
-        return;
-    }
-#endif
-    if (n == WIDE)
-        *(wide_t *)to = value;
-    else
-        for (index_t c = 0; c < n; c++)
-            to[c] = value[c];
-}
-
-INLINE void join(REAL *to, wide_t value, index_t n) { give(to, take(to, n) + value, n, 0); }
-
 /* Whether whole vectors may be streamed to maps: they have to be aligned, all of them. */
 static inline int streamable(const layout_t *l, const REAL *map)
 {
@@ -91,32 +63,59 @@ static inline box_t box_of(const layout_t *l, index_t i, index_t j, index_t *at)
     return (box_t){cut(&l->rows, i + 1) - top, cut(&l->columns, j + 1) - left};
 }
 
+/* out = the sums, times `each`, over a box of some channels; sums, if not NULL: joined by the sums. */
+static void pool_box(const layout_t *l, const REAL *pixel, box_t box, index_t channels, REAL each,
+                     REAL *out, REAL *sums)
+{
+#define POOL_VECTOR(at, some, high, wide)                                                    \
+    do {                                                                                     \
+        wide_t sum = box_sum(l, pixel + (at), high, wide, some);                             \
+        give(out + (at), sum * each, some, 0);                                               \
+        if (sums)                                                                            \
+            join(sums + (at), sum, some);                                                    \
+    } while (0)
+    EACH_VECTOR_OF(box, channels, POOL_VECTOR);
+}
+
+/* Row i of patches of a map to cells `apart`: their sums, or scaled means where scale is not 0. */
+static void pool_row(const layout_t *l, const REAL *map, index_t i, REAL scale, REAL *cell,
+                     index_t apart, REAL *sums)
+{
+    index_t first;
+    if (sums)
+        memset(sums, 0, (size_t)l->channels * sizeof(REAL));
+    for (index_t j = 0; j < l->columns.number; j++, cell += apart) {
+        box_t box = box_of(l, i, j, &first);
+        REAL each = scale == 0 ? 1 : scale / (REAL)(box.rows * box.columns);
+        pool_box(l, map + first, box, l->channels, each, cell, sums);
+    }
+}
+
+/* The reverse. */
+static void expand_row(const layout_t *l, const REAL *cell, index_t apart, index_t i, REAL *map,
+                       int streaming)
+{
+    index_t first;
+    for (index_t j = 0; j < l->columns.number; j++, cell += apart) {
+        box_t box = box_of(l, i, j, &first);
+        REAL *pixel = map + first;
+#define EXPAND_VECTOR(at, some, high, wide) \
+    fill_box(l, pixel + (at), high, wide, some, take(cell + (at), some), streaming)
+        EACH_VECTOR_OF(box, l->channels, EXPAND_VECTOR);
+    }
+}
+
 /* Each item is a row of patches: its sums are its own. */
 static void pool_some_pixels(const void *shared, index_t first, index_t last)
 {
     const pool_t *task = shared;
     const layout_t *l = task->l;
-    index_t down = l->rows.number, across = l->columns.number, channels = l->channels, first_pixel;
+    index_t down = l->rows.number, across = l->columns.number;
     for (index_t item = first; item < last; item++) {
         index_t n = item / down, i = item % down;
-        const REAL *map = task->map + n * l->map_image;
-        REAL *cell = task->grid + n * l->grid_image + i * across * l->grid_cell;
-        REAL *sums = task->sums ? task->sums + item * channels : NULL;
-        if (sums)
-            memset(sums, 0, (size_t)channels * sizeof(REAL));
-        for (index_t j = 0; j < across; j++, cell += l->grid_cell) {
-            box_t box = box_of(l, i, j, &first_pixel);
-            const REAL *pixel = map + first_pixel;
-            REAL each = task->scale == 0 ? 1 : task->scale / (REAL)(box.rows * box.columns);
-#define POOL_VECTOR(at, some, high, wide)                                                    \
-    do {                                                                                     \
-        wide_t sum = box_sum(l, pixel + (at), high, wide, some);                             \
-        give(cell + (at), sum * each, some, 0);                                              \
-        if (sums)                                                                            \
-            join(sums + (at), sum, some);                                                    \
-    } while (0)
-            EACH_VECTOR_OF(box, channels, POOL_VECTOR);
-        }
+        REAL *sums = task->sums ? task->sums + item * l->channels : NULL;
+        pool_row(l, task->map + n * l->map_image, i, task->scale,
+                 task->grid + n * l->grid_image + i * across * l->grid_cell, l->grid_cell, sums);
     }
 }
 
@@ -124,19 +123,32 @@ static void expand_some_pixels(const void *shared, index_t first, index_t last)
 {
     const expand_t *task = shared;
     const layout_t *l = task->l;
-    index_t down = l->rows.number, across = l->columns.number, first_pixel;
+    index_t down = l->rows.number, across = l->columns.number;
     int streaming = task->streaming && streamable(l, task->map);
     for (index_t item = first; item < last; item++) {
         index_t n = item / down, i = item % down;
-        const REAL *cell = task->grid + n * l->grid_image + i * across * l->grid_cell;
-        for (index_t j = 0; j < across; j++, cell += l->grid_cell) {
-            box_t box = box_of(l, i, j, &first_pixel);
-            REAL *pixel = task->map + n * l->map_image + first_pixel;
-#define EXPAND_VECTOR(at, some, high, wide) \
-    fill_box(l, pixel + (at), high, wide, some, take(cell + (at), some), streaming)
-            EACH_VECTOR_OF(box, l->channels, EXPAND_VECTOR);
-        }
+        expand_row(l, task->grid + n * l->grid_image + i * across * l->grid_cell, l->grid_cell, i,
+                   task->map + n * l->map_image, streaming);
     }
+}
+
+/* Pool to panels of x~, as filtered.h has them: each item is a row of patches. */
+static void pool_some_pixel_panels(const void *shared, index_t first, index_t last)
+{
+    const pool_t *task = shared;
+    const layout_t *l = task->l;
+    index_t down = l->rows.number, across = l->columns.number, from;
+    index_t ci = l->channels / task->groups, cells = task->images * down * across;
+    for (index_t item = first; item < last; item++)
+        for (index_t j = 0; j < across; j++) {
+            box_t box = box_of(l, item % down, j, &from);
+            const REAL *pixel = task->map + item / down * l->map_image + from;
+            for (index_t c = 0, width; c < l->channels; c += width) { /* panel by panel */
+                width = least(BROAD, ci - c % ci);
+                pool_box(l, pixel + c, box, width, 1,
+                         task->grid + c * cells + (item * across + j) * width, NULL);
+            }
+        }
 }
 
 #endif

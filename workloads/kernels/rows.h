@@ -233,4 +233,32 @@ static inline void put_rows(REAL *out, index_t stride, index_t rows, const REAL 
         PUT_ROWS(REAL, 1);
 }
 
+/* n <= WIDE numbers, zeros after them. */
+INLINE wide_t take(const REAL *from, index_t n)
+{
+    wide_t value = {0};
+    if (n == WIDE)
+        return *(const wide_t *)from;
+    for (index_t c = 0; c < n; c++)
+        value[c] = from[c];
+    return value;
+}
+
+INLINE void give(REAL *to, wide_t value, index_t n, int streaming)
+{
+#if defined(__SSE2__)
+    if (streaming) {
+        stream_wide(to, &value);
+        return;
+    }
+#endif
+    if (n == WIDE)
+        *(wide_t *)to = value;
+    else
+        for (index_t c = 0; c < n; c++)
+            to[c] = value[c];
+}
+
+INLINE void join(REAL *to, wide_t value, index_t n) { give(to, take(to, n) + value, n, 0); }
+
 #endif

@@ -58,6 +58,40 @@ static void sum_some_tiles(const void *shared, index_t first, index_t last)
     }
 }
 
+/* Copy a row of a panel, or a piece of it. */
+INLINE void copy_piece(REAL *out, const REAL *src, index_t n)
+{
+    if (n == BROAD)
+        copy(out, src, BROAD);
+    else
+        copy(out, src, n);
+}
+
+/* The same in tiles of BROAD channels, of weights in channels-last (C_o, taps, C_i / groups). */
+static void sum_some_wide_tiles(const void *shared, index_t first, index_t last)
+{
+    const tiles_t *task = shared;
+    index_t co = task->outputs, ci = task->inputs, tiles = divided(ci, BROAD);
+    for (index_t item = first; item < last; item++) {
+        const REAL *src = task->src + item * task->length * ci;
+        REAL *out = task->out + (item / co * tiles * co + item % co) * BROAD;
+        for (index_t c = 0; c < tiles * BROAD; c += WIDE) {
+            index_t n = c < ci ? least(WIDE, ci - c) : 0;
+            wide_t sum = take(src + c, n);
+            for (index_t tap = 1; tap < task->length; tap++)
+                sum += take(src + tap * ci + c, n);
+            give(out + c / BROAD * co * BROAD + c % BROAD, sum, WIDE, 0);
+        }
+    }
+}
+
+/* Write n values on every tap of a window, of weights in channels-last with `inputs` channels. */
+static void repeat_on_taps(const REAL *values, index_t n, index_t taps, index_t inputs, REAL *out)
+{
+    for (index_t tap = 0; tap < taps; tap++)
+        copy_piece(out + tap * inputs, values, n);
+}
+
 /* Fill n runs with a value each, and nothing beyond. */
 static void fill_exactly(const REAL *values, index_t n, index_t length, REAL *out)
 {
