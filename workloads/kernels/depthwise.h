@@ -85,21 +85,27 @@ static void depthwise_row(const depthwise_t *task, index_t n, index_t i, REAL *g
         REAL *g_x = task->grad_x ? task->grad_x + n * in->map_image + to : NULL;
         REAL each = (REAL)task->of->scale / (REAL)(box.rows * box.columns);
         int alike = box.rows == covered.rows && box.columns == covered.columns;
-#define DEPTHWISE_VECTOR(at, some, high, wide)                                               \
+#define DEPTHWISE_STRIP(at, vectors, some, high, wide)                                       \
     do {                                                                                     \
-        wide_t sum = box_sum(out, g + (at), high, wide, some), mean = sum * each;            \
-        if (grad_bias)                                                                       \
-            join(grad_bias + (at), sum, some);                                               \
-        if (cell)                                                                            \
-            join(grad_w + (at), mean * take(cell + (at), some), some);                       \
+        strip_t sum;                                                                         \
+        add_box(out, g + (at), high, wide, vectors, some, &sum);                             \
+        for (index_t k = 0; k < (vectors); k++) {                                            \
+            index_t c_k = (at) + k * WIDE;                                                   \
+            wide_t mean = sum.v[k] * each;                                                   \
+            if (grad_bias)                                                                   \
+                join(grad_bias + c_k, sum.v[k], some);                                       \
+            if (cell)                                                                        \
+                join(grad_w + c_k, mean * take(cell + c_k, some), some);                     \
+            if (g_x)                                                                         \
+                sum.v[k] = mean * take(task->window + c_k, some);                            \
+        }                                                                                    \
         if (g_x && alike)                                                                    \
-            fill_box(in, g_x + (at), high, wide, some,                                       \
-                     mean * take(task->window + (at), some), streaming);                     \
+            fill_box(in, g_x + (at), high, wide, vectors, some, &sum, streaming);            \
         else if (g_x)                                                                        \
-            fill_box(in, g_x + (at), covered.rows, covered.columns, some,                    \
-                     mean * take(task->window + (at), some), streaming);                     \
+            fill_box(in, g_x + (at), covered.rows, covered.columns, vectors, some, &sum,     \
+                     streaming);                                                             \
     } while (0)
-        EACH_VECTOR_OF(box, out->channels, DEPTHWISE_VECTOR);
+        EACH_STRIP_OF(box, out->channels, DEPTHWISE_STRIP);
     }
 }
 

@@ -17,42 +17,58 @@ static inline int streamable(const layout_t *l, const REAL *map)
            l->map_image % WIDE == 0 && l->map_row % WIDE == 0 && l->map_column % WIDE == 0;
 }
 
-/* The sum over a box of n channels of its pixels. */
-INLINE wide_t box_sum(const layout_t *l, const REAL *first, index_t rows, index_t columns, index_t n)
+/* A few vectors of channels that lie side by side: their lines are read and written in the order of
+ * addresses. */
+enum { STRIP = 4 };
+typedef struct {
+    wide_t v[STRIP];
+} strip_t;
+
+/* sum = the sum over a box of pixels, of so many vectors, each of n channels. */
+INLINE void add_box(const layout_t *l, const REAL *first, index_t rows, index_t columns,
+                    index_t vectors, index_t n, strip_t *sum)
 {
-    wide_t sum = {0};
+    for (index_t k = 0; k < vectors; k++)
+        sum->v[k] = (wide_t){0};
     for (index_t h = 0; h < rows; h++)
         for (index_t w = 0; w < columns; w++)
-            sum += take(first + h * l->map_row + w * l->map_column, n);
-    return sum;
+            for (index_t k = 0; k < vectors; k++) {
+                const REAL *from = first + h * l->map_row + w * l->map_column + k * WIDE;
+                __builtin_prefetch(from + AHEAD); /* rows of a box are no pattern: see runs.h */
+                sum->v[k] += take(from, n);
+            }
 }
 
-INLINE void fill_box(const layout_t *l, REAL *first, index_t rows, index_t columns, index_t n,
-                     wide_t value, int streaming)
+INLINE void fill_box(const layout_t *l, REAL *first, index_t rows, index_t columns,
+                     index_t vectors, index_t n, const strip_t *value, int streaming)
 {
     for (index_t h = 0; h < rows; h++)
         for (index_t w = 0; w < columns; w++)
-            give(first + h * l->map_row + w * l->map_column, value, n, streaming);
+            for (index_t k = 0; k < vectors; k++)
+                give(first + h * l->map_row + w * l->map_column + k * WIDE, value->v[k], n,
+                     streaming);
 }
 
-/* does(first channel, how many, rows, columns) for all channels by vectors; the usual boxes are
+/* does(first channel, vectors, channels of each, rows, columns) for all channels; the usual boxes are
  * constants, which are unrolled. */
-#define EACH_VECTOR(channels, does, high, wide)                   \
+#define EACH_STRIP(channels, does, high, wide)                    \
     do {                                                          \
         index_t c = 0;                                            \
+        for (; c + STRIP * WIDE <= (channels); c += STRIP * WIDE) \
+            does(c, STRIP, WIDE, high, wide);                     \
         for (; c + WIDE <= (channels); c += WIDE)                 \
-            does(c, WIDE, high, wide);                            \
+            does(c, 1, WIDE, high, wide);                         \
         if (c < (channels))                                       \
-            does(c, (channels) - c, high, wide);                  \
+            does(c, 1, (channels) - c, high, wide);               \
     } while (0)
-#define EACH_VECTOR_OF(box, channels, does)                       \
+#define EACH_STRIP_OF(box, channels, does)                        \
     do {                                                          \
         if ((box).rows == 2 && (box).columns == 2)                \
-            EACH_VECTOR(channels, does, 2, 2);                    \
+            EACH_STRIP(channels, does, 2, 2);                     \
         else if ((box).rows == 4 && (box).columns == 4)           \
-            EACH_VECTOR(channels, does, 4, 4);                    \
+            EACH_STRIP(channels, does, 4, 4);                     \
         else                                                      \
-            EACH_VECTOR(channels, does, (box).rows, (box).columns); \
+            EACH_STRIP(channels, does, (box).rows, (box).columns); \
     } while (0)
 
 /* The box of patch (i, j); *at: where it begins in a map. */
@@ -67,14 +83,17 @@ static inline box_t box_of(const layout_t *l, index_t i, index_t j, index_t *at)
 static void pool_box(const layout_t *l, const REAL *pixel, box_t box, index_t channels, REAL each,
                      REAL *out, REAL *sums)
 {
-#define POOL_VECTOR(at, some, high, wide)                                                    \
+#define POOL_STRIP(at, vectors, some, high, wide)                                            \
     do {                                                                                     \
-        wide_t sum = box_sum(l, pixel + (at), high, wide, some);                             \
-        give(out + (at), sum * each, some, 0);                                               \
-        if (sums)                                                                            \
-            join(sums + (at), sum, some);                                                    \
+        strip_t sum;                                                                         \
+        add_box(l, pixel + (at), high, wide, vectors, some, &sum);                           \
+        for (index_t k = 0; k < (vectors); k++) {                                            \
+            give(out + (at) + k * WIDE, sum.v[k] * each, some, 0);                           \
+            if (sums)                                                                        \
+                join(sums + (at) + k * WIDE, sum.v[k], some);                                \
+        }                                                                                    \
     } while (0)
-    EACH_VECTOR_OF(box, channels, POOL_VECTOR);
+    EACH_STRIP_OF(box, channels, POOL_STRIP);
 }
 
 /* Row i of patches of a map to cells `apart`: their sums, or scaled means where scale is not 0. */
@@ -99,9 +118,14 @@ static void expand_row(const layout_t *l, const REAL *cell, index_t apart, index
     for (index_t j = 0; j < l->columns.number; j++, cell += apart) {
         box_t box = box_of(l, i, j, &first);
         REAL *pixel = map + first;
-#define EXPAND_VECTOR(at, some, high, wide) \
-    fill_box(l, pixel + (at), high, wide, some, take(cell + (at), some), streaming)
-        EACH_VECTOR_OF(box, l->channels, EXPAND_VECTOR);
+#define EXPAND_STRIP(at, vectors, some, high, wide)                                          \
+    do {                                                                                     \
+        strip_t value;                                                                       \
+        for (index_t k = 0; k < (vectors); k++)                                              \
+            value.v[k] = take(cell + (at) + k * WIDE, some);                                 \
+        fill_box(l, pixel + (at), high, wide, vectors, some, &value, streaming);             \
+    } while (0)
+        EACH_STRIP_OF(box, l->channels, EXPAND_STRIP);
     }
 }
 
