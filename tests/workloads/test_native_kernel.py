@@ -303,11 +303,12 @@ def test_a_value_is_repeated_on_its_taps_and_nowhere_else(
 
 @pytest.mark.parametrize("shape", [(6, 5, 3, 3), (9, 16, 1, 1), (5, 2051, 1, 2)])
 @pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
 def test_window_sums_in_tiles_are_the_window_sums(
-    shape: tuple[int, int, int, int], groups: int
+    shape: tuple[int, int, int, int], groups: int, layout: Any
 ) -> None:
-    weight = torch.randn(shape[0] * groups, *shape[1:], dtype=torch.float64)
-    x = torch.empty(1, shape[1] * groups, 4, 4, dtype=torch.float64)
+    weight = layout(torch.randn(shape[0] * groups, *shape[1:], dtype=torch.float64))
+    x = layout(torch.empty(1, shape[1] * groups, 4, 4, dtype=torch.float64))
     geometry = conv_geometry(x.shape, weight.shape, 1, 0, 1, groups, 2)
     maps, axes = passes.walkable(x), geometry.input_patches
     _, tiles = passes.save(maps, axes, weight, groups, True, False)

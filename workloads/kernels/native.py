@@ -89,7 +89,7 @@ def save(
     if plan.depthwise or geometry.keeps_window:
         return _save_plain(maps, weight, geometry, plan, need_x, need_w)
     if need_x:
-        weight = weight.contiguous(memory_format=_layout(maps))
+        weight = weight.contiguous(memory_format=_memory_format(maps))
     return passes.save(maps, plan.in_axes, weight, geometry.groups, need_x, need_w)
 
 
@@ -156,7 +156,7 @@ def gradients(
     if _is_saved_for(grad, x_sum, window):
         return _whole("filtered", grad, x_sum, window, geometry, plan, need_b)
     if plan.depthwise and (grad.planes or plan.in_channels == plan.out_channels):
-        x_sum = None if x_sum is None else x_sum.contiguous(memory_format=_layout(grad))
+        x_sum = None if x_sum is None else x_sum.contiguous(memory_format=_memory_format(grad))
         return _whole("depthwise", grad, x_sum, window, geometry, plan, need_b)
     x_sum, window = _plain(x_sum, window, geometry, plan)
     return _by_parts(grad, x_sum, window, geometry, plan, need_b)
@@ -318,7 +318,7 @@ def _sums(grad: Maps, plan: _Plan) -> torch.Tensor:
     return grad.tensor.new_empty((plan.images, *rows, plan.out_channels))
 
 
-def _layout(maps: Maps) -> torch.memory_format:
+def _memory_format(maps: Maps) -> torch.memory_format:
     return torch.contiguous_format if maps.planes else torch.channels_last
 
 
