@@ -12,9 +12,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_DOCS := $(VENV)/.installed-docs
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Locked and checked by hash, nothing resolved: resolving the developer's tools took pip 8 minutes of processor time.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-deps
+LOCKED := $(PIP) --require-hashes -r
+UV := build/uv/bin/uv
+UV_VERSION := 0.13.9
+UPGRADE ?=
 
-.PHONY: help demo test lint docs pictures dev system py36 clean
+.PHONY: help demo test lint docs pictures dev lock system py36 clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -42,6 +47,14 @@ pictures: $(INSTALLED_DEV) system ## the pictures of the README: measures this m
 
 dev: $(INSTALLED_DEV) ## the developer's environment in .venv
 
+# dev.txt comes first: the others take its versions, so that one environment satisfies all three.
+lock: $(UV) ## resolve pyproject.toml into requirements/*.txt; UPGRADE=--upgrade takes the newest versions
+	@lock() { $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header $(UPGRADE) \
+	  pyproject.toml requirements/torch.in "$$@"; }; \
+	lock --extra dev -o requirements/dev.txt; \
+	lock -c requirements/dev.txt -o requirements/run.txt; \
+	lock -c requirements/dev.txt --extra docs -o requirements/docs.txt
+
 system: ## the programs that the tests drive (apt as root; else says what to install)
 	@scripts/system-packages.sh 1>&2
 
@@ -57,19 +70,23 @@ $(VENV)/pyvenv.cfg:
 	echo "environment: $(VENV), from $$("$$python" --version)" >&2; \
 	"$$python" -m venv --clear $(VENV) 1>&2
 
-# torch first and pinned: resolved together with the rest it may become a build of several gigabytes.
-$(INSTALLED): $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+$(INSTALLED): $(VENV)/pyvenv.cfg pyproject.toml requirements/run.txt requirements/torch.txt
 	@echo "installing gfbench and torch (a few minutes the first time)" >&2
-	@$(PIP) torch 1>&2
-	@$(PIP) -e '.[local]' 1>&2
+	@$(LOCKED) requirements/run.txt 1>&2
+	@$(PIP) -r requirements/torch.txt 1>&2
+	@$(PIP) --no-build-isolation -e . 1>&2
 	@touch $@
 
-$(INSTALLED_DEV): $(INSTALLED)
+$(INSTALLED_DEV): $(INSTALLED) requirements/dev.txt
 	@echo "installing the developer's tools" >&2
-	@$(PIP) -e '.[local,dev]' 1>&2
+	@$(LOCKED) requirements/dev.txt 1>&2
 	@touch $@
 
-$(INSTALLED_DOCS): $(INSTALLED)
+$(INSTALLED_DOCS): $(INSTALLED) requirements/docs.txt
 	@echo "installing what builds the documentation" >&2
-	@$(PIP) -e '.[local,docs]' 1>&2
+	@$(LOCKED) requirements/docs.txt 1>&2
 	@touch $@
+
+$(UV):
+	@python=$$(scripts/find-python.sh "$(PYTHON)"); "$$python" -m venv --clear build/uv 1>&2
+	@build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) 1>&2

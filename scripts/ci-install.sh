@@ -3,13 +3,13 @@
 #
 #   ci-install.sh VENV           env: GFBENCH_PYTHON, GFBENCH_PIP_ARGS (one a line), GFBENCH_TARGET
 #
-# torch comes with it only where this machine is measured: boards have their own. It comes first and pinned, since
-# resolved together with the rest it may become a build of several gigabytes.
+# The versions are those of requirements/, checked by hash. torch comes with it only where this machine is measured:
+# boards have their own.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 venv=$1
-args=(--quiet --disable-pip-version-check -c "$here/constraints.txt")
+args=(--quiet --disable-pip-version-check --no-deps)
 while IFS= read -r line; do
   line=${line%$'\r'}
   if [ -n "$line" ]; then args+=("$line"); fi
@@ -19,11 +19,10 @@ python=$("$here/scripts/find-python.sh" "${GFBENCH_PYTHON:-python3}")
 if [ ! -x "$venv/bin/gfbench" ]; then
   "$python" -m venv --clear "$venv" 1>&2
   pip=("$venv/bin/python" -m pip install "${args[@]}")
+  "${pip[@]}" --require-hashes -r "$here/requirements/run.txt" 1>&2
   if grep -qx 'local' <<<"${GFBENCH_TARGET:-local}"; then
-    "${pip[@]}" torch 1>&2
-    "${pip[@]}" "${here}[local]" 1>&2
-  else
-    "${pip[@]}" "$here" 1>&2
+    "${pip[@]}" -r "$here/requirements/torch.txt" 1>&2
   fi
+  "${pip[@]}" --no-build-isolation "$here" 1>&2
 fi
 echo "$venv/bin"
