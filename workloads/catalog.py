@@ -97,7 +97,7 @@ _TORCH = KernelInfo(
 )
 _NATIVE = KernelInfo(
     name="native",
-    version="5",
+    version="6",
     description="the whole backward in C, compiled on the board",
     methods=("gradient_filter", "gradient_filter_pooled"),
     devices=("cpu",),

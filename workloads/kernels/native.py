@@ -20,7 +20,7 @@ from workloads.kernels.passes import Axes, Grid, Maps
 from workloads.kernels.seam import Maybe, Operator
 
 NAME = "native"
-VERSION = "5"
+VERSION = "6"
 SOURCES = ("native.py", "passes.py", "products.py", "compiler.py", *passes.SOURCES, "torch_ops.py")
 
 OWN_BYTES = 4 * 2**20  # of what a thread goes through at a time when it works alone

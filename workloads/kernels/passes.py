@@ -394,6 +394,7 @@ def backward(
         grad_w: written, dense, its layout that of g_x.
         grad_bias: written.
     """
+    work = _working_memory(call.work)  # named: it has to live until the call has returned
     call.function(
         call.team,
         call.what,
@@ -403,7 +404,7 @@ def backward(
         None if grad_x is None else grad_x.data_ptr(),
         None if grad_w is None else grad_w.data_ptr(),
         None if grad_bias is None else grad_bias.data_ptr(),
-        _working_memory(call.work).data_ptr(),
+        work.data_ptr(),
     )
 
 
