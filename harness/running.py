@@ -45,12 +45,14 @@ class Finished:
     report: Path | None
     outcomes: tuple[Outcome, ...]
     gate: Gate | None = None  # where the run was measured to decide something
+    invalid: int = 0  # blocks whose figures cannot be
 
     @property
     def exit_code(self) -> int:
         """The run's exit code: the gravest of its targets' and of the gate's."""
         gate = self.gate.exit_code if self.gate else 0
-        return gravest([*(outcome.exit_code for outcome in self.outcomes), gate])
+        invalid = 3 if self.invalid else 0
+        return gravest([*(outcome.exit_code for outcome in self.outcomes), gate, invalid])
 
 
 def gravest(codes: Any) -> int:
@@ -184,11 +186,13 @@ def _carry_out(targets: Sequence[Target], request: Request, watch: Watch) -> Fin
         decided = _until_decided(rule, targets, request, watch, outcomes)
         outcomes, gate = decided.outcomes, decided.gate
     results.write_json_atomic(folder / results.RUN, {**header, "finished_at": now_utc()})
-    report = None
+    report, invalid = None, 0
     if not request.detach:
         report = write_report([folder], folder / results.REPORT)
         results.write_manifest(folder)
-    return Finished(folder=folder, report=report, outcomes=outcomes, gate=gate)
+        blocks = [block for t in results.load_run(folder).targets for block in t.all_blocks]
+        invalid = sum(block.status == "invalid" for block in blocks)
+    return Finished(folder=folder, report=report, outcomes=outcomes, gate=gate, invalid=invalid)
 
 
 def _until_decided(

@@ -228,6 +228,7 @@ class Session:
             idle_s=IDLE_S if self._energy(power) else 0.0,
             pauses=self._energy(power) and converts_in_an_instant(power),
             payloads={one.label: one.payload.name for one in self.request.revisions},
+            energy=self._energy(power),
         )
         self.save()  # before the job, which is what a resumed run looks for
         results.write_json_atomic(stored, to_json(job))

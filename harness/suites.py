@@ -82,12 +82,12 @@ class Suite:
         return next((own for own in self.own_kernels if own.name == name), None) or KERNELS[name]
 
     def is_checked(self, case: Case) -> bool:
-        """Tell whether a board has to check the case's kernel first: a user's file, a revision."""
-        if case.method == BASELINE:
+        """Tell whether a board has to check the case's kernel first: all that claim gradients."""
+        if case.method == BASELINE or not METHODS[case.method].usable:
             return False
         if case.revision:
             return case.method == CHECKED_METHOD and case.revision in self.checked_revisions
-        return self.kernel(case.kernel).sources[0].startswith("user_")
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)

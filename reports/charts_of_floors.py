@@ -25,7 +25,8 @@ from reports.chart_style import (
     workload_of_case,
 )
 from reports.charts import dot_panels, places_of
-from reports.comparison import cases_of, has_floor
+from reports.comparison import cases_of
+from reports.discounted import has_floor
 from workloads.costs import Rates, traffic
 from workloads.messages import Case
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.baseline import EXACT, baseline_of, baseline_words, latencies_s
+from reports.discounted import has_floor
 from reports.energy import Energy
 from reports.energy_table import (
     commonest_reason,
@@ -218,11 +219,6 @@ def _floor_rows(maker: _Maker) -> Iterable[Row]:
     }
     standing = _with_few_rounds(maker.standing("timing"), len(reached))
     yield maker.measured("floor_fraction", "backward", reached, standing)
-
-
-def has_floor(case: Case) -> bool:
-    """Tell whether there is a floor to compare with: rates are of the CPU in float32."""
-    return (case.device, case.dtype) == ("cpu", "float32") and is_usable(case.method)
 
 
 def _memory_rows(maker: _Maker) -> Iterable[Row]:

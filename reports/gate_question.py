@@ -54,6 +54,7 @@ from reports.verdict import Margin, Verdict
 from workloads.messages import Case
 
 BROKEN = ("failed", "timeout", "out_of_memory", "interrupted", "absent")
+IMPOSSIBLE = "invalid"  # a block: faster than the machine can be
 MOST_THROTTLED = 0.5  # of the rounds; a board that throttles more is not fit to judge on
 REPEAT = "cool the board or lock its clocks, then repeat; gfbench doctor shows what holds it back"
 
@@ -258,6 +259,10 @@ def _unanswerable(question: Question) -> Verdict:
         reason = session.reason or f"the session is {session.status}"
         remedy = session.remedy or "gfbench resume RUN continues it"
         return question.verdict("INFRA", reason, remedy=remedy, cause="board")
+    impossible = found.lost_to(IMPOSSIBLE)
+    if impossible and question.metric != "energy":
+        remedy = "look at what the kernel does instead of the work"
+        return question.verdict("INVALID", impossible[0].reason, remedy=remedy, cause="code")
     if broken:
         return _broken(question)
     if found.lost_to(THROTTLED):

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from reports.discounted import discounted
 from reports.power_trace import RailMap, Trace, Window, rail_map_from_json
 from reports.records import (
     BlockRecord,
@@ -201,7 +202,7 @@ def _load_target(folder: Path) -> TargetRun:
     power = _read_power_map(folder / POWER_MAP, notes)
     sampler_cost = _optional(SamplerCost, folder / CALIBRATION, notes)
     idle: list[Window] = []
-    blocks = _last_ok_of_each_order(_read_journal(folder / JOURNAL, notes, idle))
+    blocks = discounted(_last_ok_of_each_order(_read_journal(folder / JOURNAL, notes, idle)))
     return TargetRun(
         name=folder.name,
         folder=folder,

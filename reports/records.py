@@ -31,7 +31,9 @@ class PhaseTiming:
     warmup_s: tuple[FiniteFloat, ...] = ()
     times_s: tuple[FiniteFloat, ...] = ()
     window_s: Span | None = None
-    starts_s: Annotated[tuple[FiniteFloat, ...], absent_as(())] = ()  # only where there are pauses
+    starts_s: Annotated[tuple[FiniteFloat, ...], absent_as(())] = ()  # older runs: with pauses only
+    sets: int = 1  # of inputs, each changed before it is used again
+    changes_s: Span | None = None  # inputs were changed and nothing else was done
 
     @cached_property
     def median_s(self) -> float | None:
@@ -130,6 +132,7 @@ class BlockRecord:
     window_s: Span | None = None
     sampling: FiniteFloat = 1.0
     verification: Annotated[bool, absent_as(False)] = False
+    refused: Annotated[bool, absent_as(False)] = False  # its kernel did not do what was timed
     sampler_cpu_s: FiniteFloat | None = None
     allocator: Settings = field(default_factory=dict)
     timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)

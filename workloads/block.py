@@ -13,24 +13,19 @@ torch is imported inside the functions: a forked block finds it imported, a prob
 import contextlib
 import gc
 import os
+import time
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from workloads import memory, timing
-from workloads.catalog import METHODS, SENTINEL_WINDOW_S
-from workloads.messages import PHASES, Block, Case, to_json
+from workloads.catalog import SENTINEL_WINDOW_S
+from workloads.messages import PHASES, Block, to_json
 
+# The block's own clocks, taken before any kernel is loaded, to hold others against.
+_CLOCK, _CPU_CLOCK = time.monotonic, time.process_time
+CLOCK_TOLERANCE_S, CLOCK_TOLERANCE = 0.05, 0.05
+CHANGES_SHARE = 0.5  # of a window: how long changes are watched alone, where joules are wanted
 OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
-
-
-class Work(NamedTuple):
-    """The three things that are timed, the device's barrier, and the layer's parameters."""
-
-    forward: Callable[[], Any]
-    backward: Callable[[], Any]
-    step: Callable[[], Any]
-    synchronize: Callable[[], None]
-    parameters: List[Any]
 
 
 def load() -> None:
@@ -40,7 +35,7 @@ def load() -> None:
     """
     import torch
 
-    from workloads import convolution, fidelity, inputs  # noqa: F401
+    from workloads import fidelity, verification, work  # noqa: F401
 
     with contextlib.suppress(ImportError):  # torch >= 2: what its first backward would import
         import torch.fx.experimental.symbolic_shapes  # noqa: F401
@@ -51,20 +46,22 @@ def load() -> None:
 
 
 def run_block(
-    block: Block, min_window_s: float, threads: int, pauses: bool = False
+    block: Block, min_window_s: float, threads: int, pauses: bool = False, energy: bool = False
 ) -> Dict[str, Any]:
     """Measure one block and return its part of the journal record; never raises.
 
-    ``pauses`` asks for random pauses between timed samples, for the sake of power sensors.
+    ``pauses`` asks for random pauses between iterations, for the sake of sensors that show
+    instants; ``energy`` for windows in which the iterations alone are long enough, and for windows
+    of changes alone.
     """
     measures: Dict[str, Callable[[], Dict[str, Any]]] = {
-        "timing": lambda: _timing(block, min_window_s, pauses),
+        "timing": lambda: _timing(block, min_window_s, pauses, energy),
         "memory": lambda: _memory(block),
         "fidelity": lambda: _fidelity(block),
         "check": lambda: _check(block),
         "roofline": _roofline,
         "sentinel": lambda: _timing(
-            block, min(min_window_s, SENTINEL_WINDOW_S), False, phases=("step",)
+            block, min(min_window_s, SENTINEL_WINDOW_S), False, False, phases=("step",)
         ),
     }
     try:
@@ -72,140 +69,103 @@ def run_block(
         cpus = _use_threads(threads)
         record = measures[block.kind]()
         record.update(status="ok", reason=None, threads=threads, cpus=cpus, pid=os.getpid())
-        return record
     except Exception as error:
-        status = "out_of_memory" if _is_out_of_memory(error) else "failed"
-        return {
-            "status": status,
+        record = {
+            "status": "out_of_memory" if _is_out_of_memory(error) else "failed",
             "reason": "%s: %s" % (type(error).__name__, error),
             "traceback": traceback.format_exc()[-8000:],
             "pid": os.getpid(),
         }
-
-
-def prepare(case: Case, seed: int) -> Work:
-    """Build the case's tensors, random normal and seeded, and its three callables.
-
-    x is (N, C_in, H, W), the gradient of the output (N, C_out, H_y, W_y), both of the case's
-    dtype on its device; they and the weight lie as the kernel is measured. The backward returns
-    the gradients of input, weight and bias.
-    """
-    import torch
-
-    from workloads import inputs
-    from workloads.convolution import conv2d
-    from workloads.kernels import find
-
-    layer = case.layer
-    device = torch.device(case.device)
-    dtype = getattr(torch, case.dtype)
-
-    kernel = find(case.kernel)
-
-    def normal(shape: Tuple[int, ...], index: int) -> Any:
-        values = inputs.normal(shape, seed + index, dtype=dtype, device=device)
-        return kernel.laid_out(values) if len(shape) == 4 else values
-
-    x = normal((case.batch, layer.in_channels, layer.height, layer.width), 0).requires_grad_()
-    weight_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
-    fan_in = weight_shape[1] * weight_shape[2] * weight_shape[3]
-    weight = normal(weight_shape, 1).mul_(fan_in**-0.5).requires_grad_()
-    bias = normal((layer.out_channels,), 2).requires_grad_() if layer.bias else None
-    wanted = [x, weight] if bias is None else [x, weight, bias]
-
-    if not METHODS[case.method].usable:
-        return _prepare_pooled(case, normal, x.detach(), weight.detach())
-
-    def forward() -> Any:
-        return conv2d(
-            x,
-            weight,
-            bias,
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            layer.groups,
-            method=case.method,
-            patch_size=case.patch_size or 1,
-            kernel=case.kernel,
-        )
-
-    graph: List[Any] = []
-    with torch.no_grad():
-        grad_output = normal(tuple(forward().shape), 3)
-
-    def backward() -> Any:
-        if not graph:
-            graph.append(forward())
-        return torch.autograd.grad(graph[0], wanted, grad_output, retain_graph=True)
-
-    def step() -> Any:
-        return torch.autograd.grad(forward(), wanted, grad_output)
-
-    return Work(forward, backward, step, _barrier(device), wanted[1:])
-
-
-def _prepare_pooled(case: Case, normal: Any, x: Any, weight: Any) -> Work:
-    """Return the work of a method whose results autograd would not take: called directly.
-
-    The forward is the convolution and what is saved, as of the other methods.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    from workloads.geometry import layer_geometry
-    from workloads.kernels import find
-
-    layer, operator = case.layer, find(case.kernel).operators[case.method]
-    geometry = layer_geometry(layer, case.patch_size, case.batch)
-    bias = normal((layer.out_channels,), 2) if layer.bias else None
-    grad_output = normal((case.batch, layer.out_channels, *geometry.output_size), 3)
-    needs = (True, True, layer.bias)
-    options = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    kept: List[Any] = []
-
-    def forward() -> Any:
-        with torch.no_grad():
-            saved = operator.save(x, weight, geometry, True, True)
-            return F.conv2d(x, weight, bias, *options), saved
-
-    def gradients(saved: Any) -> Any:
-        with torch.no_grad():
-            return operator.gradients(grad_output, saved[0], saved[1], geometry, needs)
-
-    def backward() -> Any:
-        if not kept:
-            kept.append(forward()[1])
-        return gradients(kept[0])
-
-    def step() -> Any:
-        return gradients(forward()[1])
-
-    parameters = [weight] if bias is None else [weight, bias]
-    return Work(forward, backward, step, _barrier(x.device), parameters)
+        if type(error).__name__ == "KernelRefused":  # its module imports torch, which may be absent
+            record.update(refused=True, reason=str(error))
+    record.update(ended_s=_CLOCK(), cpu_s=_CPU_CLOCK())
+    return record
 
 
 def _timing(
-    block: Block, min_window_s: float, pauses: bool, phases: Sequence[str] = PHASES
+    block: Block,
+    min_window_s: float,
+    pauses: bool,
+    energy: bool,
+    phases: Sequence[str] = PHASES,
 ) -> Dict[str, Any]:
+    """Time each phase, then find out whether the work was done while the clock ran."""
+    from workloads.work import prepare
+
     allocator = memory.keep_freed_memory()
     work = prepare(block.case, block.seed)
-    found = {
-        phase: to_json(
-            timing.measure(getattr(work, phase), work.synchronize, min_window_s, pauses=pauses)
+    timed: Dict[str, Any] = {}
+    spans: Dict[str, List[float]] = {}
+    verified: Dict[str, Any] = {}
+    for phase in phases:
+        iteration = work.iteration(phase)
+        begin = _CLOCK()
+        window = timing.measure(
+            iteration, work.synchronize, min_window_s, pauses=pauses, busy=energy
         )
-        for phase in phases
-    }
-    return {"timing": found, "allocator": allocator}
+        spans[phase] = [begin, _CLOCK()]
+        _require_own_clock(block, phase, window, spans[phase])
+        verified[phase] = _verified(block, work, phase, window)
+        window = window._replace(last=None, kept=None)
+        changes_s = None
+        if energy:
+            share_s = CHANGES_SHARE * min_window_s
+            changes_s = timing.watch_changes(iteration, work.synchronize, share_s)
+        timed[phase] = to_json(window.timing._replace(changes_s=changes_s))
+    return {"timing": timed, "spans": spans, "verified": verified, "allocator": allocator}
+
+
+def _verified(block: Block, work: Any, phase: str, window: timing.Window) -> Dict[str, Any]:
+    """Hold timed results against the reference, and look at what a kernel of a user's does beside.
+
+    Raises:
+        KernelRefused: the work was not done, or not while the clock ran.
+    """
+    from workloads.examination import examine, refuse_late_writes, rest
+    from workloads.kernels import is_users
+    from workloads.verification import refuse_same, verify
+
+    case = block.case
+    iteration = work.iteration(phase)
+    late_s = rest() if is_users(case.kernel) else None
+    refuse_late_writes(case.kernel, phase, iteration, window)
+    if window.kept is not None:
+        refuse_same(case, phase, work.inputs, window.last, window.kept)
+    errors = [verify(case, phase, work.inputs, window.last)]
+    if window.kept is not None:
+        errors.append(verify(case, phase, window.kept.inputs, window.kept.results))
+    if late_s is not None:
+        examine(case.kernel, phase, iteration, work.synchronize, window)
+    return {"iterations": len(errors), "error": max(errors), "late_cpu_s": late_s}
+
+
+def _require_own_clock(
+    block: Block, phase: str, window: timing.Window, span_s: Sequence[float]
+) -> None:
+    """Refuse times that were taken by another clock than the block's.
+
+    Raises:
+        KernelRefused: by the clock that timed it the phase was longer or shorter than it was.
+    """
+    from workloads.kernels.check import KernelRefused
+
+    own_s, claimed_s = span_s[1] - span_s[0], window.timing.window_s[1] - window.began_s
+    if abs(own_s - claimed_s) > CLOCK_TOLERANCE_S + CLOCK_TOLERANCE * own_s:
+        raise KernelRefused(
+            "kernel %s: by the clock that timed it the %s took %.3g s, and it took %.3g s: "
+            "something has replaced the clock" % (block.case.kernel, phase, claimed_s, own_s)
+        )
 
 
 def _memory(block: Block) -> Dict[str, Any]:
     """One step is enough: memory does not depend on how often it is repeated."""
     import torch
 
+    from workloads.work import prepare, tiny
+
     cuda = block.case.device.startswith("cuda")
     with contextlib.suppress(NotImplementedError):  # a user's kernel may not do so small a map
-        prepare(_tiny(block.case), block.seed).step()  # libraries and thread pools are no data
+        prepare(tiny(block.case), block.seed).step()  # libraries and thread pools are no data
     gc.collect()
     baseline = memory.rss_bytes()
     with memory.AvailableDip() as dip:
@@ -230,17 +190,6 @@ def _memory(block: Block) -> Dict[str, Any]:
     return {"memory": to_json(figures), "allocator": {"defaults": True}}
 
 
-def _tiny(case: Case) -> Case:
-    """Return the case on a map that is as small as its window allows, for one channel a group."""
-    layer = case.layer
-    groups = layer.groups if layer.groups == 1 else 2
-    side = 1 + max(d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size))
-    small = layer._replace(
-        in_channels=groups, out_channels=groups, height=side, width=side, groups=groups
-    )
-    return case._replace(layer=small, batch=1)
-
-
 def _fidelity(block: Block) -> Dict[str, Any]:
     from workloads.fidelity import layer_fidelity
 
@@ -263,14 +212,6 @@ def _roofline() -> Dict[str, Any]:
     )
     memory.keep_freed_memory()
     return {"roofline": to_json(roofline.measure(fitting or roofline.WORKING_SETS[:1]))}
-
-
-def _barrier(device: Any) -> Callable[[], None]:
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.synchronize
-    return lambda: None
 
 
 def _use_threads(threads: int) -> Optional[List[int]]:

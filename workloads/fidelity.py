@@ -9,6 +9,13 @@ from workloads.convolution import conv2d
 from workloads.geometry import layer_geometry
 from workloads.inputs import normal, one_over_f
 from workloads.kernels import find
+from workloads.kernels.check import (
+    COARSE_TOLERANCE,
+    NAMES,
+    TOLERANCES,
+    KernelRefused,
+    largest_error,
+)
 from workloads.messages import Case
 
 _CHUNK = 2**20  # elements converted to float64 at a time
@@ -93,12 +100,39 @@ def _ensemble_fidelity(
     x, weight, grad_output = map(find(case.kernel).laid_out, (x, weight, grad_output))
     exact_x, exact_w = _gradients(case, "exact", x, weight, grad_output)
     filtered_x, filtered_w = _gradients(case, case.method, x, weight, grad_output)
+    _require_alike(case, (filtered_x, filtered_w), x, weight, grad_output)
     found = {"gx": compare(filtered_x, exact_x), "gw": compare(filtered_w, exact_w)}
     return {
         "%s_%s" % (figure, name): getattr(fidelity, figure)
         for name, fidelity in found.items()
         for figure in Fidelity._fields
     }
+
+
+def _require_alike(
+    case: Case,
+    found: Sequence[torch.Tensor],
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    grad_output: torch.Tensor,
+) -> None:
+    """Refuse a kernel whose fidelity would be another than kernel torch's, beyond rounding.
+
+    Raises:
+        KernelRefused: its gradients of these very tensors are others.
+    """
+    if case.kernel == "torch":
+        return
+    tolerance = TOLERANCES.get(x.dtype, COARSE_TOLERANCE)
+    reference = case._replace(kernel="torch")
+    wanted = _gradients(reference, case.method, x, weight, grad_output)
+    for name, ours, theirs in zip(NAMES, found, wanted):
+        error, words = largest_error(name, ours, theirs.cpu().double())
+        if not error <= tolerance:  # NaN is not below it
+            raise KernelRefused(
+                "kernel %s has another fidelity than kernel torch, which computes the same: %s "
+                "(allowed: %.0e)" % (case.kernel, words, tolerance)
+            )
 
 
 def _gradients(

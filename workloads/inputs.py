@@ -43,6 +43,31 @@ def one_over_f(
     return maps.to(device)
 
 
+class Changing:
+    """Tensors that are changed in place, so that no two calls see the same contents.
+
+    A map or window (N, C, H, W) gets factors (H, W) between 0.65 and 1.35 on what it was at first,
+    independent of each other and of the last ones, so that the results of one call cannot be scaled
+    to those of another. The tensors' addresses and version counters stay as they are.
+    """
+
+    def __init__(self, tensors: Sequence[torch.Tensor], seed: int) -> None:
+        """Remember the tensors; they keep the values that they have until the first change."""
+        self._generator = torch.Generator().manual_seed(seed % 2**63)
+        self._tensors = list(tensors)
+        self._factors = [torch.ones(tensor.shape[-2:]) for tensor in tensors]
+
+    def change(self, wanted: Sequence[torch.Tensor]) -> None:
+        """Change every element of these."""
+        for place, tensor in enumerate(self._tensors):
+            if not any(tensor is one for one in wanted):
+                continue
+            before = self._factors[place]
+            after = torch.rand(before.shape, generator=self._generator).mul_(0.7).add_(0.65)
+            tensor.data.mul_((after / before).to(tensor.device, tensor.dtype))
+            self._factors[place] = after
+
+
 def _draw(shape: Sequence[int], seed: int, dtype: torch.dtype) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed % 2**63)
     return torch.randn(tuple(shape), generator=generator, dtype=dtype)

@@ -49,7 +49,7 @@ def finished_orders(journal: str) -> Set[int]:
 
 
 def refused_cases(journal: str) -> Dict[str, str]:
-    """Return case key -> reason of the kernels that a check has refused, as the journal has it."""
+    """Return case key -> reason of the kernels that were refused, as the journal has it."""
     refused: Dict[str, str] = {}
     if not os.path.exists(journal):
         return refused
@@ -59,11 +59,16 @@ def refused_cases(journal: str) -> Dict[str, str]:
                 record = loads(line.decode("utf-8", "replace"))
             except (ValueError, RecursionError):
                 continue
-            if not isinstance(record, dict) or record.get("kind") != "check":
-                continue
-            if record.get("status") not in ("ok", "interrupted"):
+            if isinstance(record, dict) and is_refusal(record):
                 refused[str(record.get("case_key"))] = str(record.get("reason"))
     return refused
+
+
+def is_refusal(record: Dict[str, Any]) -> bool:
+    """Tell whether a block's record refuses its kernel: a failed check, or what a window showed."""
+    if record.get("kind") == "check":
+        return record.get("status") not in ("ok", "interrupted")
+    return record.get("refused") is True
 
 
 def ends_cut(path: str) -> bool:

@@ -1,7 +1,7 @@
 """The wire format between controller and board, and the history of SCHEMA.
 
 History of SCHEMA (readers ignore unknown fields and refuse a newer major version):
-    gfbench/1   first version. Added since, both optional: Case.revision, Job.payloads.
+    gfbench/1   first version. Added since, all optional: Case.revision, Job.payloads, Job.energy.
 
 A board speaks in records on its real standard output: one JSON object per line, each line
 begun by the ASCII record separator (RFC 7464), so that a login banner or a stray print can
@@ -90,8 +90,9 @@ class Job(NamedTuple):
 
     ``power`` is ``{"sensors": [...]}`` or empty; ``idle_s`` is how long the idle machine is
     watched before the first and after the last block; ``pauses`` asks for random pauses between
-    iterations, outside their marks. ``payloads`` maps a case's revision to the file name of the
-    payload that measures it, which lies beside the runner's own.
+    iterations, outside their marks; ``energy`` for windows in which the iterations alone take
+    ``min_window_s``, and for windows of changes of the inputs alone. ``payloads`` maps a case's
+    revision to the file name of the payload that measures it, which lies beside the runner's own.
     """
 
     schema: str
@@ -107,6 +108,7 @@ class Job(NamedTuple):
     idle_s: float = 0.0
     pauses: bool = False
     payloads: Dict[str, str] = {}  # noqa: RUF012 - read only, as every default of a NamedTuple
+    energy: bool = False
 
 
 def dump(record: Any) -> str:

@@ -1,9 +1,9 @@
 """Parents of another payload's blocks: processes that have imported it and torch, and run nothing.
 
 Where blocks are forked, the runner can fork those of its own payload only. Of each other payload
-it keeps one such parent, which says 0 when it is ready, forks a child for each order, and says
-its process id, then how it has ended. It needs of its payload only the command ``block``, so that
-any revision will do.
+it keeps one such parent, which says 0 when it is ready, forks a child for each order and address of
+its result, and says its process id, then how it has ended. It needs of its payload only the command
+``block``, so that any revision will do.
 """
 
 import select
@@ -12,15 +12,16 @@ import subprocess
 import sys
 from typing import Callable, Optional
 
+from workloads.handover import VARIABLE
 from workloads.jobs import JobFolder
 
 READY_TIMEOUT_S = 300.0  # torch from an SD card takes its time
 
-# Runs with the other payload first on the path. One order in, one pid and one wait status out.
+# Runs with the other payload first on the path. Order and address in, pid and wait status out.
 PROGRAM = """
 import ctypes, os, sys
 
-payload, folder, log = sys.argv[1:]
+payload, folder, log, variable = sys.argv[1:]
 sys.argv[:] = [payload]
 sys.path[0] = payload  # it is '' otherwise
 from workloads import block
@@ -31,7 +32,8 @@ prctl = ctypes.CDLL(None).prctl
 answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
 
 
-def child(order, parent):
+def child(order, address, parent):
+    os.environ[variable] = address
     os.setpgid(0, 0)
     prctl(1, 9, 0, 0, 0)  # die with the parent, which dies with the runner
     if os.getppid() != parent:
@@ -55,7 +57,7 @@ for line in iter(sys.stdin.readline, ""):
     if pid == 0:
         status = 1
         try:
-            status = child(line.strip(), parent)
+            status = child(*line.split(), parent=parent)
         except BaseException:
             __import__("traceback").print_exc()
         finally:
@@ -67,28 +69,34 @@ for line in iter(sys.stdin.readline, ""):
 
 
 class Parent:
-    """One payload's parent; ``enter`` is run in it before anything else."""
+    """One payload's parent; ``enter`` is run in it before anything else.
 
-    def __init__(self, payload: str, folder: JobFolder, enter: Callable[[], None]) -> None:
+    ``result`` is the descriptor that its children hand their results to.
+    """
+
+    def __init__(
+        self, payload: str, folder: JobFolder, enter: Callable[[], None], result: int
+    ) -> None:
         """Start it and wait until it has imported what it needs, or cannot."""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, payload, folder.path, folder.block_log],
+            [sys.executable, "-c", PROGRAM, payload, folder.path, folder.block_log, VARIABLE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
             preexec_fn=enter,
+            pass_fds=(result,),
         )
         assert self._process.stdout is not None
         ready = select.select([self._process.stdout], [], [], READY_TIMEOUT_S)[0]
         if not ready or self._number() is None:
             self.end()
 
-    def fork(self, order: int) -> Optional[int]:
+    def fork(self, order: int, address: str) -> Optional[int]:
         """Fork a block's process and return its id; None where the payload cannot be imported."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(b"%d\n" % order)
+            self._process.stdin.write(b"%d %s\n" % (order, address.encode("ascii")))
             return self._number()
         except (OSError, ValueError):  # it has ended; ValueError: we have ended it
             return None

@@ -1,9 +1,12 @@
-"""Which processors a block may take."""
+"""Which processors a block may take, and what tells one kind of processor from another."""
 
 import os
+import platform
 from typing import List
 
 from workloads.state import read_text
+
+_CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
 
 def processors() -> List[int]:
@@ -19,3 +22,13 @@ def processors() -> List[int]:
             seen.add(siblings)
             chosen.append(cpu)
     return chosen or allowed
+
+
+def processor() -> str:
+    """Return what tells processors apart that cannot run each other's native code."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            lines = {line.strip() for line in file if line.startswith(_CPU_FIELDS)}
+    except OSError:
+        lines = set()
+    return "\n".join([platform.machine(), platform.processor(), *sorted(lines)])

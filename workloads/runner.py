@@ -14,15 +14,18 @@ import subprocess
 import sys
 import time
 import traceback
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
-from workloads import locks
+from workloads import checked, locks
 from workloads.block import load, run_block
+from workloads.bounds import impossible
 from workloads.costs import memory_estimate_bytes
+from workloads.handover import VARIABLE, ForgedResult, Handover, hand_over
 from workloads.jobs import (
     JobFolder,
     ends_cut,
     finished_orders,
+    is_refusal,
     read_json,
     refused_cases,
     tail,
@@ -53,6 +56,8 @@ class Runner:
         self._stopping = False
         self._timed_out = False
         self._refused = refused_cases(folder.journal)
+        self._handover = Handover(folder.path)
+        self._cpu_s: Optional[float] = None  # of the last block's process, by the system
         self._parents: Dict[str, Parent] = {}
 
     def run(self) -> None:
@@ -72,23 +77,28 @@ class Runner:
                 if self._stopping:
                     break
                 self._sampler.use(block.sampling)
-                record = self._refusal(block) or self._measure(block)
+                record = self._refusal(block) or self._remembered(block) or self._measure(block)
                 self._append(record)
-                if block.kind == "check" and record["status"] not in ("ok", "interrupted"):
+                if is_refusal(record):
                     self._refused[block.case.key] = record["reason"]
+                elif block.kind == "check" and record["status"] == "ok":
+                    checked.remember(block.case, record["check"])
             self._sampler.use(1.0)
             self._watch_idle("after")
         finally:
             self._sampler.stop()
             for parent in self._parents.values():
                 parent.end()
+            self._handover.close()
 
     def _import_all(self, blocks: List[Block]) -> None:
         """Import once, here and in a parent for each other payload, what only children will run."""
         load()
         for revision in sorted({block.case.revision for block in blocks} & set(self.job.payloads)):
             payload = self._payload(revision)
-            self._parents[revision] = Parent(payload, self.folder, self._enter_child)
+            self._parents[revision] = Parent(
+                payload, self.folder, self._enter_child, self._handover.fd
+            )
 
     def _forks(self, block: Block) -> bool:
         return self.job.isolation == "fork" and block.case.revision not in self.job.payloads
@@ -120,7 +130,16 @@ class Runner:
         reason = self._refused.get(block.case.key)
         if reason is None:
             return None
-        return dict(self._header(block), status="failed", reason=reason)
+        return dict(self._header(block), status="failed", reason=reason, refused=True)
+
+    def _remembered(self, block: Block) -> Optional[Dict[str, Any]]:
+        """Return the record of a check of our own kernel that this machine has passed before."""
+        if block.kind != "check" or block.case.revision:
+            return None
+        found = checked.recall(block.case)
+        if found is None:
+            return None
+        return dict(self._header(block), status="ok", reason=None, check=found, remembered=True)
 
     def _header(self, block: Block) -> Dict[str, Any]:
         record: Dict[str, Any] = {
@@ -148,7 +167,7 @@ class Runner:
             record["state_after"] = machine_state(self.job.sysroot)
         finally:
             self._quiet.release()
-        record.update(self._outcome(block, wait_status))
+        record.update(self._outcome(block, wait_status, record["window_s"]))
         record["log_tail"] = tail(self.folder.block_log)
         return record
 
@@ -157,22 +176,29 @@ class Runner:
         if os.path.exists(self.folder.result):
             os.unlink(self.folder.result)
         self._timed_out = False
+        self._cpu_s = None
+        address = self._handover.expect()
         parent = self._parents.get(block.case.revision)
-        self._child = parent.fork(block.order) if parent else None
+        self._child = parent.fork(block.order, address) if parent else None
         if self._child is None:
             parent = None  # it cannot import its payload: started fresh, the block says why
-            self._child = self._fork(block) if self._forks(block) else self._spawn(block)
+            begin = self._fork if self._forks(block) else self._spawn
+            self._child = begin(block, address)
         signal.setitimer(signal.ITIMER_REAL, self.job.block_timeout_s)
         try:
             if self._stopping:  # the signal came before there was a child to end
                 self._kill_child()
-            return parent.wait() if parent else os.waitpid(self._child, 0)[1]
+            if parent:
+                return parent.wait()
+            _, wait_status, usage = os.wait4(self._child, 0)
+            self._cpu_s = usage.ru_utime + usage.ru_stime
+            return wait_status
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._kill_child()  # its own children, if it left any
             self._child = None
 
-    def _fork(self, block: Block) -> int:
+    def _fork(self, block: Block, address: str) -> int:
         pid = os.fork()
         if pid:
             _enter_group(pid)  # on both sides of the fork, so that it holds before any signal
@@ -184,7 +210,7 @@ class Runner:
             log = os.open(self.folder.block_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            measure_into(self.folder, self.job, block)
+            hand_over(measured(self.job, block), address)
             sys.stdout.flush()
         except BaseException:
             traceback.print_exc()
@@ -192,12 +218,18 @@ class Runner:
             os._exit(1)
         os._exit(0)
 
-    def _spawn(self, block: Block) -> int:
+    def _spawn(self, block: Block, address: str) -> int:
         argv = [sys.executable, self._payload(block.case.revision), "block"]
         argv += [self.folder.path, str(block.order)]
         with open(self.folder.block_log, "wb") as log:
             child = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=self._enter_child
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=self._enter_child,
+                pass_fds=(self._handover.fd,),
+                env=dict(os.environ, **{VARIABLE: address}),
             )
         child.returncode = 0  # reaped by waitpid below, not by the Popen object
         return child.pid
@@ -217,14 +249,23 @@ class Runner:
         except OSError:
             pass
 
-    def _outcome(self, block: Block, wait_status: int) -> Dict[str, Any]:
+    def _outcome(self, block: Block, wait_status: int, window_s: Sequence[float]) -> Dict[str, Any]:
         """Return the child's own result, or what its death means."""
         estimate = memory_estimate_bytes(block.case)
         needs = "the case needs about %.2f GB" % (estimate / 1e9)
-        result = read_json(self.folder.result)
+        try:
+            result = self._taken(block)
+        except ForgedResult as error:
+            return _refused("kernel %s is refused: %s" % (block.case.kernel, error))
         if result is not None:
             if result["status"] == "out_of_memory":
                 result["reason"] = "out of memory, %s: %s" % (needs, result["reason"])
+            words = impossible(result, (window_s[0], window_s[1]), self._cpu_s)
+            if words:
+                return _refused(
+                    "kernel %s is refused: by the runner's clock its figures cannot be: %s"
+                    % (block.case.kernel, words)
+                )
             return result
         if self._stopping:
             return {"status": "interrupted", "reason": "the run was stopped during this block"}
@@ -239,6 +280,23 @@ class Runner:
             else ("exit status %d" % os.WEXITSTATUS(wait_status))
         )
         return {"status": "failed", "reason": "the block's process ended with " + how}
+
+    def _taken(self, block: Block) -> Optional[Dict[str, Any]]:
+        """Return the result that was handed over; None where there is none.
+
+        Older revisions' payloads leave theirs in a file; ours do not, so that one which is there
+        was written by a kernel.
+
+        Raises:
+            ForgedResult: the result was not written by the block.
+        """
+        result = self._handover.take()
+        if not os.path.exists(self.folder.result):
+            return result
+        if result is None and block.case.revision in self.job.payloads:
+            return read_json(self.folder.result)
+        name = os.path.basename(self.folder.result)
+        raise ForgedResult("something in the block's process wrote %s as its result" % name)
 
     def _append(self, record: Dict[str, Any]) -> None:
         """Append one line to the journal and see it on the disk before going on."""
@@ -262,13 +320,13 @@ class Runner:
             _signal_group(self._child, signal.SIGKILL)
 
 
-def measure_into(folder: JobFolder, job: Job, block: Block) -> None:
-    """Measure a block in this process and leave the result where the runner looks for it."""
-    result = run_block(block, job.min_window_s, job.threads, job.pauses)
-    part = folder.result + ".part"
-    with open(part, "w") as file:
-        file.write(dump(result))
-    os.rename(part, folder.result)
+def measured(job: Job, block: Block) -> Dict[str, Any]:
+    """Measure a block in this process and return its result."""
+    return run_block(block, job.min_window_s, job.threads, job.pauses, job.energy)
+
+
+def _refused(reason: str) -> Dict[str, Any]:
+    return {"status": "failed", "reason": reason, "refused": True}
 
 
 def _difference(after: Optional[float], before: Optional[float]) -> Optional[float]:

@@ -155,7 +155,7 @@ STEP = """
 import json, sys
 import torch
 from workloads import fidelity
-from workloads.block import prepare
+from workloads.work import prepare
 from workloads.messages import case_from_json
 torch.set_num_threads(1)
 case = case_from_json(json.loads(sys.argv[1]))

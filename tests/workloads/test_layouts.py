@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from workloads import fidelity
-from workloads.block import prepare, run_block
+from workloads.block import run_block
 from workloads.catalog import KERNELS, twins
 from workloads.messages import Block, Case, Layer
+from workloads.work import prepare
 
 LAYER = Layer("small", 4, 6, 8, 8, bias=True)
 DEPTHWISE = Layer("depthwise", 4, 4, 8, 9, groups=4)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from workloads import costs, memory
-from workloads.block import prepare
 from workloads.messages import Case, Layer
+from workloads.work import prepare
 
 LAYERS = (
     Layer("plain", 4, 6, 8, 8),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from workloads.block import prepare, run_block
+from workloads.block import run_block
 from workloads.convolution import conv2d, filter_module
 from workloads.kernels import find
 from workloads.messages import Block, Case, Layer
+from workloads.work import prepare
 
 LAYER = Layer("small", 4, 6, 8, 8)
 POOLED = "gradient_filter_pooled"

@@ -8,7 +8,7 @@ import pytest
 from fake_clock import FakeClock
 
 from workloads import timing
-from workloads.timing import PhaseTiming, measure, settled
+from workloads.timing import Iteration, PhaseTiming, measure, settled, watch_changes
 
 
 def nothing() -> None:
@@ -19,18 +19,83 @@ def timed(
     duration_s: float, *, window_s: float = 1.0, noise: float = 0.02, slow: tuple[float, ...] = ()
 ) -> tuple[PhaseTiming, FakeClock]:
     clock = FakeClock(noise=noise, seed=7)
-    return measure(clock.work(duration_s, slow=slow), nothing, window_s, clock), clock
+    iteration = Iteration(clock.work(duration_s, slow=slow))
+    return measure(iteration, nothing, window_s, clock).timing, clock
 
 
-def test_quick_work_is_repeated_until_a_sample_is_long_enough_for_the_clock() -> None:
-    phase, _ = timed(10e-6)
-    assert phase.loops == 64  # the first power of two with 64 * 10 us >= 0.5 ms
-    assert all(time_s == pytest.approx(10e-6, rel=0.02) for time_s in phase.times_s)
+@pytest.mark.parametrize("duration_s", [10e-6, 3e-3])
+def test_a_sample_is_one_iteration_since_there_is_one_set_of_inputs(duration_s: float) -> None:
+    phase, _ = timed(duration_s, window_s=0.2)
+    assert (phase.loops, phase.sets) == (1, 1)
+    assert all(time_s == pytest.approx(duration_s, rel=0.021) for time_s in phase.times_s)
 
 
-def test_slow_work_is_not_repeated_within_a_sample() -> None:
-    phase, _ = timed(3e-3)
-    assert phase.loops == 1
+class Inputs:
+    """One set of inputs, as a number that changes; remembers what each iteration saw."""
+
+    def __init__(self, clock: FakeClock, *, change_s: float = 0.0, call_s: float = 1e-3) -> None:
+        self.contents = 0
+        self.seen: list[int] = []
+        self._clock, self._change_s, self._call_s = clock, change_s, call_s
+
+    def change(self) -> None:
+        self.contents += 1
+        self._clock.now_s += self._change_s
+
+    def run(self) -> int:
+        self.seen.append(self.contents)
+        self._clock.now_s += self._call_s
+        return self.contents
+
+
+def test_no_iteration_sees_contents_that_an_earlier_one_has_seen() -> None:
+    inputs = Inputs(clock := FakeClock())
+    window = measure(Iteration(inputs.run, inputs.change), nothing, 0.1, clock)
+    assert len(inputs.seen) == len(window.timing.warmup_s) + len(window.timing.times_s)
+    assert len(set(inputs.seen)) == len(inputs.seen)
+    assert window.last == inputs.contents  # what the last one saw is still there to be verified
+
+
+def test_changes_are_outside_the_clock_and_inside_the_window() -> None:
+    inputs = Inputs(clock := FakeClock(), change_s=0.004)
+    phase = measure(Iteration(inputs.run, inputs.change), nothing, 1.0, clock).timing
+    assert phase.times_s == pytest.approx([1e-3] * len(phase.times_s))
+    assert phase.warmup_s == pytest.approx([1e-3] * len(phase.warmup_s))
+    begin, end = phase.window_s
+    assert end - begin == pytest.approx(0.005 * len(phase.times_s))
+    assert phase.starts_s[0] == pytest.approx(begin + 0.004)
+
+
+def test_where_joules_are_wanted_the_iterations_alone_fill_the_window() -> None:
+    inputs = Inputs(clock := FakeClock(), change_s=0.004)
+    phase = measure(Iteration(inputs.run, inputs.change), nothing, 1.0, clock, busy=True).timing
+    assert sum(phase.times_s) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_changes_alone_are_watched_for_as_long_as_asked() -> None:
+    inputs = Inputs(clock := FakeClock(), change_s=0.004)
+    begin, end = watch_changes(Iteration(inputs.run, inputs.change), nothing, 0.5, clock)
+    assert 0.5 <= end - begin < 0.505
+    assert inputs.seen == []
+
+
+def test_results_are_consumed_after_the_clock_and_one_at_an_unforeseeable_instant_is_kept() -> None:
+    kept, places = [], set()
+    for _ in range(20):
+        inputs = Inputs(clock := FakeClock())
+
+        def consume(results: int, clock: FakeClock = clock) -> int:
+            clock.now_s += 1e-4
+            return results
+
+        iteration = Iteration(inputs.run, inputs.change, consume, keep=lambda results: -results)
+        window = measure(iteration, nothing, 0.5, clock)
+        assert window.timing.times_s == pytest.approx([1e-3] * len(window.timing.times_s))
+        assert window.consumed == window.last
+        kept.append(-window.kept - len(window.timing.warmup_s))
+        places.add(kept[-1])
+    assert all(0 < place for place in kept)
+    assert len(places) > 10
 
 
 def test_the_window_is_at_least_as_long_as_asked() -> None:
@@ -39,12 +104,13 @@ def test_the_window_is_at_least_as_long_as_asked() -> None:
     assert 1.0 <= end - begin < 1.0 + 8e-3
 
 
-def test_samples_are_back_to_back_from_the_windows_beginning_to_its_end() -> None:
-    for duration_s in (1e-6, 40e-6, 2e-3, 0.4):
+def test_samples_lie_between_the_windows_beginning_and_its_end() -> None:
+    for duration_s in (40e-6, 2e-3, 0.4):
         phase, clock = timed(duration_s)
         begin, end = phase.window_s
         assert end == clock.now_s
-        assert sum(phase.times_s) * phase.loops == pytest.approx(end - begin, rel=1e-9)
+        assert phase.starts_s[0] >= begin
+        assert sum(phase.times_s) == pytest.approx(end - begin, rel=1e-9)
 
 
 def test_a_layer_slower_than_the_window_still_gives_two_samples() -> None:
@@ -77,7 +143,7 @@ def test_warm_up_that_never_settles_ends_at_its_budget() -> None:
     def slower_and_slower() -> None:
         clock.now_s += next(durations)
 
-    phase = measure(slower_and_slower, nothing, 0.5, clock)
+    phase = measure(Iteration(slower_and_slower), nothing, 0.5, clock).timing
     after_first = phase.warmup_s[1:]
     assert not settled(phase.warmup_s)
     assert sum(after_first) >= 0.5 > sum(after_first[:-1])
@@ -97,7 +163,7 @@ def test_raw_times_are_in_the_order_in_which_they_were_taken() -> None:
     def run() -> None:
         clock.now_s += next(given)
 
-    phase = measure(run, nothing, 0.05, clock)
+    phase = measure(Iteration(run), nothing, 0.05, clock).timing
     first = len(phase.warmup_s)
     assert phase.times_s == pytest.approx(durations[first : first + len(phase.times_s)])
 
@@ -115,7 +181,7 @@ def test_the_device_is_synchronised_before_every_mark() -> None:
         clock.now_s += pending_s
         pending_s = 0.0
 
-    phase = measure(launch, synchronize, 0.1, clock)
+    phase = measure(Iteration(launch), synchronize, 0.1, clock).timing
     assert phase.times_s == pytest.approx([3e-3] * len(phase.times_s))
 
 
@@ -139,7 +205,7 @@ def test_the_garbage_collector_is_off_in_the_window_and_on_again_after_it() -> N
         seen.append(gc.isenabled())
         clock.now_s += 1e-3
 
-    phase = measure(run, nothing, 0.05, clock)
+    phase = measure(Iteration(run), nothing, 0.05, clock).timing
     assert seen[-len(phase.times_s) :] == [False] * len(phase.times_s)
     assert gc.isenabled()
 
@@ -153,7 +219,7 @@ def test_the_garbage_collector_is_on_again_after_an_error() -> None:
             raise RuntimeError("in the window")
 
     with pytest.raises(RuntimeError, match="in the window"):
-        measure(run, nothing, 0.05, clock)
+        measure(Iteration(run), nothing, 0.05, clock)
     assert gc.isenabled()
 
 
@@ -165,10 +231,8 @@ def test_too_few_times_have_not_settled() -> None:
 
 def test_pauses_are_random_up_to_an_iteration_and_outside_the_marks() -> None:
     clock = FakeClock()
-    phase = measure(
-        clock.work(0.04), lambda: None, 40.0, clock=clock, pauses=True, sleep=clock.sleep
-    )
-    assert phase.starts_s is not None
+    work = Iteration(clock.work(0.04))
+    phase = measure(work, nothing, 40.0, clock, pauses=True, sleep=clock.sleep).timing
     assert len(phase.starts_s) == len(phase.times_s)
     assert phase.times_s == pytest.approx([0.04] * len(phase.times_s))
     gaps = [
@@ -181,16 +245,10 @@ def test_pauses_are_random_up_to_an_iteration_and_outside_the_marks() -> None:
 
 def test_long_iterations_pause_shortly_and_quick_ones_not_at_all() -> None:
     clock = FakeClock()
-    measure(clock.work(2.0), lambda: None, 100.0, clock=clock, pauses=True, sleep=clock.sleep)
+    work = Iteration(clock.work(2.0))
+    measure(work, nothing, 100.0, clock, pauses=True, sleep=clock.sleep)
     assert 0 < max(clock.slept_s) <= 0.25
     quick = FakeClock()
-    phase = measure(
-        quick.work(0.001), lambda: None, 1.0, clock=quick, pauses=True, sleep=quick.sleep
-    )
+    work = Iteration(quick.work(0.001))
+    measure(work, nothing, 1.0, quick, pauses=True, sleep=quick.sleep)
     assert quick.slept_s == []
-    assert phase.starts_s is not None
-
-
-def test_without_pauses_no_starts_are_kept() -> None:
-    clock = FakeClock()
-    assert measure(clock.work(0.04), lambda: None, 1.0, clock=clock).starts_s is None

@@ -50,6 +50,11 @@ def find(name: str) -> Kernel:
     return user.load(name)
 
 
+def is_users(name: str) -> bool:
+    """Tell whether a kernel comes from a user's file; a second name of ours does not."""
+    return user.declared().get(name, {}).get("kind", "alias") != "alias"
+
+
 def availability(name: str, device: torch.device) -> Optional[str]:
     """Return why a kernel cannot run on a device in float32, None if it can; never raises."""
     try:

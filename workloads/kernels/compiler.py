@@ -20,11 +20,11 @@ from typing import Dict, List, Optional, Tuple
 
 from workloads.catalog import object_stem
 from workloads.locks import Lock
+from workloads.processors import processor
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS: Tuple[str, ...] = ("-std=gnu99", "-O3", "-fPIC", "-shared")
 TIMEOUT_S = 300.0
-_CPU_FIELDS = ("model name", "flags", "Features", "CPU implementer", "CPU part")
 
 
 class CompilerError(Exception):
@@ -118,16 +118,6 @@ def native_flags() -> Tuple[str, ...]:
     if platform.machine().startswith(("arm", "aarch64")):
         return ("-mcpu=native",)
     return ("-march=native",)
-
-
-def processor() -> str:
-    """Return what tells processors apart that cannot run each other's native code."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            lines = {line.strip() for line in file if line.startswith(_CPU_FIELDS)}
-    except OSError:
-        lines = set()
-    return "\n".join([platform.machine(), platform.processor(), *sorted(lines)])
 
 
 def cache_folder() -> str:
