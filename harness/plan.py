@@ -24,6 +24,7 @@ from workloads.messages import Block, Case
 ESTIMATE_FLOPS_PER_S = 3e10
 BLOCK_OVERHEAD_S = {"fork": 0.35, "spawn": 5.0}
 WARM_UP_SHARE = 0.6
+ENERGY_FACTOR = 1.8  # changes between the iterations come on top of these, and changes alone
 MEMORY_HEADROOM = 0.95
 FALLBACK = "torch"  # runs wherever torch does
 
@@ -65,7 +66,7 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
         cases=tuple(cases),
         skipped=tuple(skipped),
         blocks=blocks,
-        estimate_s=estimate_s(blocks, suite.min_window_s, suite.isolation),
+        estimate_s=estimate_s(blocks, suite.min_window_s, suite.isolation, suite.energy),
         notes=_kernel_notes(suite, probe),
     )
 
@@ -86,9 +87,12 @@ def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Cas
     )
 
 
-def estimate_s(blocks: Sequence[Block], min_window_s: float, isolation: str) -> float:
+def estimate_s(
+    blocks: Sequence[Block], min_window_s: float, isolation: str, energy: bool = False
+) -> float:
     """Return about how long the blocks take, in seconds."""
-    return sum(_block_estimate_s(block, min_window_s, isolation) for block in blocks)
+    window_s = min_window_s * (ENERGY_FACTOR if energy else 1.0)
+    return sum(_block_estimate_s(block, window_s, isolation) for block in blocks)
 
 
 def _device(name: str, probe: Mapping[str, Any] | None) -> str:

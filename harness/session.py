@@ -202,7 +202,7 @@ class Session:
             self.outcome.started_at = session.get("started_at") or self.outcome.started_at
             self.outcome.blocks_planned = len(job.blocks)
             done = self._journalled()
-            left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation)
+            left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
             self._watch.planned(self.target.name, len(job.blocks), done, left_s)
             return job
         assert self.outcome.platform is not None

@@ -30,7 +30,7 @@ from reports.chart_style import (
     workload_of_case,
 )
 from reports.charts_of_blocks import start_s
-from reports.energy_estimators import idle_power
+from reports.energy_estimators import steady_power
 from reports.energy_table import WindowEnergy, trace_of, windows_of
 from reports.power_profile import Profile, profile
 from reports.power_trace import (
@@ -178,7 +178,7 @@ def _idle_band(trace: Trace, rail_map: RailMap, windows: Sequence[Window]) -> li
 def _idle_ends(trace: Trace, rail_map: RailMap, window: Window) -> tuple[float, ...]:
     rails = [rail_map.rail(name) for name in rail_map.total]
     try:
-        powers = [idle_power(rail_series(trace, rail, window), window) for rail in rails if rail]
+        powers = [steady_power(rail_series(trace, rail, window), window) for rail in rails if rail]
     except NotMeasured:
         return ()
     known = [power for power in powers if power is not None]

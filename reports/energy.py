@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.energy_estimators import Estimate, estimate, idle_power
+from reports.energy_estimators import Estimate, estimate, steady_power
 from reports.energy_window import MIN_WINDOW_S, View, recommended_window_s
 from reports.power_trace import (
     FloatArray,
@@ -128,6 +128,7 @@ def measure_energy(
     iterations: FloatArray | Sequence[Window] | None = None,
     loops: int = 1,
     idle: Sequence[Window] = (),
+    changes: Window | None = None,
     throttled: bool | str = False,
 ) -> Energy:
     """Return the energy of a window with its uncertainty, or the reason why there is none.
@@ -139,6 +140,7 @@ def measure_energy(
         iterations: (start, end) of every timed sample in the window, in order.
         loops: how many iterations each timed sample holds.
         idle: windows without workload, the first before and the last after the measured one.
+        changes: a window in which inputs were changed, as between iterations, and nothing else.
         throttled: whether the board throttled in the window, or the evidence in words.
     """
     marks = np.asarray([] if iterations is None else iterations, dtype=np.float64).reshape(-1, 2)
@@ -146,9 +148,10 @@ def measure_energy(
     rails: tuple[RailEnergy, ...] = ()
     try:
         _require_window(view, rail_map, throttled)
-        rails = tuple(_rail_energy(trace, rail, view) for rail in rail_map.rails)
+        rails = tuple(_rail_energy(trace, rail, view, changes) for rail in rail_map.rails)
         readings = [
-            _read(trace, _total_rail(rail_map, name), view, idle) for name in rail_map.total
+            _read(trace, _total_rail(rail_map, name), view, idle, changes)
+            for name in rail_map.total
         ]
         return _total(readings, rail_map, view, rails)
     except NotMeasured as problem:
@@ -218,26 +221,36 @@ def _total_rail(rail_map: RailMap, name: str) -> Rail:
     return rail
 
 
-def _read(trace: Trace, rail: Rail, view: View, idle: Sequence[Window]) -> _Reading:
+def _read(
+    trace: Trace, rail: Rail, view: View, idle: Sequence[Window], changes: Window | None
+) -> _Reading:
     """Estimate one rail of the total, its idle power first: it bounds what the edges can hide."""
-    powers = tuple(_idle_reading(trace, rail, window) for window in idle)
+    powers = tuple(_steady_reading(trace, rail, window) for window in idle)
     known = [power[0] for power in powers if power is not None]
     series = rail_series(trace, rail, view.window_s)
-    found = estimate(series, view, float(np.mean(known)) if known else None)
+    between_w = None if changes is None else _steady_reading(trace, rail, changes)
+    if changes is not None and between_w is None:
+        raise NotMeasured(
+            "invalid",
+            f"{rail.name} was not read while inputs were changed, whose energy has to be taken out",
+            "repeat the block; if it happens again, look at the sampler's notes in the journal",
+        )
+    found = estimate(series, view, float(np.mean(known)) if known else None, between_w)
     return _Reading(rail=rail, estimate=found, idle=powers)
 
 
-def _idle_reading(trace: Trace, rail: Rail, window: Window) -> tuple[float, float] | None:
+def _steady_reading(trace: Trace, rail: Rail, window: Window) -> tuple[float, float] | None:
     try:
-        return idle_power(rail_series(trace, rail, window), window)
+        return steady_power(rail_series(trace, rail, window), window)
     except NotMeasured:
         return None
 
 
-def _rail_energy(trace: Trace, rail: Rail, view: View) -> RailEnergy:
+def _rail_energy(trace: Trace, rail: Rail, view: View, changes: Window | None) -> RailEnergy:
     """Return what one rail gives on its own."""
+    between_w = None if changes is None else _steady_reading(trace, rail, changes)
     try:
-        found = estimate(rail_series(trace, rail, view.window_s), view)
+        found = estimate(rail_series(trace, rail, view.window_s), view, between_w=between_w)
     except NotMeasured as problem:
         return RailEnergy(name=rail.name, energy_j=None, reason=problem.reason)
     energy_j = Figure(

@@ -43,6 +43,8 @@ TRAPEZOID_95 = 2.4
 # 95 % of the difference of two uniform variables lies within this part of their range.
 TWO_ENDS_95 = 0.78
 MIN_ITERATIONS = 5  # fewer iterations are not folded
+# By so much of what it draws above idle may a change between iterations differ from one alone.
+MAX_UNLIKE = 0.01
 MAX_SLIP = 0.25  # of an iteration: phases less sure than this are not known
 MAX_UNSTEADY = 0.10  # of the mean power between the two halves of a window
 
@@ -68,23 +70,35 @@ class Estimate:
         return float(np.hypot.reduce([self.sampling_w, self.edges_w, self.quantisation_w]))
 
 
-def estimate(series: RailSeries, view: View, idle_w: float | None = None) -> Estimate:
+def estimate(
+    series: RailSeries,
+    view: View,
+    idle_w: float | None = None,
+    between_w: tuple[float, float] | None = None,
+) -> Estimate:
     """Return the rail's mean power inside the iterations of the window.
+
+    Args:
+        series: the rail's readings.
+        view: the window and its iterations.
+        idle_w: the rail's power without any work, where it is known.
+        between_w: its power while inputs are changed between iterations, and that one's 95 %
+            uncertainty; without it nothing but a pause lies between them.
 
     Raises:
         NotMeasured: the readings cannot support a figure; with the reason and what to change.
     """
     require_coverage(series, view)
     if series.rail.kind == "energy":
-        return _counter(series, view, idle_w)
+        return _counter(series, view, idle_w, between_w)
     samples = conversions(series)
     if averages_without_pause(series):
-        return _averaged(series, samples, view, idle_w)
+        return _averaged(series, samples, view, idle_w, between_w)
     return _instants(series, samples, view)
 
 
-def idle_power(series: RailSeries, window: Window) -> tuple[float, float] | None:
-    """Return (power_w, u95_w) over a window without workload; None with too few readings."""
+def steady_power(series: RailSeries, window: Window) -> tuple[float, float] | None:
+    """Return (power_w, u95_w) over a window of one steady load or none; None with few readings."""
     times_s, values = series.times_s, series.values
     if series.rail.kind == "energy":
         times_s, values = times_s[1:], np.diff(values) / np.diff(times_s)
@@ -159,12 +173,12 @@ def _folded(
 ) -> Estimate:
     """Return the folded estimate beside the plain one; the plain one if power was not steady."""
     times_s, values = samples.times_s[inside] - smear_s / 2, samples.values[inside]
-    cycle_s = view.cycle_s or np.inf
-    if samples.slip_s > MAX_SLIP * cycle_s:
+    length_s = view.busy_s / view.iterations
+    if samples.slip_s > MAX_SLIP * length_s:
         raise unknown_phases(samples, view)
     phases = view.phases(times_s)
-    mean_w, u95_w, gap = fold(phases, values, (samples.slack_s + samples.slip_s / 2) / cycle_s)
-    gap = max(0.0, gap - smear_s / cycle_s)
+    mean_w, u95_w, gap = fold(phases, values, (samples.slack_s + samples.slip_s / 2) / length_s)
+    gap = max(0.0, gap - smear_s / length_s)
     if gap > MAX_PHASE_GAP:
         raise empty_phases(gap, times_s.size, view)
     half = times_s.size // 2
@@ -202,7 +216,11 @@ def _plain(times_s: FloatArray, values: FloatArray, view: View) -> tuple[float, 
 
 
 def _averaged(
-    series: RailSeries, samples: Conversions, view: View, idle_w: float | None
+    series: RailSeries,
+    samples: Conversions,
+    view: View,
+    idle_w: float | None,
+    between_w: tuple[float, float] | None,
 ) -> Estimate:
     """Integrate readings that each stand for the mean since the conversion before."""
     period_s = samples.period_s or series.rail.update_interval_s or series.interval_s
@@ -232,11 +250,16 @@ def _averaged(
             quantisation_w=_quantisation(series.quantum, values[whole]),
             samples=seen,
         ),
-        span_s, spread_w, (knots_s, knots_j), view, idle_w,
+        span_s, spread_w, (knots_s, knots_j), view, idle_w, between_w,
     )  # fmt: skip
 
 
-def _counter(series: RailSeries, view: View, idle_w: float | None) -> Estimate:
+def _counter(
+    series: RailSeries,
+    view: View,
+    idle_w: float | None,
+    between_w: tuple[float, float] | None,
+) -> Estimate:
     """Take the difference of the first and the last read of a counter inside the window."""
     times_s, joules = series.times_s, series.values
     inside = np.flatnonzero((times_s >= view.window_s[0]) & (times_s <= view.window_s[1]))
@@ -258,7 +281,7 @@ def _counter(series: RailSeries, view: View, idle_w: float | None) -> Estimate:
             quantisation_w=float(NORMAL_95 * step_w),
             samples=int(inside.size),
         ),
-        span_s, spread_w, (times_s, joules), view, idle_w,
+        span_s, spread_w, (times_s, joules), view, idle_w, between_w,
     )  # fmt: skip
 
 
@@ -269,11 +292,14 @@ def _contiguous(
     knots: tuple[FloatArray, FloatArray],
     view: View,
     idle_w: float | None,
+    between_w: tuple[float, float] | None,
 ) -> Estimate:
-    """Add what the ends of the span leave open, take the pauses out, integrate plainly beside.
+    """Add what the ends of the span leave open, take out what lies between iterations.
 
     Over whole iterations the mean is exact. The span may cut an iteration at either end; the
     energy in doubt is at most what one iteration has above the floor (idle power, or nothing).
+    Between iterations inputs are changed, at a power that a window of its own has shown, or, in
+    older runs, nothing is done. The plain integral, of the whole window, stands beside.
     """
     mean_w, open_s = measured.power_w, max(0.0, view.duration_s - span_s)
     floor_w = min(idle_w or 0.0, mean_w)
@@ -284,8 +310,13 @@ def _contiguous(
         cut_w = TWO_ENDS_95 * (mean_w - floor_w) * cut_s / span_s
         edges_w = float(np.hypot(edges_w, cut_w))
     pause_share = view.pause_s / view.busy_s
-    pause_w = mean_w if idle_w is None else floor_w
-    doubt_w = (mean_w - floor_w) * pause_share / 2
+    if between_w is None:
+        pause_w = mean_w if idle_w is None else floor_w
+        doubt_w = (mean_w - floor_w) * pause_share / 2
+    else:
+        pause_w = between_w[0]
+        alone_w = MAX_UNLIKE * (pause_w - floor_w)
+        doubt_w = float(np.hypot(between_w[1], alone_w)) * pause_share
     plain_j, plain_u95_j = _between_knots(knots, view)
     return Estimate(
         method=measured.method,

@@ -214,13 +214,15 @@ def _energy(
     window: Window,
 ) -> Energy:
     idle = idle_around(target.idle, window)
+    changes = timing.changes_s
     return measure_energy(
-        _near(trace, (window, *idle)),
+        _near(trace, (window, *idle, *([changes] if changes else []))),
         rails,
         window,
         iterations=marks_of(timing, window),
         loops=timing.loops,
         idle=idle,
+        changes=changes,
         throttled=block.reason or True if block.status == "throttled" else False,
     )
 

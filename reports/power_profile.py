@@ -76,7 +76,7 @@ def _points(
 def _resolved(trace: Trace, rail: Rail, view: View) -> tuple[FloatArray, FloatArray]:
     """Return (t_s, power_w) where each reading stands for a short part of the iteration."""
     series = rail_series(trace, rail, view.window_s)
-    cycle_s = view.cycle_s or 0.0
+    cycle_s = view.busy_s / view.iterations if view.iterations else 0.0
     if rail.kind == "energy":
         times_s = (series.times_s[1:] + series.times_s[:-1]) / 2
         power_w = np.diff(series.values) / np.diff(series.times_s)

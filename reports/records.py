@@ -93,6 +93,18 @@ class Roofline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verified:
+    """Timed results held against the reference: of how many iterations, and the largest error.
+
+    ``late_cpu_s`` is the processor time used after the last call of a user's kernel had returned.
+    """
+
+    iterations: int = 0
+    error: FiniteFloat | None = None
+    late_cpu_s: FiniteFloat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class MachineState:
     """The machine right before or after a block."""
 
@@ -136,6 +148,7 @@ class BlockRecord:
     sampler_cpu_s: FiniteFloat | None = None
     allocator: Settings = field(default_factory=dict)
     timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)
+    verified: Annotated[dict[str, Verified], absent_as({})] = field(default_factory=dict)
     memory: Memory | None = None
     roofline: Roofline | None = None
     fidelity: Annotated[dict[str, Fidelity], absent_as({})] = field(default_factory=dict)

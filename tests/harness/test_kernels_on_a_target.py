@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,41 @@ def test_the_machine_itself_is_measured_in_each_round_of_suites_that_ask(tmp_pat
     assert rows
     assert all(float(row["value"]) > 0 for row in rows)
     assert {row["phase"] for row in rows} == {"backward"}
+
+
+MISCOMPILER = """#!/bin/sh
+# Compiles patches.h as a broken compiler might: the means of patches come out too large.
+for argument in "$@"; do
+  case "$argument" in
+    */gradient_filter.c)
+      sed -i 's/? scale \\/ (REAL)/? 1.5f * scale \\/ (REAL)/' "${argument%/*}"/*.h ;;
+  esac
+done
+exec CC "$@"
+"""
+
+
+def test_a_board_on_which_native_is_wrong_says_so_and_publishes_no_speedup(
+    gfbench: Cli, tmp_path: Path
+) -> None:
+    real = shutil.which("cc") or shutil.which("gcc")
+    assert real
+    folder = tmp_path / "compiler"
+    folder.mkdir()
+    (folder / "cc").write_text(MISCOMPILER.replace("CC", real))
+    (folder / "cc").chmod(0o755)
+    done = gfbench.run("--kernel", "native", PATH=f"{folder}:{os.environ['PATH']}")
+    assert done.code == 1
+    assert {block["status"] for block in done.blocks(kernel="native")} == {"failed"}
+    assert "kernel native is wrong: max relative error of g_x" in done.page
+    rows = [row for row in gfbench.export(done.run) if row["kernel"] == "native"]
+    assert rows
+    assert not any(row["value"] for row in rows)
+
+
+def test_a_check_of_our_own_kernel_is_made_once_on_a_machine(gfbench: Cli) -> None:
+    first, second = (gfbench.run("--kernel", "native") for _ in range(2))
+    for done, remembered in ((first, False), (second, True)):
+        (check,) = done.blocks(kernel="native", kind="check")
+        assert (check["status"], check.get("remembered", False)) == ("ok", remembered)
+        assert max(value for value in check["check"]["errors"].values()) < 1e-5

@@ -7,6 +7,7 @@ import pytest
 from power_curves import (
     LEAD_S,
     FloatArray,
+    Load,
     Sensor,
     look,
     make_curve,
@@ -299,6 +300,67 @@ def test_pauses_between_iterations_stay_out_of_the_energy() -> None:
     assert trial.ok, trial.energy.reason
     assert trial.covered
     assert trial.error < 0.02
+
+
+CHANGE_W = 9.0  # while inputs are changed; the iterations of a square curve draw 4 and 10 W in turn
+SENSORS = {
+    "counter": Sensor(kind="counter", rate_hz=10.0),
+    "average": Sensor(kind="average", rate_hz=10.0),
+    "instants": Sensor(kind="on read", rate_hz=50.0),
+}
+
+
+@pytest.mark.parametrize("name", SENSORS)
+@pytest.mark.parametrize("gap", [0.3, 1.0])
+def test_the_energy_of_changes_stays_out_of_the_iterations(name: str, gap: float) -> None:
+    """Between iterations inputs are changed for a share of their length, at a power of its own."""
+    right = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        load, window, changes = _with_changes(rng, gap)
+        trace, rail_map = look(load, SENSORS[name], rng)
+        energy = measure_energy(trace, rail_map, window, iterations=load.marks, changes=changes)
+        assert energy.status == "ok", energy.reason
+        assert energy.per_iteration_j is not None
+        true_j = load.energy_j / load.starts_s.size
+        assert energy.per_iteration_j.value == pytest.approx(true_j, rel=0.02)
+        right += abs(energy.per_iteration_j.value - true_j) <= energy.per_iteration_j.random_u95
+    assert right >= 9
+
+
+def test_without_the_power_of_changes_a_counter_cannot_tell() -> None:
+    rng = np.random.default_rng(1)
+    load, window, _ = _with_changes(rng, 1.0)
+    trace, rail_map = look(load, SENSORS["counter"], rng)
+    energy = measure_energy(trace, rail_map, window, iterations=load.marks)
+    assert energy.status == "invalid"
+    assert "too uncertain" in (energy.reason or "")
+
+
+def test_a_counter_that_was_not_read_during_the_changes_gives_no_energy() -> None:
+    rng = np.random.default_rng(1)
+    load, window, _ = _with_changes(rng, 1.0)
+    trace, rail_map = look(load, SENSORS["counter"], rng)
+    later = (window[1] + 1000.0, window[1] + 1005.0)
+    energy = measure_energy(trace, rail_map, window, iterations=load.marks, changes=later)
+    assert energy.status == "invalid"
+    assert "while inputs were changed" in (energy.reason or "")
+
+
+def _with_changes(
+    rng: np.random.Generator, gap: float
+) -> tuple[Load, tuple[float, float], tuple[float, float]]:
+    """Return a load, its window, and a later window of changes alone."""
+    durations_s = 0.02 * np.clip(rng.normal(1.0, 0.01, 1000), 0.9, 1.1)
+    starts_s = LEAD_S + np.concatenate([[0.0], np.cumsum(durations_s * (1 + gap))[:-1]])
+    load = Load(
+        curve=make_curve("square", rng),
+        starts_s=starts_s,
+        ends_s=starts_s + durations_s,
+        idle_w=CHANGE_W,
+    )
+    end = float(load.ends_s[-1])
+    return load, (LEAD_S - 0.02 * gap, end), (end + 0.5, end + 5.5)
 
 
 def test_samples_in_the_lead_do_not_change_the_window() -> None:
