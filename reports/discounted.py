@@ -59,8 +59,8 @@ def _impossible(blocks: Sequence[BlockRecord]) -> dict[Case, str]:
         surely = min(shares) if interval is None or interval[0] is None else interval[0]
         if surely > 1 + FLOOR_UNCERTAINTY:
             found[case] = (
-                f"its backward takes 1/{surely:.3g} of the least that this machine needs to read "
-                "and write its tensors once: what was timed cannot have been the work"
+                f"its backward took 1/{surely:.4g} of the time that this machine needs to read and "
+                "write the tensors once: what was timed cannot have been the work"
             )
     return found
 

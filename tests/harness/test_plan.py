@@ -58,7 +58,9 @@ def test_cases_of_one_workload_stand_next_to_each_other() -> None:
         [kind for kind, _ in groupby(block.kind for block in group)]
         for _, group in groupby(blocks, lambda block: (block.round, block.case.layer))
     ]
-    assert all(kind[0] == "timing" and len(kind) == len(set(kind)) for kind in kinds)
+    assert all(kind[:2] == ["check", "timing"] for kind in kinds[: len(SUITE.layers)])
+    assert all(kind[0] == "timing" for kind in kinds[len(SUITE.layers) :])
+    assert all(len(kind) == len(set(kind)) for kind in kinds)
 
 
 def test_the_same_seed_gives_the_same_plan_and_another_one_another() -> None:
@@ -275,7 +277,7 @@ def test_each_round_begins_with_the_same_sentinel_on_every_device() -> None:
 def test_a_suite_may_go_without_a_sentinel() -> None:
     suite = replace(SUITE, sentinel=False)
     kinds = {block.kind for block in make_plan(suite, seed=1).blocks}
-    assert kinds == {"timing", "memory", "fidelity"}
+    assert kinds == {"check", "timing", "memory", "fidelity"}
 
 
 def test_the_sentinel_is_a_small_part_of_the_quick_suite() -> None:

@@ -68,15 +68,16 @@ def test_a_file_that_is_no_kernel_is_refused(mine: Path, source: str, words: str
         parse([f"mine={mine}"])
 
 
-def test_a_users_kernel_is_checked_once_before_it_is_timed(mine: Path) -> None:
+def test_every_kernel_is_checked_once_before_it_is_timed(mine: Path) -> None:
     names, own = parse([f"mine={mine}", "again=torch"])
     overrides = Overrides(kernels=names, own_kernels=[kernel.info for kernel in own])
     suite = load_suite("quick", overrides)
     assert suite_from_json(json.loads(json.dumps(to_json(suite.__dict__)))) == suite
     plan = make_plan(suite, seed=1)
     checks = [block for block in plan.blocks if block.kind == "check"]
-    assert [block.round for block in checks] == [0] * 6
-    assert {block.case.kernel for block in checks} == {"mine"}
+    assert [block.round for block in checks] == [0] * 12
+    assert {block.case.kernel for block in checks} == {"mine", "again"}
+    assert "exact" not in {block.case.method for block in checks}
     for check in checks:
         timed = [b.order for b in plan.blocks if b.kind != "check" and b.case == check.case]
         assert check.order < min(timed)

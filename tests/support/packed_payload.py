@@ -90,6 +90,7 @@ class PackedPayload:
         idle_s: float = 0.0,
         pauses: bool = False,
         payloads: Mapping[str, str] | None = None,
+        energy: bool = False,
     ) -> JobOnBoard:
         """Put a job there."""
         folder = self.folder / name
@@ -108,6 +109,7 @@ class PackedPayload:
             idle_s,
             pauses,
             dict(payloads or {}),
+            energy,
         )
         (folder / "job.json").write_text(dump(to_json(job)))
         return JobOnBoard(payload=self, folder=folder)

@@ -73,7 +73,9 @@ def test_windows_lie_inside_their_block_one_after_the_other(payload: PackedPaylo
         part = record["timing"][phase]
         begin, end = part["window_s"]
         assert end - begin >= 0.01
-        assert sum(part["times_s"]) * part["loops"] == pytest.approx(end - begin, rel=1e-6)
+        assert len(part["starts_s"]) == len(part["times_s"])
+        assert (part["loops"], part["sets"], part["changes_s"]) == (1, 1, None)
+        assert 0 < sum(part["times_s"]) < end - begin
         assert part["warmup_s"]
     assert record["allocator"] == {"trim_threshold": "never", "mmap_max": 0}
 
@@ -399,10 +401,30 @@ def test_pauses_lie_between_the_timed_samples(payload: PackedPayload) -> None:
             start + time_s * phase["loops"]
             for start, time_s in zip(phase["starts_s"], phase["times_s"], strict=True)
         ]
-        assert phase["starts_s"][0] == phase["window_s"][0]
+        assert phase["starts_s"][0] > phase["window_s"][0]
         assert ends[-1] == pytest.approx(phase["window_s"][1])
         gaps = [after - end for after, end in zip(phase["starts_s"][1:], ends, strict=False)]
         assert all(gap > 0 for gap in gaps)
+
+
+def test_for_joules_iterations_alone_fill_the_window_and_changes_are_watched(
+    payload: PackedPayload,
+) -> None:
+    job = payload.job("job", [block(0)], min_window_s=0.2, energy=True)
+    (record,), _ = job.run()
+    for phase in record["timing"].values():
+        assert sum(phase["times_s"]) >= 0.2
+        begin, end = phase["changes_s"]
+        assert phase["window_s"][1] <= begin
+        assert 0.1 <= end - begin < 1.0
+
+
+def test_what_a_block_writes_beside_its_result_is_not_taken_for_it(payload: PackedPayload) -> None:
+    (record,), _ = payload.job("job", [block(0)]).run()
+    assert {"spans", "verified", "ended_s", "cpu_s"} < set(record)
+    assert record["verified"]["step"]["iterations"] == 2
+    assert record["verified"]["step"]["error"] < 1e-5
+    assert not (payload.folder / "job" / "block.json").exists()
 
 
 @pytest.mark.parametrize("isolation", ["fork", "spawn"])
