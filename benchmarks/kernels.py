@@ -4,9 +4,11 @@
 
 Each round runs every contender once, in a new random order: exact in NCHW and in channels-last
 (the faster is the baseline), the torch kernel and the native one, with the same allocator
-settings and threads. Figures are medians over rounds of ratios within a round, with the
-quartiles in brackets. The floor is that of ``workloads.costs.floor_s`` with this run's own
-rates. Not a gfbench run: no fresh processes, no sensors; for work on kernels.
+settings and threads. Inputs change before each iteration as in gfbench's own runs; with ``--still``
+they do not, and lie in the caches as the last iteration has left them. Figures are medians over
+rounds of ratios within a round, with the quartiles in brackets. The floor is that of
+``workloads.costs.floor_s`` with this run's own rates. Not a gfbench run: no fresh processes, no
+sensors; for work on kernels.
 """
 
 from __future__ import annotations
@@ -17,25 +19,18 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from workloads import costs, memory, roofline
 from workloads.catalog import LAYERS
-from workloads.convolution import conv2d
 from workloads.messages import Case, Layer
+from workloads.timing import Iteration
+from workloads.work import Work, prepare
 
-Run = Callable[[], Any]
-
-
-class Contender(NamedTuple):
-    """One case in one layout, ready to run."""
-
-    case: Case
-    forward: Run
-    backward: Run
+UNCOUNTED, LEAST_S = 2, 0.002  # the last contender's data are out of the caches by then
 
 
 class Times(NamedTuple):
@@ -60,7 +55,8 @@ def main() -> None:
     results: dict[int, list[tuple[float, float, float]]] = {r: [] for r in options.patch_sizes}
     for layer in LAYERS.values():
         if layer.name.startswith(options.layers):
-            times = _measure(_contenders(layer, options), options.rounds)
+            contenders = _contenders(layer, options)
+            times = _measure(contenders, options.rounds, changed=not options.still)
             for r in options.patch_sizes:
                 results[r].append(_report(layer, r, options.batch, times, rates))
     for r, rows in results.items():
@@ -79,77 +75,49 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--still", action="store_true", help="inputs stay as they are, cached")
     options = parser.parse_args()
     random.seed(options.seed)
     torch.manual_seed(options.seed)
     return options
 
 
-def _contenders(layer: Layer, options: argparse.Namespace) -> dict[str, Contender]:
-    case = Case(layer, "exact", None, "torch", "cpu", "float32", options.batch)
-    found = {"nchw": _prepare(case, False), "channels-last": _prepare(case, True)}
+def _contenders(layer: Layer, options: argparse.Namespace) -> dict[str, Work]:
+    exact = Case(layer, "exact", None, "torch", "cpu", "float32", options.batch)
+    cases = {"nchw": exact, "channels-last": exact._replace(kernel="torch-channels-last")}
     for r in options.patch_sizes:
         for kernel in ("torch", "native"):
-            filtered = case._replace(method="gradient_filter", patch_size=r, kernel=kernel)
-            found[f"{kernel}-{r}"] = _prepare(filtered, False)
-    return found
+            filtered = exact._replace(method="gradient_filter", patch_size=r, kernel=kernel)
+            cases[f"{kernel}-{r}"] = filtered
+    return {name: prepare(case, options.seed) for name, case in cases.items()}
 
 
-def _prepare(case: Case, channels_last: bool) -> Contender:
-    layer = case.layer
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    weight_shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.kernel_size)
-    x = torch.randn(case.batch, layer.in_channels, layer.height, layer.width)
-    x = x.contiguous(memory_format=layout).requires_grad_()
-    weight = torch.randn(weight_shape).contiguous(memory_format=layout).requires_grad_()
-    bias = torch.randn(layer.out_channels).requires_grad_() if layer.bias else None
-    wanted = [x, weight] if bias is None else [x, weight, bias]
-    shape = (layer.stride, layer.padding, layer.dilation, layer.groups)
-
-    def forward() -> torch.Tensor:
-        return conv2d(
-            x,
-            weight,
-            bias,
-            *shape,
-            method=case.method,
-            patch_size=case.patch_size,
-            kernel=case.kernel,
-        )
-
-    y = forward()
-    grad = torch.randn_like(y)
-
-    def backward() -> Any:
-        return torch.autograd.grad(y, wanted, grad, retain_graph=True)
-
-    return Contender(case, forward, backward)
-
-
-def _measure(contenders: dict[str, Contender], rounds: int) -> Times:
-    """Time each contender once a round; short ones as often as a millisecond takes."""
+def _measure(contenders: dict[str, Work], rounds: int, *, changed: bool) -> Times:
+    """Time each contender once a round; the first round warms up."""
     times = Times({name: [] for name in contenders}, {name: [] for name in contenders})
     order = list(contenders)
-    for number in range(rounds + 1):  # the first round warms up
+    for number in range(rounds + 1):
         random.shuffle(order)
         for name in order:
-            contender = contenders[name]
-            forward_s, backward_s = _time(contender.forward), _time(contender.backward)
+            work = contenders[name]
+            forward_s = _time(work.iteration("forward"), changed=changed)
+            backward_s = _time(work.iteration("backward"), changed=changed)
             if number:
                 times.forward[name].append(forward_s)
                 times.backward[name].append(backward_s)
     return times
 
 
-def _time(run: Run) -> float:
-    run()  # the last contender's data are out of the caches, this one's are in
-    loops, start = 0, time.perf_counter()
-    while True:
-        run()
-        loops += 1
-        elapsed = time.perf_counter() - start
-        if elapsed > 0.002:
-            return elapsed / loops
+def _time(iteration: Iteration, *, changed: bool) -> float:
+    """Return the median of iterations that take 2 ms together, after two that do not count."""
+    taken: list[float] = []
+    while sum(taken[UNCOUNTED:]) < LEAST_S:
+        if changed:
+            iteration.change()
+        start = time.perf_counter()
+        iteration.run()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[UNCOUNTED:])
 
 
 def _report(
