@@ -1,0 +1,134 @@
+"""The builds of kernel native's C that a fuzz runs: flags, sanitizers and threads."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import workloads
+from workloads.kernels import compiler, passes
+
+ROOT = Path(workloads.__file__).parents[1]
+SUPPORT = ROOT / "tests" / "support"
+TEAM = SUPPORT / "pthread_team.h"
+DEBUG = "-DGFB_DEBUG"
+
+
+class Build(NamedTuple):
+    """How C is compiled and run."""
+
+    flags: tuple[str, ...] = ()
+    without: str = ""  # vectors of the processor that are not used
+    sanitizer: str = ""  # its library
+    own_threads: bool = False  # pthreads that a sanitizer sees, not torch's
+
+
+BUILDS = {
+    "release": Build(),
+    "avx512": Build((DEBUG,)),
+    "avx2": Build((DEBUG,), "avx512f"),
+    "sse": Build((DEBUG,), "avx"),
+    "asan": Build(
+        (DEBUG, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+        sanitizer="libasan.so",
+    ),
+    "tsan": Build(
+        (DEBUG, "-g", "-O1", "-fsanitize=thread", "-pthread"),
+        sanitizer="libtsan.so",
+        own_threads=True,
+    ),
+}
+
+
+class NoSanitizer(Exception):
+    """The compiler here has no such library; the message says which."""
+
+
+def use(build: Build) -> None:
+    """Let kernel native be compiled and run so in this process."""
+    compiler.FLAGS = (*compiler.FLAGS, *build.flags)
+    if build.own_threads:
+        digest = hashlib.sha256(TEAM.read_bytes()).hexdigest()[:16]
+        compiler.FLAGS = (*compiler.FLAGS, f"-DTEAM_IS={digest}", "-include", str(TEAM))
+        passes.__dict__["_team"] = _own_team
+    if build.without:
+        native = compiler.native_flags()
+        compiler.native_flags = lambda: (*native, f"-mno-{build.without}")
+
+
+@functools.lru_cache(maxsize=None)
+def _own_team(threads: int) -> passes.Team:
+    import torch
+
+    library = passes.__dict__["_library"](torch.float32)
+    entries = [
+        ctypes.cast(entry, ctypes.c_void_p).value
+        for entry in (library.pthread_parallel, library.pthread_number)
+    ]
+    return passes.Team(*entries, threads)
+
+
+def command_line(build: Build) -> list[str]:
+    """Return what comes before a program that runs so."""
+    return ["setarch", "-R"] if build.sanitizer == "libtsan.so" else []
+
+
+def environment(build: Build, folder: Path) -> dict[str, str]:
+    """Return the environment of a program that runs so, its compiled objects in ``folder``.
+
+    Raises:
+        NoSanitizer: it cannot.
+    """
+    variables = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(folder),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{SUPPORT}",
+        "OMP_WAIT_POLICY": "passive",  # more threads than processors
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "TSAN_OPTIONS": "halt_on_error=1 ignore_noninstrumented_modules=1 report_bugs=1",
+    }
+    if build.sanitizer:
+        variables["LD_PRELOAD"] = sanitizer_library(build.sanitizer)
+    return variables
+
+
+def sanitizer_library(name: str) -> str:
+    """Return the path of a sanitizer's library.
+
+    Raises:
+        NoSanitizer: the compiler has none.
+    """
+    path, _ = compiler.find_compiler()
+    asked = subprocess.run([path, f"-print-file-name={name}"], capture_output=True, text=True)
+    found = asked.stdout.strip()
+    if not os.path.isabs(found):
+        raise NoSanitizer(f"{path} has no {name}")
+    return found
+
+
+def refusal(name: str) -> str | None:
+    """Return why a build cannot run here; None if it can."""
+    build = BUILDS[name]
+    if build.without and platform.machine() != "x86_64":
+        return "these are vectors of x86-64"
+    if name == "avx512" and platform.machine() == "x86_64" and "avx512f" not in _cpu_flags():
+        return "the processor has no AVX-512"
+    try:
+        if build.sanitizer:
+            sanitizer_library(build.sanitizer)
+    except NoSanitizer as error:
+        return str(error)
+    if command_line(build) and not shutil.which("setarch"):
+        return "there is no setarch"
+    return None
+
+
+def _cpu_flags() -> set[str]:
+    return set(Path("/proc/cpuinfo").read_text().split())
