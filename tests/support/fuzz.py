@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 from fuzz_builds import BUILDS, ROOT, SUPPORT, command_line, environment, refusal
 
-DRIVER = SUPPORT / "native_fuzz.py"
 OBJECTS = ROOT / "build" / "fuzz"
 AT_A_TIME = 2
 PATIENCE_S = 600.0  # for one configuration, compiling included
@@ -48,6 +47,8 @@ SHARES = (
     Share("avx2", (), 2),
     Share("sse", (), 2),
     Share("tsan", (), 2),
+    Share("clang", (), 1),
+    Share("neon", (), 2),
 )
 
 
@@ -70,9 +71,10 @@ def run(build: str, options: tuple[str, ...], folder: Path = OBJECTS) -> Outcome
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         under_way = Path(scratch, "under-way")
+        driver = SUPPORT / f"native_{'replay' if BUILDS[build].replayed_by else 'fuzz'}.py"
         command = [
             *command_line(BUILDS[build]),
-            *[sys.executable, str(DRIVER), "--build", build, "--under-way", str(under_way)],
+            *[sys.executable, str(driver), "--build", build, "--under-way", str(under_way)],
             *options,
         ]
         ran = subprocess.run(

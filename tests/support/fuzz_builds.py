@@ -17,8 +17,10 @@ from workloads.kernels import compiler, passes
 
 ROOT = Path(workloads.__file__).parents[1]
 SUPPORT = ROOT / "tests" / "support"
+KERNELS = ROOT / "workloads" / "kernels"
 TEAM = SUPPORT / "pthread_team.h"
 DEBUG = "-DGFB_DEBUG"
+_SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 class Build(NamedTuple):
@@ -28,6 +30,8 @@ class Build(NamedTuple):
     without: str = ""  # vectors of the processor that are not used
     sanitizer: str = ""  # its library
     own_threads: bool = False  # pthreads that a sanitizer sees, not torch's
+    replayed_by: tuple[str, ...] = ()  # the compiler of the program that makes calls again
+    emulator: tuple[str, ...] = ()
 
 
 BUILDS = {
@@ -36,13 +40,21 @@ BUILDS = {
     "avx2": Build((DEBUG,), "avx512f"),
     "sse": Build((DEBUG,), "avx"),
     "asan": Build(
-        (DEBUG, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+        (DEBUG, "-g", *_SANITIZED),
         sanitizer="libasan.so",
     ),
     "tsan": Build(
         (DEBUG, "-g", "-O1", "-fsanitize=thread", "-pthread"),
         sanitizer="libtsan.so",
         own_threads=True,
+    ),
+    "clang": Build(
+        (DEBUG, "-g", "-O1", "-march=native", *_SANITIZED), replayed_by=("clang",)
+    ),
+    "neon": Build(
+        (DEBUG, "-O3", "-static"),
+        replayed_by=("aarch64-linux-gnu-gcc",),
+        emulator=("qemu-aarch64",),
     ),
 }
 
@@ -125,9 +137,9 @@ def refusal(name: str) -> str | None:
             sanitizer_library(build.sanitizer)
     except NoSanitizer as error:
         return str(error)
-    if command_line(build) and not shutil.which("setarch"):
-        return "there is no setarch"
-    return None
+    programs = (*command_line(build)[:1], *build.replayed_by[:1], *build.emulator[:1])
+    missing = [program for program in programs if not shutil.which(program)]
+    return f"there is no {missing[0]}" if missing else None
 
 
 def _cpu_flags() -> set[str]:

@@ -35,6 +35,9 @@ _libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
+_dead: collections.deque[tuple[int, int]] = collections.deque()  # of all memories
+
+
 class GuardedMemory:
     """Where tensors lie while ``handing_out`` holds."""
 
@@ -42,7 +45,6 @@ class GuardedMemory:
         """Draw which end of its pages each tensor lies at from ``rng``."""
         self._rng = rng
         self._alive: dict[int, tuple[int, int, int]] = {}  # data: pages, their size, data's size
-        self._dead: collections.deque[tuple[int, int]] = collections.deque()
         self._found: list[str] = []
 
     def placed(self, tensor: torch.Tensor, *, copied: bool) -> torch.Tensor:
@@ -59,6 +61,13 @@ class GuardedMemory:
     def owns(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor's storage lies here."""
         return tensor.untyped_storage().data_ptr() in self._alive
+
+    def extent(self, address: int) -> int:
+        """Return the bytes from an address to the end of the tensor that it is in."""
+        for data, (_, _, size) in self._alive.items():
+            if data <= address < data + size:
+                return data + size - address
+        raise ValueError(f"{address:#x} is in no tensor that lies here")
 
     def complaints(self) -> list[str]:
         """Return what was written beside tensors, dead ones and those alive, since the last call."""
@@ -116,9 +125,9 @@ class GuardedMemory:
         first, pages, _ = self._alive.pop(data)
         _libc.mprotect(first, pages, _NONE)
         _libc.madvise(first, pages, mmap.MADV_DONTNEED)
-        self._dead.append((first, pages))
-        while len(self._dead) > DEAD:
-            first, pages = self._dead.popleft()
+        _dead.append((first, pages))
+        while len(_dead) > DEAD:
+            first, pages = _dead.popleft()
             _libc.munmap(first - GUARD, pages + 2 * GUARD)
 
 

@@ -18,6 +18,7 @@ import os
 import random
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,14 @@ def checked(configuration: Configuration, memory: Memory, seed: int) -> str:
 
 def main() -> int:
     """Go through configurations until time or numbers run out; print how many of each way."""
-    options = _options()
+    options = options_of()
     faulthandler.enable()
     build = BUILDS[options.build]
     use(build)
     faults.make(options.fault)
     counts: collections.Counter[str] = collections.Counter()
     started = time.monotonic()
-    for number, configuration in _configurations(options):
+    for number, configuration in configurations(options):
         if options.seconds is not None and time.monotonic() - started > options.seconds:
             break
         under_way = f"--seed {options.seed} --only {number}"
@@ -81,14 +82,16 @@ def main() -> int:
         memory = _memory(build, options.seed, number)
         try:
             counts[checked(configuration, memory, number)] += 1
-        except Finding as finding:
-            print(json.dumps({"finding": str(finding), "counts": counts}))
+        except Exception as error:  # whatever it is, it is a finding
+            traceback.print_exc()
+            print(json.dumps({"finding": f"{type(error).__name__}: {error}", "counts": counts}))
             return 1
     print(json.dumps({"counts": counts, "seconds": round(time.monotonic() - started, 1)}))
     return 0
 
 
-def _options() -> argparse.Namespace:
+def options_of() -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", choices=BUILDS, default="avx512")
     parser.add_argument("--seed", type=int, default=1)
@@ -102,7 +105,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _configurations(options: argparse.Namespace) -> Iterator[tuple[int, Configuration]]:
+def configurations(options: argparse.Namespace) -> Iterator[tuple[int, Configuration]]:
+    """Yield the configurations that are asked for, numbered."""
     if options.networks:
         every: Iterator[tuple[int, Configuration]] = enumerate(network_configurations(options.seed))
     else:

@@ -86,11 +86,11 @@ static void depthwise_row(const depthwise_t *task, index_t n, index_t i, REAL *g
 {
     const layout_t *out = task->out, *in = task->in;
     index_t across = out->columns.number, from, to;
-    const REAL *cell = task->x_sum ? task->x_sum + n * in->grid_image + i * across * in->grid_cell
-                                   : NULL;
-    for (index_t j = 0; j < across; j++, cell += cell ? in->grid_cell : 0) {
+    index_t row = n * in->grid_image + i * across * in->grid_cell;
+    for (index_t j = 0; j < across; j++) {
         box_t box = box_of(out, i, j, &from), covered = box_of(in, i, j, &to);
         const REAL *g = task->grad + n * out->map_image + from;
+        const REAL *cell = task->x_sum ? task->x_sum + row + j * in->grid_cell : NULL;
         REAL *g_x = task->grad_x ? task->grad_x + n * in->map_image + to : NULL;
         REAL each = (REAL)task->of->scale / (REAL)(box.rows * box.columns);
         int alike = box.rows == covered.rows && box.columns == covered.columns;

@@ -468,7 +468,8 @@ static void do_chunk(filtered_t *f)
     shares_t s = shares_of(f);
     loop_t pool = poolings(f), expand = expansions(f);
     pool.body(f, 0, pool.items);
-    pack_sums(f, 0, packings(f));
+    if (packings(f) > 0)
+        pack_sums(f, 0, packings(f));
     for (index_t broad = 0; f->grad_w && broad < s.broads; broad++)
         multiply_sums(f, broad, 0, s.downs);
     f->fresh = 0;
