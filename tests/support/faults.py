@@ -7,8 +7,8 @@ from typing import Any
 
 from workloads.kernels import compiler, passes
 
-# What is changed in which source.
-_CHANGES = {
+# What is changed in which source: from, to.
+CHANGES = {
     "overrun": (
         "windows.h",
         "copy_piece(out + tap * inputs, values, n);",
@@ -26,11 +26,11 @@ _CHANGES = {
     ),
     "overrun within the working memory": (
         "filtered.h",
-        "for (index_t m = begin * BROAD; m < last; m++)",
-        "for (index_t m = begin * BROAD; m < last + (last == cells); m++)",
+        "REAL *to = f->x + group * cells * BROAD;",
+        "REAL *to = f->x + group * cells * BROAD; to[cells * BROAD] = 0;",
     ),
 }
-FAULTS = (*_CHANGES, "use after free", "working memory too small", "lost join")
+FAULTS = (*CHANGES, "use after free", "working memory too small", "lost join")
 
 
 def make(fault: str | None) -> None:
@@ -38,13 +38,13 @@ def make(fault: str | None) -> None:
     if fault is None:
         return
     if fault == "use after free":
-        passes.backward = _with_freed_memory
+        passes.__dict__["backward"] = _with_freed_memory
     elif fault == "working memory too small":
         passes.prepared = _smaller(passes.prepared)
     elif fault == "lost join":
         compiler.FLAGS = (*compiler.FLAGS, "-DLOST_JOIN")
     else:
-        compiler.__dict__["_text"] = _changed(compiler.__dict__["_text"], *_CHANGES[fault])
+        compiler.__dict__["_text"] = _changed(compiler.__dict__["_text"], *CHANGES[fault])
 
 
 def _with_freed_memory(call: passes.Call, *tensors: Any) -> None:

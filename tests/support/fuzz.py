@@ -110,7 +110,8 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     findings = 0
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        seconds = [AT_A_TIME * options.seconds * share.part / whole for _, share in work]
+        at_a_time = min(AT_A_TIME, len(work))
+        seconds = [at_a_time * options.seconds * share.part / whole for _, share in work]
         runs = [
             pool.submit(run, share.build, (*share.options, *_passed_on(options, each)))
             for (_, share), each in zip(work, seconds, strict=True)
@@ -140,13 +141,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", type=int)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--short", action="store_true")
     parser.add_argument("--fault")
     return parser.parse_args()
 
 
 def _shares(options: argparse.Namespace) -> list[Share]:
     """Return all shares, or just what is asked for."""
-    own = tuple(f"--{name}" for name in ("large", "networks") if getattr(options, name))
+    own = tuple(f"--{name}" for name in ("large", "networks", "short") if getattr(options, name))
     if not options.builds and not own and options.only is None:
         return list(SHARES)
     builds = options.builds or list(BUILDS)
@@ -165,7 +167,7 @@ def _passed_on(options: argparse.Namespace, seconds: float) -> tuple[str, ...]:
 
 def _kept(options: tuple[str, ...]) -> list[str]:
     """Return the options that a replay needs as well."""
-    kept = [each for each in options if each in ("--large", "--networks")]
+    kept = [each for each in options if each in ("--large", "--networks", "--short")]
     if "--fault" in options:
         kept += ["--fault", shlex.quote(options[options.index("--fault") + 1])]
     return kept

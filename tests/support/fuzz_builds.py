@@ -5,12 +5,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+import torch
 
 import workloads
 from workloads.kernels import compiler, passes
@@ -36,11 +40,12 @@ class Build(NamedTuple):
 
 BUILDS = {
     "release": Build(),
+    "unoptimized": Build((DEBUG, "-O0")),
     "avx512": Build((DEBUG,)),
     "avx2": Build((DEBUG,), "avx512f"),
     "sse": Build((DEBUG,), "avx"),
     "asan": Build(
-        (DEBUG, "-g", *_SANITIZED),
+        (DEBUG, "-g", "-O1", *_SANITIZED),  # -O3 takes three times as long to compile
         sanitizer="libasan.so",
     ),
     "tsan": Build(
@@ -48,9 +53,7 @@ BUILDS = {
         sanitizer="libtsan.so",
         own_threads=True,
     ),
-    "clang": Build(
-        (DEBUG, "-g", "-O1", "-march=native", *_SANITIZED), replayed_by=("clang",)
-    ),
+    "clang": Build((DEBUG, "-g", "-O0", "-march=native", *_SANITIZED), replayed_by=("clang",)),
     "neon": Build(
         (DEBUG, "-O3", "-static"),
         replayed_by=("aarch64-linux-gnu-gcc",),
@@ -75,10 +78,21 @@ def use(build: Build) -> None:
         compiler.native_flags = lambda: (*native, f"-mno-{build.without}")
 
 
-@functools.lru_cache(maxsize=None)
-def _own_team(threads: int) -> passes.Team:
-    import torch
+def count_lines(folder: Path) -> None:
+    """Let what this process compiles count how often lines are reached, in files of ``folder``."""
+    compiler.FLAGS = (*(flag for flag in compiler.FLAGS if flag != DEBUG), "--coverage", "-O1")
+    run: Callable[[list[str]], str] = compiler.__dict__["_run"]
+    numbers = itertools.count()
 
+    def counting(command: list[str]) -> str:
+        prefix = folder / f"{os.getpid()}-{next(numbers)}-"
+        return run([*command, *(["-dumpdir", str(prefix)] if "--coverage" in command else [])])
+
+    compiler.__dict__["_run"] = counting
+
+
+@functools.cache
+def _own_team(threads: int) -> passes.Team:
     library = passes.__dict__["_library"](torch.float32)
     entries = [
         ctypes.cast(entry, ctypes.c_void_p).value

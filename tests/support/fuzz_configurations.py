@@ -12,19 +12,31 @@ from network_layers import NetworkLayer, distinct_layers
 from workloads.geometry import Geometry, conv_geometry
 
 Pair = tuple[int, int]
+Shape = tuple[int, int, int, int]
 
 LAYOUTS = ("planes", "pixels", "planes within others", "pixels within others", "turned")
 EDGES = (1, 2, 3, 5, 6, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65)
 MOST_NUMBERS, MOST_NUMBERS_LARGE = 2 * 10**5, 2 * 10**7  # of x and of y each
 MOST_PRODUCTS, MOST_PRODUCTS_LARGE = 4 * 10**7, 2 * 10**9
 BATCHES, PATCH_SIZES = (1, 8, 16, 32), (2, 3, 4, 7)
+MOST_SHORT = 4 * 10**6  # numbers of x or y
+# x, w, patch sizes: stride 2, "same" padding, channels-last, two threads.
+REPORTED: tuple[tuple[Shape, Shape, tuple[int, ...]], ...] = (
+    ((16, 3, 224, 224), (32, 3, 3, 3), (2, 3)),
+    ((32, 3, 224, 224), (32, 3, 3, 3), (2, 3)),
+    ((16, 4, 224, 224), (32, 4, 3, 3), (2, 3)),
+    ((32, 3, 160, 160), (32, 3, 3, 3), (2, 3)),
+    ((20, 6, 192, 192), (24, 6, 5, 5), (2,)),
+)
+_KINDS = ("usual", "kept window", "long patch", "large window", "wide padding")
+_WEIGHTS = (78, 12, 4, 3, 3)
 
 
 class Configuration(NamedTuple):
     """One backward: the convolution, how its tensors lie, and how it is gone through."""
 
-    x_shape: tuple[int, int, int, int]
-    weight_shape: tuple[int, int, int, int]
+    x_shape: Shape
+    weight_shape: Shape
     stride: Pair
     padding: Pair
     dilation: Pair
@@ -62,7 +74,7 @@ def drawn(seed: int, number: int, *, large: bool) -> Configuration:
 
 
 def network_configurations(seed: int) -> Iterator[Configuration]:
-    """Yield every layer of the networks at every batch, patch size and layout, in an order drawn."""
+    """Yield all layers of networks, at every batch, patch size and layout, in an order drawn."""
     rng = random.Random(seed)
     wholes = [
         of_layer(layer, batch, patch_size, layout)._replace(threads=rng.choice((1, 2, 2, 4)))
@@ -75,12 +87,28 @@ def network_configurations(seed: int) -> Iterator[Configuration]:
     yield from wholes
 
 
+def short_configurations() -> Iterator[Configuration]:
+    """Yield what once failed, and every layer of the networks once, at the largest batch."""
+    for shape, weight, patch_sizes in REPORTED:
+        for side in patch_sizes:
+            padding = (weight[2] // 2, weight[3] // 2)
+            lying = ("float32", "pixels", "pixels")
+            yield Configuration(shape, weight, (2, 2), padding, (1, 1), 1, (side, side), *lying)
+    for number, layer in enumerate(distinct_layers()):
+        numbers = max(layer.in_channels, layer.out_channels) * layer.height * layer.width
+        batch = max(batch for batch in BATCHES if batch == 1 or batch * numbers <= MOST_SHORT)
+        patch_size = PATCH_SIZES[number % len(PATCH_SIZES)]
+        yield of_layer(layer, batch, patch_size, LAYOUTS[number // len(PATCH_SIZES) % 2])
+
+
 def of_layer(layer: NetworkLayer, batch: int, patch_size: int, layout: str) -> Configuration:
     """Return the backward of a network's layer in float32, as the kernel goes through it."""
     return Configuration(
         (batch, layer.in_channels, layer.height, layer.width),
         (layer.out_channels, layer.in_channels // layer.groups, layer.kernel, layer.kernel),
-        *[(side, side) for side in (layer.stride, layer.padding, layer.dilation)],
+        (layer.stride, layer.stride),
+        (layer.padding, layer.padding),
+        (layer.dilation, layer.dilation),
         layer.groups,
         (patch_size, patch_size),
         x_layout=layout,
@@ -93,7 +121,7 @@ def _drawn(rng: random.Random, large: bool) -> Configuration | None:
     stride, dilation = _per_axis(rng, 1, 3), rng.choice([(1, 1), _per_axis(rng, 1, 4)])
     most = rng.choice([6, 20, 40, 70]) * (4 if large else 1)
     extra = [rng.randint(0, most), rng.randint(0, most)]
-    kind = rng.choices(("usual", "kept window", "long patch", "large window"), (80, 12, 4, 4))[0]
+    kind = rng.choices(_KINDS, _WEIGHTS)[0]
     if kind == "kept window":
         patch_size = _per_axis(rng, 1, 3)
         dilation = _pair(*(r * rng.randint(2 if r == 1 else 1, 3) for r in patch_size))
@@ -108,12 +136,16 @@ def _drawn(rng: random.Random, large: bool) -> Configuration | None:
         kernel = _pair(rng.choice([1, 33, 46, 47]), rng.choice([33, 45, 46, 47]))
         stride, dilation = (1, 1), (1, 1)
         patch_size = _pair(rng.choice([4, 30, 40]), rng.choice([4, 30, 40]))
+    elif kind == "wide padding":
+        stride, patch_size = (1, 1), _per_axis(rng, 1, 2)
     spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
     same = _pair(*(span // 2 for span in spans))
     padding = same
     if kind != "kept window":
         any_padding = _pair(*(rng.randint(0, span // 2 + 5) for span in spans))
         padding = rng.choice([same, same, (0, 0), any_padding])
+    if kind == "wide padding":
+        padding = (rng.randint(0, 3), rng.randint(250, 700))
     least = [max(1, span + 1 - 2 * p) for span, p in zip(spans, padding, strict=True)]
     groups, ins, outs = _channels(rng, large)
     images = rng.choice([1, 1, 2, 3, 5, 8]) * (rng.choice([1, 2, 4]) if large else 1)

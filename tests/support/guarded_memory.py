@@ -48,7 +48,7 @@ class GuardedMemory:
         self._found: list[str] = []
 
     def placed(self, tensor: torch.Tensor, *, copied: bool) -> torch.Tensor:
-        """Return a tensor of the same shape and strides in memory of its own, with the values or NaN."""
+        """Return a tensor that lies alike in memory of its own, with the values or NaN."""
         span = _span(tensor)
         if span == 0:
             return tensor
@@ -70,7 +70,7 @@ class GuardedMemory:
         raise ValueError(f"{address:#x} is in no tensor that lies here")
 
     def complaints(self) -> list[str]:
-        """Return what was written beside tensors, dead ones and those alive, since the last call."""
+        """Return what was written beside tensors, alive or dead, since the last call."""
         for data in list(self._alive):
             self._look(data)
         found, self._found = self._found, []
@@ -87,7 +87,7 @@ class GuardedMemory:
             return int(torch._C.TensorBase.data_ptr(tensor))
 
         with unwritten_is_nan(lambda made: self.placed(made, copied=False)):
-            torch.Tensor.data_ptr = address  # type: ignore[method-assign]
+            setattr(torch.Tensor, "data_ptr", address)  # noqa: B010
             try:
                 yield
             finally:
@@ -135,7 +135,7 @@ class PlainMemory:
     """The same of memory as malloc gives it, which sanitizers watch; unwritten memory is of NaN."""
 
     def placed(self, tensor: torch.Tensor, *, copied: bool) -> torch.Tensor:
-        """Return a tensor of the same shape and strides in memory of its own, with the values or NaN."""
+        """Return a tensor that lies alike in memory of its own, with the values or NaN."""
         flat = torch.full((_span(tensor),), math.nan, dtype=tensor.dtype)
         if copied:
             flat.copy_(tensor.as_strided(flat.shape, (1,), tensor.storage_offset()))

@@ -14,7 +14,6 @@ import contextlib
 import faulthandler
 import itertools
 import json
-import os
 import random
 import sys
 import time
@@ -26,8 +25,13 @@ from unittest import mock
 
 import faults
 import torch
-from fuzz_builds import BUILDS, Build, use
-from fuzz_configurations import Configuration, drawn, network_configurations
+from fuzz_builds import BUILDS, Build, count_lines, use
+from fuzz_configurations import (
+    Configuration,
+    drawn,
+    network_configurations,
+    short_configurations,
+)
 from guarded_memory import GuardedMemory, Memory, PlainMemory
 
 from workloads.kernels import native, passes, torch_ops
@@ -70,6 +74,8 @@ def main() -> int:
     faulthandler.enable()
     build = BUILDS[options.build]
     use(build)
+    if options.coverage:
+        count_lines(options.coverage)
     faults.make(options.fault)
     counts: collections.Counter[str] = collections.Counter()
     started = time.monotonic()
@@ -100,19 +106,23 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--only", type=int)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--short", action="store_true")
     parser.add_argument("--fault", choices=faults.FAULTS)
+    parser.add_argument("--coverage", type=Path, help="a folder for gcov's files")
     parser.add_argument("--under-way", type=Path)
     return parser.parse_args()
 
 
 def configurations(options: argparse.Namespace) -> Iterator[tuple[int, Configuration]]:
     """Yield the configurations that are asked for, numbered."""
-    if options.networks:
-        every: Iterator[tuple[int, Configuration]] = enumerate(network_configurations(options.seed))
+    if options.short:
+        every: Iterator[tuple[int, Configuration]] = enumerate(short_configurations())
+    elif options.networks:
+        every = enumerate(network_configurations(options.seed))
     else:
         every = ((n, drawn(options.seed, n, large=options.large)) for n in itertools.count())
     if options.only is not None:
-        return (each for each in itertools.islice(every, options.only + 1) if each[0] == options.only)
+        return itertools.islice(every, options.only, options.only + 1)
     return itertools.islice(every, options.configurations)
 
 
@@ -179,9 +189,7 @@ def _noted(
     return noted
 
 
-def _gradients(
-    kernel: Any, configuration: Configuration, tensors: list[torch.Tensor]
-) -> Gradients:
+def _gradients(kernel: Any, configuration: Configuration, tensors: list[torch.Tensor]) -> Gradients:
     x, weight, grad = tensors
     geometry, needs = configuration.geometry(), configuration.needs
     if configuration.pooled:
@@ -214,9 +222,7 @@ def _tensors(configuration: Configuration, memory: Memory, seed: int) -> list[to
     return made
 
 
-def _laid(
-    values: torch.Tensor, layout: str, memory: Memory, rng: random.Random
-) -> torch.Tensor:
+def _laid(values: torch.Tensor, layout: str, memory: Memory, rng: random.Random) -> torch.Tensor:
     shape = values.shape
     if layout == "expanded":
         one = values[:1, :1, :1, :1]

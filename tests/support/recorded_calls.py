@@ -1,11 +1,12 @@
-"""Calls of kernel native's C written to a file, with all arrays before and after: see native_replay.c."""
+"""Calls of kernel native's C written to a file, with their arrays; see native_replay.c."""
 
 from __future__ import annotations
 
 import ctypes
 import struct
+import tempfile
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from guarded_memory import GuardedMemory
@@ -30,7 +31,7 @@ _SIGNATURES: dict[str, Any] = passes.__dict__["_SIGNATURES"]
 class RecordedCalls:
     """Stands for ``passes._library``; what it hands out writes every call of its own to a file."""
 
-    def __init__(self, file: BinaryIO, memory: GuardedMemory) -> None:
+    def __init__(self, file: tempfile._TemporaryFileWrapper[bytes], memory: GuardedMemory) -> None:
         """Take where calls are written, and where all their arrays lie."""
         self._file = file
         self._memory = memory
