@@ -55,7 +55,7 @@ def saved_bytes(forward: Callable[[], Any], parameters: Sequence[Any]) -> Option
     hooks = getattr(getattr(torch.autograd, "graph", None), "saved_tensors_hooks", None)
     if hooks is None:
         return None
-    own = {_storage(parameter).data_ptr() for parameter in parameters}
+    own = {storage.data_ptr() for storage in map(_storage, parameters)}
     seen: Dict[int, int] = {}
 
     def pack(tensor: Any) -> Any:

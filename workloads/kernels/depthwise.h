@@ -71,17 +71,26 @@ static void depthwise_some_planes(const void *shared, index_t first, index_t las
 
 /* pixels: channels are dense, those of g as many as those of x ---------------------------------- */
 
+/* The parts of the rows of patches, each with sums of its own. */
+static inline index_t depthwise_parts(const filter_t *of)
+{
+    return divided(of->images * of->out.rows.number, of->chunk);
+}
+
+/* The numbers from the sums of one part, g_w's and g_b's, to the next one's. */
+static inline index_t part_of_sums(const filter_t *of) { return 2 * of->out.channels; }
+
 /* Do a row of patches of image n: read g, add to the sums of g_w and g_b, write g_x. */
 static void depthwise_row(const depthwise_t *task, index_t n, index_t i, REAL *grad_w,
                           REAL *grad_bias, int streaming)
 {
     const layout_t *out = task->out, *in = task->in;
     index_t across = out->columns.number, from, to;
-    const REAL *cell = task->x_sum ? task->x_sum + n * in->grid_image + i * across * in->grid_cell
-                                   : NULL;
-    for (index_t j = 0; j < across; j++, cell += cell ? in->grid_cell : 0) {
+    index_t row = n * in->grid_image + i * across * in->grid_cell;
+    for (index_t j = 0; j < across; j++) {
         box_t box = box_of(out, i, j, &from), covered = box_of(in, i, j, &to);
         const REAL *g = task->grad + n * out->map_image + from;
+        const REAL *cell = task->x_sum ? task->x_sum + row + j * in->grid_cell : NULL;
         REAL *g_x = task->grad_x ? task->grad_x + n * in->map_image + to : NULL;
         REAL each = (REAL)task->of->scale / (REAL)(box.rows * box.columns);
         int alike = box.rows == covered.rows && box.columns == covered.columns;
@@ -117,7 +126,8 @@ static void depthwise_some_pixels(const void *shared, index_t first, index_t las
     index_t channels = of->out.channels, down = of->out.rows.number;
     int streaming = of->streaming && task->grad_x && streamable(&of->in, task->grad_x);
     for (index_t item = first; item < last; item++) {
-        REAL *grad_w = task->sums + item * 2 * channels, *grad_bias = grad_w + channels;
+        REAL *grad_w = task->sums + item * part_of_sums(of), *grad_bias = grad_w + channels;
+        CHECK((item + 1) * part_of_sums(of) <= of->work);
         memset(grad_w, 0, (size_t)(2 * channels) * sizeof(REAL));
         for (index_t row = item * of->chunk;
              row < least((item + 1) * of->chunk, of->images * down); row++)
@@ -133,12 +143,12 @@ static void gather_depthwise(const void *shared, index_t first, index_t last)
 {
     const depthwise_t *task = shared;
     const filter_t *of = task->of;
-    index_t channels = of->out.channels, parts = divided(of->images * of->out.rows.number, of->chunk);
+    index_t channels = of->out.channels, parts = depthwise_parts(of);
     for (index_t item = first; item < last; item++) {
         index_t c0 = item * GATHERED, n = least(GATHERED, channels - c0);
         double grad_w[GATHERED] = {0}, grad_bias[GATHERED] = {0};
         for (index_t part = 0; part < parts; part++) {
-            const REAL *sums = task->sums + part * 2 * channels + c0;
+            const REAL *sums = task->sums + part * part_of_sums(of) + c0;
             for (index_t c = 0; c < n; c++)
                 grad_w[c] += sums[c], grad_bias[c] += sums[channels + c];
         }

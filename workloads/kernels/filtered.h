@@ -65,27 +65,64 @@ static inline index_t summed(const filtered_t *f)
     return f->of->images * (f->of->pixels ? f->out->rows.number : slots_of(f));
 }
 
-/* Divide the working memory, 64-byte aligned; returns the numbers that it takes. */
-static index_t divide_work(filtered_t *f, REAL *work)
+enum {
+    PARTS = 5, /* of the working memory: sums, g~, x~, g_x's values, g_w's values */
+#if defined(GFB_DEBUG)
+    APART = 64 /* numbers after each part that nothing may touch */
+#else
+    APART = 0
+#endif
+};
+
+/* The numbers of each part; each slot has its own of all but the first. */
+static inline void part_sizes(const filtered_t *f, index_t *sizes)
 {
     index_t cells = f->of->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
     index_t co = f->out->channels, ci = f->in->channels;
     int narrow = f->grad_w && inputs(f) % BROAD > 0, own = f->grad_w && f->of->slots > 0;
-    index_t sizes[] = {f->grad_bias ? summed(f) * co : 0, /* each slot has its own of the others */
-                       f->of->pixels ? (cells + TALL) * row_of(co) : wide * panel_rows(f),
-                       narrow ? cells * f->of->groups * BROAD : 0,
-                       !f->grad_x ? 0 : f->of->pixels ? cells * row_of(ci) : wide * ci,
-                       own ? co * inputs(f) : 0};
-    REAL **parts[] = {&f->sums, &f->g, &f->x, &f->v, &f->values};
-    index_t at = 0, shared = 0;
-    for (int k = 0; k < 5; k++) {
-        *parts[k] = work + at;
-        at += divided(sizes[k], 16) * 16;
-        shared = k == 0 ? at : shared;
-    }
-    f->slot_size = at - shared;
-    return shared + f->slot_size * slots_of(f);
+    sizes[0] = f->grad_bias ? summed(f) * co : 0;
+    sizes[1] = f->of->pixels ? (cells + TALL) * row_of(co) : wide * panel_rows(f);
+    sizes[2] = narrow ? cells * f->of->groups * BROAD : 0;
+    sizes[3] = !f->grad_x ? 0 : f->of->pixels ? cells * row_of(ci) : wide * ci;
+    sizes[4] = own ? co * inputs(f) : 0;
 }
+
+static inline index_t room_of(index_t size) { return divided(size, 16) * 16 + APART; }
+
+/* Divide the working memory, 64-byte aligned, if there is any; returns the numbers that it takes. */
+static index_t divide_work(filtered_t *f, REAL *work)
+{
+    REAL **parts[PARTS] = {&f->sums, &f->g, &f->x, &f->v, &f->values};
+    index_t sizes[PARTS], at = 0;
+    part_sizes(f, sizes);
+    for (int k = 0; k < PARTS; k++) {
+        *parts[k] = work ? work + at : NULL;
+        at += room_of(sizes[k]);
+    }
+    f->slot_size = at - room_of(sizes[0]);
+    return room_of(sizes[0]) + f->slot_size * slots_of(f);
+}
+
+#if defined(GFB_DEBUG)
+/* Whether nothing was written between the parts since they were marked, which is done first. */
+static int are_apart(const filtered_t *f, int mark)
+{
+    REAL *parts[PARTS] = {f->sums, f->g, f->x, f->v, f->values};
+    index_t sizes[PARTS];
+    part_sizes(f, sizes);
+    for (int k = 0; k < PARTS; k++)
+        for (index_t slot = 0; slot < (k > 0 ? slots_of(f) : 1); slot++) {
+            unsigned char *gap = (unsigned char *)(parts[k] + slot * f->slot_size + sizes[k]);
+            size_t size = (size_t)(room_of(sizes[k]) - sizes[k]) * sizeof(REAL);
+            for (size_t i = 0; i < size; i++)
+                if (mark)
+                    gap[i] = 0xff; /* NaN, so that what is read shows as well */
+                else if (gap[i] != 0xff)
+                    return 0;
+        }
+    return 1;
+}
+#endif
 
 /* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ---------------------------------- */
 
@@ -431,7 +468,8 @@ static void do_chunk(filtered_t *f)
     shares_t s = shares_of(f);
     loop_t pool = poolings(f), expand = expansions(f);
     pool.body(f, 0, pool.items);
-    pack_sums(f, 0, packings(f));
+    if (packings(f) > 0)
+        pack_sums(f, 0, packings(f));
     for (index_t broad = 0; f->grad_w && broad < s.broads; broad++)
         multiply_sums(f, broad, 0, s.downs);
     f->fresh = 0;
@@ -452,6 +490,7 @@ static void chunks_some(const void *shared, index_t first, index_t last)
     for (index_t slot = first; slot < last; slot++) {
         filtered_t f = *task->f;
         index_t ahead = slot * f.slot_size, number = f.of->images * f.out->channels;
+        CHECK(slot < slots_of(&f));
         f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead;
         f.sums += f.of->pixels ? 0 : slot * number; /* rows of patches have theirs */
         f.fresh = 1;
@@ -460,6 +499,7 @@ static void chunks_some(const void *shared, index_t first, index_t last)
         while (claim(task->share, shares, slot % shares, 1, &chunk)) {
             f.first = chunk * f.of->chunk;
             f.last = least(f.first + f.of->chunk, rows);
+            CHECK(f.first < f.last && f.last - f.first <= f.of->chunk);
             do_chunk(&f);
         }
         if (f.grad_w && f.fresh)

@@ -182,17 +182,24 @@ void repeat_runs(const team_t *team, const REAL *src, index_t number, index_t le
     for_all(team, repeat_some_runs, &task, (number + task.most - 1) / task.most, number * length);
 }
 
+/* How many numbers of working memory the backward of a depthwise layer takes. */
+index_t depthwise_work(const filter_t *of, REAL *grad_x, REAL *grad_w, REAL *grad_bias)
+{
+    (void)grad_x, (void)grad_w, (void)grad_bias; /* the same whatever is wanted */
+    return of->pixels ? depthwise_parts(of) * part_of_sums(of) : 0;
+}
+
 /* The backward of a depthwise layer: arguments as of `filtered`, but x~ has a grid of its own and w~
- * is dense. Where columns are dense there may be up to 16 outputs per input and there is no work;
- * where channels are, there is one, and work has twice as many numbers as there are channels for
- * every `chunk` rows of patches. */
+ * is dense. Where columns are dense there may be up to 16 outputs per input; where channels are,
+ * there is one. */
 void depthwise(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
                const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
 {
-    index_t rows = of->images * of->out.rows.number, parts = divided(rows, of->chunk);
+    index_t parts = depthwise_parts(of);
     index_t pixels = of->images * of->out.channels * of->out.rows.stop * of->out.columns.stop;
     depthwise_t task = {of, &of->out, &of->in, grad, x_sum, window, grad_x, grad_w, grad_bias, work,
                         walk_of(&of->out), walk_of(&of->in)};
+    CHECK(depthwise_work(of, grad_x, grad_w, grad_bias) == of->work);
     if (!of->pixels) {
         for_all(team, depthwise_some_planes, &task,
                 divided(of->in.channels, depthwise_lanes(&task)), pixels);
@@ -293,9 +300,12 @@ void filtered(const team_t *team, const filter_t *of, const REAL *grad, const RE
     f.threads = team->threads;
     f.grad = grad, f.x_sum = x_sum, f.window = window;
     f.grad_x = grad_x, f.grad_w = grad_w, f.grad_bias = grad_bias;
-    divide_work(&f, work);
+    index_t taken = divide_work(&f, work);
+    CHECK(taken == of->work && are_apart(&f, 1));
+    (void)taken;
     if (of->slots > 0)
         filter_apart(team, &f);
     else
         filter_together(team, &f);
+    CHECK(are_apart(&f, 0));
 }

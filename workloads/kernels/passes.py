@@ -62,6 +62,7 @@ class _Filter(ctypes.Structure):
         ("scale", ctypes.c_double),
         ("streaming", ctypes.c_ssize_t),
         ("pixels", ctypes.c_ssize_t),
+        ("work", ctypes.c_ssize_t),
     ]
 
 
@@ -90,6 +91,7 @@ _FILTER, _SAVING = ctypes.POINTER(_Filter), ctypes.POINTER(_Saving)
 _POOL = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _POINTER, _REAL)
 _EXPAND = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _INT)
 _BACKWARD = (_TEAM, _FILTER, *[_POINTER] * 7)
+_WORK = (_FILTER, *[_POINTER] * 3)
 _SIGNATURES = {
     "pool_planes": _POOL,
     "pool_pixels": _POOL,
@@ -99,8 +101,9 @@ _SIGNATURES = {
     "save": (_TEAM, _SAVING, *[_POINTER] * 4),
     "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
     "depthwise": _BACKWARD,
+    "depthwise_work": _WORK,
     "filtered": _BACKWARD,
-    "filtered_work": (_FILTER, *[_POINTER] * 3),
+    "filtered_work": _WORK,
     "panel_channels": (),
     "tile_channels": (_INT,),
 }
@@ -366,12 +369,8 @@ def prepared(
         streams(x_shape[0] * x_strides[0] * size),
         not way.planes,
     )
-    if way.function == "filtered":
-        numbers = library.filtered_work(what, *wanted)
-    else:
-        parts = -(-x_shape[0] * axes[0][0].number // way.chunk)
-        numbers = 0 if way.planes else parts * 2 * weight_shape[0]
-    return Call(getattr(library, way.function), _team(threads), what, numbers * size)
+    what.work = getattr(library, way.function + "_work")(what, *wanted)
+    return Call(getattr(library, way.function), _team(threads), what, what.work * size)
 
 
 def backward(
@@ -512,8 +511,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
-    for function in (library.filtered_work, library.panel_channels, library.tile_channels):
-        function.restype = ctypes.c_ssize_t
+    for name in ("depthwise_work", "filtered_work", "panel_channels", "tile_channels"):
+        getattr(library, name).restype = ctypes.c_ssize_t
     return library
 
 

@@ -28,6 +28,7 @@ typedef struct {
     index_t chunk; /* rows of patches that are done at a time */
     double scale;
     index_t streaming, pixels; /* pixels: channels are dense, not columns */
+    index_t work; /* numbers of working memory, as filtered_work or depthwise_work tells */
 } filter_t;
 
 /* How all planes of a layout are walked: in blocks of `down` rows of patches and all columns, or

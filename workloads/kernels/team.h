@@ -14,11 +14,21 @@
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
+#if defined(GFB_DEBUG)
+#include <assert.h>
+#define CHECK(holds) assert(holds)
+#else
+#define CHECK(holds) ((void)0)
+#endif
 
 typedef ptrdiff_t index_t;
 
 enum {
+#if defined(GFB_DEBUG)
+    SMALL = 0, /* all threads in every loop: what they share is small and seen at once */
+#else
     SMALL = 16384, /* elements below which waking threads costs more than they save */
+#endif
     LOOPS = 4,     /* that one call does */
     SHARES = 16    /* of a loop; threads beyond that start with another's */
 };
@@ -50,6 +60,7 @@ static index_t claim(share_t *share, index_t shares, index_t own, index_t grain,
         if (__atomic_load_n(&from->next, __ATOMIC_RELAXED) >= from->end)
             continue;
         *first = __atomic_fetch_add(&from->next, grain, __ATOMIC_RELAXED);
+        CHECK(*first >= 0 && grain > 0);
         if (*first < from->end)
             return *first + grain < from->end ? grain : from->end - *first;
     }
@@ -89,6 +100,7 @@ static void run_loops(const team_t *team, const loop_t *loops, index_t count, in
 {
     index_t threads = elements < SMALL || team->parallel == NULL ? 1 : team->threads;
     job_t job;
+    CHECK(count <= LOOPS && team->threads > 0);
     job.loops = loops;
     job.number = team->number;
     job.count = count;
