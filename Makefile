@@ -19,7 +19,9 @@ UV := build/uv/bin/uv
 UV_VERSION := 0.13.9
 UPGRADE ?=
 
-.PHONY: help demo test lint docs pictures dev lock system py36 clean
+FUZZ_SECONDS ?= 1200
+
+.PHONY: help demo test lint fuzz docs pictures dev lock system py36 clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -36,6 +38,9 @@ lint: $(INSTALLED_DEV) ## style, types and import boundaries
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+fuzz: $(INSTALLED_DEV) system ## kernel native's memory and threads in every build, for FUZZ_SECONDS (1200)
+	@PYTHONPATH=. $(BIN)/python tests/support/fuzz.py --seconds $(FUZZ_SECONDS)
 
 docs: $(INSTALLED_DOCS) ## the documentation as a site in build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -d build/docs 1>&2

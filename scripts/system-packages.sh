@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Install the two programs that the tests drive: sshd (boards on loopback) and Chromium (the report).
+# Install the programs that the tests drive: sshd (boards on loopback), Chromium (the report), clang (its sanitizers),
+# and a compiler and an emulator for 64-bit ARM (kernel native on NEON).
 # As root through apt; otherwise say what to install. In CI (CI set) a missing program is a failure.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # where sshd lives, and not on every user's PATH
@@ -15,6 +16,9 @@ present() {
 missing=()
 present sshd || missing+=(openssh-server)
 present chromium chromium-browser google-chrome || missing+=(chromium)
+present clang || missing+=(clang libclang-rt-dev)
+present qemu-aarch64 || missing+=(qemu-user)
+present aarch64-linux-gnu-gcc || missing+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
 
 if [ "$(id -u)" -eq 0 ] && present apt-get; then
