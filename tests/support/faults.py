@@ -24,6 +24,11 @@ CHANGES = {
         "REAL *pixel = map + first;",
         "REAL *pixel = map + first; if (i + j == 0) pixel[-1] = 0;",
     ),
+    "unwritten scratch": (
+        "patches.h",
+        "memset(scratch, 0, (size_t)(wide * (b->i1 - b->i0)) * sizeof(REAL));",
+        "(void)wide;",
+    ),
     "overrun within the working memory": (
         "filtered.h",
         "REAL *to = f->x + group * cells * BROAD;",

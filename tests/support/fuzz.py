@@ -26,7 +26,7 @@ from fuzz_builds import BUILDS, ROOT, SUPPORT, command_line, environment, refusa
 
 OBJECTS = ROOT / "build" / "fuzz"
 AT_A_TIME = 2
-PATIENCE_S = 600.0  # for one configuration, compiling included
+PATIENCE_S = 400.0  # for one configuration, or a few; compiling included
 
 
 class Share(NamedTuple):
@@ -48,6 +48,7 @@ SHARES = (
     Share("sse", (), 2),
     Share("tsan", (), 2),
     Share("clang", (), 1),
+    Share("msan", (), 1),
     Share("neon", (), 2),
 )
 
@@ -77,13 +78,7 @@ def run(build: str, options: tuple[str, ...], folder: Path = OBJECTS) -> Outcome
             *[sys.executable, str(driver), "--build", build, "--under-way", str(under_way)],
             *options,
         ]
-        ran = subprocess.run(
-            command,
-            env=environment(BUILDS[build], folder),
-            capture_output=True,
-            text=True,
-            timeout=_limit(options),
-        )
+        ran = _ended(command, environment(BUILDS[build], folder), _limit(options))
         place = under_way.read_text() if under_way.exists() else "before the first one"
     record = _record(ran.stdout)
     if ran.returncode == 0 and record is not None:
@@ -93,6 +88,17 @@ def run(build: str, options: tuple[str, ...], folder: Path = OBJECTS) -> Outcome
     again = [f"--builds {build}", *_kept(options), place.partition("\n")[0]]
     words = f"{build}: {why}\n{place.strip()}\nagain: {' '.join(again)}"
     return Outcome(counts, words, ran.stderr[-6000:])
+
+
+def _ended(
+    command: list[str], variables: dict[str, str], limit: float
+) -> subprocess.CompletedProcess[str]:
+    """Return what a program came to; threads that never meet again are ended."""
+    try:
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        words = f"did not end within {limit:.0f} s"
+        return subprocess.CompletedProcess(command, -signal.SIGKILL, "", words)
 
 
 def main() -> int:
@@ -173,9 +179,9 @@ def _kept(options: tuple[str, ...]) -> list[str]:
     return kept
 
 
-def _limit(options: tuple[str, ...]) -> float | None:
+def _limit(options: tuple[str, ...]) -> float:
     if "--seconds" not in options:
-        return None
+        return PATIENCE_S
     return float(options[options.index("--seconds") + 1]) + PATIENCE_S
 
 

@@ -54,6 +54,10 @@ BUILDS = {
         own_threads=True,
     ),
     "clang": Build((DEBUG, "-g", "-O0", "-march=native", *_SANITIZED), replayed_by=("clang",)),
+    "msan": Build(
+        (DEBUG, "-g", "-O0", "-march=native", "-fsanitize=memory"),  # unwritten scratch on stacks
+        replayed_by=("clang",),
+    ),
     "neon": Build(
         (DEBUG, "-O3", "-static"),
         replayed_by=("aarch64-linux-gnu-gcc",),

@@ -10,18 +10,19 @@ from __future__ import annotations
 import collections
 import hashlib
 import json
-import os
 import random
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
+import faults
 import torch
-from fuzz_builds import BUILDS, KERNELS, SUPPORT, Build
+from fuzz_builds import BUILDS, SUPPORT, Build
 from fuzz_configurations import Configuration
 from guarded_memory import GuardedMemory
 from native_fuzz import Finding, checked, configurations, options_of
@@ -40,18 +41,30 @@ def compiled(build: Build, dtype: torch.dtype, folder: Path) -> Path:
     """
     command = [
         *build.replayed_by,
-        *["-std=gnu99", *build.flags, "-pthread", f"-I{KERNELS}", f"-I{SUPPORT}"],
-        *[f"-DREAL={passes.TYPES[dtype]}", str(SUPPORT / "native_replay.c"), "-lm"],
+        *["-std=gnu99", *build.flags, "-pthread", f"-DREAL={passes.TYPES[dtype]}"],
+        *["native_replay.c", "-lm"],
     ]
-    texts = [path.read_bytes() for path in [*KERNELS.glob("*.[ch]"), *SUPPORT.glob("*.[ch]")]]
-    key = b"\0".join([*texts, *[word.encode() for word in command]])
+    texts = _texts()
+    key = b"\0".join([*texts.values(), *[word.encode() for word in command]])
     path = folder / f"replay-{hashlib.sha256(key).hexdigest()[:16]}"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        made = path.with_suffix(f".{os.getpid()}")
-        subprocess.run([*command, "-o", str(made)], check=True)
-        made.rename(path)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            for name, text in texts.items():
+                Path(scratch, name).write_bytes(text)
+            subprocess.run([*command, "-o", "made"], check=True, cwd=scratch)
+            Path(scratch, "made").rename(path)
     return path
+
+
+def _texts() -> dict[str, bytes]:
+    """Return the sources of the program by name: kernel native's as they are compiled elsewhere."""
+    read: Callable[[str], bytes] = compiler.__dict__["_text"]
+    own = (SUPPORT / name for name in ("native_replay.c", "pthread_team.h"))
+    return {
+        **{name: read(name) for name in passes.SOURCES},
+        **{path.name: path.read_bytes() for path in own},
+    }
 
 
 def replay(
@@ -83,10 +96,13 @@ def main() -> int:
     """Go through configurations until time or numbers run out; print how many of each way."""
     options = options_of()
     build = BUILDS[options.build]
+    folder = Path(compiler.cache_folder())
+    for dtype in passes.TYPES:
+        assert passes.unavailable(dtype) is None  # what records has no fault
+    faults.make(options.fault)
+    programs = {dtype: compiled(build, dtype, folder) for dtype in passes.TYPES}
     counts: collections.Counter[str] = collections.Counter()
     started = time.monotonic()
-    folder = Path(compiler.cache_folder())
-    programs = {dtype: compiled(build, dtype, folder) for dtype in passes.TYPES}
     for number, configuration in configurations(options):
         if options.seconds is not None and time.monotonic() - started > options.seconds:
             break

@@ -38,6 +38,7 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
             ("sse", 150),
             ("tsan", 150),
             ("clang", 60),
+            ("msan", 40),
             ("neon", 60),
         )
     },
@@ -50,6 +51,7 @@ FOUND = {
     "underrun": ("unoptimized", ""),
     "overrun within the working memory": ("unoptimized", "are_apart"),
     "lost join": ("tsan", "data race"),
+    "unwritten scratch": ("msan", "use-of-uninitialized-value"),
 }
 
 
