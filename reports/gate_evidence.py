@@ -19,6 +19,11 @@ from workloads.messages import Case
 
 THROTTLED = "throttled"
 NO_FIGURE = "no figure"
+SAME_KIND = "compare two revisions of which both do, or both do not"
+OTHER_PROTOCOL = (
+    "one of them was timed by a revision of gfbench that does not change the inputs between "
+    "iterations, the other by one that does"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,7 @@ class Evidence:
     log_ratios: Mapping[int, float]
     lost: Mapping[int, Lost]
     refusal: str = ""
+    remedy: str = "gfbench doctor says what is read"
     uncertainty: float = 0.0
 
     def lost_to(self, *statuses: str) -> tuple[Lost, ...]:
@@ -50,11 +56,19 @@ class Evidence:
 
 def evidence(target: TargetRun, pair: CasePair, metric: str, phase: str) -> Evidence:
     """Return what the target's blocks say of a pair of cases."""
+    base, new = (_protocols(target, case) for case in (pair.base, pair.new))
+    if metric != "memory" and base and new and base != new:
+        return Evidence(log_ratios={}, lost={}, refusal=OTHER_PROTOCOL, remedy=SAME_KIND)
     if metric == "energy":
         return _energy(target, pair, phase)
     base, new = (figures(target, case, metric, phase) for case in (pair.base, pair.new))
     ratios = {r: math.log(new[r] / base[r]) for r in sorted(base.keys() & new.keys())}
     return Evidence(log_ratios=ratios, lost=_lost(target, pair, metric, ratios))
+
+
+def _protocols(target: TargetRun, case: Case) -> set[bool]:
+    """Return whether inputs were changed between the iterations of the case's blocks."""
+    return {bool(b.verified) for b in target.blocks_of(case, "timing") if b.status == "ok"}
 
 
 def figures(target: TargetRun, case: Case, metric: str, phase: str) -> dict[int, float]:

@@ -253,7 +253,7 @@ def _unanswerable(question: Question) -> Verdict:
         reason = f"{skipped[0].case.key} was left out: {skipped[0].reason}"
         return question.verdict("INVALID", reason, remedy="see gfbench list kernels -t TARGET")
     if found.refusal:
-        return question.verdict("INVALID", found.refusal, remedy="gfbench doctor says what is read")
+        return question.verdict("INVALID", found.refusal, remedy=found.remedy)
     broken = found.lost_to(*BROKEN)
     if session.status != "ok" and not broken and not found.lost_to(THROTTLED):
         reason = session.reason or f"the session is {session.status}"

@@ -114,6 +114,7 @@ def differences(
             "host name": target.probe.hostname if target.probe else "",
             "window_s": run.header.plan.min_window_s,
             "isolation": run.header.plan.isolation,
+            "inputs": _inputs(target),
             "gfbench": run.header.tool.version,
             "payload": run.header.payload.sha256[:12] if run.header.payload else "",
             **{f"kernel {kernel.name}": kernel.source_sha256[:12] for kernel in run.header.kernels},
@@ -129,6 +130,12 @@ def differences(
     if all(boots) and boots[0] != boots[1]:
         found.append("the machine was started again in between")
     return tuple(found)
+
+
+def _inputs(target: TargetRun) -> str:
+    """Say what was done to the inputs between iterations; older versions did nothing."""
+    changed = any(block.verified for block in target.blocks)
+    return "changed before each iteration" if changed else "the same in each iteration"
 
 
 @cache

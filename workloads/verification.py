@@ -64,13 +64,23 @@ def keep(inputs: Inputs, results: Any) -> Optional[Kept]:
     tensors = tensors_of(results)
     wanted = [tensor for tensor in (*inputs, *tensors) if tensor is not None]
     size = sum(tensor.numel() * tensor.element_size() for tensor in wanted)
-    available = available_bytes()
+    available = _available(inputs.x.device)
     if available is not None and size > MEMORY_SHARE * available:
         return None
     bias = None if inputs.bias is None else inputs.bias.detach().clone()
     copies = [t.detach().clone() for t in (inputs.x, inputs.weight, inputs.grad_output)]
     copied_results = tuple(tensor.detach().clone() for tensor in tensors)
     return Kept(Inputs(copies[0], copies[1], bias, copies[2]), copied_results)
+
+
+def _available(device: torch.device) -> Optional[int]:
+    """Return the bytes that are free for copies there; None where nobody tells."""
+    system = available_bytes()
+    tell = getattr(torch.cuda, "mem_get_info", None)  # torch >= 1.11
+    if device.type != "cuda" or tell is None:
+        return system
+    free = int(tell()[0])
+    return free if system is None else min(free, system)
 
 
 def verify(case: Case, phase: str, inputs: Inputs, results: Any) -> float:

@@ -10,6 +10,9 @@ import pytest
 import user_kernels_data as data
 from gfbench_cli import Cli, Finished
 
+import workloads
+
+DOCUMENT = Path(workloads.__file__).parents[1] / "docs" / "kernels.md"
 SUITE = """
 description: a layer that is large enough to be worth cheating on
 workloads:
@@ -26,7 +29,8 @@ min_window_s: 0.1
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cli, Finished]:
     gfbench = Cli(tmp_path_factory.mktemp("cheats"), SUITE)
-    sources = {**cheats.CHEATS, "honest": cheats.HONEST}
+    documented = DOCUMENT.read_text().split("```python\n")[1].split("```")[0]
+    sources = {**cheats.CHEATS, "honest": cheats.HONEST, "documented": documented}
     for name, text in sources.items():
         (gfbench.folder / f"{name}.py").write_text(text)
     (gfbench.folder / "inc.c").write_text(data.C_KERNEL)
@@ -47,7 +51,7 @@ def test_a_kernel_that_cheats_is_refused_with_what_was_seen(
     assert not [row for row in rows if row["value"]], "nothing of a refused kernel is published"
 
 
-@pytest.mark.parametrize("name", ["honest", "inc", "native", "torch"])
+@pytest.mark.parametrize("name", ["honest", "documented", "inc", "native"])
 def test_an_honest_kernel_is_timed(name: str, done: tuple[Cli, Finished]) -> None:
     gfbench, finished = done
     blocks = finished.blocks(kernel=name, kind="timing")

@@ -101,3 +101,18 @@ def test_exact_may_pass_the_floor(tmp_path: Path) -> None:
     assert {row.status for row in exact} == {"ok"}
     filtered = [row for row in compare(run) if row.method != "exact" and row.metric == "latency_s"]
     assert {row.status for row in filtered} == {"invalid"}
+
+
+def test_cases_that_were_timed_by_different_protocols_are_not_compared(tmp_path: Path) -> None:
+    """As when `compare` measures a revision from before inputs were changed."""
+
+    def verify(record: dict[str, Any]) -> None:
+        if timed(record, 4):
+            record["verified"] = {"step": {"iterations": 2, "error": 1e-7}}
+
+    run = changed(make_run(tmp_path, rounds=8), verify)
+    gate = judge(run, base="method=exact", new="method=gradient_filter,patch_size=4")
+    assert {verdict.status for verdict in gate.verdicts} == {"INVALID"}
+    assert "does not change the inputs" in gate.verdicts[0].reason
+    same = judge(run, base="method=exact", new="method=gradient_filter,patch_size=2")
+    assert "INVALID" not in {verdict.status for verdict in same.verdicts}

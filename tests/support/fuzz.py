@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from fuzz_builds import BUILDS, ROOT, SUPPORT, command_line, environment, refusal
 
+KINDS = ("large", "networks", "images", "short")  # of configurations, besides those drawn
 OBJECTS = ROOT / "build" / "fuzz"
 AT_A_TIME = 2
 PATIENCE_S = 400.0  # for one configuration, or a few; compiling included
@@ -147,6 +148,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", type=int)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--images", action="store_true", help="two networks once, whole")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--fault")
     return parser.parse_args()
@@ -154,7 +156,7 @@ def _options() -> argparse.Namespace:
 
 def _shares(options: argparse.Namespace) -> list[Share]:
     """Return all shares, or just what is asked for."""
-    own = tuple(f"--{name}" for name in ("large", "networks", "short") if getattr(options, name))
+    own = tuple(f"--{name}" for name in KINDS if getattr(options, name))
     if not options.builds and not own and options.only is None:
         return list(SHARES)
     builds = options.builds or list(BUILDS)
@@ -173,7 +175,7 @@ def _passed_on(options: argparse.Namespace, seconds: float) -> tuple[str, ...]:
 
 def _kept(options: tuple[str, ...]) -> list[str]:
     """Return the options that a replay needs as well."""
-    kept = [each for each in options if each in ("--large", "--networks", "--short")]
+    kept = [each for each in options if each in [f"--{name}" for name in KINDS]]
     if "--fault" in options:
         kept += ["--fault", shlex.quote(options[options.index("--fault") + 1])]
     return kept

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from network_layers import NetworkLayer, distinct_layers
+from network_layers import NetworkLayer, distinct_layers, mobilenet_v2, resnet_18
 
 from workloads.geometry import Geometry, conv_geometry
 
@@ -85,6 +85,16 @@ def network_configurations(seed: int) -> Iterator[Configuration]:
     ]
     rng.shuffle(wholes)
     yield from wholes
+
+
+def image_configurations() -> Iterator[Configuration]:
+    """Yield every distinct convolution of two image networks at the batches that they train at."""
+    for layers, batches in ((mobilenet_v2(), (16, 32)), (resnet_18(), (8, 32))):
+        for layer in dict.fromkeys(layers):
+            for batch in batches:
+                for patch_size in PATCH_SIZES:
+                    for layout in LAYOUTS[:2]:
+                        yield of_layer(layer, batch, patch_size, layout)._replace(threads=2)
 
 
 def short_configurations() -> Iterator[Configuration]:

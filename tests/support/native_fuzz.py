@@ -29,6 +29,7 @@ from fuzz_builds import BUILDS, Build, count_lines, use
 from fuzz_configurations import (
     Configuration,
     drawn,
+    image_configurations,
     network_configurations,
     short_configurations,
 )
@@ -106,6 +107,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--only", type=int)
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--images", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--fault", choices=faults.FAULTS)
     parser.add_argument("--coverage", type=Path, help="a folder for gcov's files")
@@ -117,6 +119,8 @@ def configurations(options: argparse.Namespace) -> Iterator[tuple[int, Configura
     """Yield the configurations that are asked for, numbered."""
     if options.short:
         every: Iterator[tuple[int, Configuration]] = enumerate(short_configurations())
+    elif options.images:
+        every = enumerate(image_configurations())
     elif options.networks:
         every = enumerate(network_configurations(options.seed))
     else:
