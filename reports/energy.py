@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.energy_estimators import Estimate, estimate, steady_power
+from reports.energy_estimators import Changes, Estimate, estimate, steady_power
 from reports.energy_window import MIN_WINDOW_S, View, recommended_window_s
 from reports.power_trace import (
     FloatArray,
@@ -128,7 +128,7 @@ def measure_energy(
     iterations: FloatArray | Sequence[Window] | None = None,
     loops: int = 1,
     idle: Sequence[Window] = (),
-    changes: Window | None = None,
+    changes: Sequence[Window] = (),
     throttled: bool | str = False,
 ) -> Energy:
     """Return the energy of a window with its uncertainty, or the reason why there is none.
@@ -140,7 +140,8 @@ def measure_energy(
         iterations: (start, end) of every timed sample in the window, in order.
         loops: how many iterations each timed sample holds.
         idle: windows without workload, the first before and the last after the measured one.
-        changes: a window in which inputs were changed, as between iterations, and nothing else.
+        changes: bursts within the window in which inputs were changed, as between iterations, and
+            nothing else was done.
         throttled: whether the board throttled in the window, or the evidence in words.
     """
     marks = np.asarray([] if iterations is None else iterations, dtype=np.float64).reshape(-1, 2)
@@ -222,21 +223,46 @@ def _total_rail(rail_map: RailMap, name: str) -> Rail:
 
 
 def _read(
-    trace: Trace, rail: Rail, view: View, idle: Sequence[Window], changes: Window | None
+    trace: Trace, rail: Rail, view: View, idle: Sequence[Window], changes: Sequence[Window]
 ) -> _Reading:
     """Estimate one rail of the total, its idle power first: it bounds what the edges can hide."""
     powers = tuple(_steady_reading(trace, rail, window) for window in idle)
     known = [power[0] for power in powers if power is not None]
     series = rail_series(trace, rail, view.window_s)
-    between_w = None if changes is None else _steady_reading(trace, rail, changes)
-    if changes is not None and between_w is None:
-        raise NotMeasured(
-            "invalid",
-            f"{rail.name} was not read while inputs were changed, whose energy has to be taken out",
-            "repeat the block; if it happens again, look at the sampler's notes in the journal",
-        )
-    found = estimate(series, view, float(np.mean(known)) if known else None, between_w)
+    between = _changes(trace, rail, changes)
+    found = estimate(series, view, float(np.mean(known)) if known else None, between)
     return _Reading(rail=rail, estimate=found, idle=powers)
+
+
+def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | None:
+    """Return how much more a rail draws in bursts of changes than beside them.
+
+    Beside: as long on either side, so that what drifts steadily cancels.
+
+    Raises:
+        NotMeasured: the rail was not read for long enough.
+    """
+    if not changes:
+        return None
+    more_w, u95_w = [], []
+    for begin, end in changes:
+        length = end - begin
+        parts = ((begin, end), (begin - length, begin), (end, end + length))
+        alone, before, after = (_steady_reading(trace, rail, part) for part in parts)
+        if alone is None or before is None or after is None:
+            raise NotMeasured(
+                "invalid",
+                f"{rail.name} was not read enough while inputs were changed, whose energy has to "
+                "be taken out",
+                "repeat the block; if it happens again, look at the sampler's notes in the journal",
+            )
+        more_w.append(alone[0] - (before[0] + after[0]) / 2)
+        u95_w.append(float(np.hypot(alone[1], np.hypot(before[1], after[1]) / 2)))
+    return Changes(
+        more_w=float(np.mean(more_w)),
+        u95_w=float(np.hypot.reduce(u95_w)) / len(u95_w),
+        duration_s=sum(end - begin for begin, end in changes),
+    )
 
 
 def _steady_reading(trace: Trace, rail: Rail, window: Window) -> tuple[float, float] | None:
@@ -246,11 +272,11 @@ def _steady_reading(trace: Trace, rail: Rail, window: Window) -> tuple[float, fl
         return None
 
 
-def _rail_energy(trace: Trace, rail: Rail, view: View, changes: Window | None) -> RailEnergy:
+def _rail_energy(trace: Trace, rail: Rail, view: View, changes: Sequence[Window]) -> RailEnergy:
     """Return what one rail gives on its own."""
-    between_w = None if changes is None else _steady_reading(trace, rail, changes)
     try:
-        found = estimate(rail_series(trace, rail, view.window_s), view, between_w=between_w)
+        between = _changes(trace, rail, changes)
+        found = estimate(rail_series(trace, rail, view.window_s), view, changes=between)
     except NotMeasured as problem:
         return RailEnergy(name=rail.name, energy_j=None, reason=problem.reason)
     energy_j = Figure(

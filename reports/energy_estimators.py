@@ -50,6 +50,18 @@ MAX_UNSTEADY = 0.10  # of the mean power between the two halves of a window
 
 
 @dataclass(frozen=True, kw_only=True)
+class Changes:
+    """How much more a rail draws while inputs are changed than in the iterations beside.
+
+    Iterations with the changes between them, that is; ``duration_s`` is that of all bursts.
+    """
+
+    more_w: float
+    u95_w: float
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Estimate:
     """Mean power with its 95 % uncertainties by cause, all in watts."""
 
@@ -74,7 +86,7 @@ def estimate(
     series: RailSeries,
     view: View,
     idle_w: float | None = None,
-    between_w: tuple[float, float] | None = None,
+    changes: Changes | None = None,
 ) -> Estimate:
     """Return the rail's mean power inside the iterations of the window.
 
@@ -82,18 +94,17 @@ def estimate(
         series: the rail's readings.
         view: the window and its iterations.
         idle_w: the rail's power without any work, where it is known.
-        between_w: its power while inputs are changed between iterations, and that one's 95 %
-            uncertainty; without it nothing but a pause lies between them.
+        changes: what changing the inputs draws; without it only a pause lies between iterations.
 
     Raises:
         NotMeasured: the readings cannot support a figure; with the reason and what to change.
     """
     require_coverage(series, view)
     if series.rail.kind == "energy":
-        return _counter(series, view, idle_w, between_w)
+        return _counter(series, view, idle_w, changes)
     samples = conversions(series)
     if averages_without_pause(series):
-        return _averaged(series, samples, view, idle_w, between_w)
+        return _averaged(series, samples, view, idle_w, changes)
     return _instants(series, samples, view)
 
 
@@ -220,7 +231,7 @@ def _averaged(
     samples: Conversions,
     view: View,
     idle_w: float | None,
-    between_w: tuple[float, float] | None,
+    changes: Changes | None,
 ) -> Estimate:
     """Integrate readings that each stand for the mean since the conversion before."""
     period_s = samples.period_s or series.rail.update_interval_s or series.interval_s
@@ -250,7 +261,7 @@ def _averaged(
             quantisation_w=_quantisation(series.quantum, values[whole]),
             samples=seen,
         ),
-        span_s, spread_w, (knots_s, knots_j), view, idle_w, between_w,
+        span_s, spread_w, (knots_s, knots_j), view, idle_w, changes,
     )  # fmt: skip
 
 
@@ -258,7 +269,7 @@ def _counter(
     series: RailSeries,
     view: View,
     idle_w: float | None,
-    between_w: tuple[float, float] | None,
+    changes: Changes | None,
 ) -> Estimate:
     """Take the difference of the first and the last read of a counter inside the window."""
     times_s, joules = series.times_s, series.values
@@ -281,7 +292,7 @@ def _counter(
             quantisation_w=float(NORMAL_95 * step_w),
             samples=int(inside.size),
         ),
-        span_s, spread_w, (times_s, joules), view, idle_w, between_w,
+        span_s, spread_w, (times_s, joules), view, idle_w, changes,
     )  # fmt: skip
 
 
@@ -292,7 +303,7 @@ def _contiguous(
     knots: tuple[FloatArray, FloatArray],
     view: View,
     idle_w: float | None,
-    between_w: tuple[float, float] | None,
+    changes: Changes | None,
 ) -> Estimate:
     """Add what the ends of the span leave open, take out what lies between iterations.
 
@@ -310,17 +321,20 @@ def _contiguous(
         cut_w = TWO_ENDS_95 * (mean_w - floor_w) * cut_s / span_s
         edges_w = float(np.hypot(edges_w, cut_w))
     pause_share = view.pause_s / view.busy_s
-    if between_w is None:
+    if changes is None:
         pause_w = mean_w if idle_w is None else floor_w
-        doubt_w = (mean_w - floor_w) * pause_share / 2
+        more_w, doubt_w = (pause_w - mean_w) * pause_share, (mean_w - floor_w) * pause_share / 2
     else:
-        pause_w = between_w[0]
-        alone_w = MAX_UNLIKE * (pause_w - floor_w)
-        doubt_w = float(np.hypot(between_w[1], alone_w)) * pause_share
+        # Bursts stand in the mean beside what lies between iterations.
+        between_s = view.pause_s - changes.duration_s
+        share = changes.duration_s / view.duration_s + between_s / view.busy_s
+        alone_w = MAX_UNLIKE * (mean_w + changes.more_w - floor_w) * between_s / view.busy_s
+        more_w = changes.more_w * share
+        doubt_w = float(np.hypot(changes.u95_w * share, alone_w))
     plain_j, plain_u95_j = _between_knots(knots, view)
     return Estimate(
         method=measured.method,
-        power_w=mean_w + (mean_w - pause_w) * pause_share,
+        power_w=mean_w - more_w,
         sampling_w=measured.sampling_w,
         edges_w=float(np.hypot(edges_w, doubt_w)),
         quantisation_w=measured.quantisation_w,

@@ -214,15 +214,14 @@ def _energy(
     window: Window,
 ) -> Energy:
     idle = idle_around(target.idle, window)
-    changes = timing.changes_s
     return measure_energy(
-        _near(trace, (window, *idle, *([changes] if changes else []))),
+        _near(trace, (window, *idle)),
         rails,
         window,
         iterations=marks_of(timing, window),
         loops=timing.loops,
         idle=idle,
-        changes=changes,
+        changes=timing.changes_s,
         throttled=block.reason or True if block.status == "throttled" else False,
     )
 

@@ -33,7 +33,7 @@ class PhaseTiming:
     window_s: Span | None = None
     starts_s: Annotated[tuple[FiniteFloat, ...], absent_as(())] = ()  # older runs: with pauses only
     sets: int = 1  # of inputs, each changed before it is used again
-    changes_s: Span | None = None  # inputs were changed and nothing else was done
+    changes_s: Annotated[tuple[Span, ...], absent_as(())] = ()  # bursts of changes alone
 
     @cached_property
     def median_s(self) -> float | None:

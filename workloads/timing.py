@@ -16,6 +16,7 @@ MIN_SAMPLES = 2
 MAX_SAMPLES = 100000
 # Quicker iterations need no pauses: no sensor keeps in step with them for long.
 MIN_PAUSE_S, MAX_PAUSE_S = 0.002, 0.25
+STRETCHES = 4  # of a window with bursts of changes between them
 SETTLED_WIDTH = 5
 SETTLED_TOLERANCE = 0.05
 SETTLED_S = (
@@ -45,8 +46,8 @@ class PhaseTiming(NamedTuple):
     """One window: seconds per iteration in order, each timed from its own start.
 
     ``loops`` iterations make a sample, always one today; ``sets`` of inputs take turns.
-    ``changes_s`` is a window of its own in which inputs were changed and nothing else was done: the
-    power that it shows is taken out of the joules of the iterations.
+    ``changes_s`` are bursts within the window in which inputs were changed and nothing else was
+    done: the power that they show is taken out of the joules of the iterations.
     """
 
     loops: int
@@ -55,7 +56,7 @@ class PhaseTiming(NamedTuple):
     window_s: Tuple[float, float]
     starts_s: List[float]
     sets: int = 1
-    changes_s: Optional[Tuple[float, float]] = None
+    changes_s: Tuple[Tuple[float, float], ...] = ()
 
 
 class Window(NamedTuple):
@@ -82,13 +83,16 @@ def measure(
     pauses: bool = False,
     sleep: Callable[[float], None] = time.sleep,
     busy: bool = False,
+    changes_s: float = 0.0,
 ) -> Window:
     """Warm the iteration up until its times settle, then time it for at least ``min_window_s``.
 
     The window holds the changes of the inputs too; with ``busy`` it goes on until the iterations
     alone have taken that long, as joules want it. The device is synchronised before every mark.
     With ``pauses`` iterations are apart by up to one iteration more, at random, so that no sensor
-    runs in step with them. At an instant that nobody can foresee one iteration is kept.
+    runs in step with them. At an instant that nobody can foresee one iteration is kept. With
+    ``changes_s``, the window is in STRETCHES equal parts, and between two of them inputs are
+    changed for so long and nothing else is done.
     """
     began = clock()
     warmup = _warm_up(iteration, synchronize, min_window_s, clock)
@@ -97,6 +101,7 @@ def measure(
     try:
         times: List[float] = []
         starts: List[float] = []
+        bursts: List[Tuple[float, float]] = []
         results = consumed = kept = None
         synchronize()
         start = now = clock()
@@ -104,6 +109,8 @@ def measure(
         keep_at: Optional[float] = _unforeseeable.uniform(0.0, min_window_s)
         while (taken < min_window_s or len(times) < MIN_SAMPLES) and len(times) < MAX_SAMPLES:
             results = None  # freed outside the clock, before the inputs change
+            if changes_s and taken * STRETCHES >= min_window_s * (len(bursts) + 1):
+                bursts.append(watch_changes(iteration, synchronize, changes_s, clock))
             iteration.change()
             if pauses and times and times[-1] >= MIN_PAUSE_S:
                 sleep(random.uniform(0.0, min(times[-1], MAX_PAUSE_S)))
@@ -120,7 +127,7 @@ def measure(
                 kept, keep_at = iteration.keep(results), None
     finally:
         gc.enable()
-    timing = PhaseTiming(1, warmup, times, (start, now), starts)
+    timing = PhaseTiming(1, warmup, times, (start, now), starts, changes_s=tuple(bursts))
     return Window(timing, results, consumed, kept, began)
 
 

@@ -254,11 +254,12 @@ def test_idle_power_is_measured_before_and_after(
 def test_only_instant_sensors_get_pauses(
     measured: dict[str, tuple[TargetRun, SimulatedBoard]],
 ) -> None:
-    paused = {
-        name: all(bool(block.timing[phase].starts_s) for block, phase, _ in windows(target))
-        for name, (target, _) in measured.items()
-    }
+    paused, watched = {}, {}
+    for name, (target, _) in measured.items():
+        paused[name] = json.loads((target.folder / "job.json").read_text())["pauses"]
+        watched[name] = {len(block.timing[phase].changes_s) for block, phase, _ in windows(target)}
     assert paused == {"iio": False, "tegrastats": False, "rapl": False, "hwmon": True}
+    assert watched == {"iio": {3}, "tegrastats": {3}, "rapl": {3}, "hwmon": {0}}
 
 
 def test_windows_are_as_long_as_each_sensor_needs(
@@ -269,7 +270,7 @@ def test_windows_are_as_long_as_each_sensor_needs(
         for name, (target, _) in measured.items()
     }
     found = {name: job["min_window_s"] for name, job in jobs.items()}
-    assert found == {"iio": 10.0, "tegrastats": 10.0, "rapl": 10.0, "hwmon": 30.0}
+    assert found == {"iio": 10.0, "tegrastats": 10.0, "rapl": 10.0, "hwmon": 20.0}
     assert {job["idle_s"] for job in jobs.values()} == {10.0}
 
 

@@ -77,6 +77,14 @@ def test_changes_alone_are_watched_for_as_long_as_asked() -> None:
     begin, end = watch_changes(Iteration(inputs.run, inputs.change), nothing, 0.5, clock)
     assert 0.5 <= end - begin < 0.505
     assert inputs.seen == []
+    iteration = Iteration(inputs.run, inputs.change)
+    phase = measure(iteration, nothing, 1.0, clock, changes_s=0.5, busy=True).timing
+    assert len(phase.changes_s) == timing.STRETCHES - 1
+    assert all(0.5 <= end - begin < 0.505 for begin, end in phase.changes_s)
+    inside = [s for s in phase.starts_s for begin, end in phase.changes_s if begin <= s < end]
+    assert inside == []
+    before = sum(start < phase.changes_s[0][0] for start in phase.starts_s)
+    assert before == pytest.approx(len(phase.starts_s) / 4, abs=2)
 
 
 def test_results_are_consumed_after_the_clock_and_one_at_an_unforeseeable_instant_is_kept() -> None:
