@@ -40,6 +40,7 @@ fidelity_rounds: 0
 isolation: fork
 min_window_s: 0.5
 energy: true
+exact_kernels: [torch]
 """
 RNG = np.random.default_rng(7)
 
