@@ -235,16 +235,17 @@ def _read(
 
 
 def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | None:
-    """Return how much more a rail draws in bursts of changes than beside them.
+    """Return what a rail draws in bursts of changes, and how much more than beside them.
 
-    Beside: as long on either side, so that what drifts steadily cancels.
+    Beside: as long on either side, so that what drifts steadily cancels; and the median of all, so
+    that one burst in which the drift turns does not count.
 
     Raises:
         NotMeasured: the rail was not read for long enough.
     """
     if not changes:
         return None
-    more_w, u95_w = [], []
+    energy_j, energy_u95_j, more_w, more_u95_w = 0.0, [], [], []
     for begin, end in changes:
         length = end - begin
         parts = ((begin, end), (begin - length, begin), (end, end + length))
@@ -256,12 +257,16 @@ def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | N
                 "be taken out",
                 "repeat the block; if it happens again, look at the sampler's notes in the journal",
             )
+        energy_j += alone[0] * length
+        energy_u95_j.append(alone[1] * length)
         more_w.append(alone[0] - (before[0] + after[0]) / 2)
-        u95_w.append(float(np.hypot(alone[1], np.hypot(before[1], after[1]) / 2)))
+        more_u95_w.append(float(np.hypot(alone[1], np.hypot(before[1], after[1]) / 2)))
     return Changes(
-        more_w=float(np.mean(more_w)),
-        u95_w=float(np.hypot.reduce(u95_w)) / len(u95_w),
         duration_s=sum(end - begin for begin, end in changes),
+        energy_j=energy_j,
+        energy_u95_j=float(np.hypot.reduce(energy_u95_j)),
+        more_w=float(np.median(more_w)),
+        more_u95_w=float(np.hypot.reduce(more_u95_w)) / len(more_u95_w),
     )
 
 

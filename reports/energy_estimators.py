@@ -51,14 +51,16 @@ MAX_UNSTEADY = 0.10  # of the mean power between the two halves of a window
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """How much more a rail draws while inputs are changed than in the iterations beside.
+    """Bursts of changes within a window: what they took, and how much more than what is beside.
 
-    Iterations with the changes between them, that is; ``duration_s`` is that of all bursts.
+    Beside them are iterations with changes in between.
     """
 
-    more_w: float
-    u95_w: float
     duration_s: float
+    energy_j: float
+    energy_u95_j: float
+    more_w: float
+    more_u95_w: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,12 +327,13 @@ def _contiguous(
         pause_w = mean_w if idle_w is None else floor_w
         more_w, doubt_w = (pause_w - mean_w) * pause_share, (mean_w - floor_w) * pause_share / 2
     else:
-        # Bursts stand in the mean beside what lies between iterations.
-        between_s = view.pause_s - changes.duration_s
-        share = changes.duration_s / view.duration_s + between_s / view.busy_s
-        alone_w = MAX_UNLIKE * (mean_w + changes.more_w - floor_w) * between_s / view.busy_s
-        more_w = changes.more_w * share
-        doubt_w = float(np.hypot(changes.u95_w * share, alone_w))
+        rest_s = view.duration_s - changes.duration_s  # iterations, and changes in between
+        rest_w = (mean_w * view.duration_s - changes.energy_j) / rest_s
+        share = (rest_s - view.busy_s) / view.busy_s
+        more_w = mean_w - rest_w + changes.more_w * share
+        unlike_w = MAX_UNLIKE * (rest_w + changes.more_w - floor_w) * share
+        doubts_w = [changes.more_u95_w * share, changes.energy_u95_j / rest_s, unlike_w]
+        doubt_w = float(np.hypot.reduce(doubts_w))
     plain_j, plain_u95_j = _between_knots(knots, view)
     return Estimate(
         method=measured.method,
