@@ -194,7 +194,7 @@ def test_schema_is_a_json_schema_of_the_inventory(lab: Lab) -> None:
 def test_a_dry_run_shows_the_plan_and_measures_nothing(lab: Lab) -> None:
     done = lab.here("run", "-t", "local", "--suite", "quick", "--dry-run", "--seed", "3")
     assert done.returncode == 0, done.stderr
-    assert "9 cases, 6 rounds, 150 blocks, seed 3" in done.stdout
+    assert "9 cases, 6 rounds, 156 blocks, seed 3" in done.stdout
     assert "quick-64ch-56x56/gradient_filter-r4/torch/cpu/float32/b4" in done.stdout
     assert not (lab.folder / "results").exists()
 
