@@ -61,7 +61,7 @@ def test_an_a_a_suite_has_one_kernel_under_two_names_and_nothing_else() -> None:
     assert [case.kernel for case in cases] == ["native", "again"] * 3
     assert [one.of for one in own] == ["native"]
     kinds = {block.kind for block in make_plan(suite, seed=1).blocks}
-    assert kinds == {"sentinel", "timing", "memory"}
+    assert kinds == {"sentinel", "check", "timing", "memory"}
     with pytest.raises(PlanError, match="nothing"):
         aa_suite(load_suite("quick"), "nothing")
 
