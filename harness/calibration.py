@@ -7,8 +7,6 @@ sees without reading it, on against sparse.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import secrets
 import threading
@@ -25,6 +23,7 @@ from harness.errors import CommandFailed
 from harness.power import job_power, make_trace
 from harness.transport import open_transport
 from reports import results
+from reports.noise_floor import FOLDER, machine_fingerprint
 from reports.power_trace import Trace, rail_map_from_json, total_power
 from reports.reading import parse_trace
 from reports.sampler_cost import SPARSE, Round, SamplerCost, cost_of
@@ -34,7 +33,6 @@ from targets.power_plans import plan_power
 from workloads.catalog import LAYERS
 from workloads.messages import SCHEMA, Block, Case, Job, to_json
 
-FOLDER = "calibration"
 SAMPLING = (1.0, 0.0, 0.0, SPARSE)  # on, off, off again, sparse
 WINDOW_S = 1.5
 BLOCK_TIMEOUT_S = 600.0
@@ -51,17 +49,9 @@ class Calibrated:
     cost: SamplerCost
 
 
-def fingerprint(probe: Mapping[str, Any]) -> str:
-    """Return what tells this machine from others, whenever it was started."""
-    cpu = probe.get("cpu") or {}
-    facts = [probe.get(key) for key in ("hostname", "model", "machine")]
-    facts += [cpu.get("model"), cpu.get("logical"), (probe.get("memory") or {}).get("total_bytes")]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
 def stored(directory: Path, probe: Mapping[str, Any]) -> Path:
     """Return where a machine's calibration lies below a folder of results."""
-    return directory / FOLDER / f"{fingerprint(probe)}.json"
+    return directory / FOLDER / f"{machine_fingerprint(probe)}.json"
 
 
 def estimate_s(rounds: int) -> float:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports import gate_text
 from reports.ci import pages
 from reports.ci.annotations import to_annotations
 from reports.ci.junit import to_junit
-from reports.results import write_bytes_atomic
+from reports.gate_document import document
+from reports.reading import GATE
+from reports.results import renew_in_manifest, write_bytes_atomic
 from reports.verdict import Gate
 
 
@@ -44,7 +45,9 @@ def write(gate: Gate, outputs: Outputs, environ: Mapping[str, str] = os.environ)
     if outputs.comment is not None:
         _write(outputs.comment, pages.comment(gate, link=link, key=outputs.comment_key))
     if outputs.verdict is not None:
-        _write(outputs.verdict, json.dumps(gate_text.document(gate), indent=1, allow_nan=False))
+        _write(outputs.verdict, json.dumps(document(gate), indent=1, allow_nan=False))
+        if outputs.verdict.name == GATE:  # in a run's folder its page and `show` show it
+            renew_in_manifest(outputs.verdict.parent, GATE)
     if outputs.summary is not None:
         _write(outputs.summary, pages.step_summary(gate, link=link))
     elif in_actions and environ.get("GITHUB_STEP_SUMMARY"):

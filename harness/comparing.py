@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import running
-from harness.deciding import EVERY_ROUND, Rule, judged
+from harness.deciding import EVERY_ROUND
 from harness.revisions import Revision
 from harness.session import Watch
 from harness.suites import BASELINE, Overrides, Suite, load_suite
-from reports import results
 from reports.decision import LOOKS
-from reports.records import Run
+from reports.records import Rule, Run
 from targets.inventory import Inventory, Target
 
 ENERGY, MEMORY = "energy", "memory"
@@ -79,7 +78,7 @@ def measure(
         PayloadError: the runner's own payload cannot be packed.
         reports.results.ResultStorageProblem: the result folder cannot be written.
     """
-    finished = running.start_run(
+    return running.start_run(
         place.targets,
         suite,
         inventory=place.inventory,
@@ -88,11 +87,8 @@ def measure(
         argv=place.argv,
         watch=watch,
         revisions=both,
-        rule=rule if extend else None,
+        rule=replace(rule, until_decided=extend),
     )
-    if finished.gate is None:
-        finished = replace(finished, gate=judged(results.load_run(finished.folder), rule))
-    return finished
 
 
 def why_not_run(run: Run, label: str) -> str:

@@ -8,24 +8,22 @@ remembered but what the folder holds, so that a resumed run goes on where it was
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from harness.errors import ResultError, UsageError
+from harness.errors import UsageError
 from harness.extending import More, extend_job
-from harness.floors import floors_of
 from harness.outcome import Outcome
 from harness.plan import all_cases
 from harness.suites import BASELINE, Suite
 from reports import results
 from reports.decision import LOOKS, VERIFICATION_ROUNDS
-from reports.gate import DEFAULT_PHASES, GateProblem, judge, parse_margin
 from reports.gate_evidence import evidence
-from reports.records import Run, TargetRun
+from reports.gate_recorded import judge_run
+from reports.records import Rule, Run, TargetRun
 from reports.selectors import CasePair, SelectorProblem, select_pairs
-from reports.verdict import METRICS, Gate, Verdict
-from workloads.messages import PHASES, Case
+from reports.verdict import Gate, Verdict
+from workloads.messages import Case
 
 REPEATS = 8  # rounds that throttling or a failure may cost, of the looks and of the verification
 EVERY_ROUND = 1_000_000
@@ -37,76 +35,11 @@ Lacking = list[tuple[Verdict, int]]  # rounds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
-    """What a run is measured to decide; kept in run.json."""
-
-    base: str
-    new: str
-    metrics: tuple[str, ...] = ("latency",)
-    phases: tuple[str, ...] = DEFAULT_PHASES
-    margin: float = 0.03
-    inconclusive: str = "warn"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Decided:
     """The last judgement, and how each target's last session ended."""
 
     gate: Gate
     outcomes: tuple[Outcome, ...]
-
-
-def make_rule(
-    base: str | None, new: str | None, metric: str, phase: str, margin: str, inconclusive: str
-) -> Rule:
-    """Return the rule that the options of a command amount to.
-
-    Raises:
-        UsageError: an option is missing, or names what there is not.
-    """
-    if not base or not new:
-        raise UsageError("what is to be decided? give --base and --new, such as kernel=torch")
-    metrics, phases = (
-        tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-        for text in (metric, phase)
-    )
-    for what, names, known in (("metric", metrics, METRICS), ("phase", phases, PHASES)):
-        unknown = [name for name in names if name not in known]
-        if unknown or not names:
-            raise UsageError(f"--{what} {', '.join(unknown)} — choose from {', '.join(known)}")
-    try:
-        fraction = parse_margin(margin)
-    except GateProblem as problem:
-        raise UsageError(str(problem)) from None
-    return Rule(
-        base=base,
-        new=new,
-        metrics=metrics,
-        phases=phases,
-        margin=fraction,
-        inconclusive=inconclusive,
-    )
-
-
-def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """Return what run.json keeps of a rule."""
-    return {**asdict(rule), "looks": list(LOOKS)}
-
-
-def rule_from_json(data: Any) -> Rule | None:
-    """Return the rule of a run; None for one that is not measured to decide anything.
-
-    Raises:
-        ResultError: it is broken.
-    """
-    if data is None:
-        return None
-    try:
-        fields = {name: data[name] for name in Rule.__dataclass_fields__}
-        lists = {name: tuple(fields[name]) for name in ("metrics", "phases")}
-        return Rule(**{**fields, **lists})
-    except (TypeError, KeyError) as error:
-        raise ResultError(f"run.json says no longer what is to be decided: {error!r}") from None
 
 
 def suite_for(rule: Rule, suite: Suite) -> Suite:
@@ -164,7 +97,7 @@ def until_decided(
     latest = {outcome.target: outcome for outcome in outcomes}
     while True:
         run = results.load_run(folder)
-        gate = judged(run, rule)
+        gate = judge_run(run, rule)
         longer = [
             name
             for name, more in wanted_rounds(run, gate).items()
@@ -205,20 +138,6 @@ def _throttles(target: TargetRun) -> bool:
     """Tell whether the last round has a block that throttled."""
     last = max((block.round for block in target.all_blocks), default=0)
     return any(b.status == "throttled" and b.round == last for b in target.all_blocks)
-
-
-def judged(run: Run, rule: Rule) -> Gate:
-    """Judge what a run has so far."""
-    return judge(
-        run,
-        base=rule.base,
-        new=rule.new,
-        metrics=rule.metrics,
-        phases=rule.phases,
-        margin=rule.margin,
-        inconclusive=rule.inconclusive,
-        floors=floors_of(run, run.path.resolve().parent),
-    )
 
 
 def _next_look(target: TargetRun, verdicts: Sequence[Verdict]) -> More | None:

@@ -16,15 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from harness import calibration, running
+from harness import running
 from harness.errors import PlanError
-from harness.floors import floor_path
 from harness.session import Watch
 from harness.suites import BASELINE, Suite
 from harness.user_kernels import UserKernel, parse
 from reports import noise_floor, results
 from reports.gate_evidence import blocks_by_round, figures
-from reports.noise_floor import FEWEST_ROUNDS, AARound, MetricFloor, NoiseFloor, staleness
+from reports.noise_floor import (
+    FEWEST_ROUNDS,
+    AARound,
+    MetricFloor,
+    NoiseFloor,
+    floor_path,
+    machine_fingerprint,
+    staleness,
+)
 from reports.reading import PROBE, ResultProblem, read_limited
 from reports.records import Run, TargetRun
 from reports.verdict import METRICS
@@ -99,7 +106,7 @@ def calibrate_floors(
         suite,
         inventory=inventory,
         seed=seed,
-        directory=directory / calibration.FOLDER,
+        directory=directory / noise_floor.FOLDER,
         argv=argv,
         watch=watch,
         own_kernels=own_kernels,
@@ -122,7 +129,7 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
         reports.reading.ResultProblem: what is stored is broken.
         reports.results.ResultStorageProblem: the file cannot be written.
     """
-    fingerprint = calibration.fingerprint(json.loads(read_limited(target.folder / PROBE) or b"{}"))
+    fingerprint = machine_fingerprint(json.loads(read_limited(target.folder / PROBE) or b"{}"))
     path = floor_path(directory, fingerprint)
     new = _entry(run, target)
     if not new["series"]:

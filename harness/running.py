@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import payload as payloads
 from harness import revisions as revised
-from harness.deciding import Decided, Rule, rule_from_json, rule_to_json, until_decided
+from harness.deciding import Decided, until_decided
 from harness.errors import PlanError, ResultError, UsageError
 from harness.fleet import run_fleet
 from harness.outcome import Outcome, now_utc
@@ -24,6 +24,10 @@ from harness.session import Request, Watch
 from harness.suites import BASELINE, Suite
 from harness.user_kernels import UserKernel, from_run, packed, recorded
 from reports import page, results
+from reports.gate_recorded import judge_run
+from reports.gate_rule import rule_to_json
+from reports.noise_floor import keep_floors
+from reports.records import Rule
 from reports.verdict import Gate
 from targets.inventory import Inventory, Target, public_entry
 from workloads.catalog import kernel_source_sha256
@@ -78,7 +82,8 @@ def start_run(
     """Measure a suite on targets into a new run folder below ``directory``.
 
     With ``revisions`` the suite names the cases' revisions, each measured by its own payload.
-    With a ``rule`` more rounds than the suite's follow until it is decided.
+    With a ``rule`` the run is judged, and more rounds than the suite's follow until it is decided
+    if the rule says so.
 
     Raises:
         PayloadError: the payload cannot be packed.
@@ -180,11 +185,9 @@ def _carry_out(targets: Sequence[Target], request: Request, watch: Watch) -> Fin
     outcomes = run_fleet(targets, request, watch)
     folder = request.run
     header = read_header(folder)
-    gate = None
-    rule = rule_from_json(header.get("gate"))
+    gate, rule = None, _rule_of(folder, header)
     if rule is not None and not request.detach:
-        decided = _until_decided(rule, targets, request, watch, outcomes)
-        outcomes, gate = decided.outcomes, decided.gate
+        outcomes, gate = _judged(rule, targets, request, watch, outcomes)
     results.write_json_atomic(folder / results.RUN, {**header, "finished_at": now_utc()})
     report, invalid = None, 0
     if not request.detach:
@@ -193,6 +196,33 @@ def _carry_out(targets: Sequence[Target], request: Request, watch: Watch) -> Fin
         blocks = [block for t in results.load_run(folder).targets for block in t.all_blocks]
         invalid = sum(block.status == "invalid" for block in blocks)
     return Finished(folder=folder, report=report, outcomes=outcomes, gate=gate, invalid=invalid)
+
+
+def _rule_of(folder: Path, header: Mapping[str, Any]) -> Rule | None:
+    """Return what the run is judged by, None where it is not judged.
+
+    Raises:
+        ResultError: run.json has a rule that cannot be read.
+    """
+    run = results.load_run(folder)
+    if header.get("gate") is not None and run.header.gate is None:
+        raise ResultError(f"{run.notes[-1]} — restore {results.RUN}, or start a new run")
+    return run.header.gate
+
+
+def _judged(
+    rule: Rule,
+    targets: Sequence[Target],
+    request: Request,
+    watch: Watch,
+    outcomes: Sequence[Outcome],
+) -> tuple[tuple[Outcome, ...], Gate]:
+    """Keep the noise floors that hold now, measure on until it is decided, and judge."""
+    keep_floors(results.load_run(request.run))
+    if rule.until_decided:
+        decided = _until_decided(rule, targets, request, watch, outcomes)
+        return decided.outcomes, decided.gate
+    return tuple(outcomes), judge_run(results.load_run(request.run), rule)
 
 
 def _until_decided(

@@ -6,15 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import floors
 from harness.errors import ResultError
 from harness.progress import case_heading, case_name, printable, seconds
 from harness.running import read_header
 from reports import gate_text
-from reports.gate import GateProblem, judge
+from reports.gate_recorded import gates_of
 from reports.reading import ResultProblem, load_run, run_folders
 from reports.records import Run, TargetRun
-from reports.selectors import SelectorProblem
 from reports.trend import Trend, trends
 
 MAX_HISTORY = 20  # runs beside it that are read, the latest
@@ -32,15 +30,12 @@ def standing_lines(run: Run) -> list[str]:
     return [printable(line) for line in (*lines, *(f"note: {note}" for note in run.notes))]
 
 
-def verdict_lines(folder: Path, run: Run, width: int | None) -> list[str]:
+def verdict_lines(run: Run, width: int | None) -> list[str]:
     """Return the verdicts that the run was measured for; none where it was not for a gate."""
-    rule = read_header(folder).get("gate")
-    if not isinstance(rule, dict):
-        return []
-    try:
-        return list(gate_text.lines(_judged(folder, run, rule), width))
-    except (GateProblem, SelectorProblem, KeyError, TypeError, ValueError) as error:
-        return [printable(f"no verdicts: {error}")]
+    gates, notes = gates_of([run])
+    if not gates:
+        return [printable(note) for note in notes]
+    return list(gate_text.lines(gates[run.run_id], width))
 
 
 def history_lines(runs: Sequence[Run], encoding: str = "utf-8") -> list[str]:
@@ -77,19 +72,6 @@ def runs_beside(folder: Path, run: Run) -> list[Run]:
         if alike and names & set(header.get("targets") or ()) and header.get("finished_at"):
             found += _loaded(path)
     return found
-
-
-def _judged(folder: Path, run: Run, rule: dict[str, Any]) -> Any:
-    return judge(
-        run,
-        base=rule["base"],
-        new=rule["new"],
-        metrics=tuple(rule["metrics"]),
-        phases=tuple(rule["phases"]),
-        margin=float(rule["margin"]),
-        floors=floors.floors_of(run, folder.resolve().parent),
-        inconclusive=str(rule.get("inconclusive", "warn")),
-    )
 
 
 def _target_line(target: TargetRun) -> str:

@@ -26,9 +26,10 @@ from reports.chart_style import (
     short,
     zero_axis,
 )
+from reports.gate_recorded import Gates
 from reports.gate_text import change_words
-from reports.page_gate import Gates, Verdict, method_words, verdicts_of
-from reports.verdict import Margin
+from reports.page_gate import method_words, verdicts_of
+from reports.verdict import Margin, Verdict
 from reports.wording import TIMES
 
 STATUS_COLOUR = {"PASS": "#0f9171", "FAIL": "#c9435c", "INCONCLUSIVE": "#a67c00"}

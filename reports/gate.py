@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reports.comparison import cases_of
 from reports.gate_question import Question, answer
-from reports.noise_floor import NoiseFloor, conditions_of, staleness
-from reports.records import Run, TargetRun
+from reports.noise_floor import FloorsByTarget, NoiseFloor, conditions_of, staleness
+from reports.records import Rule, Run, TargetRun
 from reports.selectors import CasePair, select_pairs
 from reports.stats import Effect
 from reports.stats_checks import discoveries
@@ -21,7 +21,7 @@ from workloads.messages import PHASES, Case
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "INVALID": 3, "INFRA": 4}
 PRECEDENCE = (4, 1, 3, 0)
 POLICIES = {"warn": 3, "fail": 1, "pass": 0}  # of an INCONCLUSIVE
-DEFAULT_PHASES = ("backward",)  # what kernels differ in; a step adds the forward to it
+DEFAULT_PHASES = Rule.phases
 
 
 class GateProblem(ValueError):
@@ -36,7 +36,7 @@ def judge(
     metrics: Sequence[str] = ("latency",),
     margin: float = 0.03,
     phases: Sequence[str] = DEFAULT_PHASES,
-    floors: Mapping[str, NoiseFloor] | None = None,
+    floors: FloorsByTarget | None = None,
     inconclusive: str = "warn",
 ) -> Gate:
     """Return the verdicts on all pairs that the two selectors choose.
@@ -52,34 +52,60 @@ def judge(
         inconclusive: warn, fail or pass: which exit code an INCONCLUSIVE has.
 
     Raises:
-        GateProblem: an unknown metric, phase or policy, or a margin that is none.
+        GateProblem: an unknown metric, phase or policy, or a margin out of range.
         reports.selectors.SelectorProblem: selectors that select nothing or too much.
     """
-    _check(run, metrics, phases, margin, inconclusive)
-    pairs = select_pairs(_all_cases(run), base, new)
-    held, notes = _still_valid(run, floors or {})
+    rule = Rule(
+        base=base, new=new, metrics=tuple(metrics), phases=tuple(phases), margin=margin,
+        inconclusive=inconclusive,
+    )  # fmt: skip
+    return judge_by(rule, run, floors or {})
+
+
+def judge_by(rule: Rule, run: Run, floors: FloorsByTarget) -> Gate:
+    """Return the verdicts on a run by a rule, with these noise floors; see ``judge``.
+
+    Raises:
+        GateProblem: an unknown metric, phase or policy, or a margin out of range.
+        reports.selectors.SelectorProblem: selectors that select nothing or too much.
+    """
+    _check(run, rule)
+    pairs = select_pairs(_all_cases(run), rule.base, rule.new)
+    held, notes = _still_valid(run, floors)
     verdicts = tuple(
         answer(
             Question(
-                target=target, pair=pair, metric=metric, phase=phase, margin=margin,
+                target=target, pair=pair, metric=metric, phase=phase, margin=rule.margin,
                 floor=held.get(target.name),
             )
         )
         for target in run.targets
         for pair in _pairs_of(run, target, pairs)
-        for metric, phase in _asked(metrics, phases)
+        for metric, phase in _asked(rule.metrics, rule.phases)
     )  # fmt: skip
+    return gate_of_verdicts(run.run_id, rule, verdicts, floors=floors, notes=notes)
+
+
+def gate_of_verdicts(
+    run_id: str,
+    rule: Rule,
+    verdicts: tuple[Verdict, ...],
+    *,
+    floors: FloorsByTarget,
+    notes: tuple[str, ...],
+) -> Gate:
+    """Return what verdicts amount to together."""
     summary = _summary(verdicts)
     return Gate(
-        run_id=run.run_id,
-        base=base,
-        new=new,
+        run_id=run_id,
+        rule=rule,
         verdicts=verdicts,
         changed=_changed(verdicts),
         summary=summary,
-        exit_code=exit_code((verdict.status for verdict in verdicts), inconclusive),
+        exit_code=exit_code((verdict.status for verdict in verdicts), rule.inconclusive),
         fleet=_fleet(summary),
         notes=notes,
+        floors=floors,
     )
 
 
@@ -93,7 +119,7 @@ def parse_margin(text: str) -> float:
     try:
         margin = float(number) / (100 if number != text.strip() else 1)
     except ValueError:
-        raise GateProblem(f"{text!r} is no margin — write 3% or 0.03") from None
+        raise GateProblem(f"{text!r} is not a margin — write 3% or 0.03") from None
     _check_margin(margin, text)
     return margin
 
@@ -105,27 +131,25 @@ def exit_code(statuses: Iterable[str], inconclusive: str = "warn") -> int:
     return next(code for code in PRECEDENCE if code in present)
 
 
-def _check(
-    run: Run, metrics: Sequence[str], phases: Sequence[str], margin: float, inconclusive: str
-) -> None:
+def _check(run: Run, rule: Rule) -> None:
     planned = [phase for phase in PHASES if phase in run.header.plan.phases]
-    _check_names("metric", metrics, list(METRICS))
-    if set(metrics) != {"memory"}:
-        _check_names("phase", phases, planned)
-    _check_names("policy", (inconclusive,), list(POLICIES))
-    _check_margin(margin, f"{margin:g}")
+    _check_names("metric", rule.metrics, list(METRICS))
+    if set(rule.metrics) != {"memory"}:
+        _check_names("phase", rule.phases, planned)
+    _check_names("policy", (rule.inconclusive,), list(POLICIES))
+    _check_margin(rule.margin, f"{rule.margin:g}")
 
 
 def _check_margin(margin: float, text: str) -> None:
     if not 0 < margin < 1:
-        raise GateProblem(f"a margin of {text} is none — write 3% or 0.03")
+        raise GateProblem(f"a margin lies between 0 and 100 %, not at {text} — write 3% or 0.03")
 
 
 def _check_names(what: str, names: Sequence[str], there: Sequence[str]) -> None:
     unknown = [name for name in names if name not in there]
     if unknown or not names:
         named = repr(unknown[0]) if unknown else "nothing"
-        raise GateProblem(f"{named} is no {what} of this run — there are {', '.join(there)}")
+        raise GateProblem(f"this run has no {what} {named} — choose from {', '.join(there)}")
 
 
 def _all_cases(run: Run) -> tuple[Case, ...]:
@@ -144,9 +168,7 @@ def _asked(metrics: Sequence[str], phases: Sequence[str]) -> Iterator[tuple[str,
             yield metric, phase
 
 
-def _still_valid(
-    run: Run, floors: Mapping[str, NoiseFloor]
-) -> tuple[dict[str, NoiseFloor], tuple[str, ...]]:
+def _still_valid(run: Run, floors: FloorsByTarget) -> tuple[dict[str, NoiseFloor], tuple[str, ...]]:
     """Return the calibrations that still hold, and a note on each that is missing or stale."""
     held: dict[str, NoiseFloor] = {}
     notes = []

@@ -1,20 +1,17 @@
-"""A gate for a terminal of 80 columns, and as one JSON document. Pure."""
+"""A gate for a terminal of 80 columns. Pure."""
 
 from __future__ import annotations
 
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
 
-from reports.decision import LOOK_LEVEL
 from reports.gate_words import percent
 from reports.selectors import ATTRIBUTES
 from reports.stats import Effect
 from reports.verdict import STATUSES, Gate, Verdict
 from reports.wording import NBSP
-from workloads.messages import SCHEMA, Case, to_json
+from workloads.messages import Case
 
 INDENT = " " * 14
 NARROW = 80
@@ -40,32 +37,6 @@ def lines(gate: Gate, width: int | None = None) -> tuple[str, ...]:
     return (*found[1:], _count(gate))
 
 
-def document(gate: Gate) -> dict[str, Any]:
-    """Return the gate as strict JSON: ratios are new / base, lists in the order of the table."""
-    places = {id(verdict): place for place, verdict in enumerate(gate.verdicts)}
-    return {
-        "schema": SCHEMA,
-        "type": "gate",
-        "run_id": gate.run_id,
-        "base": gate.base,
-        "new": gate.new,
-        "level": LOOK_LEVEL,
-        "status": gate.status,
-        "exit_code": gate.exit_code,
-        "verdicts": [verdict_document(verdict) for verdict in gate.verdicts],
-        "changed": [places[id(verdict)] for verdict in gate.changed],
-        "summary": [
-            {"target": target, "metric": metric, "phase": phase, **asdict(effect)}
-            for (target, metric, phase), effect in gate.summary.items()
-        ],
-        "fleet": [
-            {"metric": metric, "phase": phase, **asdict(pooled)}
-            for (metric, phase), pooled in gate.fleet.items()
-        ],
-        "notes": list(gate.notes),
-    }
-
-
 def change_words(effect: Effect | None) -> str:
     """Return ``+10.2 % [+9.1 %, +11.3 %]``; a dash where nothing could be compared."""
     if effect is None:
@@ -76,21 +47,10 @@ def change_words(effect: Effect | None) -> str:
     return f"{words} [{percent(effect.ci_low - 1)}, {percent(effect.ci_high - 1)}]"
 
 
-def verdict_document(verdict: Verdict) -> dict[str, Any]:
-    """Return one verdict as JSON."""
-    return {
-        **asdict(verdict),
-        "base": to_json(verdict.base),
-        "new": to_json(verdict.new),
-        "base_key": verdict.base.key,
-        "new_key": verdict.new.key,
-    }
-
-
 def _rows(verdict: Verdict, label: str, width: int) -> Iterator[str]:
-    metric = " ".join(part for part in (verdict.metric, verdict.phase) if part)
     rounds = f"{verdict.rounds} rounds" if verdict.rounds else ""
-    row = f"{verdict.status:<13} {metric:<16} {change_words(verdict.effect):<27} {rounds:<9}"
+    change = change_words(verdict.effect)
+    row = f"{verdict.status:<13} {verdict.question:<16} {change:<27} {rounds:<9}"
     if len(row) + 1 + len(label) <= width:
         yield f"{row} {label}".rstrip()
     else:

@@ -10,6 +10,7 @@ uncertain.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +23,9 @@ from pydantic import TypeAdapter
 from scipy.special import ndtri, stdtrit
 
 from reports.decision import LOOK_LEVEL, LOOKS
-from reports.reading import ResultProblem, check_schema, read_limited
-from reports.records import TargetRun
+from reports.reading import FLOORS, PROBE, ResultProblem, check_schema, read_limited
+from reports.records import Run, TargetRun
+from reports.results import write_json_atomic
 from reports.stats import Floats, hodges_lehmann, walsh_averages, wilcoxon_cut
 from workloads.messages import SCHEMA
 
@@ -31,6 +33,8 @@ RESAMPLES = 4000
 FEWEST_ROUNDS = 6
 POWER = 0.8
 TYPE = "noise floor"
+KEPT_TYPE = "noise floors"
+FOLDER = "calibration"  # below a folder of results: what was measured of each machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,16 @@ class NoiseFloor:
         """Return the floor of one metric and phase, None where it was not calibrated."""
         found = (one for one in self.floors if (one.metric, one.phase) == (metric, phase))
         return next(found, None)
+
+
+FloorsByTarget = Mapping[str, NoiseFloor | None]  # None where a machine is not calibrated
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptFloors:
+    """floors.json of a run: the calibrations that it is judged with."""
+
+    targets: FloorsByTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +219,86 @@ def load(path: Path) -> NoiseFloor | None:
         raise ResultProblem(f"{path} is broken, calibrate again: {error}") from error
 
 
+def machine_fingerprint(probe: Mapping[str, Any]) -> str:
+    """Return what tells this machine from others, whenever it was started."""
+    cpu = probe.get("cpu") or {}
+    facts = [probe.get(key) for key in ("hostname", "model", "machine")]
+    facts += [cpu.get("model"), cpu.get("logical"), (probe.get("memory") or {}).get("total_bytes")]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def floor_path(directory: Path, fingerprint: str) -> Path:
+    """Return where the noise floor of a machine lies below a folder of results."""
+    return directory / FOLDER / f"{fingerprint}.floor.json"
+
+
+def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
+    """Return what is calibrated of a run's machines below a folder of results, by target.
+
+    Raises:
+        ResultProblem: a stored floor is broken.
+    """
+    floors: dict[str, NoiseFloor | None] = {}
+    for target in run.targets:
+        content = read_limited(target.folder / PROBE)
+        probe = json.loads(content) if content and target.probe else None
+        floors[target.name] = None
+        if isinstance(probe, dict):
+            floors[target.name] = load(floor_path(directory, machine_fingerprint(probe)))
+    return floors
+
+
+def keep_floors(run: Run) -> None:
+    """Keep in the run's folder the floors that it is judged with; what is kept already stays.
+
+    A machine that has none is kept too, as null: a calibration that is made later does not change
+    how the run was judged.
+
+    Raises:
+        ResultProblem: a stored floor is broken.
+        reports.results.ResultStorageProblem: the file cannot be written.
+    """
+    kept = kept_floors(run)
+    beside = calibrated_floors(run, run.path.resolve().parent)
+    floors = {**beside, **kept}
+    if floors != kept:
+        documents = {name: to_json(floor) if floor else None for name, floor in floors.items()}
+        document = {"schema": SCHEMA, "type": KEPT_TYPE, "targets": documents}
+        write_json_atomic(run.path / FLOORS, document)
+
+
+def kept_floors(run: Run) -> FloorsByTarget:
+    """Return the floors that the run's folder keeps, by target; None where a machine had none.
+
+    Raises:
+        ResultProblem: the file is broken, or of a newer major schema.
+    """
+    path = run.path / FLOORS
+    content = read_limited(path)
+    if content is None:
+        return {}
+    try:
+        document = json.loads(content)
+        check_schema(document.get("schema"), path)
+        return _KEPT_ADAPTER.validate_python(document).targets
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ResultProblem(f"{path} is broken: {error}") from error
+
+
+def floors_of(run: Run) -> FloorsByTarget:
+    """Return the floors that a run is judged with: the kept ones, else those calibrated beside it.
+
+    Raises:
+        ResultProblem: a file is broken.
+    """
+    kept = kept_floors(run)
+    if all(target.name in kept for target in run.targets):
+        return kept
+    return {**calibrated_floors(run, run.path.resolve().parent), **kept}
+
+
 _ADAPTER = TypeAdapter(NoiseFloor)
+_KEPT_ADAPTER = TypeAdapter(KeptFloors)
 
 
 def _resampled(differences: Floats, seed: int) -> tuple[float, dict[int, float]]:

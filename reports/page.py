@@ -28,12 +28,13 @@ from reports.charts_of_rails import rails_chart
 from reports.charts_of_ratios import speedup_chart, targets_chart
 from reports.charts_of_verdicts import verdicts_chart
 from reports.charts_over_time import machine_chart
+from reports.gate_recorded import Gates, gates_of
 from reports.generator import generator
 from reports.headline import Headline
 from reports.page_assets import INLINE, TEMPLATES, assets_at, shared_files
 from reports.page_commands import command_of
 from reports.page_data import page_data
-from reports.page_gate import Gates, gates_of, verdict_matrix, verdict_problems
+from reports.page_gate import verdict_matrix, verdict_problems
 from reports.page_matrix import significance_matrix
 from reports.page_parts import (
     Story,

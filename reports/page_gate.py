@@ -1,131 +1,18 @@
-"""The verdicts of a gate on the page: as they were written beside the run, or judged again. Pure.
-
-``gfbench gate RUN ... --verdict RUN/gate.json`` leaves them in the run's folder; a run that was
-measured until decided says in run.json what it was to decide, and is judged here.
-"""
+"""The verdicts of a gate on the page: the matrix, the list of what is not a PASS. Pure."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from typing import Any
 
 from reports.chart_style import Subject, method_of_case, workload_of_case
-from reports.fields import CaseField, Text, Texts, absent_as
-from reports.gate import DEFAULT_PHASES, judge
-from reports.gate_text import change_words, document
+from reports.gate_recorded import Gates
+from reports.gate_text import change_words
 from reports.page_matrix import Cell, Line, Matrix
 from reports.page_parts import Problem
-from reports.reading import ResultProblem, read_limited
-from reports.records import Run
-from reports.stats import Effect
-from reports.verdict import STATUSES, Margin
+from reports.verdict import Verdict
 from reports.wording import cut, joined, method_label
 from workloads.messages import Case
-
-GATE = "gate.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """One verdict as a page shows it; the fields are those of ``reports.verdict.Verdict``."""
-
-    target: str
-    base: CaseField
-    new: CaseField
-    metric: str
-    phase: Text = ""
-    status: str
-    margin: Margin
-    effect: Effect | None = None
-    rounds: int = 0
-    cause: Text = ""
-    reason: Text = ""
-    remedy: Text = ""
-    flags: Texts = ()
-
-    @property
-    def question(self) -> str:
-        """What was asked, in words."""
-        return " ".join(part for part in (self.metric, self.phase) if part)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """All verdicts of one run."""
-
-    base: str
-    new: str
-    verdicts: tuple[Verdict, ...]
-    notes: Texts = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What run.json says that a run was to decide."""
-
-    base: str
-    new: str
-    metrics: tuple[str, ...] = ("latency",)
-    phases: tuple[str, ...] = DEFAULT_PHASES
-    margin: FiniteFloat = 0.03
-    inconclusive: Annotated[str, absent_as("warn")] = "warn"
-
-
-_GATE = TypeAdapter(Gate)
-_REQUEST = TypeAdapter(Request)
-Gates = Mapping[str, Gate]  # by the run's id
-
-
-def gates_of(runs: Sequence[Run]) -> tuple[dict[str, Gate], tuple[str, ...]]:
-    """Return the gate of each run that has one, and notes on those that cannot be read."""
-    found, notes = {}, []
-    for run in runs:
-        try:
-            gate = _written(run) or _asked(run)
-        except (ResultProblem, ValueError) as problem:
-            notes.append(f"the gate of {run.run_id} cannot be shown: {_first_line(problem)}")
-            continue
-        if gate is not None:
-            found[run.run_id] = gate
-            notes += gate.notes
-    return found, tuple(notes)
-
-
-def _written(run: Run) -> Gate | None:
-    content = read_limited(run.path / GATE)
-    return None if content is None else _parsed(json.loads(content))
-
-
-def _asked(run: Run) -> Gate | None:
-    content = read_limited(run.path / "run.json")
-    request = (json.loads(content) if content else {}).get("gate")
-    if not isinstance(request, dict):
-        return None
-    asked = _REQUEST.validate_python(request)
-    judged = judge(
-        run, base=asked.base, new=asked.new, metrics=asked.metrics, margin=asked.margin,
-        phases=asked.phases, inconclusive=asked.inconclusive,
-    )  # fmt: skip
-    return _parsed(document(judged))
-
-
-def _parsed(data: Any) -> Gate:
-    gate = _GATE.validate_python(data)
-    strange = {verdict.status for verdict in gate.verdicts} - set(STATUSES)
-    if strange:
-        raise ValueError(f"{sorted(strange)[0]!r} is no verdict")
-    return gate
-
-
-def _first_line(problem: Exception) -> str:
-    if isinstance(problem, ValidationError):
-        first = problem.errors()[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    return str(problem).splitlines()[0]
 
 
 def verdict_matrix(
@@ -164,7 +51,7 @@ def verdicts_of(subject: Subject, gates: Gates) -> Iterator[tuple[str, Verdict]]
 
 
 def verdict_problems(subjects: Sequence[Subject], gates: Gates) -> tuple[Problem, ...]:
-    """Return every verdict that is no PASS, with its reason and what to do."""
+    """Return every verdict that is not a PASS, with its reason and what to do."""
     return tuple(
         Problem(
             target=subject.label,

@@ -25,6 +25,7 @@ from reports.power_trace import RailMap, Trace, Window, rail_map_from_json
 from reports.records import (
     BlockRecord,
     Probe,
+    Rule,
     Run,
     RunHeader,
     Session,
@@ -41,6 +42,8 @@ JOURNAL = "journal.jsonl"
 POWER_MAP = "power.json"
 POWER_TRACE = "power.csv.gz"
 CALIBRATION = "calibration.json"
+FLOORS = "floors.json"
+GATE = "gate.json"
 REPORT = "report.html"
 MANIFEST = "MANIFEST.sha256"
 
@@ -93,13 +96,26 @@ def load_run(path: Path) -> Run:
 
 
 def _load(path: Path, document: Mapping[str, Any]) -> Run:
-    header = _typed(RunHeader, document, path / RUN)
+    header = _typed(RunHeader, {**document, "gate": None}, path / RUN)
     names, notes = _target_names(path / "targets")
+    if document.get("gate") is not None:
+        header = replace(header, gate=_rule(document["gate"], path / RUN, notes))
     listed = [name for name in document.get("targets") or () if isinstance(name, str)]
     notes += [f"target {name} left no files" for name in listed if name not in names]
     names.sort(key=lambda name: (listed.index(name) if name in listed else len(listed), name))
     targets = tuple(_load_target(path / "targets" / name) for name in names)
     return Run(path=path, header=header, targets=targets, notes=tuple(notes))
+
+
+def _rule(document: object, path: Path, notes: list[str]) -> Rule | None:
+    """Return what the run is judged by; a broken rule costs the verdicts and nothing else."""
+    try:
+        if not isinstance(document, dict):
+            raise _Malformed(f"{path} is broken: gate is not a JSON object")
+        return _typed(Rule, document, path)
+    except _Malformed as error:
+        notes.append(f"no verdicts: what the run is judged by cannot be read: {error}")
+        return None
 
 
 def run_folders(path: Path) -> Iterator[Path]:

@@ -368,6 +368,24 @@ class Suite:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a run is judged by: which cases are compared, in what, and how much matters.
+
+    ``base`` and ``new`` are case selectors (``reports.selectors``), ``margin`` is a fraction,
+    ``inconclusive`` says which exit code an INCONCLUSIVE has: warn (3), fail (1) or pass (0).
+    A run that is measured ``until_decided`` gets more rounds as long as a verdict is open.
+    """
+
+    base: str
+    new: str
+    metrics: tuple[str, ...] = ("latency",)
+    phases: tuple[str, ...] = ("backward",)  # what kernels differ in; a step adds the forward
+    margin: FiniteFloat = 0.03
+    inconclusive: Annotated[str, absent_as("warn")] = "warn"
+    until_decided: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunHeader:
     """run.json."""
 
@@ -384,6 +402,7 @@ class RunHeader:
     payload: Payload | None = None
     kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()
     revisions: Annotated[tuple[RevisionFacts, ...], absent_as(())] = ()
+    gate: Rule | None = None  # where the run was measured to be judged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from reports.fields import CaseField, Text, Texts
+from reports.noise_floor import FloorsByTarget
+from reports.records import Rule
 from reports.stats import Effect
 from reports.stats_fleet import Pooled
-from workloads.messages import Case
 
 STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "INFRA")
 GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # as exit codes take precedence
@@ -43,24 +45,29 @@ class Verdict:
     """
 
     target: str
-    base: Case
-    new: Case
+    base: CaseField
+    new: CaseField
     metric: str
-    phase: str
+    phase: Text = ""
     status: str
     margin: Margin
     effect: Effect | None = None
     rounds: int = 0
     verification: Effect | None = None
-    cause: str = ""
-    reason: str = ""
-    remedy: str = ""
+    cause: Text = ""
+    reason: Text = ""
+    remedy: Text = ""
     log_ratios: tuple[float, ...] = ()
     p_value: float | None = None
-    flags: tuple[str, ...] = ()
+    flags: Texts = ()
     outliers: int = 0
     more_rounds: int = 0
     verify: bool = False
+
+    @property
+    def question(self) -> str:
+        """What was asked: the metric and, where it has one, the phase."""
+        return f"{self.metric} {self.phase}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +78,28 @@ class Gate:
     ``summary`` is the geometric mean new / base over workloads by (target, metric, phase) with its
     95 % interval; ``fleet`` pools the targets' by (metric, phase), where there are several;
     ``exit_code`` follows the documented precedence. ``notes`` concern all verdicts of a target.
+    ``rule`` is what was asked, ``floors`` are the machines' calibrations that were at hand.
     """
 
     run_id: str
-    base: str
-    new: str
+    rule: Rule
     verdicts: tuple[Verdict, ...]
     changed: tuple[Verdict, ...] = ()
     summary: Mapping[tuple[str, str, str], Effect] = field(default_factory=dict)
     exit_code: int = 0
     fleet: Mapping[tuple[str, str], Pooled] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    floors: FloorsByTarget = field(default_factory=dict)
+
+    @property
+    def base(self) -> str:
+        """The selector of the cases that others are compared with."""
+        return self.rule.base
+
+    @property
+    def new(self) -> str:
+        """The selector of the cases that are judged."""
+        return self.rule.new
 
     @property
     def status(self) -> str:

@@ -1,23 +1,30 @@
 """Whether a result folder still is what was measured, and its report what follows from it.
 
-Three questions, each answered with file, place, expected and found: are the files those of the
-manifest, do they keep to the schema, and are the numbers of the report those that the raw samples
-give when everything is computed again.
+Four questions, each answered with file, place, expected and found: are the files those of the
+manifest, do they keep to the schema, are the verdicts those that the rule gives when the run is
+judged again, and are the numbers of the report those that the raw samples give when everything is
+computed again.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reports import page, results
 from reports.comparison import compare
+from reports.gate import judge_by
+from reports.gate_document import from_document, has_rule
 from reports.generator import generator
-from reports.reading import MANIFEST, REPORT, ResultProblem, load_run, read_limited
+from reports.reading import GATE, MANIFEST, REPORT, ResultProblem, load_run, read_limited
 from reports.records import Run
+from reports.verdict import Gate
 from reports.verify_files import check_files
 from reports.verify_page import (
+    TOLERANCE,
     Page,
     differences,
     embedded_rows,
@@ -79,6 +86,7 @@ def verify(folder: Path) -> Verification:
         findings.append(
             Finding(file=complaint.file, place=place, expected=expected, found=complaint.found)
         )
+    findings += _gate(run, notes)
     findings += _report(run, notes)
     return Verification(
         run_id=run.run_id,
@@ -115,6 +123,55 @@ def _manifest(folder: Path, notes: list[str]) -> Iterator[Finding]:
             expected=f"sha256 {change.listed[:16]}" if change.listed else "no such file",
             found=f"sha256 {change.present[:16]}" if change.present else "no such file",
         )
+
+
+def _gate(run: Run, notes: list[str]) -> Iterator[Finding]:
+    """Judge the run again by the rule and the noise floors that gate.json names."""
+    content = read_limited(run.path / GATE)
+    if content is None:
+        return
+    try:
+        data = json.loads(content)
+        written = from_document(data)
+    except (ValueError, RecursionError) as error:
+        yield Finding(file=GATE, place="", expected="the verdicts of a gate", found=str(error))
+        return
+    if not has_rule(data):
+        notes.append(f"{GATE} does not say by which rule it was judged: it is not judged again")
+        return
+    try:
+        judged = judge_by(written.rule, run, written.floors)
+    except ValueError as error:
+        yield Finding(file=GATE, place="rule", expected="a rule that fits", found=str(error))
+        return
+    for place, ours, theirs in _verdict_figures(judged, written):
+        if ours != theirs and not _alike(ours, theirs):
+            yield Finding(file=GATE, place=place, expected=str(ours), found=str(theirs))
+
+
+def _verdict_figures(judged: Gate, written: Gate) -> Iterator[tuple[str, object, object]]:
+    """Yield each figure of the verdicts: where it stands, as judged again, and as written."""
+    yield "verdicts", len(judged.verdicts), len(written.verdicts)
+    for index, (ours, theirs) in enumerate(zip(judged.verdicts, written.verdicts, strict=False)):
+        place = f"verdicts.{index}"
+        for name in ("target", "metric", "phase", "status", "rounds"):
+            yield f"{place}.{name}", getattr(ours, name), getattr(theirs, name)
+        yield f"{place}.base", ours.base.key, theirs.base.key
+        yield f"{place}.new", ours.new.key, theirs.new.key
+        yield f"{place}.margin.fraction", ours.margin.fraction, theirs.margin.fraction
+        for name in ("ratio", "ci_low", "ci_high", "n"):
+            figure, written_figure = (
+                getattr(ours.effect, name, None),
+                getattr(theirs.effect, name, None),
+            )
+            yield f"{place}.effect.{name}", figure, written_figure
+
+
+def _alike(ours: object, theirs: object) -> bool:
+    """Tell whether two figures agree but for what another processor's rounding makes of them."""
+    if not isinstance(ours, (int, float)) or not isinstance(theirs, (int, float)):
+        return False
+    return math.isclose(ours, theirs, rel_tol=TOLERANCE)
 
 
 def _report(run: Run, notes: list[str]) -> Iterator[Finding]:

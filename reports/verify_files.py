@@ -17,9 +17,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from reports.noise_floor import KeptFloors
 from reports.power_trace import rail_map_from_json
 from reports.reading import (
     CALIBRATION,
+    FLOORS,
     JOURNAL,
     MAX_LINE_BYTES,
     MAX_READINGS,
@@ -54,6 +56,7 @@ class Complaint:
 def check_files(run: Path) -> Iterator[Complaint]:
     """Yield what is wrong with the files of a run, by file."""
     yield from _json_file(run, RUN, RunHeader)
+    yield from _json_file(run, FLOORS, KeptFloors)
     targets = run / "targets"
     for folder in sorted(targets.iterdir()) if targets.is_dir() else ():
         if folder.is_dir() and not folder.is_symlink():

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from reports import power_trace, records
+from reports import noise_floor, power_trace, records
 from reports.fields import CaseField, Span
 from reports.rows import COLUMNS, UNITS
 from workloads import messages
@@ -26,6 +26,11 @@ FILES = (  # heading, what else to know of it, the class at its root
         "run.json",
         "It also holds the suite as it was read and the inventory's entries.",
         records.RunHeader,
+    ),
+    (
+        "floors.json",
+        "Only in runs that are measured to be judged; null for a machine without a noise floor.",
+        noise_floor.KeptFloors,
     ),
     ("targets/TARGET/session.json", "", records.Session),
     ("targets/TARGET/probe.json", "It also holds every sensor file that was read.", records.Probe),

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from harness import bisecting, comparing, deciding, progress, revisions, running
+from harness import bisecting, comparing, progress, revisions, running
 from harness.bisecting import GOOD, SKIPPED, Found, Step, worst_first
 from harness.commands.common import (
     RESULTS,
@@ -37,14 +37,16 @@ from harness.commands.comparing import (
     kernel_names,
     troubles,
 )
+from harness.commands.judging import make_rule
 from harness.comparing import Place
-from harness.deciding import Rule
 from harness.errors import GfbenchError, ResultError, TargetError, UsageError
 from harness.repository import Commit
 from harness.revisions import Revision, Source
 from harness.suites import Overrides
-from reports import gate_text, results
+from reports import results
+from reports.gate_document import verdict_document
 from reports.gate_words import effect_words
+from reports.records import Rule
 from reports.selectors import SelectorProblem, parse_selector
 from reports.verdict import Verdict
 from reports.wording import case_label
@@ -80,7 +82,7 @@ def bisect(
 
     Exit code 0: found. 3: several commits are left, or the bad one is not worse.
     """
-    rule = deciding.make_rule(good, bad, metric, phase, margin, "warn")
+    rule = make_rule(good, bad, metric, phase, margin, "warn")
     overrides = _overrides(case, kernel_names(kernel), rounds, min_window)
     found, targets = choose(inventory, target)
     place = Place(
@@ -275,5 +277,5 @@ def _step(step: Step) -> dict[str, Any]:
         "status": step.status,
         "reason": step.reason,
         "run": step.run or None,
-        "verdicts": [gate_text.verdict_document(verdict) for verdict in step.verdicts],
+        "verdicts": [verdict_document(verdict) for verdict in step.verdicts],
     }

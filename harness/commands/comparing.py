@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from harness import comparing, deciding, progress, revisions, running
+from harness import comparing, progress, revisions, running
 from harness.commands.common import (
     RESULTS,
     InventoryOption,
@@ -26,13 +26,14 @@ from harness.commands.common import (
     note,
     print_rows,
 )
-from harness.commands.judging import Policy, judge_folder
+from harness.commands.judging import Policy, judge_folder, make_rule
 from harness.comparing import Place
-from harness.deciding import Rule
 from harness.errors import UsageError
 from harness.revisions import Revision
 from harness.suites import Overrides
 from reports import gate_text, results
+from reports.gate_document import document
+from reports.records import Rule
 from reports.unpaired import Shift, SideBySide, side_by_side
 from reports.verdict import Gate
 from reports.wording import case_label
@@ -88,7 +89,7 @@ def compare(
     min_window: WindowOption = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="folder of a finished run's noise floors [its parent]"),
+        typer.Option(help="folder of a finished run's noise floors [its own or parent]"),
     ] = None,
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
@@ -99,7 +100,7 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare cases of a run, two runs, or two git revisions, measured in pairs now."""
-    rule = deciding.make_rule(base or "-", new or "-", metric, phase, margin, inconclusive.value)
+    rule = make_rule(base or "-", new or "-", metric, phase, margin, inconclusive.value)
     words = list(what or ())
     if len(words) == 2 and base is None and new is None:
         if run is None and not any("=" in word and not Path(word).exists() for word in words):
@@ -111,7 +112,7 @@ def compare(
     folder = Path(words[0]) if words else run
     if folder is not None:
         rule = replace(rule, base=base, new=new)
-        _show_gate(_judged(folder, rule, calibration), as_json)
+        _show_gate(judge_folder(folder, rule, calibration), as_json)
         return
     if calibration is not None:
         raise UsageError("--calibration is for a finished run; here the floors below -o hold")
@@ -219,29 +220,16 @@ def _document(both: Sequence[Revision], finished: running.Finished | None) -> di
         "new": revisions.recorded(both[1]),
         "identical": finished is None,
         "run": str(finished.folder) if finished else None,
-        "gate": gate_text.document(gate) if gate else None,
+        "gate": document(gate) if gate else None,
     }
 
 
 def _show_gate(judged: Gate, as_json: bool) -> None:
     if as_json:
-        _print_json(gate_text.document(judged))
+        _print_json(document(judged))
     else:
         print("\n".join(gate_text.lines(judged, _width())))
     exit_with(judged.exit_code)
-
-
-def _judged(folder: Path, rule: Rule, calibration: Path | None) -> Gate:
-    return judge_folder(
-        folder,
-        base=rule.base,
-        new=rule.new,
-        metric=",".join(rule.metrics),
-        margin=str(rule.margin),
-        phase=",".join(rule.phases),
-        calibration=calibration,
-        inconclusive=rule.inconclusive,
-    )
 
 
 def _show_side_by_side(first: Path, second: Path, rule: Rule, as_json: bool) -> None:

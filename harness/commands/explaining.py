@@ -48,7 +48,7 @@ def show(
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     lines = showing.standing_lines(newest)
     lines += ["", *progress.final_table(table.summary_rows(newest), width)]
-    verdicts = showing.verdict_lines(folder, newest, width)
+    verdicts = showing.verdict_lines(newest, width)
     lines += ["", *verdicts] if verdicts else []
     beside = showing.runs_beside(folder, newest) if history and len(runs) == 1 else []
     earlier = showing.history_lines([*(run for _, run in loaded), *beside], sys.stdout.encoding)

@@ -11,11 +11,16 @@ from typing import Annotated
 
 import typer
 
-from harness import ci_outputs, floors
+from harness import ci_outputs
 from harness.commands.common import JsonOption, exit_with
 from harness.errors import UsageError
 from reports import gate_text, results
-from reports.gate import DEFAULT_PHASES, GateProblem, judge, parse_margin
+from reports.gate import DEFAULT_PHASES, GateProblem, judge_by
+from reports.gate_document import document
+from reports.gate_recorded import judge_run
+from reports.gate_rule import rule_from_options
+from reports.noise_floor import calibrated_floors
+from reports.records import Rule
 from reports.selectors import SelectorProblem
 from reports.verdict import Gate
 
@@ -42,7 +47,8 @@ def gate(
     margin: Annotated[str, typer.Option(help="the change that matters: 3% or 0.03")] = "3%",
     phase: Annotated[str, typer.Option(help="of forward,backward,step")] = ",".join(DEFAULT_PHASES),
     calibration: Annotated[
-        Path | None, typer.Option(help="folder whose noise floors hold [the run's parent]")
+        Path | None,
+        typer.Option(help="folder of the noise floors [the run's own or parent]"),
     ] = None,
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
@@ -65,18 +71,10 @@ def gate(
     ] = None,
 ) -> None:
     """Say whether new is worse than base: PASS 0, FAIL 1, INCONCLUSIVE or INVALID 3, INFRA 4."""
-    judged = judge_folder(
-        run,
-        base=base,
-        new=new,
-        metric=metric,
-        margin=margin,
-        phase=phase,
-        calibration=calibration,
-        inconclusive=inconclusive.value,
-    )
+    rule = make_rule(base, new, metric, phase, margin, inconclusive.value)
+    judged = judge_folder(run, rule, calibration)
     if as_json:
-        print(json.dumps(gate_text.document(judged), indent=1, allow_nan=False))
+        print(json.dumps(document(judged), indent=1, allow_nan=False))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print("\n".join(gate_text.lines(judged, width)))
@@ -92,39 +90,33 @@ def gate(
     exit_with(judged.exit_code)
 
 
-def judge_folder(
-    folder: Path,
-    *,
-    base: str,
-    new: str,
-    metric: str = "latency",
-    margin: str = "3%",
-    phase: str = ",".join(DEFAULT_PHASES),
-    calibration: Path | None = None,
-    inconclusive: str = "warn",
-) -> Gate:
-    """Judge a run's folder by options as a user writes them.
+def make_rule(base: str, new: str, metric: str, phase: str, margin: str, inconclusive: str) -> Rule:
+    """Return the rule that a command's options amount to.
 
     Raises:
-        UsageError: an option that cannot be, with the choices.
-        reports.results.ResultProblem: no run there.
+        UsageError: an option names what does not exist, with the choices.
     """
-    found = results.load_run(folder)
     try:
-        return judge(
-            found,
-            base=base,
-            new=new,
-            metrics=_names(metric),
-            margin=parse_margin(margin),
-            phases=_names(phase),
-            floors=floors.floors_of(found, calibration or found.path.resolve().parent),
-            inconclusive=inconclusive,
+        return rule_from_options(
+            base, new, metric=metric, phase=phase, margin=margin, inconclusive=inconclusive
         )
-    except (GateProblem, SelectorProblem) as problem:
+    except GateProblem as problem:
         raise UsageError(str(problem)) from None
 
 
-def _names(text: str) -> tuple[str, ...]:
-    """Return the names in ``latency,energy``."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+def judge_folder(folder: Path, rule: Rule, calibration: Path | None = None) -> Gate:
+    """Judge a finished run by a rule, with the noise floors that lie below ``calibration``.
+
+    Without it, those that the run's folder keeps or else those beside the run.
+
+    Raises:
+        UsageError: the rule does not fit the run, with the choices.
+        reports.results.ResultProblem: no run there.
+    """
+    run = results.load_run(folder)
+    try:
+        if calibration is None:
+            return judge_run(run, rule)
+        return judge_by(rule, run, calibrated_floors(run, calibration))
+    except (GateProblem, SelectorProblem) as problem:
+        raise UsageError(str(problem)) from None

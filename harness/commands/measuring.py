@@ -25,7 +25,7 @@ from harness.commands.common import (
     note,
     read_inventory,
 )
-from harness.commands.judging import Policy
+from harness.commands.judging import Policy, make_rule
 from harness.errors import UsageError
 from harness.plan import make_plan
 from harness.suites import Overrides, Suite, load_suite, suite_from_json
@@ -92,7 +92,9 @@ def run(
         storing.check_store(store)
     rule = None
     if until_decided:
-        rule = deciding.make_rule(base, new, metric, phase, margin, inconclusive.value)
+        if not base or not new:
+            raise UsageError("what is to be decided? give --base and --new, such as kernel=torch")
+        rule = make_rule(base, new, metric, phase, margin, inconclusive.value)
         if rounds is not None:
             raise UsageError("--until-decided sets the rounds itself — leave out --rounds")
     elif base or new:

@@ -21,8 +21,12 @@ OUTCOMES = {
 
 def to_junit(gate: Gate) -> str:
     """Return the JUnit document, in the order of the gate."""
-    checks = [_check(verdict) for verdict in gate.verdicts]
-    return to_junit_xml(checks, name=cut(f"gfbench {gate.new} against {gate.base}", 400))
+    return to_junit_xml(checks_of(gate), name=cut(f"gfbench {gate.new} against {gate.base}", 400))
+
+
+def checks_of(gate: Gate) -> list[Check]:
+    """Return a testcase per verdict."""
+    return [_check(verdict) for verdict in gate.verdicts]
 
 
 def _check(verdict: Verdict) -> Check:

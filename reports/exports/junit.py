@@ -1,10 +1,12 @@
-"""JUnit XML of a run: what was measured, what failed, what was left out. Verdicts: ``gate``."""
+"""JUnit XML of a run: what was measured, what failed, what was left out, and its verdicts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.ci.junit import checks_of
 from reports.exports.source import CaseSource, Source, moment
+from reports.gate_recorded import gates_of
 from reports.junit_xml import Check, to_junit_xml
 from reports.rows import Row
 from reports.wording import cut
@@ -21,8 +23,10 @@ OUTCOMES = {
 
 
 def to_junit(source: Source) -> str:
-    """Return a suite per target with a testcase per case."""
+    """Return a suite per target with a testcase per case and one per verdict, where it has any."""
     checks = [_check(case) for case in source.cases()]
+    for gate in gates_of([source.run])[0].values():
+        checks += checks_of(gate)
     header = source.run.header
     return to_junit_xml(checks, name=f"gfbench {header.run_id}", started=moment(header.started_at))
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.exports.source import CaseSource, Source
+from reports.gate_recorded import gates_of
+from reports.gate_text import change_words
+from reports.gate_words import margin_words
 from reports.markdown_text import escape, table
 from reports.rows import Row
-from reports.wording import cut, quantity, significant, times
+from reports.wording import case_label, cut, quantity, significant, times
 
 HEADERS = (
     "case", "backward", "step", "speedup backward", "speedup step",
     "saved for backward", "energy of a step", "cosine g_x", "cosine g_w",
 )  # fmt: skip
+VERDICT_HEADERS = ("verdict", "target", "case", "of", "change [97.5 % interval]", "margin")
 
 
 def to_markdown(source: Source) -> str:
@@ -28,7 +32,26 @@ def to_markdown(source: Source) -> str:
         "Medians over blocks with 95 % intervals where there are six rounds or more; speedups are "
         "over exact, paired by round. — is not measured."
     )
+    lines += _verdicts(source)
     return "\n".join(lines) + "\n"
+
+
+def _verdicts(source: Source) -> list[str]:
+    """Return the run's verdicts as a table, where it was measured to be judged."""
+    gates, notes = gates_of([source.run])
+    lines: list[str] = []
+    for gate in gates.values():
+        rows = []
+        for verdict in gate.verdicts:
+            case, question = case_label(verdict.new), verdict.question
+            change, margin = change_words(verdict.effect), margin_words(verdict.margin)
+            cells = (verdict.status, verdict.target, case, question, change, margin)
+            rows.append([escape(cell) for cell in cells])
+        title = f"## Verdicts: {escape(gate.new)} against {escape(gate.base)}: {gate.status}"
+        lines += ["", title, "", *table(VERDICT_HEADERS, rows)]
+    for note in notes:
+        lines += ["", f"- note: {escape(note)}"]
+    return lines
 
 
 def _cells(case: CaseSource) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,13 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from gate_runs import NATIVE, QUIET, TORCH, FakeBoard, make_gate_run
+from make_run import edit_json, make_run
 from power_curves import make_curve
 from simulated_board import ORIN_NANO, SimulatedBoard
 from sshd import ClientHome, Sshd
 from user_kernels_data import GOOD, RETURN
 
 from harness import deciding, running
-from harness.deciding import REPEATS, Rule, make_rule, rule_from_json, rule_to_json, suite_for
+from harness.commands.judging import make_rule
+from harness.deciding import REPEATS, suite_for
 from harness.errors import UsageError
 from harness.extending import More
 from harness.plan import all_cases
@@ -28,7 +29,8 @@ from harness.user_kernels import UserKernel, parse
 from reports import results
 from reports.decision import LOOKS, VERIFICATION_ROUNDS
 from reports.gate import judge
-from reports.records import Run
+from reports.gate_rule import rule_to_json
+from reports.records import Rule, Run
 from reports.verdict import Gate, Margin, Verdict
 from targets.inventory import Target
 from workloads.messages import Case
@@ -104,17 +106,17 @@ def test_rounds_that_throttled_are_repeated_but_not_for_ever() -> None:
 # the rule and its suite
 
 
-def test_a_rule_is_kept_in_the_runs_header() -> None:
+def test_a_rule_is_kept_in_the_runs_header(tmp_path: Path) -> None:
     rule = make_rule("kernel=torch", "kernel=native", "latency, memory", "step", "5%", "fail")
     assert (rule.metrics, rule.phases, rule.margin) == (("latency", "memory"), ("step",), 0.05)
-    assert rule_from_json(json.loads(json.dumps(rule_to_json(rule)))) == rule
-    assert rule_from_json(None) is None
+    path = make_run(tmp_path)
+    edit_json(path / "run.json", lambda header: header.update(gate=rule_to_json(rule)))
+    assert results.load_run(path).header.gate == rule
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"base": None}, "--base"),
         ({"metric": "speed"}, "latency, energy, memory"),
         ({"phase": ""}, "forward, backward, step"),
         ({"margin": "much"}, "3%"),
@@ -221,7 +223,7 @@ def scripted(script: Iterator[dict[str, Any] | None]) -> Any:
             margin=Margin(fraction=AGAIN.margin),
         )
         verdict = replace(known, **(said or {}))
-        return Gate(run_id=run.run_id, base=rule.base, new=rule.new, verdicts=(verdict,))
+        return Gate(run_id=run.run_id, rule=rule, verdicts=(verdict,))
 
     return judged
 
@@ -249,7 +251,7 @@ def test_a_run_over_ssh_is_extended_interrupted_resumed_and_verified(
         threads=1,
     )
     first: Iterator[dict[str, Any] | None] = iter([{"more_rounds": 4}, {"interrupt": True}])
-    monkeypatch.setattr(deciding, "judged", scripted(first))
+    monkeypatch.setattr(deciding, "judge_run", scripted(first))
     with pytest.raises(KeyboardInterrupt):
         start(target, aa, tmp_path, Watcher())
     (folder,) = (tmp_path / "results").iterdir()
@@ -258,7 +260,7 @@ def test_a_run_over_ssh_is_extended_interrupted_resumed_and_verified(
     assert rounds_of(folder) == (list(range(12)), [])
 
     then = iter([{"status": "FAIL", "verify": True}, None])
-    monkeypatch.setattr(deciding, "judged", scripted(then))
+    monkeypatch.setattr(deciding, "judge_run", scripted(then))
     suite = suite_from_json(header["suite"])
     finished = running.resume_run(folder, [target], suite, inventory=None, watch=Watcher())
     assert finished.gate is not None

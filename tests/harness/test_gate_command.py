@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 from make_run import FakeTarget, edit_json, make_run
 
-from harness import calibration
 from harness.cli import main
-from harness.floors import floor_path
 from reports import noise_floor
-from reports.noise_floor import MetricFloor, NoiseFloor
+from reports.noise_floor import MetricFloor, NoiseFloor, floor_path, machine_fingerprint
 from reports.results import load_run
 
 EXACT, FILTERED = "method=exact", "method=gradient_filter,patch_size=2"
@@ -114,7 +112,7 @@ def test_the_noise_floor_beside_the_runs_is_the_margin_until_it_is_stale(
     gfbench: Gfbench, run: Path
 ) -> None:
     probe = json.loads((run / "targets" / "board-a" / "probe.json").read_text())
-    path = floor_path(run.parent, calibration.fingerprint(probe))
+    path = floor_path(run.parent, machine_fingerprint(probe))
     found = MetricFloor(
         metric="latency", phase="backward", rounds=12, spread=0.1, effect_q95=2.0,
         slot_effect=0.0, drift=0.01, detectable={8: 2.5},

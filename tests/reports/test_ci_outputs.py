@@ -18,6 +18,7 @@ from reports.ci import pages
 from reports.ci.annotations import command, to_annotations
 from reports.ci.junit import OUTCOMES, to_junit
 from reports.gate import judge
+from reports.records import Rule
 from reports.stats import Effect
 from reports.verdict import STATUSES, Gate, Margin, Verdict
 
@@ -46,7 +47,8 @@ def verdict(status: str = "PASS", number: int = 0, **more: object) -> Verdict:
 
 
 def gate(*verdicts: Verdict, **more: object) -> Gate:
-    plain = Gate(run_id="run", base="kernel=torch", new="kernel=native", verdicts=verdicts)
+    rule = Rule(base="kernel=torch", new="kernel=native")
+    plain = Gate(run_id="run", rule=rule, verdicts=verdicts)
     return replace(plain, **more)  # type: ignore[arg-type]
 
 
@@ -66,7 +68,7 @@ def hostile() -> Gate:
         for status in STATUSES
     ]
     summary = {(HOSTILE, "latency", HOSTILE): Effect(ratio=1.0, ci_low=None, ci_high=None, n=5)}
-    return gate(*bad, run_id=HOSTILE, base=HOSTILE, new=HOSTILE, notes=(HOSTILE,),
+    return gate(*bad, run_id=HOSTILE, rule=Rule(base=HOSTILE, new=HOSTILE), notes=(HOSTILE,),
                 changed=tuple(bad), summary=summary)  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import pytest
 from gate_runs import BLOCK_S, NATIVE, TORCH, FakeBoard, make_gate_run
 
 from reports.gate import GateProblem, exit_code, judge, parse_margin
-from reports.gate_text import document, lines
+from reports.gate_document import document
+from reports.gate_text import lines
 from reports.noise_floor import MetricFloor, NoiseFloor
 from reports.records import MachineState, Session
 from reports.selectors import SelectorProblem

@@ -14,9 +14,9 @@ import typer
 from make_run import FakeTarget, edit_json, make_run, write_json
 
 from harness.commands import measuring
-from reports import gate_text
 from reports.comparison import compare
 from reports.gate import judge
+from reports.gate_document import document
 from reports.page import render, shared_files
 from reports.page_assets import TEMPLATES
 from reports.page_commands import end_of_repeat, start_of_repeat
@@ -324,7 +324,7 @@ def judged(tmp_path: Path, rounds: int = 8) -> tuple[Path, Gate]:
 
 def test_the_verdicts_of_a_gate_are_shown_with_reason_and_remedy(tmp_path: Path) -> None:
     path, gate = judged(tmp_path)
-    write_json(path / "gate.json", gate_text.document(gate))
+    write_json(path / "gate.json", document(gate))
     html = render([load_run(path)])
     text = Parsed(html).text
     assert {verdict.status for verdict in gate.verdicts} == {"PASS", "INVALID"}

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.comparing import Place
-from harness.deciding import Rule, judged
 from harness.outcome import Outcome
 from harness.payload import content
 from harness.plan import all_cases, make_plan
@@ -25,6 +24,8 @@ from harness.running import Finished
 from harness.session import Watch
 from harness.suites import Suite
 from reports import results
+from reports.gate_recorded import judge_run
+from reports.records import Rule
 from workloads.messages import PHASES, SCHEMA, Block, to_json
 
 LATENCY_S = 0.01
@@ -64,7 +65,7 @@ class FakeMeasurement:
         }
         folder = results.create_run(place.directory, header)
         outcomes = [self._target(folder, target.name, both, suite) for target in place.targets]
-        gate = judged(results.load_run(folder), rule)
+        gate = judge_run(results.load_run(folder), rule)
         return Finished(folder=folder, report=None, outcomes=tuple(outcomes), gate=gate)
 
     def _target(self, run: Path, name: str, both: Sequence[Revision], suite: Suite) -> Outcome:
