@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reports.history import Floats, analyse, tail_alarms
+from reports.stats.change_points import Floats, analyse, tail_alarms
 
 HISTORIES = (10, 20, 30, 50, 100, 300)
 STEP = 3.0

@@ -23,13 +23,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness import running
-from harness.deciding import Rule, suite_for
-from harness.floor_calibration import aa_suite, calibrate_floors
-from harness.suites import Overrides, load_suite
-from harness.user_kernels import parse
-from reports.gate_words import percent
-from reports.verdict import Verdict
+from harness.experiments.noise_floor import aa_suite, calibrate_floors
+from harness.fleet.run import start_run
+from harness.fleet.until_decided import suite_for
+from harness.payloads.user_kernels import parse
+from harness.plan.suites import Overrides, load_suite
+from reports.gate.verdict import Verdict
+from reports.gate.words import percent
+from reports.results.records import Rule
 from targets.inventory import Target, local_target
 
 FOLDER = Path(__file__).parent
@@ -84,7 +85,7 @@ def _gate(target: Target, folder: Path, new: str, margin: float, seed: int) -> D
     overrides = Overrides(kernels=names, own_kernels=[one.info for one in own])
     suite = suite_for(rule, load_suite(SUITE, overrides))
     start_s = time.monotonic()
-    finished = running.start_run(
+    finished = start_run(
         [target],
         suite,
         inventory=None,

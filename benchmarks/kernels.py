@@ -7,8 +7,8 @@ Each round runs every contender once, in a new random order: exact in NCHW and i
 settings and threads. Inputs change before each iteration as in gfbench's own runs; with ``--still``
 they do not, and lie in the caches as the last iteration has left them. Figures are medians over
 rounds of ratios within a round, with the quartiles in brackets. The floor is that of
-``workloads.costs.floor_s`` with this run's own rates. Not a gfbench run: no fresh processes, no
-sensors; for work on kernels.
+``workloads.spec.costs.floor_s`` with this run's own rates. Not a gfbench run: no fresh processes,
+no sensors; for work on kernels.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from typing import NamedTuple
 
 import torch
 
-from workloads import costs, memory, roofline
-from workloads.catalog import LAYERS
-from workloads.messages import Case, Layer
-from workloads.timing import Iteration
-from workloads.work import Work, prepare
+from workloads.measure import memory, roofline
+from workloads.measure.layer import Work, prepare
+from workloads.measure.timing import Iteration
+from workloads.spec import costs
+from workloads.spec.layers import LAYERS
+from workloads.spec.messages import Case, Layer
 
 UNCOUNTED, LEAST_S = 2, 0.002  # the last contender's data are out of the caches by then
 

@@ -20,11 +20,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.calibration import calibrate_sampler
-from harness.power import job_power
+from harness.experiments.sampler_cost import calibrate_sampler
+from harness.power.log import job_power
 from targets.inventory import Target
 from targets.power_plans import plan_power
-from workloads.messages import to_json
+from workloads.spec.messages import to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLED_S = 60.0
@@ -43,7 +43,7 @@ X86 = {
     f"{RAPL}/max_energy_range_uj": "262143328850",
 }
 SAMPLER = (
-    "import json, sys; from workloads.sampling import run_sampler\n"
+    "import json, sys; from workloads.sampler.sampler import run_sampler\n"
     "run_sampler(json.loads(sys.argv[1]), sys.argv[2], sys.argv[3])"
 )
 

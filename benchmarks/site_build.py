@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 from make_run import make_run  # noqa: E402
 from synthetic_site import Plot, write_runs  # noqa: E402
 
-from reports.results import load_run  # noqa: E402
-from reports.summary import summary_of  # noqa: E402
+from reports.metrics.summary import summary_of  # noqa: E402
+from reports.results.read import load_run  # noqa: E402
 
 
 def publish(folder: Path) -> tuple[float, str]:

@@ -10,7 +10,7 @@ work of the same kind on the same data. On the layer of gate_suite.yaml, with on
 
 from typing import Any
 
-from workloads.kernels import native
+from workloads.kernels.native import operators as native
 from workloads.kernels.seam import Operator
 
 VERSION = "1"

@@ -25,9 +25,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from make_run import FakeTarget, make_run  # noqa: E402
 
-from reports import results, store  # noqa: E402
-from reports.store_files import StoreFiles  # noqa: E402
-from reports.store_summaries import Summaries, of_table, summaries_of, to_parquet  # noqa: E402
+from reports.results.read import load_run  # noqa: E402
+from reports.store import store  # noqa: E402
+from reports.store.files import StoreFiles  # noqa: E402
+from reports.store.tables import Summaries, of_table, summaries_of, to_parquet  # noqa: E402
 
 SQL = """
 SELECT target, method, patch_size, count(*) AS n, median(value) AS speedup, max(started_at) AS last
@@ -86,7 +87,7 @@ def pattern(target: str, folder: Path) -> Summaries:
     place = folder / "patterns" / target
     if not place.exists():
         make_run(place, targets=[FakeTarget(name=target)], seed=len(target), run_id="r")
-    return summaries_of(results.load_run(place / "r"), digest="0" * 32)
+    return summaries_of(load_run(place / "r"), digest="0" * 32)
 
 
 def renamed(part: Summaries, number: int) -> Summaries:

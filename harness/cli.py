@@ -12,32 +12,57 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from harness.commands import (
-    bisecting,
-    calibrating,
-    comparing,
-    explaining,
-    judging,
-    keeping,
-    looking,
-    measuring,
-    publishing,
+    bisect,
+    calibrate,
+    compare,
+    doctor,
+    export,
+    gate,
+    init,
+    publish,
+    pull,
+    push,
+    query,
+    report,
+    resume,
+    run,
+    schema,
+    serve,
+    show,
+    store,
+    trust,
+    verify,
 )
+from harness.commands import list as list_
 from harness.errors import GfbenchError
-from reports import results
+from reports.results.read import ResultProblem
+from reports.results.write import ResultStorageProblem
 from targets.inventory import InventoryProblem
 
 BUG = 70
 INTERRUPTED = 130
 COMMANDS = (  # in the order of --help
-    looking,
-    measuring,
-    calibrating,
-    judging,
-    comparing,
-    bisecting,
-    explaining,
-    keeping,
-    publishing,
+    init,
+    list_,
+    schema,
+    trust,
+    doctor,
+    run,
+    resume,
+    calibrate,
+    gate,
+    compare,
+    bisect,
+    report,
+    show,
+    verify,
+    export,
+    push,
+    pull,
+    query,
+    store,
+    publish,
+    serve,
 )
 
 app = typer.Typer(
@@ -80,9 +105,9 @@ def main() -> NoReturn:
         code = _say(str(error), error.exit_code)
     except InventoryProblem as problem:
         code = _say(str(problem), 2)
-    except results.ResultProblem as problem:
+    except ResultProblem as problem:
         code = _say(str(problem), 2)
-    except results.ResultStorageProblem as problem:
+    except ResultStorageProblem as problem:
         code = _say(str(problem), 4)
     except BrokenPipeError:
         code = 0

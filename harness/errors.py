@@ -22,6 +22,8 @@ Caught in two places: fleet.py (one target's outcome) and cli.py (the exit code)
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class GfbenchError(Exception):
     """What went wrong and what to do about it, in words for the user."""
@@ -104,3 +106,13 @@ class BlockFailed(TargetError):
     """A block ended with an error of its own; carries the board's traceback."""
 
     exit_code = 1
+
+
+# When several exit codes hold, the first of these is the run's.
+EXIT_PRECEDENCE = (130, 70, 2, 4, 1, 3, 0)
+
+
+def gravest(codes: Any) -> int:
+    """Return the exit code that counts when several hold."""
+    present = set(codes) | {0}
+    return next(code for code in EXIT_PRECEDENCE if code in present)

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from reports import noise_floor, power_trace, records
-from reports.fields import CaseField, Span
-from reports.rows import COLUMNS, UNITS
-from workloads import messages
+from reports.calibration import noise_floor
+from reports.metrics.rows import COLUMNS
+from reports.metrics.table import UNITS
+from reports.results import records
+from reports.results.fields import CaseField, Span
+from reports.results.power import RailMap
+from workloads.spec import messages
 
 INTRODUCTION = f"""# Result schema
 
@@ -40,7 +43,7 @@ FILES = (  # heading, what else to know of it, the class at its root
         "lines of type `idle` with `place` and `window_s`.",
         records.BlockRecord,
     ),
-    ("targets/TARGET/power.json", "", power_trace.RailMap),
+    ("targets/TARGET/power.json", "", RailMap),
 )
 NAMES = {
     str: "text",

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from targets.jetson_state import power_mode
 from targets.platforms import PLATFORMS
-from targets.rails import PowerPlan, files_of, folders, number_of, text_of
-from targets.throttle import throttle_evidence
-from targets.vcgencmd import get_throttled
+from targets.sensors.jetson_state import power_mode
+from targets.sensors.rails import PowerPlan, files_of, folders, number_of, text_of
+from targets.sensors.throttle import throttle_evidence
+from targets.sensors.vcgencmd import get_throttled
 
 Severity = Literal["error", "warning", "note"]
 

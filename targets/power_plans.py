@@ -12,15 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from targets import platforms
-from targets.cards import with_cards
-from targets.hwmon import IIO_STEP_W, IIO_UPDATE_S, SHUNT_STEP_V, TOLERANCE
 from targets.platforms.base import METER, Total
-from targets.rails import Channel, Missing, PlannedRail, PowerPlan, Sensor, files_of
-from targets.rapl import STEP_J, zones
-from targets.rapl import TOLERANCE as RAPL_TOLERANCE
-from targets.rapl import UPDATE_S as RAPL_UPDATE_S
+from targets.sensors.cards import with_cards
+from targets.sensors.hwmon import IIO_STEP_W, IIO_UPDATE_S, SHUNT_STEP_V, TOLERANCE
+from targets.sensors.rails import Channel, Missing, PlannedRail, PowerPlan, Sensor, files_of
+from targets.sensors.rapl import STEP_J, zones
+from targets.sensors.rapl import TOLERANCE as RAPL_TOLERANCE
+from targets.sensors.rapl import UPDATE_S as RAPL_UPDATE_S
+from targets.sensors.vcgencmd import VOLTAGE_ONLY, pmic_read_adc
 from targets.tegrastats import Sample, parse_line
-from targets.vcgencmd import VOLTAGE_ONLY, pmic_read_adc
 
 TEGRASTATS_INTERVAL_S = 0.1  # faster it does not get
 PMIC_INTERVAL_S = 0.2  # every reading starts a process

@@ -19,7 +19,7 @@ SHARED_WITH_CONTROLLER = {
     "workloads",  # empty, for the place of its files
     *(f"workloads.{module}" for module in ("messages", "catalog", "costs", "geometry")),
 }
-OPTIONAL_ON_THE_BOARD = {"jtop", "pyRAPL", "pynvml"}  # in workloads/sensors_optional.py alone
+OPTIONAL_ON_THE_BOARD = {"jtop", "pyRAPL", "pynvml"}  # in workloads/sampler/packages.py alone
 
 PAYLOAD_SOURCES = sorted(ROOT.glob("workloads/**/*.py"))
 
@@ -61,7 +61,7 @@ def test_the_payload_compiles_and_imports_on_a_real_python_3_6() -> None:
         name
         for name in import_graph("workloads").modules
         if name.partition(".")[0] == "workloads"
-        and name not in ("workloads.__main__", "workloads.sensors_optional")
+        and name not in ("workloads.__main__", "workloads.sampler.packages")
     )
     answer = run_python(python, IMPORT, *names)  # evaluates every annotation
     assert answer.returncode == 0, answer.stderr
@@ -85,7 +85,7 @@ def test_the_payload_imports_only_the_standard_library_and_torch() -> None:
         for imported in graph.modules
         if imported.partition(".")[0] not in allowed
         for importer in graph.find_modules_that_directly_import(imported)
-        if not (importer == "workloads.sensors_optional" and imported in OPTIONAL_ON_THE_BOARD)
+        if not (importer == "workloads.sampler.packages" and imported in OPTIONAL_ON_THE_BOARD)
     }
     assert not foreign
 

@@ -16,8 +16,9 @@ import pytest
 import typer.main
 
 from harness.cli import app
-from reports import records
-from reports.rows import COLUMNS, UNITS
+from reports.metrics.rows import COLUMNS
+from reports.metrics.table import UNITS
+from reports.results import records
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))

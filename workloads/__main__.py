@@ -16,9 +16,9 @@ import os
 import sys
 from typing import List, Optional
 
-from workloads.handover import VARIABLE, hand_over
-from workloads.messages import dump
-from workloads.protocol import RecordWriter
+from workloads.runner.handover import VARIABLE, hand_over
+from workloads.runner.protocol import RecordWriter
+from workloads.spec.messages import dump
 
 PACKAGES = ("-", "jtop", "pyrapl", "pynvml")  # ways to read power that a probe asks when told to
 
@@ -59,27 +59,27 @@ def _probe(rest: List[str], writer: RecordWriter) -> None:
 
 
 def _run(rest: List[str], writer: RecordWriter) -> None:
-    from workloads.launch import launch
+    from workloads.runner.launch import launch
 
     writer.write(launch(rest[0]))
 
 
 def _follow(rest: List[str], writer: RecordWriter) -> None:
-    from workloads.follow import follow
+    from workloads.runner.follow import follow
 
     follow(rest[0], int(rest[1]), writer.write)
 
 
 def _stop(rest: List[str], writer: RecordWriter) -> None:
-    from workloads.launch import stop
+    from workloads.runner.launch import stop
 
     writer.write({"type": "stop", "stopped": stop(rest[0])})
 
 
 def _block(rest: List[str], writer: RecordWriter) -> None:
     address = os.environ.pop(VARIABLE, "")  # before any kernel is loaded
-    from workloads.jobs import JobFolder
-    from workloads.runner import measured
+    from workloads.runner.jobs import JobFolder
+    from workloads.runner.runner import measured
 
     folder = JobFolder(rest[0])
     job = folder.read_job()
@@ -92,8 +92,8 @@ def _block(rest: List[str], writer: RecordWriter) -> None:
 
 
 def _sample(rest: List[str], writer: RecordWriter) -> None:
-    from workloads.jobs import JobFolder
-    from workloads.sampling import run_sampler
+    from workloads.runner.jobs import JobFolder
+    from workloads.sampler.sampler import run_sampler
 
     folder = JobFolder(rest[0])
     job = folder.read_job()

@@ -12,10 +12,10 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from workloads.catalog import check_method, method_refusal
-from workloads.geometry import Geometry, conv_geometry
 from workloads.kernels import find
 from workloads.kernels.seam import Kernel, Operator
+from workloads.spec.geometry import Geometry, conv_geometry
+from workloads.spec.methods import check_method, method_refusal
 
 Layers = Union[None, int, Sequence[str], Callable[[str, nn.Conv2d], bool]]
 

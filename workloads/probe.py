@@ -9,11 +9,11 @@ import sys
 import time
 from typing import Any, Dict, Optional, Sequence
 
-from workloads import locks, nvml, programs
-from workloads.memory import available_bytes, kilobytes
-from workloads.messages import SCHEMA
-from workloads.processors import processors
-from workloads.state import cpu_mhz, machine_state, read_number, read_text
+from workloads.machine import locks, nvml, programs
+from workloads.machine.proc import available_bytes, kilobytes
+from workloads.machine.processors import processors
+from workloads.machine.state import cpu_mhz, machine_state, read_number, read_text
+from workloads.spec.messages import SCHEMA
 
 MAX_FILES = 4000
 MAX_FILE_BYTES = 2048
@@ -270,7 +270,7 @@ def outputs(found: Dict[str, Optional[str]]) -> Dict[str, str]:
 def _package(kind: Optional[str]) -> Optional[Dict[str, Any]]:
     if kind is None:
         return None
-    from workloads import sensors_optional
+    from workloads.sampler import packages as sensors_optional
 
     return dict(sensors_optional.facts(kind), kind=kind)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reports.ci import words
-from reports.verdict import Gate, Verdict
-from reports.wording import cut
+from reports.gate.verdict import Gate, Verdict
+from reports.text.wording import cut
 
 LEVELS = {"FAIL": "error", "INFRA": "error", "INVALID": "warning", "INCONCLUSIVE": "warning"}
 MOST = 10  # of one level in one step; GitHub drops the others without a word

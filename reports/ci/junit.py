@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from reports.ci import words
-from reports.gate_text import change_words
-from reports.gate_words import margin_words
-from reports.junit_xml import Check, to_junit_xml
-from reports.verdict import Gate, Verdict
-from reports.wording import cut
+from reports.gate.verdict import Gate, Verdict
+from reports.gate.words import change_words, margin_words
+from reports.text.junit_xml import Check, to_junit_xml
+from reports.text.wording import cut
 
 # What is not decided is no failure of the code: a CI system shows it as not run, with the reason.
 OUTCOMES = {

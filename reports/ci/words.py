@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from reports.gate_words import margin_words
-from reports.verdict import Gate, Verdict
-from reports.wording import case_label
+from reports.gate.verdict import Gate, Verdict
+from reports.gate.words import margin_words
+from reports.text.wording import case_label
 
 SHOWN = ("FAIL", "INFRA", "INVALID", "INCONCLUSIVE", "PASS")  # a regression is read first
 

@@ -18,7 +18,7 @@ from reports.exports import (
     pytest_benchmark,
 )
 from reports.exports.source import ExportProblem, Source, source_of
-from reports.records import Run
+from reports.results.records import Run
 
 __all__ = ["FORMATS", "ExportProblem", "Format", "export"]
 

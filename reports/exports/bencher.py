@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from reports.exports.source import ExportProblem, Source
-from reports.rows import Row
+from reports.metrics.rows import Row
 
 Measure = dict[str, float]
 

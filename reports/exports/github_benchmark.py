@@ -9,8 +9,8 @@ import json
 from typing import Any
 
 from reports.exports.source import ExportProblem, Source
-from reports.rows import Row
-from reports.wording import significant
+from reports.metrics.rows import Row
+from reports.text.wording import significant
 
 # What has no better direction (power, temperature, a scale whose best value is 1) is left out.
 SMALLER = (

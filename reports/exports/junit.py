@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from reports.ci.junit import checks_of
 from reports.exports.source import CaseSource, Source, moment
-from reports.gate_recorded import gates_of
-from reports.junit_xml import Check, to_junit_xml
-from reports.rows import Row
-from reports.wording import cut
+from reports.gate.recorded import gates_of
+from reports.metrics.rows import Row
+from reports.text.junit_xml import Check, to_junit_xml
+from reports.text.wording import cut
 
 # What a case's worst row makes of it, gravest first. An energy that is missing makes nothing.
 OUTCOMES = {

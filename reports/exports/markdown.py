@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.exports.source import CaseSource, Source
-from reports.gate_recorded import gates_of
-from reports.gate_text import change_words
-from reports.gate_words import margin_words
-from reports.markdown_text import escape, table
-from reports.rows import Row
-from reports.wording import case_label, cut, quantity, significant, times
+from reports.gate.recorded import gates_of
+from reports.gate.words import change_words, margin_words
+from reports.metrics.rows import Row
+from reports.text.markdown import escape, table
+from reports.text.wording import case_label, cut, quantity, significant, times
 
 HEADERS = (
     "case", "backward", "step", "speedup backward", "speedup step",

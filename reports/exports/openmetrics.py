@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from reports.exports.source import ATTRIBUTES, Source, attribute, moment
-from reports.rows import Row
-from reports.wording import METRICS
+from reports.metrics.rows import Row
+from reports.metrics.table import METRICS
 
 UNITS = {"s": "seconds", "B": "bytes", "J": "joules", "W": "watts", "degC": "celsius", "1": "ratio"}
 SUFFIXES = ("_s", "_bytes", "_j", "_w", "_c")  # units at the end of our own names

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from reports.exports.source import ExportProblem, Source
-from reports.rows import Row
+from reports.metrics.rows import Row
 
 TYPES = {"str": "string", "int": "int64", "int | None": "int64", "float | None": "float64"}
 

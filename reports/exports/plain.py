@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 
 from reports.exports.source import Source
-from reports.rows import COLUMNS
+from reports.metrics.rows import COLUMNS
 
 
 def to_csv(source: Source) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reports.exports.source import Source, Windows, moment
-from reports.records import BlockRecord, PhaseTiming, TargetRun
+from reports.results.records import BlockRecord, PhaseTiming, TargetRun
 
 Metadata = dict[str, str | int | float]
 

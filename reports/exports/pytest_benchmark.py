@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from reports.exports.source import Source, Windows
-from reports.records import Run, TargetRun
-from workloads.messages import to_json
+from reports.results.records import Run, TargetRun
+from workloads.spec.messages import to_json
 
 
 def to_pytest_benchmark(source: Source) -> str:

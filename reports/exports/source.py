@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
-from reports import selectors
-from reports.comparison import cases_of, compare
-from reports.records import BlockRecord, PhaseTiming, Run, TargetRun
-from reports.rows import Row, row_case
-from workloads.messages import Case
+from reports.metrics import selectors
+from reports.metrics.of_run import cases_of, compare
+from reports.metrics.rows import Row, row_case
+from reports.results.records import BlockRecord, PhaseTiming, Run, TargetRun
+from workloads.spec.messages import Case
 
 ATTRIBUTES = ("target", *selectors.ATTRIBUTES)
 

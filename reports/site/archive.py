@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from reports import results
+from reports.results.write import storage, write_bytes_atomic
 
 FORMAT = 1
 FIGURES = "figures.npz"
@@ -187,13 +187,13 @@ class Archive:
             "words": self.words.all,
         }
         # Facts last: without them the figures are not read.
-        with results.storage(folder):
+        with storage(folder):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / FACTS).unlink(missing_ok=True)
             with open(folder / FIGURES, "wb") as file:
                 np.savez(file, allow_pickle=False, **self.columns())
         text = json.dumps(facts, separators=(",", ":"))
-        results.write_bytes_atomic(folder / FACTS, text.encode())
+        write_bytes_atomic(folder / FACTS, text.encode())
 
     @classmethod
     def load(cls, folder: Path) -> Archive:

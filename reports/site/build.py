@@ -12,19 +12,20 @@ from typing import Protocol
 
 from markupsafe import Markup
 
-from reports import page, results
-from reports.generator import renderer_sha256
-from reports.history import MARGIN
-from reports.reading import ResultProblem, load_run
+from reports.page import render as page
+from reports.page.generator import renderer_sha256
+from reports.results.read import ResultProblem, load_run
+from reports.results.write import write_bytes_atomic
 from reports.site import trends
 from reports.site.archive import Archive, Series
 from reports.site.files import SiteFiles
 from reports.site.names import slug
-from reports.site.packed import Json, dumped
-from reports.site.pages import asset_files, look, render
-from reports.site.sections import sections
+from reports.site.pages import sections
+from reports.site.run_data import Json, dumped
+from reports.site.templates import asset_files, look, render
 from reports.site.trends import Change, Line, Trend
 from reports.site.views import Fleet, events_of
+from reports.stats.change_points import MARGIN
 
 STATE_FOLDER = ".gfbench"
 KEPT_TRENDS = "trends.json"
@@ -240,7 +241,7 @@ def _trends(lines: Mapping[Series, Line], path: Path, options: Options) -> dict[
         found.update(own)
     text = json.dumps(after, allow_nan=False, separators=(",", ":"))
     path.parent.mkdir(parents=True, exist_ok=True)
-    results.write_bytes_atomic(path, text.encode())
+    write_bytes_atomic(path, text.encode())
     return found
 
 

@@ -9,9 +9,9 @@ from xml.sax.saxutils import escape, quoteattr
 
 from reports.site.archive import RunFacts
 from reports.site.names import slug
-from reports.site.packed import dumped
+from reports.site.run_data import dumped
 from reports.site.views import Event, change_words, figure_name, history_href
-from reports.wording import times
+from reports.text.wording import times
 
 MAX_ENTRIES = 60
 MAX_LISTED = 12

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports import results
+from reports.results.write import storage, write_bytes_atomic
 
 STATE = "state.json"
 
@@ -65,7 +65,7 @@ class SiteFiles:
         path = self.site / name
         if known is not None and known[1] == digest and path.is_file():
             return
-        with results.storage(path):
+        with storage(path):
             if self.written == 0:
                 self._path.unlink(missing_ok=True)  # what a crash leaves is built anew
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,10 +82,10 @@ class SiteFiles:
         """
         gone = [name for name in self._before if name not in self._now]
         for name in gone:
-            with results.storage(self.site / name):
+            with storage(self.site / name):
                 (self.site / name).unlink(missing_ok=True)
         text = json.dumps(self._now, separators=(",", ":"))
-        results.write_bytes_atomic(self._path, text.encode())
+        write_bytes_atomic(self._path, text.encode())
         return len(gone)
 
 

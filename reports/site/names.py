@@ -6,7 +6,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from reports.chart_style import EXACT, EXACT_CHANNELS_LAST, KNOWN, PALETTE, Colours, Method
+from reports.charts.style import EXACT, EXACT_CHANNELS_LAST, KNOWN, PALETTE, Colours
+from reports.metrics.subjects import Method
 
 MAX_SLUG = 48
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)|index")

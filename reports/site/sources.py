@@ -17,12 +17,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reports import noise_floor, results
-from reports.noise_floor import NoiseFloor
-from reports.reading import MANIFEST, RUN, ResultProblem, load_run
-from reports.site.packed import FORMAT, Json, facts_of, pack
-from reports.summary import SummaryRow, summary_of
-from reports.verdict import METRICS
+from reports.calibration import noise_floor
+from reports.calibration.noise_floor import NoiseFloor
+from reports.gate.verdict import METRICS
+from reports.metrics.summary import SummaryRow, summary_of
+from reports.results.read import MANIFEST, RUN, ResultProblem, load_run
+from reports.results.write import ResultStorageProblem, write_bytes_atomic
+from reports.site.run_data import FORMAT, Json, facts_of, pack
 
 PARALLEL_FROM = 4
 STORE_BATCH = 400
@@ -79,7 +80,7 @@ class FolderRuns:
 
 
 class StoreRuns:
-    """Runs of a store (``reports.store``)."""
+    """Runs of a store (``reports.store.store``)."""
 
     def __init__(self, url: str) -> None:
         """Read which runs the store has.
@@ -88,7 +89,7 @@ class StoreRuns:
             StoreProblem, StoreRefusal: it cannot be read.
             MissingExtra: the libraries for stores are not installed.
         """
-        from reports import store_cache  # what only stores need is an extra
+        from reports.store import cache as store_cache  # what only stores need is an extra
 
         loaded = store_cache.load(url)
         self.notes = list(loaded.notes)
@@ -106,7 +107,7 @@ class StoreRuns:
 
     def summaries(self, wanted: Collection[str]) -> Iterator[Json]:
         """Yield the summaries of the wanted runs."""
-        from reports.store_summaries import chosen
+        from reports.store.tables import chosen
 
         waiting = iter([digest for digest in wanted if digest in self._runs])
         while batch := list(islice(waiting, STORE_BATCH)):
@@ -213,9 +214,9 @@ def _keep(cache: Path | None, digest: str, packed: Json) -> None:
     """Write into the cache if that is possible; it is only there for speed."""
     if cache is not None:
         path = cache_path(cache, digest)
-        with contextlib.suppress(OSError, results.ResultStorageProblem):
+        with contextlib.suppress(OSError, ResultStorageProblem):
             path.parent.mkdir(parents=True, exist_ok=True)
-            results.write_bytes_atomic(path, json.dumps(packed, allow_nan=False).encode())
+            write_bytes_atomic(path, json.dumps(packed, allow_nan=False).encode())
 
 
 def _row(record: dict[str, Any]) -> SummaryRow:

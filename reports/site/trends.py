@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from reports.history import MARGIN, WIDTHS, Analysis, Floats, Step, analyse
 from reports.site.archive import Archive, Column, Ints, Series
+from reports.stats.change_points import MARGIN, WIDTHS, Analysis, Floats, Step, analyse
 
 LOWER_IS_BETTER = frozenset(
     {"latency_s", "energy_j", "peak_rss_bytes", "cuda_peak_bytes", "saved_bytes"}

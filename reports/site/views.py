@@ -9,13 +9,15 @@ from functools import cached_property
 
 import numpy as np
 
-from reports.chart_style import Colours, Method
-from reports.history import Floats
+from reports.charts.style import Colours
+from reports.metrics.subjects import Method
+from reports.metrics.table import METRICS
 from reports.site.archive import Archive, Machine, RunFacts, Series
 from reports.site.names import colours_of, slug
 from reports.site.trends import LOWER_IS_BETTER, Change, Level, Line, Trend
-from reports.stats import geometric_mean
-from reports.wording import METRICS, interval, method_label, quantity, significant
+from reports.stats.change_points import Floats
+from reports.stats.intervals import geometric_mean
+from reports.text.wording import interval, method_label, quantity, significant
 
 # The columns of every table of newest figures: metric, phase, short title.
 FIGURES: tuple[tuple[str, str, str], ...] = (

@@ -19,7 +19,7 @@ from targets.platforms.tegra_x1 import JETSON_NANO, JETSON_TX1
 from targets.platforms.tegra_x2 import JETSON_TX2
 from targets.platforms.thor import JETSON_AGX_THOR
 from targets.platforms.xavier import JETSON_AGX_XAVIER, JETSON_XAVIER_NX
-from targets.rails import (
+from targets.sensors.rails import (
     Channel,
     Missing,
     PlannedRail,

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from targets.hwmon import ina_rails
-from targets.rails import Files, Missing, SensedRail
+from targets.sensors.hwmon import ina_rails
+from targets.sensors.rails import Files, Missing, SensedRail
 
 METER = "Use an external meter: power: {csv: FILE} or power: {command: PROGRAM} in the inventory."
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from targets.platforms.base import Advice, Board, Evidence, Sensed, Total
-from targets.rails import Files
-from targets.rapl import GRANT, rapl_rails
+from targets.sensors.rails import Files
+from targets.sensors.rapl import GRANT, rapl_rails
 
 _GOVERNOR = (
     Advice(

@@ -22,7 +22,7 @@ import yaml
 from typer.testing import CliRunner
 
 from harness.cli import app, main
-from reports.results import verify_manifest
+from reports.results.manifest import verify_manifest
 
 MAIN = "from harness.cli import main; main()"
 SUITE = """
@@ -267,7 +267,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused(lab: Lab) -> None:
 
 
 def test_a_bug_is_exit_70_with_a_log_file(lab: Lab) -> None:
-    code = f"import harness.commands.measuring as m; m.make_plan = None; {MAIN}"
+    code = f"import harness.commands.run as m; m.make_plan = None; {MAIN}"
     done = lab.gfbench("run", "-t", "local", "--dry-run", code=code)
     assert done.returncode == 70
     assert "this is a bug: TypeError" in done.stderr
@@ -278,7 +278,7 @@ def test_a_bug_is_exit_70_with_a_log_file(lab: Lab) -> None:
 
 
 def test_a_bug_in_one_target_is_exit_70_and_leaves_its_traceback(lab: Lab) -> None:
-    code = "import harness.session as s; s.make_plan = None; from harness.cli import main; main()"
+    code = f"import harness.fleet.session as s; s.make_plan = None; {MAIN}"
     done = lab.gfbench("run", "-t", "local", "--suite", "tiny.yaml", "-o", "out", code=code)
     assert done.returncode == 70
     assert "a bug" in done.stderr
@@ -341,7 +341,7 @@ def test_a_case_that_cannot_be_is_skipped_with_its_reason_and_exit_0(lab: Lab) -
 def test_a_case_that_fails_is_exit_1_and_the_rest_is_saved(lab: Lab) -> None:
     # The kernel is said to do float16, which it refuses on the board.
     code = (
-        "import workloads.catalog as c; k = c.KERNELS['torch'];"
+        "import workloads.spec.layers as c; k = c.KERNELS['torch'];"
         "c.KERNELS['torch'] = k._replace(dtypes=('float32', 'float16')); " + MAIN
     )
     arguments = (*RUN, "--rounds", "1", "--dtype", "float32", "--dtype", "float16")
@@ -373,7 +373,7 @@ def test_a_machine_that_measures_for_another_run_is_exit_4_and_resumable(lab: La
 
 
 def wait_for_lease(lab: Lab) -> None:
-    from workloads.locks import LEASE_NAME, is_held
+    from workloads.machine.locks import LEASE_NAME, is_held
 
     deadline = time.monotonic() + 60
     while not is_held(str(lab.folder / "tmp" / LEASE_NAME)):
@@ -466,7 +466,7 @@ def test_a_full_disk_is_exit_4_and_keeps_the_blocks_that_fitted(lab: Lab, small_
 
 def wait_for_free_lease(lab: Lab) -> None:
     """The runner has been ended too: nothing measures into the void."""
-    from workloads.locks import LEASE_NAME, is_held
+    from workloads.machine.locks import LEASE_NAME, is_held
 
     deadline = time.monotonic() + 10
     while is_held(str(lab.folder / "tmp" / LEASE_NAME)):

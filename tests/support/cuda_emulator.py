@@ -22,7 +22,8 @@ import torch
 from configurations import kept_window_configurations, random_configurations
 
 from workloads.convolution import conv2d
-from workloads.kernels import KERNELS, cuda_passes
+from workloads.kernels import KERNELS
+from workloads.kernels.cuda import passes as cuda_passes
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.join(HERE, "..", "..", "workloads", "kernels", cuda_passes.SOURCE)

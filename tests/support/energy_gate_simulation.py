@@ -22,12 +22,12 @@ import numpy as np
 from gate_simulation import BASE, NEW, Outcomes, block_logs, decide, run_of
 from power_curves import CURVES, LEAD_S, FloatArray, Load, Sensor, look, make_curve, window_for
 
-from reports.decision import LOOKS, VERIFICATION_ROUNDS
-from reports.power_trace import Trace
-from reports.reading import POWER_TRACE
-from reports.records import BlockRecord, PhaseTiming, Run
-from reports.stats import Floats
-from reports.verdict import Verdict
+from reports.gate.verdict import Verdict
+from reports.results.power import Trace
+from reports.results.read import POWER_TRACE
+from reports.results.records import BlockRecord, PhaseTiming, Run
+from reports.stats.intervals import Floats
+from reports.stats.sequential import LOOKS, VERIFICATION_ROUNDS
 
 SENSORS = {
     "averaging sensor, 10 Hz": Sensor(kind="average", rate_hz=10.0),

@@ -1,4 +1,4 @@
-"""Stands in for ``harness.comparing.measure``: a real result folder of figures that were planted.
+"""Stands in for ``harness.experiments.revisions.measure``: a real result folder, planted figures.
 
 What a kernel costs is read from the payload of its revision (COST), as a board would find out by
 running it; one that contains ``raise`` fails its check, as on a board.
@@ -15,18 +15,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.comparing import Place
-from harness.outcome import Outcome
-from harness.payload import content
-from harness.plan import all_cases, make_plan
-from harness.revisions import Revision
-from harness.running import Finished
-from harness.session import Watch
-from harness.suites import Suite
-from reports import results
-from reports.gate_recorded import judge_run
-from reports.records import Rule
-from workloads.messages import PHASES, SCHEMA, Block, to_json
+from harness.experiments.revisions import Place
+from harness.fleet.outcome import Outcome
+from harness.fleet.run import Finished
+from harness.fleet.session import Watch
+from harness.payloads.payload import content
+from harness.payloads.revisions import Revision
+from harness.plan.plan import all_cases, make_plan
+from harness.plan.suites import Suite
+from reports.gate.recorded import judge_run
+from reports.results.read import JOURNAL, SESSION, load_run
+from reports.results.records import Rule
+from reports.results.write import append_journal, create_run, target_folder, write_json_atomic
+from workloads.spec.messages import PHASES, SCHEMA, Block, to_json
 
 LATENCY_S = 0.01
 
@@ -63,14 +64,14 @@ class FakeMeasurement:
                 "isolation": "fork",
             },
         }
-        folder = results.create_run(place.directory, header)
+        folder = create_run(place.directory, header)
         outcomes = [self._target(folder, target.name, both, suite) for target in place.targets]
-        gate = judge_run(results.load_run(folder), rule)
+        gate = judge_run(load_run(folder), rule)
         return Finished(folder=folder, report=None, outcomes=tuple(outcomes), gate=gate)
 
     def _target(self, run: Path, name: str, both: Sequence[Revision], suite: Suite) -> Outcome:
         outcome = Outcome(target=name, platform="linux-x86", status="ok", boot_id="b")
-        folder = results.target_folder(run, name)
+        folder = target_folder(run, name)
         if name == self.lost:
             outcome.status, outcome.exit_code, outcome.reason = "infra", 4, "no route to host"
         else:
@@ -78,9 +79,9 @@ class FakeMeasurement:
             rng = random.Random(len(self.measured))
             blocks = make_plan(suite, seed=1).blocks
             lines = [json.dumps(self._record(block, kernels, rng)) for block in blocks]
-            results.append_journal(folder / results.JOURNAL, ("\n".join(lines) + "\n").encode())
+            append_journal(folder / JOURNAL, ("\n".join(lines) + "\n").encode())
             outcome.blocks_planned = len(blocks)
-        results.write_json_atomic(folder / results.SESSION, {**asdict(outcome), "schema": SCHEMA})
+        write_json_atomic(folder / SESSION, {**asdict(outcome), "schema": SCHEMA})
         return outcome
 
     def _record(self, block: Block, kernels: dict[str, str], rng: random.Random) -> dict[str, Any]:

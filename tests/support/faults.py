@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from workloads.kernels import compiler, passes
+from workloads.kernels.native import compiler, passes
 
 # What is changed in which source: from, to.
 CHANGES = {
     "overrun": (
-        "windows.h",
+        "kernels/native/windows.h",
         "copy_piece(out + tap * inputs, values, n);",
         "copy_piece(out + tap * inputs, values, n), out[tap * inputs + n] = 0;",
     ),
     "overrun of planes": (
-        "windows.h",
+        "kernels/native/windows.h",
         "for (index_t k = 0; k < length; k++)\n            out[j * length + k] = values[j];",
         "for (index_t k = 0; k <= length; k++)\n            out[j * length + k] = values[j];",
     ),
     "underrun": (
-        "pixels.h",
+        "kernels/native/pixels.h",
         "REAL *pixel = map + first;",
         "REAL *pixel = map + first; if (i + j == 0) pixel[-1] = 0;",
     ),
     "unwritten scratch": (
-        "patches.h",
+        "kernels/native/patches.h",
         "memset(scratch, 0, (size_t)(wide * (b->i1 - b->i0)) * sizeof(REAL));",
         "(void)wide;",
     ),
     "overrun within the working memory": (
-        "filtered.h",
+        "kernels/native/panels.h",
         "REAL *to = f->x + group * cells * BROAD;",
         "REAL *to = f->x + group * cells * BROAD; to[cells * BROAD] = 0;",
     ),

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import torch
 
 import workloads
-from workloads.kernels import compiler, passes
+from workloads.kernels.native import compiler, passes
+from workloads.kernels.native.threads import Team
 
 ROOT = Path(workloads.__file__).parents[1]
 SUPPORT = ROOT / "tests" / "support"
@@ -96,13 +97,13 @@ def count_lines(folder: Path) -> None:
 
 
 @functools.cache
-def _own_team(threads: int) -> passes.Team:
+def _own_team(threads: int) -> Team:
     library = passes.__dict__["_library"](torch.float32)
     entries = [
         ctypes.cast(entry, ctypes.c_void_p).value
         for entry in (library.pthread_parallel, library.pthread_number)
     ]
-    return passes.Team(*entries, threads)
+    return Team(*entries, threads)
 
 
 def command_line(build: Build) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from network_layers import NetworkLayer, distinct_layers, mobilenet_v2, resnet_18
 
-from workloads.geometry import Geometry, conv_geometry
+from workloads.spec.geometry import Geometry, conv_geometry
 
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.records import (
+from reports.results.records import (
     BlockRecord,
     MachineState,
     Memory,
@@ -20,7 +20,7 @@ from reports.records import (
     Session,
     TargetRun,
 )
-from workloads.messages import Case, Layer
+from workloads.spec.messages import Case, Layer
 
 LAYER = Layer("early", 16, 16, 56, 56)
 TORCH = Case(LAYER, "gradient_filter", 2, "torch", "cpu", "float32", 8)

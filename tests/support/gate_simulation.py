@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python tests/support/gate_simulation.py [experiments]
 
-Every experiment is a run in memory, judged by ``reports.gate.judge`` and extended as
+Every experiment is a run in memory, judged by ``reports.gate.judge.judge`` and extended as
 ``gfbench run --until-decided`` extends it: looks after 8, 12, 16 and 20 rounds, a verification
 batch of 8 before a FAIL. A block's logarithm is the sum of what boards were seen to do:
 
@@ -27,12 +27,20 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.decision import LOOKS, VERIFICATION_ROUNDS
-from reports.gate import judge
-from reports.records import BlockRecord, PhaseTiming, Plan, Run, RunHeader, Session, TargetRun
-from reports.stats import Floats, wilcoxon_interval
-from reports.verdict import Verdict
-from workloads.messages import Case, Layer
+from reports.gate.judge import judge
+from reports.gate.verdict import Verdict
+from reports.results.records import (
+    BlockRecord,
+    PhaseTiming,
+    Plan,
+    Run,
+    RunHeader,
+    Session,
+    TargetRun,
+)
+from reports.stats.intervals import Floats, wilcoxon_interval
+from reports.stats.sequential import LOOKS, VERIFICATION_ROUNDS
+from workloads.spec.messages import Case, Layer
 
 MOST_ROUNDS = LOOKS[-1]
 COVERAGE_ROUNDS = (7, 8, 12, 20)

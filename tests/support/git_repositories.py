@@ -17,7 +17,7 @@ IDENTITY = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
 KERNEL = '''
 """A kernel whose cost is planted: the passes of kernel torch, COST times."""
 
-from workloads.kernels import torch_ops
+from workloads.kernels.torch_ops import operators as torch_ops
 
 VERSION = "{version}"
 COST = {cost}

@@ -35,7 +35,9 @@ from fuzz_configurations import (
 )
 from guarded_memory import GuardedMemory, Memory, PlainMemory
 
-from workloads.kernels import native, passes, torch_ops
+from workloads.kernels.native import operators as native
+from workloads.kernels.native import passes
+from workloads.kernels.torch_ops import operators as torch_ops
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 NAMES = ("g_x", "g_w", "g_b")

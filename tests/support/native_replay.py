@@ -28,7 +28,8 @@ from guarded_memory import GuardedMemory
 from native_fuzz import Finding, checked, configurations, options_of
 from recorded_calls import RecordedCalls
 
-from workloads.kernels import compiler, passes
+from workloads.kernels.native import compiler, passes
+from workloads.kernels.native.library import SOURCES, TYPES, unavailable
 
 TIMEOUT_S = 300.0
 
@@ -41,7 +42,7 @@ def compiled(build: Build, dtype: torch.dtype, folder: Path) -> Path:
     """
     command = [
         *build.replayed_by,
-        *["-std=gnu99", *build.flags, "-pthread", f"-DREAL={passes.TYPES[dtype]}"],
+        *["-std=gnu99", *build.flags, "-pthread", f"-DREAL={TYPES[dtype]}"],
         *["native_replay.c", "-lm"],
     ]
     texts = _texts()
@@ -62,7 +63,7 @@ def _texts() -> dict[str, bytes]:
     read: Callable[[str], bytes] = compiler.__dict__["_text"]
     own = (SUPPORT / name for name in ("native_replay.c", "pthread_team.h"))
     return {
-        **{name: read(name) for name in passes.SOURCES},
+        **{name: read(name) for name in SOURCES},
         **{path.name: path.read_bytes() for path in own},
     }
 
@@ -97,10 +98,10 @@ def main() -> int:
     options = options_of()
     build = BUILDS[options.build]
     folder = Path(compiler.cache_folder())
-    for dtype in passes.TYPES:
-        assert passes.unavailable(dtype) is None  # what records has no fault
+    for dtype in TYPES:
+        assert unavailable(dtype) is None  # what records has no fault
     faults.make(options.fault)
-    programs = {dtype: compiled(build, dtype, folder) for dtype in passes.TYPES}
+    programs = {dtype: compiled(build, dtype, folder) for dtype in TYPES}
     counts: collections.Counter[str] = collections.Counter()
     started = time.monotonic()
     for number, configuration in configurations(options):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness import payload as payloads
-from workloads.messages import SCHEMA, Block, Case, Job, Layer, dump, to_json, unframe
+from harness.payloads import payload as payloads
+from workloads.spec.messages import SCHEMA, Block, Case, Job, Layer, dump, to_json, unframe
 
 TINY = Layer("tiny", 4, 4, 8, 8)
 LARGE = Layer("large", 64, 64, 224, 224)  # some tenths of a second for a forward

@@ -19,11 +19,13 @@ from configurations import (
     random_configurations,
 )
 
-from workloads import costs, fidelity
-from workloads.catalog import LAYERS
 from workloads.convolution import conv2d, filter_module
-from workloads.kernels import KERNELS, native
-from workloads.messages import Case
+from workloads.kernels import KERNELS
+from workloads.kernels.native import operators as native
+from workloads.measure import fidelity
+from workloads.spec import costs
+from workloads.spec.layers import LAYERS
+from workloads.spec.messages import Case
 
 TOLERANCE = 1e-10
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from reports.energy import Energy, measure_energy
-from reports.power_trace import Channel, Rail, RailMap
+from reports.energy.energy import Energy, measure_energy
+from reports.results.power import Channel, Rail, RailMap
 
 FloatArray = NDArray[np.float64]
 CURVES = ("square", "sawtooth", "random")

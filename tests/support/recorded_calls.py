@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from guarded_memory import GuardedMemory
 
-from workloads.kernels import passes
+from workloads.kernels.native import passes
+from workloads.kernels.native.threads import Team
 
 _FUNCTIONS = (
     "pool_planes",
@@ -42,7 +43,7 @@ class RecordedCalls:
         return _Library(self._library(dtype), self._recorded)
 
     def _recorded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(team: passes.Team, *arguments: Any) -> None:
+        def call(team: Team, *arguments: Any) -> None:
             types = _SIGNATURES[name][1:]
             before = [self._bytes(*each) for each in zip(types, arguments, strict=True)]
             function(team, *arguments)

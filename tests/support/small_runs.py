@@ -6,7 +6,7 @@ from pathlib import Path
 
 from make_run import FakeTarget, make_run
 
-from reports.results import write_manifest
+from reports.results.manifest import write_manifest
 
 LAYERS = (("early", 16, 56),)
 

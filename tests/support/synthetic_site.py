@@ -17,10 +17,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from reports.rows import UNITS
-from reports.site.packed import pack
+from reports.metrics.summary import SummaryRow
+from reports.metrics.table import UNITS
+from reports.site.run_data import pack
 from reports.site.sources import cache_path, digest_of
-from reports.summary import SummaryRow
 
 BOARDS = (
     ("jetson-nano", "jetson-nano", "NVIDIA Jetson Nano Developer Kit", 1.0),

@@ -13,7 +13,7 @@ from telemetry_data import lines, manifest, text
 from targets.findings import findings
 from targets.platforms import PLATFORMS
 from targets.power_plans import plan_power
-from targets.rails import PowerPlan
+from targets.sensors.rails import PowerPlan
 
 TEGRASTATS = "/usr/bin/tegrastats"
 CARD = {"index": 0, "name": "NVIDIA RTX A2000", "uuid": "GPU-1"}

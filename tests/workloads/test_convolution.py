@@ -17,12 +17,19 @@ from configurations import (
 from oracle import Config, conv_arguments, filtered_gradients
 from payload_check import gradient_error
 
-from workloads.catalog import KERNELS as KERNEL_INFO
-from workloads.catalog import LAYERS, kernel_source_sha256, refusal
 from workloads.convolution import conv2d
-from workloads.geometry import conv_geometry
 from workloads.kernels import KERNELS, source_sha256
-from workloads.kernels.patches import expand_patches, pool_patches, spread_patches, sum_patches
+from workloads.kernels.torch_ops.patches import (
+    expand_patches,
+    pool_patches,
+    spread_patches,
+    sum_patches,
+)
+from workloads.spec.geometry import conv_geometry
+from workloads.spec.kernels import KERNELS as KERNEL_INFO
+from workloads.spec.kernels import kernel_source_sha256
+from workloads.spec.layers import LAYERS
+from workloads.spec.methods import refusal
 
 RANDOM = list(random_configurations(260, seed=7))
 KEPT = list(kept_window_configurations(60, seed=8))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from workloads.block import run_block
 from workloads.convolution import conv2d, filter_module
 from workloads.kernels import find
-from workloads.messages import Block, Case, Layer
-from workloads.work import prepare
+from workloads.measure.block import run_block
+from workloads.measure.layer import prepare
+from workloads.spec.messages import Block, Case, Layer
 
 LAYER = Layer("small", 4, 6, 8, 8)
 POOLED = "gradient_filter_pooled"

@@ -13,10 +13,10 @@ import telemetry_data
 import torch
 
 from workloads import probe as probes
-from workloads import processors as own
-from workloads.messages import dump
+from workloads.machine import processors as own
+from workloads.machine.processors import processors
 from workloads.probe import probe, sensor_files
-from workloads.processors import processors
+from workloads.spec.messages import dump
 
 NANO = {
     "/proc/device-tree/model": "NVIDIA Jetson Nano Developer Kit\0",

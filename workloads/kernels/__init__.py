@@ -4,9 +4,12 @@ from typing import Any, Dict, Optional
 
 import torch
 
-from workloads.catalog import sources_sha256
-from workloads.kernels import cuda, native, torch_ops, user
+from workloads.kernels.cuda import operators as cuda
+from workloads.kernels.native import operators as native
 from workloads.kernels.seam import Kernel, KernelError
+from workloads.kernels.torch_ops import operators as torch_ops
+from workloads.kernels.user import user
+from workloads.spec.kernels import sources_sha256
 
 
 def kernel_of(module: Any) -> Kernel:

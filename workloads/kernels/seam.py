@@ -4,7 +4,7 @@ from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
-from workloads.geometry import Geometry
+from workloads.spec.geometry import Geometry
 
 Maybe = Optional[torch.Tensor]
 

@@ -1,9 +1,9 @@
 // The page's data, and numbers in words. The scripts of this folder are joined into one function
-// in the order of reports/page_assets.py.
+// in the order of reports/page/assets.py.
 const figures = JSON.parse(document.getElementById("figure-data").textContent);
 const data = JSON.parse(document.getElementById("row-data").textContent);
 
-// Numbers in words, as reports/wording.py has them.
+// Numbers in words, as reports/text/wording.py has them.
 function significant(value, digits) {
   if (value === 0) return "0";
   const exponent = Math.floor(Math.log10(Math.abs(value)));

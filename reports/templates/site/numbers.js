@@ -1,4 +1,4 @@
-// Numbers in words, as reports/wording.py has them; WORDING comes from there.
+// Numbers in words, as reports/text/wording.py has them; WORDING comes from there.
 const gf = {};
 
 gf.significant = function (value, digits = 3) {

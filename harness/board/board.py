@@ -1,0 +1,358 @@
+"""One board as the session sees it: put the payload there, run its commands, read its records.
+
+What comes back is untrusted: only framed records count, and their kinds are checked here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
+from harness.payloads.payload import Payload
+from harness.transport.base import Transport
+from harness.transport.streams import Completed, last_words
+from targets.inventory import Target
+from workloads.spec.messages import Job, dump, loads, to_json, unframe
+
+STEP_DEADLINE_S = 60.0
+PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
+PUSH_DEADLINE_S = 300.0
+FETCH_LIMIT_BYTES = 512 * 2**20
+BUSY_POLL_S = 1.0
+BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+ILLEGAL_INSTRUCTION = (132, -4)
+OLDEST_PYTHON = [3, 6]
+PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that the probe asks on their own
+
+# Runs on the board's Python before any payload is there. Makes the folders, says what is in them.
+BOOTSTRAP = """
+import hashlib, json, os, sys
+workdir, payload, job = sys.argv[1:4]
+workdir = os.path.abspath(os.path.expanduser(workdir))
+folder = os.path.join(workdir, "jobs", job) if job else workdir
+if not os.path.isdir(folder):
+    os.makedirs(folder, 0o700)
+def size(name):
+    path = os.path.join(folder, name)
+    return os.path.getsize(path) if os.path.exists(path) else None
+path = os.path.join(workdir, payload)
+digest = None
+if os.path.exists(path):
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+answer = {"type": "bootstrap", "workdir": workdir, "python": list(sys.version_info[:3]),
+          "sha256": digest, "journal": size("journal.jsonl")}
+sys.stdout.write(chr(30) + json.dumps(answer) + chr(10))
+"""
+
+MAKE_FOLDER = """
+import os, sys
+if not os.path.isdir(sys.argv[1]):
+    os.makedirs(sys.argv[1], 0o700)
+"""
+
+REMOVE = """
+import shutil, sys
+shutil.rmtree(sys.argv[1])
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobState:
+    """A job's folder on the board and the size of the journal that lies there."""
+
+    folder: str
+    journal_bytes: int | None
+
+
+class Board:
+    """A target with a connection that is made anew when it breaks."""
+
+    def __init__(self, target: Target, connect: Callable[[], Transport], payload: Payload) -> None:
+        """Remember how to connect; nothing is done yet."""
+        self.target = target
+        self.payload = payload
+        self._connect = connect
+        self._transport: Transport | None = None
+        self._workdir = ""
+        self._env = dict(target.env)
+        self._found_env: dict[str, str] = {}  # what the board turned out to need beside it
+        self._python = own_python(target)
+
+    def prepare(self, job_name: str) -> JobState:
+        """Connect, push the payload unless it is there, verify it, make the job's folder.
+
+        Raises:
+            TargetError: no connection, no usable Python, or the payload does not arrive whole.
+        """
+        answer = self._pushed(self.payload, job_name)
+        return JobState(folder=self.job_folder(job_name), journal_bytes=answer["journal"])
+
+    def push_payload(self, payload: Payload) -> None:
+        """Put another payload beside the board's own, unless it is there, and verify it.
+
+        Raises:
+            TargetError: it does not arrive whole.
+        """
+        self._pushed(payload, "")
+
+    def job_folder(self, job_name: str) -> str:
+        """Return the path of a job's folder on the board."""
+        return f"{self._workdir}/jobs/{job_name}"
+
+    def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> dict[str, Any]:
+        """Return what a payload finds out about the machine, and which kernels it can run."""
+        package = self.target.power.kind if self.target.power.kind in PACKAGES else "-"
+        arguments = ["probe", self.target.sysroot, package, ",".join(kernels)]
+        completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
+        if completed.exit_status in ILLEGAL_INSTRUCTION:
+            # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.
+            self._found_env = {"OPENBLAS_CORETYPE": "ARMV8"}
+            self._env = {**self._found_env, **self._env}
+            completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
+        return {**self._record(completed, "probe"), "env": self._found_env}
+
+    def use(self, probe: Mapping[str, Any]) -> None:
+        """Take over what an earlier probe of this board found to be needed."""
+        self._env = {**probe.get("env", {}), **self._env}
+
+    def push_job(self, folder: str, job: Job, journal: bytes) -> None:
+        """Put the job into its folder, with the journal that the controller already has."""
+        self.transport.put(
+            dump(to_json(job)).encode(), f"{folder}/job.json", deadline_s=STEP_DEADLINE_S
+        )
+        if journal:
+            self.transport.put(journal, f"{folder}/journal.jsonl", deadline_s=PUSH_DEADLINE_S)
+
+    def push_object(self, name: str, data: bytes) -> None:
+        """Put a compiled kernel where the payload looks for it; the payload verifies it."""
+        folder = f"{self._workdir}/objects"
+        self._run([self._python, "-c", MAKE_FOLDER, folder], STEP_DEADLINE_S)
+        self.transport.put(data, f"{folder}/{name}", deadline_s=PUSH_DEADLINE_S)
+
+    def launch(self, folder: str, run_id: str, stop: threading.Event) -> None:
+        """Start the detached runner, or find it running.
+
+        A machine that still measures for another target of this very run is waited for: that
+        target's connection broke off, and its runner goes on as it should.
+
+        Raises:
+            Busy: another run holds the machine.
+            CommandFailed: the runner did not start.
+        """
+        answer: dict[str, Any] = {}
+        while not stop.is_set():
+            completed = self._payload(["run", folder], deadline_s=STEP_DEADLINE_S)
+            answer = self._record(completed, "launch")
+            holder = answer.get("holder")
+            own = isinstance(holder, dict) and holder.get("run_id") == run_id
+            if answer.get("state") != "busy" or not own:
+                break
+            stop.wait(BUSY_POLL_S)
+        state = answer.get("state")
+        if state == "busy":
+            raise Busy(
+                self.target.name,
+                f"the machine is measuring for {_holder(answer.get('holder'))}",
+                remedy="wait for that run to end, then run `gfbench resume` on this one",
+            )
+        if state not in ("started", "running") and not stop.is_set():
+            log = str(answer.get("log", "")).strip().splitlines()
+            raise CommandFailed(
+                self.target.name,
+                f"the runner did not start: {log[-1][:300] if log else 'no reason given'}",
+                remedy=f"see {folder}/runner.log on the board",
+            )
+
+    def follow(
+        self, folder: str, offset: int, *, idle_deadline_s: float, stop: threading.Event
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the journal's records from ``offset`` on, reconnecting as long as that may take.
+
+        Raises:
+            Unreachable: the connection is gone for longer than the target's ``reconnect_s``.
+        """
+        lost_since: float | None = None
+        attempt = 0
+        while not stop.is_set():
+            try:
+                for record in self._follow_once(folder, offset, idle_deadline_s, stop):
+                    lost_since, attempt = None, 0
+                    offset = record.get("offset", offset)
+                    yield record
+                    if record["type"] == "end":
+                        return
+                if stop.is_set():
+                    return
+                raise Unreachable(self.target.name, "the connection ended")
+            except Unreachable as error:
+                now = time.monotonic()
+                lost_since = now if lost_since is None else lost_since
+                if now - lost_since >= self.target.reconnect_s:
+                    raise Unreachable(
+                        self.target.name,
+                        f"{error.message} (tried again for {self.target.reconnect_s:g} s)",
+                        remedy="what it measured is on the board; when it is back, "
+                        "run `gfbench resume` on this run",
+                    ) from error
+                self._drop()
+                stop.wait(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
+                attempt += 1
+
+    def stop(self, folder: str) -> None:
+        """End the runner and the block it is measuring."""
+        self._payload(["stop", folder], deadline_s=STEP_DEADLINE_S)
+
+    def fetch(self, path: str) -> bytes | None:
+        """Return a file of the board, None if it is not there."""
+        try:
+            return self.transport.get(
+                path, deadline_s=PUSH_DEADLINE_S, limit_bytes=FETCH_LIMIT_BYTES
+            )
+        except MissingFile:
+            return None
+
+    def shell(self, command: str) -> None:
+        """Run one of the inventory's setup or restore commands.
+
+        Raises:
+            CommandFailed: it ended with an error.
+        """
+        completed = self._run(["sh", "-c", command], STEP_DEADLINE_S)
+        if completed.exit_status != 0:
+            raise CommandFailed(
+                self.target.name,
+                f"`{command}` ended with {completed.exit_status}: {last_words(completed.stderr)}",
+                remedy="mend it under setup or restore in the inventory",
+            )
+
+    def remove(self, folder: str) -> None:
+        """Remove a job's folder, all of which the controller has; failing that is no failure."""
+        with contextlib.suppress(CommandFailed, Unreachable):
+            self._run([self._python, "-c", REMOVE, folder], STEP_DEADLINE_S)
+
+    def close(self) -> None:
+        """Close the connection; the runner, if any, goes on."""
+        self._drop()
+
+    @property
+    def transport(self) -> Transport:
+        """The connection, made now if there is none."""
+        if self._transport is None:
+            self._transport = self._connect()
+        return self._transport
+
+    def _drop(self) -> None:
+        if self._transport is not None:
+            with contextlib.suppress(Exception):
+                self._transport.close()
+        self._transport = None
+
+    def _pushed(self, payload: Payload, job_name: str) -> dict[str, Any]:
+        """Return what lies in the job's folder, once the payload is on the board."""
+        answer = self._bootstrap(payload, job_name)
+        if answer["sha256"] != payload.sha256:
+            path = f"{self._workdir}/{payload.name}"
+            self.transport.put(payload.data, path, deadline_s=PUSH_DEADLINE_S)
+            answer = self._bootstrap(payload, job_name)
+        if answer["sha256"] != payload.sha256:
+            raise CommandFailed(
+                self.target.name,
+                f"the payload arrived changed ({payload.name})",
+                remedy="the disk may be full or failing: check `df` and `dmesg` on the board",
+            )
+        return answer
+
+    def _bootstrap(self, payload: Payload, job_name: str) -> dict[str, Any]:
+        target = self.target
+        argv = [self._python, "-c", BOOTSTRAP, target.workdir, payload.name, job_name]
+        completed = self._run(argv, STEP_DEADLINE_S)
+        if completed.exit_status in (126, 127):
+            raise CommandFailed(
+                target.name,
+                f"there is no Python as {self._python!r}",
+                remedy="name the interpreter that has torch with `python:` in the inventory",
+            )
+        answer = self._record(completed, "bootstrap")
+        if answer.get("python", [0]) < OLDEST_PYTHON:
+            version = ".".join(str(part) for part in answer.get("python", []))
+            raise CommandFailed(
+                target.name,
+                f"{self._python} is Python {version}, and 3.6 or newer is needed",
+                remedy="name another interpreter with `python:` in the inventory",
+            )
+        self._workdir = str(answer["workdir"])
+        return answer
+
+    def _follow_once(
+        self, folder: str, offset: int, idle_deadline_s: float, stop: threading.Event
+    ) -> Iterator[dict[str, Any]]:
+        argv = self._argv(["follow", folder, str(offset)])
+        lines = self.transport.follow(argv, idle_deadline_s=idle_deadline_s, stop=stop)
+        for line in lines:
+            record = unframe(line)
+            if record is not None and record.get("type") in ("journal", "end"):
+                yield record
+
+    def _payload(
+        self, arguments: Sequence[str], *, deadline_s: float, payload: Payload | None = None
+    ) -> Completed:
+        return self._run(self._argv(arguments, payload), deadline_s, env=False)
+
+    def _argv(self, arguments: Sequence[str], payload: Payload | None = None) -> list[str]:
+        path = f"{self._workdir}/{(payload or self.payload).name}"
+        return [*self._environment(), self._python, path, *arguments]
+
+    def _run(self, argv: Sequence[str], deadline_s: float, *, env: bool = True) -> Completed:
+        prefix = self._environment() if env else []
+        return self.transport.run([*prefix, *argv], deadline_s=deadline_s)
+
+    def _environment(self) -> list[str]:
+        if not self._env:
+            return []
+        return ["env", *(f"{name}={value}" for name, value in self._env.items())]
+
+    def _record(self, completed: Completed, kind: str) -> dict[str, Any]:
+        """Return the one record of this kind among what the command printed."""
+        for line in completed.stdout.splitlines():
+            record = unframe(line)
+            if record is not None and record.get("type") == kind:
+                return record
+        raise CommandFailed(
+            self.target.name,
+            f"{kind} ended with {completed.exit_status} and no answer: "
+            f"{last_words(completed.stderr) or 'it said nothing'}",
+            remedy=f"try `{self._python} --version` and `import torch` there by hand",
+        )
+
+
+def own_python(target: Target) -> str:
+    """Return the target's interpreter: on this machine by default the one that runs gfbench."""
+    if target.local and target.python == Target.python:
+        return sys.executable
+    return target.python
+
+
+def journal_line(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return a journal record's line as sent and its content; None if it is none."""
+    line = record.get("line")
+    # One line and no more: what a board breaks in two would break the journal here.
+    if not isinstance(line, str) or not line.endswith("\n") or not line[:-1].isprintable():
+        return None
+    try:
+        content = loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return (line, content) if isinstance(content, dict) else None
+
+
+def _holder(note: Any) -> str:
+    if not isinstance(note, dict) or "run_id" not in note:
+        return "another run"
+    return f"run {str(note['run_id'])[:64]} (process {str(note.get('pid'))[:16]})"

@@ -1,0 +1,179 @@
+"""Compiling kernels here for a board that has no compiler, by ``zig cc`` of ``gfbench[cross]``.
+
+zig has the headers of every glibc, so that one controller serves old and new boards of any
+architecture. The code is for the architecture's common subset, as the board's own is not known;
+threads come from torch's OpenMP runtime on the board, so none is linked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import workloads
+from harness.board.board import Board
+from harness.errors import GfbenchError, PayloadError
+from harness.payloads import payload as payloads
+from harness.payloads.payload import Payload
+from harness.payloads.user_kernels import UserKernel
+from workloads.spec.kernels import C_SOURCES, REALS, object_stem
+
+DEADLINE_S = 300.0
+OLDEST_GLIBC = "2.17"
+NO_COMPILER = "no C compiler"  # how the reason of workloads.kernels.native.compiler begins
+ABIS = {
+    "aarch64": "aarch64-linux-gnu",
+    "x86_64": "x86_64-linux-gnu",
+    "armv7l": "arm-linux-gnueabihf",
+}
+FLAGS = ("-std=gnu99", "-O3", "-fPIC", "-shared", "-s", "-fno-sanitize=undefined")
+
+
+class CrossError(GfbenchError):
+    """A kernel cannot be compiled here for a board; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Object:
+    """A shared object, under the name by which the board's payload finds and verifies it."""
+
+    name: str
+    data: bytes
+
+
+def lacking(probe: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the kernels that only want for a compiler on the board."""
+    kernels = probe.get("kernels")
+    if not isinstance(kernels, Mapping):
+        return ()
+    reasons = {n: r.get("cpu") for n, r in kernels.items() if isinstance(r, Mapping)}
+    return tuple(n for n, r in reasons.items() if isinstance(r, str) and r.startswith(NO_COMPILER))
+
+
+def is_here() -> bool:
+    """Tell whether ``gfbench[cross]`` is installed."""
+    return importlib.util.find_spec("ziglang") is not None
+
+
+def zig_target(probe: Mapping[str, Any]) -> str:
+    """Return zig's name for a board's architecture and glibc.
+
+    Raises:
+        CrossError: it is none that is known.
+    """
+    machine, libc = str(probe.get("machine")), str(probe.get("libc"))
+    found = re.fullmatch(r"glibc-(\d+\.\d+)", libc)
+    if machine not in ABIS or (libc and not found):
+        raise CrossError(f"no way is known to compile for {machine[:40]} with {libc[:40]}")
+    return f"{ABIS[machine]}.{found[1] if found else OLDEST_GLIBC}"
+
+
+def compiled(
+    names: Sequence[str],
+    own: Sequence[UserKernel],
+    probe: Mapping[str, Any],
+    payload: Payload | None = None,
+) -> tuple[Object, ...]:
+    """Return the objects of these kernels for the board that was probed.
+
+    The sources are those of ``payload`` (default: the workloads that are installed).
+
+    Raises:
+        CrossError: zig cannot make one.
+    """
+    target = zig_target(probe)
+    users = {kernel.info.name: kernel for kernel in own}
+    objects = []
+    read = _installed if payload is None else _packed(payload)
+    for texts in {tuple(_sources(name, users, read).items()) for name in names}:
+        for real in REALS:
+            define = f"REAL={real}"
+            data = _compile(dict(texts), define, target)
+            stem = object_stem(texts, (define,), str(probe.get("machine")))
+            name = f"{stem}-{hashlib.sha256(data).hexdigest()}.so"
+            objects.append(Object(name=name, data=data))
+    return tuple(objects)
+
+
+def supply(
+    board: Board,
+    probe: Mapping[str, Any],
+    own: Sequence[UserKernel],
+    payload: Payload | None = None,
+) -> tuple[str, ...]:
+    """Compile here what the board cannot and push it; returns what a reader has to know."""
+    names = lacking(probe)
+    what = f"kernel {', '.join(names)}"
+    if not is_here():
+        return (f"{what}: `pip install gfbench[cross]` on the controller compiles it here",)
+    try:
+        objects = compiled(names, own, probe, payload)
+    except CrossError as error:
+        return (f"{what} could not be compiled for this board: {error}",)
+    for made in objects:
+        board.push_object(made.name, made.data)
+    return (
+        f"{what}: compiled on the controller for {zig_target(probe)}, without this processor's "
+        "own instructions, as there is no C compiler",
+    )
+
+
+def _sources(
+    name: str, users: Mapping[str, UserKernel], read: Callable[[str], bytes]
+) -> dict[str, bytes]:
+    """Return the files that a kernel's object is made of, the one to compile first."""
+    user = users.get(name)
+    kernel = user.of if user and user.kind == "alias" else name
+    if user and user.content is not None:
+        return {user.of: user.content, "gfbench.h": read("gfbench.h")}
+    return {source: read(source) for source in C_SOURCES[kernel]}
+
+
+def _installed(source: str) -> bytes:
+    return (Path(workloads.__file__).parent / "kernels" / source).read_bytes()
+
+
+def _packed(payload: Payload) -> Callable[[str], bytes]:
+    """Return what reads a kernel's source out of a payload.
+
+    It raises CrossError where that has none of the name: another revision's kernel.
+    """
+
+    def read(source: str) -> bytes:
+        try:
+            return payloads.content(payload, f"workloads/kernels/{source}")
+        except PayloadError as error:
+            raise CrossError(str(error)) from None
+
+    return read
+
+
+def _compile(texts: Mapping[str, bytes], define: str, target: str) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="gfbench-cross-") as place:
+        folder = Path(place)
+        for name, text in texts.items():
+            (folder / name).write_bytes(text)
+        made = folder / "made.so"
+        source = str(folder / next(iter(texts)))
+        command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS]
+        try:
+            done = subprocess.run(
+                [*command, f"-D{define}", source, "-o", str(made)],
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CrossError(f"zig does not run: {error}") from None
+        if done.returncode != 0 or not made.exists():
+            raise CrossError(f"zig cc -target {target} failed: {done.stderr.strip()[-1500:]}")
+        return made.read_bytes()

@@ -1,0 +1,96 @@
+"""What stands between a target and a credible result: connect, probe, judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.board.board import Board
+from harness.errors import TargetError
+from harness.payloads import payload as payloads
+from harness.transport.base import open_transport
+from targets import platforms
+from targets.findings import Finding, findings
+from targets.inventory import Inventory, Target
+from targets.power_plans import plan_power
+
+MARKS = {"error": "x", "warning": "!", "note": "-"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """One target's state of health."""
+
+    target: str
+    platform: str | None
+    model: str | None
+    findings: tuple[Finding, ...]
+    error: TargetError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """4 if the target cannot be reached or used, 1 if an error stands in the way, else 0."""
+        if self.error is not None:
+            return 4
+        return 1 if any(finding.severity == "error" for finding in self.findings) else 0
+
+    def lines(self) -> list[str]:
+        """Return what is shown on a terminal."""
+        if self.error is not None:
+            return [f"{self.target}: {self.error.message}", f"  remedy: {self.error.remedy}"]
+        shown = [f"{self.target}: {self.platform}, {self.model or 'model unknown'}"]
+        for finding in self.findings:
+            shown.append(f"  {MARKS.get(finding.severity, '-')} {finding.what}: {finding.why}")
+            if finding.remedy:
+                shown.append(f"      remedy: {finding.remedy}")
+        if not self.findings:
+            shown.append("  nothing stands in the way")
+        return shown
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the machine-readable form."""
+        error = None if self.error is None else str(self.error)
+        return {
+            "target": self.target,
+            "platform": self.platform,
+            "model": self.model,
+            "error": error,
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def probed(
+    target: Target, inventory: Inventory | None, kernels: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Connect to a target and return what its probe says, of these kernels too.
+
+    Raises:
+        TargetError: it cannot be reached or used.
+    """
+    board = Board(target, lambda: open_transport(target, inventory), payloads.pack())
+    try:
+        board.prepare("")
+        return board.probe(kernels)
+    finally:
+        board.close()
+
+
+def examine(target: Target, inventory: Inventory | None) -> Examined:
+    """Probe a target and return what was found; never raises for the target's own faults."""
+    try:
+        probe = probed(target, inventory)
+    except TargetError as error:
+        return Examined(target=target.name, platform=None, model=None, findings=(), error=error)
+    platform = platforms.detect(probe) if target.platform == "auto" else target.platform
+    power = target.power
+    off = power.kind == "off"
+    plan = None if off else plan_power(platform, probe, power.kind, power.argument)
+    model = probe.get("model") or (probe.get("cpu") or {}).get("model")
+    return Examined(
+        target=target.name,
+        platform=platform,
+        model=str(model) if model else None,
+        findings=findings(platform, probe, plan, now_s=time.time()),
+    )

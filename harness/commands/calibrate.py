@@ -1,0 +1,146 @@
+"""Commands that measure the measuring: calibrate."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from harness.commands.options import (
+    RESULTS,
+    InventoryOption,
+    OutputOption,
+    TargetOption,
+    choose,
+    exit_with,
+    note,
+    print_rows,
+)
+from harness.experiments import noise_floor as floor_calibration
+from harness.experiments import sampler_cost as calibration
+from harness.experiments.noise_floor import CalibratedFloor
+from harness.fleet.live_view import LiveView
+from harness.plan.plan import make_plan
+from harness.plan.suites import Overrides, load_suite
+from reports.calibration.noise_floor import MetricFloor, rounds_for
+from reports.gate.words import percent
+from reports.text.wording import duration
+from targets.inventory import Inventory, Target
+
+app = typer.Typer()
+FLOOR_ROUNDS = 12
+SAMPLER_ROUNDS = 8
+FEWEST_DAYS = 3
+MARGINS = (0.01, 0.02, 0.03, 0.05, 0.1)
+
+
+@app.command(epilog="Example: gfbench calibrate -t nano-1 --suite quick --kernel native")
+def calibrate(
+    target: TargetOption = None,
+    sampler_overhead: Annotated[
+        bool, typer.Option("--sampler-overhead", help="what sampling power costs, instead")
+    ] = False,
+    suite: Annotated[str, typer.Option(help="the one that you gate with")] = "quick",
+    workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
+    kernel: Annotated[str, typer.Option(help="measured under two names")] = "torch",
+    rounds: Annotated[int | None, typer.Option(min=6, help="pairs of blocks [12]")] = None,
+    min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
+    energy: Annotated[
+        bool | None, typer.Option("--energy/--no-energy", help="energy's floor too [the suite's]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="of the order [random]")] = None,
+    output: OutputOption = RESULTS,
+    inventory: InventoryOption = None,
+) -> None:
+    """Measure a target's noise floor: what two blocks of the very same thing differ by."""
+    found, targets = choose(inventory, target)
+    seed = secrets.randbelow(2**31) if seed is None else seed
+    if sampler_overhead:
+        for chosen in targets:
+            _sampler(chosen, found, output, rounds or SAMPLER_ROUNDS, seed)
+        return
+    overrides = Overrides(
+        workloads=workload, rounds=rounds or FLOOR_ROUNDS, min_window_s=min_window, energy=energy
+    )
+    aa, own = floor_calibration.aa_suite(load_suite(suite, overrides), kernel)
+    plan = make_plan(aa, seed=seed)
+    note(f"{aa.rounds} rounds, about {duration(plan.estimate_s)} per target")
+    names = [one.name for one in targets]
+    with LiveView(names, Console(stderr=True)) as view:
+        finished, floors, problems = floor_calibration.calibrate_floors(
+            targets,
+            aa,
+            own,
+            inventory=found,
+            seed=seed,
+            directory=output,
+            argv=["gfbench", *sys.argv[1:]],
+            watch=view,
+        )
+    for outcome in finished.outcomes:
+        if outcome.reason:
+            remedy = f" — {outcome.remedy}" if outcome.remedy else ""
+            note(f"{outcome.target}: {outcome.status}: {outcome.reason}{remedy}")
+    for problem in problems:
+        note(problem)
+    _show(floors)
+    exit_with(finished.exit_code or (3 if problems else 0))
+
+
+def _sampler(
+    target: Target, inventory: Inventory | None, output: Path, rounds: int, seed: int
+) -> None:
+    about = duration(calibration.estimate_s(rounds))
+    note(f"{target.name}: {rounds} rounds, about {about}")
+    done = calibration.calibrate_sampler(target, inventory, output, rounds=rounds, seed=seed)
+    print(f"{done.target}: {done.cost.words}")
+    print(done.path)
+
+
+def _show(floors: Sequence[CalibratedFloor]) -> None:
+    """Print each machine's floor, what can be decided with it, and last where it is kept."""
+    print_rows([_row(one, floor) for one in floors for floor in one.floor.floors])
+    for one in floors:
+        for change in one.changes:
+            note(f"{one.target}: not as it was calibrated before, so that does not count: {change}")
+        if one.apart:
+            note(f"{one.target}: {one.apart} calibrations of other conditions or windows are kept")
+        if one.days < FEWEST_DAYS:
+            note(
+                f"{one.target}: calibrated on {one.days} day{'s' * (one.days != 1)}; "
+                f"do so on {FEWEST_DAYS} or more, they are combined"
+            )
+        print(one.path)
+
+
+def _row(one: CalibratedFloor, floor: MetricFloor) -> dict[str, Any]:
+    """Return a row: the floor, what it is made of, and the rounds that margins take."""
+    return {
+        "target": one.target,
+        "metric": " ".join(part for part in (floor.metric, floor.phase) if part),
+        "rounds": floor.rounds,
+        "spread": _fraction(floor.spread),
+        "floor": _fraction(floor.effect_q95),
+        "later block": percent(floor.slot_effect, 2),
+        "drift": _fraction(floor.drift),
+        **{
+            f"finds in {rounds}": _fraction(found)
+            for rounds, found in sorted(floor.detectable.items())
+        },
+        **{f"rounds at {100 * margin:g} %": _rounds(floor, margin) for margin in MARGINS},
+    }
+
+
+def _rounds(floor: MetricFloor, margin: float) -> str:
+    if margin < floor.margin:
+        return "-"
+    return str(rounds_for(floor, margin) or "more")
+
+
+def _fraction(value: float) -> str:
+    return f"{100 * value:.2f} %"

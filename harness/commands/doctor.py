@@ -1,0 +1,28 @@
+"""``gfbench doctor``: say what stands between a target and a credible result."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+from harness.board import doctor as doctors
+from harness.commands.options import InventoryOption, JsonOption, TargetOption, choose, exit_with
+from harness.errors import gravest
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: gfbench doctor -t nano-1")
+def doctor(
+    target: TargetOption = None, inventory: InventoryOption = None, as_json: JsonOption = False
+) -> None:
+    """Say what stands between a target and a credible result, each with what mends it."""
+    found, targets = choose(inventory, target or ["local"])
+    examined = [doctors.examine(chosen, found) for chosen in targets]
+    if as_json:
+        print(json.dumps([one.to_json() for one in examined], indent=1))
+    else:
+        for one in examined:
+            print("\n".join(one.lines()))
+    exit_with(gravest(one.exit_code for one in examined))

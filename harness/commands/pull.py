@@ -1,0 +1,28 @@
+"""``gfbench pull``: copy a run out of a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.options import RESULTS, StoreOption, required, store_errors
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: gfbench pull 20261122-190000-abc123 --store s3://lab/gfbench")
+def pull(
+    run_id: Annotated[str, typer.Argument(metavar="RUN-ID", help="a run's id")],
+    store: StoreOption = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="folder in which the run's own is made")
+    ] = RESULTS,
+) -> None:
+    """Copy a run out of a store, every file checked against the run's manifest."""
+    url = required(store)
+    with store_errors():
+        from reports.store import store as stores
+
+        print(stores.pull(run_id, url, output))

@@ -1,0 +1,33 @@
+"""``gfbench push``: copy finished runs into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.commands.options import StoreOption, exit_with, note, required, try_push
+from harness.errors import gravest
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: gfbench push results/* --store s3://lab/gfbench")
+def push(
+    runs: Annotated[list[Path], typer.Argument(help="runs' folders")],
+    store: StoreOption = None,
+) -> None:
+    """Copy finished runs into a store; what is there already is left alone."""
+    url = required(store)
+    codes = []
+    for run in runs:
+        attempt = try_push(run, url)
+        codes.append(attempt.exit_code)
+        if attempt.error:
+            note(f"gfbench: {attempt.error}")
+            continue
+        if attempt.already:
+            note(f"{run}: was there already")
+        print(attempt.place)
+    exit_with(gravest(codes))

@@ -1,0 +1,148 @@
+"""``gfbench show``: a run's figures in the terminal, and how they went over earlier runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.errors import ResultError
+from harness.fleet.header import read_header
+from reports.gate.recorded import gates_of
+from reports.results.read import ResultProblem, load_run, run_folders
+from reports.results.records import Run, TargetRun
+from reports.terminal import table
+from reports.terminal import verdicts as gate_text
+from reports.terminal.sparkline import Trend, trends
+from reports.terminal.table import case_heading, case_name, final_table
+from reports.text.wording import printable, seconds
+
+MAX_HISTORY = 20  # runs beside it that are read, the latest
+
+
+def standing_lines(run: Run) -> list[str]:
+    """Return what was measured when, and how far each target has come."""
+    header = run.header
+    rounds = f"{header.rounds} rounds" if header.rounds else ""
+    version = f"gfbench {header.tool.version}" if header.tool.version else ""
+    started = header.started_at.replace("T", " ").replace("Z", " UTC")
+    facts = (run.run_id, header.suite.name, rounds, started, version)
+    lines = [", ".join(fact for fact in facts if fact)]
+    lines += [_target_line(target) for target in run.targets]
+    return [printable(line) for line in (*lines, *(f"note: {note}" for note in run.notes))]
+
+
+def verdict_lines(run: Run, width: int | None) -> list[str]:
+    """Return the verdicts that the run was measured for; none where it was not for a gate."""
+    gates, notes = gates_of([run])
+    if not gates:
+        return [printable(note) for note in notes]
+    return list(gate_text.lines(gates[run.run_id], width))
+
+
+def history_lines(runs: Sequence[Run], encoding: str = "utf-8") -> list[str]:
+    """Return a line per case of the newest run with its latency over all runs, oldest first."""
+    found = trends(runs)
+    if not found or not _can_show(found, encoding):
+        return []
+    names = [case_name(one.case.method, one.case.patch_size, one.case.kernel) for one in found]
+    wide, long = max(map(len, names)), max(len(one.line) for one in found)
+    ids = sorted((run.header.started_at, run.run_id) for run in runs)
+    lines = [f"backward over {len(runs)} runs, {ids[0][1]} to {ids[-1][1]}", *_legend(found)]
+    heading, several = "", len({one.target for one in found}) > 1
+    for one, name in zip(found, names, strict=True):
+        target = one.target if several else ""
+        last, heading = (
+            heading,
+            case_heading(target, one.case.layer.name, one.case.batch, one.case.device),
+        )
+        lines += [heading] if heading != last else []
+        lines.append(f"  {name.ljust(wide)} {one.line.ljust(long)} {_span(one)}".rstrip())
+    return lines
+
+
+def runs_beside(folder: Path, run: Run) -> list[Run]:
+    """Return the finished runs in the same folder that measured the same on the same targets."""
+    ours = read_header(folder)
+    names = set(ours.get("targets") or ())
+    found: list[Run] = []
+    for path in reversed(list(run_folders(folder.resolve().parent))):
+        if len(found) == MAX_HISTORY or path == folder.resolve():
+            continue
+        header = _header(path)
+        alike = (header.get("suite") or {}).get("name") == run.header.suite.name
+        if alike and names & set(header.get("targets") or ()) and header.get("finished_at"):
+            found += _loaded(path)
+    return found
+
+
+def _target_line(target: TargetRun) -> str:
+    session, planned = target.session, target.session.blocks_planned
+    done = len(target.blocks)
+    blocks = f"{done} of {planned} blocks" if planned is not None else f"{done} blocks"
+    model = target.probe.model if target.probe else ""
+    said = session.reason or session.error
+    state = session.status if session.status != "ok" else ""
+    parts = [target.platform, model, blocks, f"{state}: {said}" if state and said else state]
+    remedy = f" — {session.remedy}" if state and session.remedy else ""
+    return f"{target.name}: {', '.join(part for part in parts if part)}{remedy}"
+
+
+def _span(one: Trend) -> str:
+    known = [value for value in one.values_s if value is not None]
+    return f"{seconds(known[-1])} ({seconds(min(known))} to {seconds(max(known))})"
+
+
+def _legend(found: Sequence[Trend]) -> Iterator[str]:
+    if any(any(one.changed) for one in found):
+        yield "| the machine or the kernel is another from here on"
+
+
+def _can_show(found: Sequence[Trend], encoding: str) -> bool:
+    try:
+        "".join(one.line for one in found).encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _header(path: Path) -> dict[str, Any]:
+    try:
+        return read_header(path)
+    except ResultError:
+        return {}
+
+
+def _loaded(path: Path) -> list[Run]:
+    try:
+        return [load_run(path)]
+    except ResultProblem:
+        return []
+
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: gfbench show results/20261122-190000-abc123")
+def show(
+    runs: Annotated[list[Path], typer.Argument(help="a run's folder; more for its history")],
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="with the runs beside it")
+    ] = True,
+) -> None:
+    """Show a run's figures, also while it runs, and how they went over earlier runs."""
+    loaded = [(path, load_run(path)) for path in runs]
+    folder, newest = max(loaded, key=lambda one: (one[1].header.started_at, one[1].run_id))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    lines = standing_lines(newest)
+    lines += ["", *final_table(table.summary_rows(newest), width)]
+    verdicts = verdict_lines(newest, width)
+    lines += ["", *verdicts] if verdicts else []
+    beside = runs_beside(folder, newest) if history and len(runs) == 1 else []
+    earlier = history_lines([*(run for _, run in loaded), *beside], sys.stdout.encoding)
+    lines += ["", *earlier] if earlier else []
+    print("\n".join(lines))

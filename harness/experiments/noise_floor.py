@@ -1,0 +1,251 @@
+"""The noise floor of a machine, measured: one kernel under two names, in the rounds of any run.
+
+An A/A run is an ordinary run, kept below ``calibration`` in the folder of results. What its pairs
+show is stored per machine, with those of earlier days under the same conditions; of others they
+are kept, and count again when the machine is as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.errors import PlanError
+from harness.fleet.run import Finished, start_run
+from harness.fleet.session import Watch
+from harness.payloads.user_kernels import UserKernel, parse
+from harness.plan.suites import BASELINE, Suite
+from reports.calibration import noise_floor
+from reports.calibration.noise_floor import (
+    FEWEST_ROUNDS,
+    AARound,
+    MetricFloor,
+    NoiseFloor,
+    floor_path,
+    machine_fingerprint,
+    staleness,
+)
+from reports.gate.evidence import blocks_by_round, figures
+from reports.gate.verdict import METRICS
+from reports.results.read import PROBE, ResultProblem, load_run, read_limited
+from reports.results.records import Run, TargetRun
+from reports.results.write import ResultStorageProblem, write_json_atomic
+from targets.inventory import Inventory, Target
+from workloads.spec.messages import PHASES, Case
+
+AGAIN = "again"
+METHOD = "gradient_filter"
+Series = tuple[AARound, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedFloor:
+    """What is known of one machine's noise, and where it is kept.
+
+    ``runs`` on ``days`` were combined; ``apart`` are kept too, of other conditions or windows.
+    ``changes`` say what is not as it was when the floor that was stored before was measured.
+    """
+
+    target: str
+    path: Path
+    floor: NoiseFloor
+    runs: int
+    days: int
+    apart: int
+    changes: tuple[str, ...] = ()
+
+
+def aa_suite(suite: Suite, kernel: str) -> tuple[Suite, tuple[UserKernel, ...]]:
+    """Return the suite with one filtered kernel under two names and nothing else.
+
+    Raises:
+        PlanError: there is no such kernel, or it has no filtered backward.
+    """
+    names, own = parse([kernel, f"{AGAIN}={kernel}"])
+    methods = tuple(name for name in suite.methods if name != BASELINE) or (METHOD,)
+    chosen = replace(
+        suite,
+        methods=methods[:1],
+        patch_sizes=suite.patch_sizes[:1],
+        kernels=names,
+        own_kernels=tuple(one.info for one in own),
+        fidelity_rounds=0,
+        roofline=False,
+    )
+    if methods[0] not in chosen.kernel(kernel).methods:
+        raise PlanError(f"--kernel {kernel}: it has no {methods[0]}")
+    return chosen, own
+
+
+def calibrate_floors(
+    targets: Sequence[Target],
+    suite: Suite,
+    own_kernels: Sequence[UserKernel],
+    *,
+    inventory: Inventory | None,
+    seed: int,
+    directory: Path,
+    argv: Sequence[str],
+    watch: Watch,
+) -> tuple[Finished, tuple[CalibratedFloor, ...], tuple[str, ...]]:
+    """Measure the A/A suite on targets and keep what it shows below ``directory``.
+
+    Returns the run, the floors, and for each target without one why that is.
+
+    Raises:
+        GfbenchError: as of any run.
+        reports.results.write.ResultStorageProblem: a folder cannot be written.
+    """
+    finished = start_run(
+        targets,
+        suite,
+        inventory=inventory,
+        seed=seed,
+        directory=directory / noise_floor.FOLDER,
+        argv=argv,
+        watch=watch,
+        own_kernels=own_kernels,
+    )
+    run = load_run(finished.folder)
+    floors, problems = [], []
+    for target in run.targets:
+        try:
+            floors.append(keep_floor(run, target, directory))
+        except (ValueError, ResultProblem) as error:
+            problems.append(f"{target.name}: no noise floor: {error}")
+    return finished, tuple(floors), tuple(problems)
+
+
+def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
+    """Add an A/A run to what is stored of a machine, and estimate its floor from all that fits.
+
+    Raises:
+        ValueError: the run has too few pairs.
+        reports.results.read.ResultProblem: what is stored is broken.
+        reports.results.write.ResultStorageProblem: the file cannot be written.
+    """
+    fingerprint = machine_fingerprint(json.loads(read_limited(target.folder / PROBE) or b"{}"))
+    path = floor_path(directory, fingerprint)
+    new = _entry(run, target)
+    if not new["series"]:
+        raise ValueError(f"it takes {FEWEST_ROUNDS} rounds that are whole")
+    before = noise_floor.load(path)
+    earlier = [one for one in (_history(path) if before else ()) if one["run_id"] != run.run_id]
+    history = [*earlier, new]
+    alike = [one for one in history if _basis(one) == _basis(new)]
+    floor = NoiseFloor(
+        target=target.name,
+        fingerprint=fingerprint,
+        measured_at=run.header.started_at,
+        floors=_floors(alike),
+        conditions=new["conditions"],
+        sentinel_spread=_spread([log for one in alike for log in one["sentinel"]]),
+    )
+    _make_folder(path.parent)
+    write_json_atomic(path, {**noise_floor.to_json(floor), "calibrations": history})
+    days = {str(one["measured_at"])[:10] for one in alike}
+    return CalibratedFloor(
+        target=target.name,
+        path=path,
+        floor=floor,
+        runs=len(alike),
+        days=len(days),
+        apart=len(history) - len(alike),
+        changes=staleness(before, conditions=new["conditions"]) if before else (),
+    )
+
+
+def _entry(run: Run, target: TargetRun) -> dict[str, Any]:
+    """Return what is kept of one A/A run: every pair, raw."""
+    series = [
+        {
+            "metric": metric,
+            "phase": phase,
+            "case": base.key,
+            "rounds": [[one.a, one.b, one.a_first] for one in rounds],
+        }
+        for base, new in _pairs(target)
+        for metric, phase in _asked()
+        if len(rounds := _rounds(target, base, new, metric, phase)) >= FEWEST_ROUNDS
+    ]
+    plan = run.header.plan
+    return {
+        "run_id": run.run_id,
+        "measured_at": run.header.started_at,
+        "suite": run.header.suite.name,
+        "conditions": noise_floor.conditions_of(target),
+        "design": {"min_window_s": plan.min_window_s, "isolation": plan.isolation},
+        "sentinel": _sentinel_logs(target),
+        "series": series,
+    }
+
+
+def _pairs(target: TargetRun) -> Iterator[tuple[Case, Case]]:
+    cases = dict.fromkeys(block.case for block in target.blocks)
+    for case in cases:
+        again = case._replace(kernel=AGAIN)
+        if case != again and again in cases:
+            yield case, again
+
+
+def _asked() -> Iterator[tuple[str, str]]:
+    for metric in METRICS:
+        for phase in ("",) if metric == "memory" else PHASES:
+            yield metric, phase
+
+
+def _rounds(target: TargetRun, base: Case, new: Case, metric: str, phase: str) -> Series:
+    """Return the rounds in which both have a figure; the earlier block is the one planned first."""
+    a, b = (figures(target, case, metric, phase) for case in (base, new))
+    ours, theirs = (blocks_by_round(target, case, metric) for case in (base, new))
+    return tuple(
+        AARound(a=a[r], b=b[r], a_first=ours[r].order < theirs[r].order)
+        for r in sorted(a.keys() & b.keys())
+    )
+
+
+def _floors(calibrations: Iterable[Mapping[str, Any]]) -> tuple[MetricFloor, ...]:
+    """Return the floor of each metric and phase, that of the workload which scatters most."""
+    joined: dict[tuple[str, str, str], list[AARound]] = {}
+    for one in calibrations:
+        for series in one["series"]:
+            rounds = joined.setdefault((series["metric"], series["phase"], series["case"]), [])
+            rounds += [AARound(a=a, b=b, a_first=first) for a, b, first in series["rounds"]]
+    return noise_floor.worst(
+        noise_floor.metric_floor(metric, phase, rounds)
+        for (metric, phase, _), rounds in joined.items()
+    )
+
+
+def _sentinel_logs(target: TargetRun) -> list[float]:
+    found = (b.timing.get("step") for b in target.sentinels if b.status == "ok")
+    return [math.log(timing.median_s) for timing in found if timing and timing.median_s]
+
+
+def _spread(logs: Sequence[float]) -> float | None:
+    return float(np.std(logs, ddof=1)) if len(logs) > 1 else None
+
+
+def _basis(entry: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return what has to be equal for two calibrations to be of the same noise."""
+    return entry.get("conditions"), entry.get("design")
+
+
+def _history(path: Path) -> list[dict[str, Any]]:
+    """Return the calibrations in a stored file that is known to be whole."""
+    document = json.loads(path.read_text())
+    entries = document.get("calibrations")
+    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultStorageProblem(path, error) from error

@@ -1,0 +1,108 @@
+"""Two git revisions, measured in the same rounds on every target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.fleet.run import Finished, start_run
+from harness.fleet.session import Watch
+from harness.fleet.until_decided import EVERY_ROUND
+from harness.payloads.revisions import Revision
+from harness.plan.suites import BASELINE, Overrides, Suite, load_suite
+from reports.results.records import Rule, Run
+from reports.stats.sequential import LOOKS
+from targets.inventory import Inventory, Target
+
+ENERGY, MEMORY = "energy", "memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where is measured, in which order, and where the results go."""
+
+    targets: tuple[Target, ...]
+    inventory: Inventory | None
+    directory: Path
+    argv: tuple[str, ...]
+    seed: int
+
+
+def suite_of(
+    name: str, overrides: Overrides, revisions: Sequence[Revision], metrics: Sequence[str]
+) -> Suite:
+    """Return the suite of a comparison: each case by every revision.
+
+    The exact convolution is torch's own and is left out, unless it is asked for by name.
+
+    Raises:
+        PlanError: no such suite, or something in the overrides cannot be.
+    """
+    own = [kernel.info for kernel in revisions[-1].own_kernels]
+    suite = load_suite(name, replace(overrides, own_kernels=own))
+    wanted = overrides.methods or [method for method in suite.methods if method != BASELINE]
+    return replace(
+        suite,
+        methods=tuple(dict.fromkeys(wanted)),
+        rounds=overrides.rounds or LOOKS[0],
+        memory_rounds=EVERY_ROUND if MEMORY in metrics else 0,
+        fidelity_rounds=min(1, suite.fidelity_rounds),
+        energy=ENERGY in metrics,
+        roofline=False,
+        revisions=tuple(one.label for one in revisions),
+        checked_revisions=tuple(one.label for one in revisions if "check" in one.block_kinds),
+    )
+
+
+def rule_for(rule: Rule, both: tuple[Revision, Revision]) -> Rule:
+    """Return the rule with the cases of two revisions, base and new, as what it compares."""
+    base, new = both
+    return replace(rule, base=f"revision={base.label}", new=f"revision={new.label}")
+
+
+def measure(
+    both: tuple[Revision, Revision],
+    suite: Suite,
+    rule: Rule,
+    place: Place,
+    watch: Watch,
+    *,
+    extend: bool,
+) -> Finished:
+    """Measure two revisions in the same rounds on every target, and judge new against base.
+
+    With ``extend`` more rounds follow until that is decided; else the suite's are all.
+
+    Raises:
+        PayloadError: the runner's own payload cannot be packed.
+        reports.results.write.ResultStorageProblem: the result folder cannot be written.
+    """
+    return start_run(
+        place.targets,
+        suite,
+        inventory=place.inventory,
+        seed=place.seed,
+        directory=place.directory,
+        argv=place.argv,
+        watch=watch,
+        revisions=both,
+        rule=replace(rule, until_decided=extend),
+    )
+
+
+def why_not_run(run: Run, label: str) -> str:
+    """Return why a revision gave no timing on any target, in its own words; empty if it did.
+
+    Only what the revision itself brings about counts: a board that was never reached says nothing.
+    """
+    reasons: dict[str, None] = {}
+    for target in run.targets:
+        blocks = [block for block in target.blocks if block.case.revision == label]
+        if any(block.kind == "timing" and block.status == "ok" for block in blocks):
+            return ""
+        bad = [block for block in blocks if block.status not in ("ok", "interrupted")]
+        reasons.update((f"{one.kind}: {one.reason or one.status}", None) for one in bad)
+        skipped = [skip for skip in target.session.skipped if skip.case.revision == label]
+        reasons.update((skip.reason, None) for skip in skipped)
+    return next(iter(reasons), "")

@@ -1,0 +1,216 @@
+"""What the sampler itself costs on a machine: the same block with it and without it, in pairs.
+
+Each round holds four blocks in random order: sampler on, off, off again, and sparse (a tenth of
+the readings). Latency is compared on against off, beside off against off; power, which nobody
+sees without reading it, on against sparse.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.board.board import Board, journal_line
+from harness.calibrations import stored
+from harness.errors import CommandFailed
+from harness.payloads import payload as payloads
+from harness.power.log import job_power, make_trace
+from harness.transport.base import open_transport
+from reports.calibration.sampler_cost import cost_of
+from reports.energy.series import total_power
+from reports.results.power import Trace, rail_map_from_json
+from reports.results.read import parse_trace
+from reports.results.sampler_cost import SPARSE, Round, SamplerCost
+from reports.results.write import ResultStorageProblem, write_json_atomic
+from targets import platforms
+from targets.inventory import Inventory, Target
+from targets.power_plans import plan_power
+from workloads.spec.layers import LAYERS
+from workloads.spec.messages import SCHEMA, Block, Case, Job, to_json
+
+SAMPLING = (1.0, 0.0, 0.0, SPARSE)  # on, off, off again, sparse
+WINDOW_S = 1.5
+BLOCK_TIMEOUT_S = 600.0
+IDLE_DEADLINE_S = 900.0
+LAYER = "quick-128ch-28x28"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """What was found on one machine, and where it is kept."""
+
+    target: str
+    path: Path
+    cost: SamplerCost
+
+
+def estimate_s(rounds: int) -> float:
+    """Return about how long a calibration takes."""
+    return rounds * len(SAMPLING) * (3 * 1.4 * WINDOW_S + 2.0) + 15.0
+
+
+def calibrate_sampler(
+    target: Target, inventory: Inventory | None, directory: Path, *, rounds: int, seed: int
+) -> Calibrated:
+    """Measure the sampler's cost on a target and keep it below ``directory``.
+
+    Raises:
+        TargetError: the target cannot be reached, is busy, or has nothing to sample.
+        reports.results.write.ResultStorageProblem: the folder cannot be written.
+    """
+    board = Board(target, lambda: open_transport(target, inventory), payloads.pack())
+    name = f"calibrate-{secrets.token_hex(4)}"
+    try:
+        state = board.prepare(name)
+        probe = board.probe()
+        rail_map = _rail_map(target, probe)
+        job = _job(target, probe, rail_map, name, rounds, seed)
+        board.push_job(state.folder, job, b"")
+        records = _measure(board, state.folder, job)
+        log = board.fetch(f"{state.folder}/power.csv") or b""
+        board.remove(state.folder)
+    finally:
+        board.close()
+    lines = make_trace(log, rail_map).trace.decode().splitlines()[1:]
+    trace = parse_trace(lines, Path(f"the trace of {target.name}"))
+    cost = cost_of(_rounds(records, trace, rail_map), tuple(_kinds(rail_map)))
+    path = stored(directory, probe)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ResultStorageProblem(path.parent, error) from error
+    write_json_atomic(
+        path, {"schema": SCHEMA, "type": "calibration", "target": target.name, **asdict(cost)}
+    )
+    return Calibrated(target=target.name, path=path, cost=cost)
+
+
+def _rail_map(target: Target, probe: Mapping[str, Any]) -> dict[str, Any]:
+    platform = platforms.detect(probe) if target.platform == "auto" else target.platform
+    plan = plan_power(platform, probe, target.power.kind, target.power.argument)
+    rail_map: dict[str, Any] = to_json(asdict(plan))
+    if not job_power(rail_map):
+        reason = plan.missing[0].reason if plan.missing else "its power comes from a file"
+        raise CommandFailed(
+            target.name,
+            f"there is no sampler to measure: {reason}",
+            remedy="`gfbench doctor` shows what can be read, and what grants it",
+        )
+    return rail_map
+
+
+def _job(
+    target: Target,
+    probe: Mapping[str, Any],
+    rail_map: Mapping[str, Any],
+    name: str,
+    rounds: int,
+    seed: int,
+) -> Job:
+    case = Case(LAYERS[LAYER], "exact", None, "torch", "cpu", "float32", 1)
+    shuffler = random.Random(seed)
+    blocks: list[Block] = []
+    for number in range(rounds):
+        order = list(SAMPLING)
+        shuffler.shuffle(order)
+        for slot, sampling in enumerate(order):
+            blocks.append(Block(len(blocks), number, slot, "timing", case, seed, sampling))
+    threads = probe.get("threads")
+    return Job(
+        schema=SCHEMA,
+        run_id=name,
+        target=target.name,
+        blocks=tuple(blocks),
+        min_window_s=WINDOW_S,
+        isolation="fork",
+        threads=target.threads or (threads if isinstance(threads, int) else 1),
+        block_timeout_s=BLOCK_TIMEOUT_S,
+        sysroot=target.sysroot,
+        power=job_power(rail_map),
+    )
+
+
+def _measure(board: Board, folder: str, job: Job) -> list[dict[str, Any]]:
+    """Run the job to its end and return its blocks."""
+    stop = threading.Event()
+    board.launch(folder, job.run_id, stop)
+    records: list[dict[str, Any]] = []
+    for record in board.follow(folder, 0, idle_deadline_s=IDLE_DEADLINE_S, stop=stop):
+        if record["type"] == "end":
+            break
+        kept = journal_line(record)
+        if kept is not None and kept[1].get("type") == "block":
+            records.append(kept[1])
+    failed = [record for record in records if record.get("status") != "ok"]
+    if failed or len(records) < len(job.blocks):
+        reason = failed[0].get("reason") if failed else "the runner ended early"
+        raise CommandFailed(
+            board.target.name, f"calibration broke off: {reason}", remedy="try again"
+        )
+    return records
+
+
+def _rounds(
+    records: Sequence[Mapping[str, Any]], trace: Trace, rail_map: Mapping[str, Any]
+) -> tuple[Round, ...]:
+    """Return each round's figures."""
+    found = []
+    rounds = sorted({int(record["round"]) for record in records})
+    drawn = total_power(trace, rail_map_from_json(rail_map)) if rail_map["total"] else None
+    for number in rounds:
+        blocks = sorted(
+            (record for record in records if record["round"] == number),
+            key=lambda record: int(record["order"]),
+        )
+        on, sparse = (_only(blocks, sampling) for sampling in (1.0, SPARSE))
+        off = [record for record in blocks if record["sampling"] == 0.0]
+        if number % 2:  # so that neither is always the earlier one
+            off.reverse()
+        found.append(
+            Round(
+                on_s=_latency_s(on),
+                off_s=_latency_s(off[0]),
+                off_again_s=_latency_s(off[1]),
+                on_w=_power_w(on, drawn),
+                sparse_w=_power_w(sparse, drawn),
+                cpu_share=_cpu_share(on),
+            )
+        )
+    return tuple(found)
+
+
+def _only(blocks: Iterable[Mapping[str, Any]], sampling: float) -> Mapping[str, Any]:
+    return next(block for block in blocks if block["sampling"] == sampling)
+
+
+def _latency_s(record: Mapping[str, Any]) -> float:
+    return float(np.median(record["timing"]["step"]["times_s"]))
+
+
+def _power_w(record: Mapping[str, Any], drawn: Any) -> float | None:
+    """Return the mean power over the block's timed windows."""
+    if drawn is None:
+        return None
+    times_s, watts = drawn
+    inside = np.zeros(times_s.size, dtype=bool)
+    for phase in record["timing"].values():
+        begin, end = phase["window_s"]
+        inside |= (times_s >= begin) & (times_s <= end)
+    return float(np.mean(watts[inside])) if inside.any() else None
+
+
+def _cpu_share(record: Mapping[str, Any]) -> float | None:
+    used_s, (begin, end) = record.get("sampler_cpu_s"), record["window_s"]
+    return None if used_s is None else float(used_s) / (end - begin)
+
+
+def _kinds(rail_map: Mapping[str, Any]) -> Iterable[str]:
+    for sensor in rail_map["sensors"]:
+        yield f"{sensor['id']} every {sensor['interval_s']:g} s"

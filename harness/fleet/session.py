@@ -1,0 +1,389 @@
+"""One target, from the connection to its part of the result folder.
+
+prepare -> probe -> plan -> (wait for the machine) -> push -> run -> follow -> collect -> restore.
+Whatever happens, what has been measured is in the result folder and session.json says the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.board import cross_compile as cross
+from harness.board.board import Board, JobState, journal_line
+from harness.board.revisions import bring_revisions
+from harness.calibrations import stored
+from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
+from harness.fleet.job import IDLE_S, block_timeout_s, skipped, threads_of
+from harness.fleet.machines import Machines
+from harness.fleet.outcome import Outcome, now_utc
+from harness.payloads.payload import Payload
+from harness.payloads.revisions import Revision
+from harness.payloads.user_kernels import UserKernel
+from harness.plan.extension import JOB
+from harness.plan.plan import estimate_s, make_plan
+from harness.plan.suites import Suite
+from harness.power.files import PowerFiles
+from harness.power.log import converts_in_an_instant, job_power
+from harness.transport.base import open_transport
+from reports.energy.window import recommended_window_s
+from reports.results.power import rail_map_from_json
+from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
+from reports.results.write import (
+    ResultStorageProblem,
+    append_journal,
+    target_folder,
+    write_bytes_atomic,
+    write_json_atomic,
+)
+from targets import platforms
+from targets.inventory import Inventory, Target
+from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
+
+IDLE_MARGIN_S = 240.0
+FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
+BUSY = "the machine was busy"
+FOLDED = 1.5  # more instants than are asked for at least, since chance leaves phases out
+FAILURES = ("failed", "timeout", "out_of_memory")
+
+
+class Watch(Protocol):
+    """Somebody who looks on: the live view, or nobody."""
+
+    def state(self, target: str, state: str) -> None:
+        """Tell what the target is doing."""
+
+    def planned(self, target: str, blocks: int, done: int, estimate_s: float) -> None:
+        """Tell how much there is to do."""
+
+    def block(self, target: str, record: Mapping[str, Any]) -> None:
+        """Tell of one finished block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What all targets of a run have in common."""
+
+    run: Path
+    run_id: str
+    suite: Suite
+    seed: int
+    payload: Payload
+    inventory: Inventory | None
+    detach: bool = False
+    extended: bool = False  # rounds more of what this process has just measured: no new probe
+    own_kernels: tuple[UserKernel, ...] = ()
+    revisions: tuple[Revision, ...] = ()  # each with a payload of its own
+
+
+class Session:
+    """Measures one target; ``run`` never raises, the outcome says what became of it."""
+
+    def __init__(
+        self,
+        target: Target,
+        request: Request,
+        *,
+        machines: Machines,
+        watch: Watch,
+        stop: threading.Event,
+    ) -> None:
+        """Remember everything; nothing is done yet."""
+        self.target = target
+        self.request = request
+        self.outcome = Outcome(target=target.name)
+        self.folder = request.run / "targets" / target.name
+        self._power = PowerFiles(target, request.inventory, self.folder)
+        self._machines = machines
+        self._watch = watch
+        self._stop = stop
+        self._processors = 1
+        self._board = Board(
+            target, lambda: open_transport(target, request.inventory), request.payload
+        )
+
+    def run(self) -> Outcome:
+        """Measure, or go on measuring, and return the outcome."""
+        outcome = self.outcome
+        try:
+            target_folder(self.request.run, self.target.name)
+            self._measure()
+        except ResultStorageProblem as problem:
+            outcome.fail(StorageError(str(problem)))
+        except GfbenchError as error:
+            outcome.fail(error)
+        finally:
+            self._board.close()
+        if self._stop.is_set() and outcome.status in ("running", "infra"):
+            outcome.status, outcome.exit_code = "interrupted", 130
+            outcome.reason = "the run was interrupted"
+            outcome.remedy = f"`gfbench resume {self.request.run}` continues it"
+        if outcome.status == "infra" and "gfbench resume" not in (outcome.remedy or ""):
+            again = f"`gfbench resume {self.request.run}` measures what is missing"
+            outcome.remedy = f"{outcome.remedy}; then {again}" if outcome.remedy else again
+        self._watch.state(self.target.name, outcome.status)
+        outcome.finished_at = now_utc()
+        with contextlib.suppress(ResultStorageProblem):
+            self.save()
+        return outcome
+
+    def save(self) -> None:
+        """Write session.json."""
+        content = asdict(self.outcome)
+        write_json_atomic(self.folder / SESSION, {**content, "schema": SCHEMA})
+
+    def _measure(self) -> None:
+        self._watch.state(self.target.name, "connecting")
+        state = self._board.prepare(f"{self.request.run_id}-{self.target.name}")
+        probe = self._known_probe() if self.request.extended else self._probe()
+        self._take_over(probe)
+        job = self._job(probe)
+        self.save()
+        if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
+            self._collect(state.folder)
+            self._finish(job, complete=True)
+            self._board.remove(state.folder)
+            return
+        with self._machines.one_at_a_time(self.outcome.boot_id, self.target.name, self._stop):
+            if not self._stop.is_set():
+                self._on_the_machine(state, job)
+
+    def _known_probe(self) -> dict[str, Any]:
+        """Return what this very process has found out a few rounds ago."""
+        probe: dict[str, Any] = json.loads((self.folder / PROBE).read_text())
+        self._board.use(probe)
+        return probe
+
+    def _probe(self) -> dict[str, Any]:
+        self._watch.state(self.target.name, "probing")
+        kernels = () if self.request.revisions else self.request.suite.kernels
+        probe = self._board.probe(kernels)
+        if cross.lacking(probe):
+            self._watch.state(self.target.name, "compiling")
+            self._note(*cross.supply(self._board, probe, self.request.own_kernels))
+            probe = self._board.probe(kernels)
+        write_json_atomic(self.folder / PROBE, probe)
+        self._keep_calibration(probe)
+        revisions = self.request.revisions
+        self._note(*bring_revisions(self._board, revisions, self.request.suite.kernels, probe))
+        return probe
+
+    def _take_over(self, probe: Mapping[str, Any]) -> None:
+        """Keep what the session needs of a probe; torch has to be there."""
+        logical = (probe.get("cpu") or {}).get("logical")
+        self._processors = logical if isinstance(logical, int) else 1
+        boot_id = probe.get("boot_id")
+        self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
+        own = self.target.platform
+        self.outcome.platform = platforms.detect(probe) if own == "auto" else own
+        if not isinstance(probe.get("torch"), dict):
+            raise CommandFailed(
+                self.target.name,
+                f"torch cannot be imported by {probe.get('executable')}: "
+                f"{probe.get('torch_error') or 'no reason given'}",
+                remedy="install torch there, or name the interpreter that has it with `python:`",
+            )
+
+    def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
+        """Copy what is known of this machine's sampler into the result, which stands alone."""
+        path = stored(self.request.run.parent, probe)
+        if path.is_file():
+            write_bytes_atomic(self.folder / CALIBRATION, path.read_bytes())
+
+    def _job(self, probe: Mapping[str, Any]) -> Job:
+        """Return the job to do: the stored one when a run is resumed, else a new plan's."""
+        stored = self.folder / JOB
+        if stored.exists():
+            job = job_from_json(json.loads(stored.read_text()))
+            session = json.loads((self.folder / SESSION).read_text())
+            self.outcome.skipped = session.get("skipped", [])
+            self.outcome.cases = session.get("cases", [])
+            self.outcome.notes = session.get("notes", [])
+            self.outcome.started_at = session.get("started_at") or self.outcome.started_at
+            self.outcome.blocks_planned = len(job.blocks)
+            done = self._journalled()
+            left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
+            self._watch.planned(self.target.name, len(job.blocks), done, left_s)
+            return job
+        assert self.outcome.platform is not None
+        self._note(*self._power.plan(self.outcome.platform, probe))
+        power = self._power.rail_map
+        suite = self._suite(power)
+        plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        self._note(*plan.notes)
+        self.outcome.cases = to_json(plan.cases)
+        self.outcome.skipped = [skipped(item) for item in plan.skipped]
+        self.outcome.blocks_planned = len(plan.blocks)
+        job = Job(
+            schema=SCHEMA,
+            run_id=self.request.run_id,
+            target=self.target.name,
+            blocks=plan.blocks,
+            min_window_s=suite.min_window_s,
+            isolation=suite.isolation,
+            threads=self.target.threads or threads_of(probe),
+            block_timeout_s=block_timeout_s(suite, plan),
+            sysroot=self.target.sysroot,
+            power=job_power(power),
+            idle_s=IDLE_S if self._energy(power) else 0.0,
+            pauses=self._energy(power) and converts_in_an_instant(power),
+            payloads={one.label: one.payload.name for one in self.request.revisions},
+            energy=self._energy(power),
+        )
+        self.save()  # before the job, which is what a resumed run looks for
+        write_json_atomic(stored, to_json(job))
+        self._watch.planned(self.target.name, len(plan.blocks), 0, plan.estimate_s)
+        return job
+
+    def _energy(self, rail_map: Mapping[str, Any]) -> bool:
+        return self.request.suite.energy and bool(rail_map.get("total"))
+
+    def _suite(self, rail_map: Mapping[str, Any]) -> Suite:
+        """Return the suite with this target's windows: long enough for energy, if it is wanted."""
+        suite = self.request.suite
+        window_s = self.target.min_window_s or suite.min_window_s
+        if self._energy(rail_map):
+            needed_s = recommended_window_s(rail_map_from_json(rail_map))
+            window_s = max(window_s, needed_s * (FOLDED if converts_in_an_instant(rail_map) else 1))
+        elif suite.energy:
+            self.outcome.notes.append("energy is wanted, but there is no power to measure it by")
+        return replace(suite, min_window_s=window_s)
+
+    def _on_the_machine(self, state: JobState, job: Job) -> None:
+        """Run the job on a machine that is ours, and put it back as it was."""
+        for command in self.target.setup:
+            self._board.shell(command)
+        try:
+            self._run_job(state, job)
+        finally:
+            if not self.request.detach:
+                self._restore()
+
+    def _run_job(self, state: JobState, job: Job) -> None:
+        journal = self._trimmed_journal()
+        has_all = state.journal_bytes is not None and state.journal_bytes >= len(journal)
+        # The job always: it may have been extended since it was pushed.
+        self._board.push_job(state.folder, job, b"" if has_all else journal)
+        self._board.launch(state.folder, job.run_id, self._stop)
+        if self.request.detach:
+            self._watch.state(self.target.name, "detached")
+            return
+        self._watch.state(self.target.name, "measuring")
+        complete, log = False, ""
+        try:
+            complete, log = self._copy_journal(state.folder, job)
+        except ResultStorageProblem:
+            self._board.stop(state.folder)
+            raise
+        finally:
+            self._collect(state.folder)
+        if not complete and not self._stop.is_set():
+            last = log.strip().splitlines()
+            raise CommandFailed(
+                self.target.name,
+                f"the runner ended early: {last[-1][:300] if last else 'it left no log'}",
+                remedy=f"`gfbench resume {self.request.run}` continues; the log is on the board "
+                f"in {state.folder}/runner.log",
+            )
+        self._finish(job, complete=complete)
+        if complete:
+            self._board.remove(state.folder)
+
+    def _copy_journal(self, folder: str, job: Job) -> tuple[bool, str]:
+        """Copy the journal as it grows; returns whether it is complete, and the runner's log."""
+        offset = len(self._trimmed_journal())
+        idle_s = job.block_timeout_s + IDLE_MARGIN_S
+        for stop in (self._stop, threading.Event()):
+            records = self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
+            for record in records:
+                if record["type"] == "end":
+                    return record.get("complete") is True, str(record.get("log", ""))
+                offset = self._keep(record, offset)
+            # Only an interrupt gets here: end the runner, then take what it has left.
+            self._watch.state(self.target.name, "stopping")
+            self._board.stop(folder)
+        return False, ""
+
+    def _keep(self, record: Mapping[str, Any], offset: int) -> int:
+        kept = journal_line(record)
+        if kept is None:
+            return offset
+        line, content = kept
+        append_journal(self.folder / JOURNAL, line.encode())
+        if content.get("type") == "block":
+            self._watch.block(self.target.name, content)
+        return offset + len(line.encode())
+
+    def _collect(self, folder: str) -> None:
+        """Fetch the power trace; without a connection it stays on the board for ``resume``."""
+        with contextlib.suppress(TargetError):
+            log = self._board.fetch(f"{folder}/power.csv")
+            if log:
+                self._note(*self._power.keep(log))
+
+    def _note(self, *notes: str) -> None:
+        self.outcome.notes += [note for note in notes if note not in self.outcome.notes]
+
+    def _finish(self, job: Job, *, complete: bool) -> None:
+        """Say whether everything that was planned has been measured."""
+        if not complete:
+            return
+        self._note(*self._power.keep_meter(self._records()))
+        self._note_a_busy_machine()
+        failed = [record for record in self._records() if record.get("status") in FAILURES]
+        self.outcome.status = "failed" if failed else "ok"
+        if failed:
+            self.outcome.exit_code = 1
+            self.outcome.reason = (
+                f"{len(failed)} of {len(job.blocks)} blocks failed, first "
+                f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
+            )
+
+    def _note_a_busy_machine(self) -> None:
+        """Say so if others used the machine's processors: then intervals are wide."""
+        states = [record.get("state_before") for record in self._records()]
+        loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
+        known = sorted(load for load in loads if isinstance(load, (int, float)))
+        load = known[len(known) // 2] if known else 0.0
+        kept = [note for note in self.outcome.notes if not note.startswith(BUSY)]
+        self.outcome.notes = kept  # of an earlier session of this run: these are all its blocks
+        if load > self._processors + FOREIGN_LOAD:
+            self.outcome.notes.append(
+                f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
+                "end what else runs there and measure again"
+            )
+
+    def _restore(self) -> None:
+        for command in self.target.restore:
+            try:
+                self._board.shell(command)
+            except (CommandFailed, Unreachable) as error:
+                self.outcome.notes.append(f"restore: {error.message}")
+
+    def _trimmed_journal(self) -> bytes:
+        """Return the local journal up to its last whole line, cutting off what a crash left."""
+        path = self.folder / JOURNAL
+        if not path.exists():
+            return b""
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) != len(content):
+            write_bytes_atomic(path, whole)
+        return whole
+
+    def _records(self) -> list[dict[str, Any]]:
+        """Return the journal's blocks, of one measured twice the later record."""
+        latest: dict[Any, dict[str, Any]] = {}
+        for line in self._trimmed_journal().splitlines():
+            record = json.loads(line)
+            if record.get("type") == "block":
+                latest[record.get("order")] = record
+        return list(latest.values())
+
+    def _journalled(self) -> int:
+        return sum(record.get("status") != "interrupted" for record in self._records())

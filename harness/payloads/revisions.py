@@ -1,0 +1,244 @@
+"""Git revisions -> payloads, to be measured in pairs.
+
+A revision of a repository that has ``workloads/`` is packed from its own; of any other repository
+what differs is the user's kernel file, and it is packed with the workloads that are installed.
+The runner on the board is always this gfbench's: it starts each block by the payload of its case.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import PayloadError, ResultError, UsageError
+from harness.payloads import payload as payloads
+from harness.payloads.git import Commit, Repository
+from harness.payloads.payload import Payload
+from harness.payloads.user_kernels import LIST, UserKernel, packed, parse, unpacked
+from workloads.spec.kernels import KERNELS
+from workloads.spec.messages import BLOCK_KINDS, SCHEMA
+
+WORKLOADS = "workloads"
+FOLDER = "payloads"  # in a run's folder: what was measured, and what it is resumed with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What of a repository is measured: its workloads or kernel files of it.
+
+    ``values`` are ``--kernel``'s, with ``{tree}`` in place of the repository's own folder.
+    """
+
+    repository: Repository
+    values: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # of users' kernels, relative to the repository
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """One revision, packed; ``block_kinds`` are those that its payload knows."""
+
+    commit: Commit
+    payload: Payload
+    own_kernels: tuple[UserKernel, ...] = ()  # the user's, as of this revision
+    block_kinds: tuple[str, ...] = BLOCK_KINDS
+
+    @property
+    def label(self) -> str:
+        """Return what the revision's cases carry."""
+        return self.commit.label
+
+
+def source(kernels: Sequence[str], folder: Path) -> Source:
+    """Return what ``--kernel`` and the current folder say is to be measured.
+
+    Raises:
+        UsageError: there is no repository, or there are several.
+    """
+    values, files, repositories = [], [], set()
+    for value in kernels:
+        name, equals, what = value.partition("=")
+        if not equals or what in KERNELS:
+            values.append(value)
+            continue
+        path = (folder / what).parent.resolve() / Path(what).name
+        found = Repository.around(path.parent)
+        repositories.add(found)
+        relative = path.relative_to(found.root.resolve()).as_posix()
+        files.append(relative)
+        values.append(f"{name}={{tree}}/{relative}")
+    if len(repositories) > 1:
+        raise UsageError("the kernels' files lie in several repositories — compare one at a time")
+    repository = repositories.pop() if repositories else Repository.around(folder)
+    return Source(repository=repository, values=tuple(values), files=tuple(files))
+
+
+def check_committed(source: Source, commits: Sequence[Commit]) -> None:
+    """Refuse to measure HEAD while what would be measured has changes that are not committed.
+
+    Raises:
+        UsageError: there are such changes.
+    """
+    head = source.repository.commit("HEAD").sha
+    asked = next((commit.asked for commit in commits if commit.sha == head), None)
+    if asked is None:
+        return
+    changed = source.repository.changed((WORKLOADS, *source.files))
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise UsageError(
+            f"{changed[0]}{more}: uncommitted changes are not measured, {asked} is the commit "
+            "without them — commit them, or put them aside with `git stash`"
+        )
+
+
+def build(source: Source, commit: Commit) -> Revision:
+    """Pack a revision from a clean work tree.
+
+    Raises:
+        UsageError: a file is missing there, or the payload speaks another wire format.
+        PlanError: a user's kernel cannot be used as it is there.
+        PayloadError: it cannot be packed.
+    """
+    with source.repository.tree(commit) as tree:
+        for file in source.files:
+            _check_file(tree, file, commit)
+        _, own = parse([value.replace("{tree}", str(tree), 1) for value in source.values])
+        folder = tree / WORKLOADS
+        if not (folder / "messages.py").is_file():
+            if not source.files:
+                raise UsageError(
+                    f"{commit.words}: there is no {WORKLOADS}/ in {source.repository.root} — give "
+                    "the kernel's file with --kernel NAME=FILE"
+                )
+            return _packed(commit, None, own, BLOCK_KINDS)
+        return _packed(commit, folder, own, _block_kinds(folder / "messages.py", commit))
+
+
+def identical(base: Revision, new: Revision) -> bool:
+    """Tell whether there is nothing to compare: the very same bytes would run."""
+    return base.payload.sha256 == new.payload.sha256
+
+
+def recorded(revision: Revision) -> dict[str, Any]:
+    """Return what run.json says of a revision; its payload lies beside it."""
+    commit = revision.commit
+    return {
+        "label": commit.label,
+        "asked": commit.asked,
+        "commit": commit.sha,
+        "subject": commit.subject,
+        "payload": {"name": revision.payload.name, "sha256": revision.payload.sha256},
+    }
+
+
+def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[Revision, ...]:
+    """Return the revisions of a run, from run.json and the payloads beside it.
+
+    Raises:
+        ResultError: a payload is gone or changed.
+    """
+    return tuple(_from_entry(folder, entry) for entry in header.get("revisions") or ())
+
+
+def kernel_facts(revision: Revision, name: str) -> dict[str, Any]:
+    """Return name, version and source hash of a kernel as of a revision; null where unknown."""
+    facts = {"name": f"{name}@{revision.label}", "version": None, "source_sha256": None}
+    for user in revision.own_kernels:
+        if user.info.name == name:
+            return {**facts, "version": user.info.version, "source_sha256": user.sha256}
+    digest = hashlib.sha256()
+    try:
+        for source in KERNELS[name].sources:
+            data = payloads.content(revision.payload, f"{WORKLOADS}/kernels/{source}")
+            digest.update(f"{source} {len(data)}\n".encode() + data)
+    except PayloadError:  # that revision's kernel has other sources than ours
+        return facts
+    return {**facts, "source_sha256": digest.hexdigest()}
+
+
+def _check_file(tree: Path, file: str, commit: Commit) -> None:
+    path = tree / file
+    if not path.is_file():
+        raise UsageError(
+            f"{commit.words}: there is no {file} at {commit.asked} — choose revisions that have it"
+        )
+    if not path.resolve().is_relative_to(tree.resolve()):
+        raise UsageError(f"{commit.words}: {file} is a link out of its repository")
+
+
+def _packed(
+    commit: Commit, folder: Path | None, own: Sequence[UserKernel], kinds: tuple[str, ...]
+) -> Revision:
+    return Revision(
+        commit=commit,
+        payload=payloads.pack(folder, packed(own)),
+        own_kernels=tuple(own),
+        block_kinds=kinds,
+    )
+
+
+def _block_kinds(messages: Path, commit: Commit) -> tuple[str, ...]:
+    """Return the kinds of blocks that a revision's payload knows, once its format is ours.
+
+    Raises:
+        UsageError: it speaks another major version of the wire format, or none.
+    """
+    said = _constants(messages, commit)
+    schema = str(said.get("SCHEMA"))
+    if schema.split(".")[0] != SCHEMA.split(".")[0]:
+        raise UsageError(
+            f"{commit.words}: its payload speaks {schema}, this gfbench {SCHEMA} — compare it with "
+            "a gfbench of that time, or choose a later revision"
+        )
+    kinds = said.get("BLOCK_KINDS")
+    return tuple(map(str, kinds)) if isinstance(kinds, tuple) else ()
+
+
+def _constants(path: Path, commit: Commit) -> dict[str, Any]:
+    """Return a module's literal constants, without running it."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError) as error:
+        raise UsageError(f"{commit.words}: {WORKLOADS}/{path.name} is no Python: {error}") from None
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                found[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                continue
+    return found
+
+
+def _from_entry(folder: Path, entry: Mapping[str, Any]) -> Revision:
+    try:
+        said = entry["payload"]
+        name, sha256 = str(said["name"]), str(said["sha256"])
+        commit = Commit(
+            asked=str(entry["asked"]),
+            sha=str(entry["commit"]),
+            label=str(entry["label"]),
+            subject=str(entry["subject"]),
+        )
+        data = (folder / FOLDER / Path(name).name).read_bytes()
+    except (KeyError, TypeError) as error:
+        raise ResultError(f"{folder}: run.json does not say what was compared: {error!r}") from None
+    except OSError as error:
+        raise ResultError(f"{folder}: {error.filename}: {error.strerror}") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ResultError(f"{folder}: {FOLDER}/{name} is not the payload that was measured")
+    payload = Payload(name=name, data=data, sha256=sha256)
+    return Revision(commit=commit, payload=payload, own_kernels=_own_kernels(payload))
+
+
+def _own_kernels(payload: Payload) -> tuple[UserKernel, ...]:
+    try:
+        payloads.content(payload, LIST)
+    except PayloadError:
+        return ()
+    return unpacked(lambda path: payloads.content(payload, path))

@@ -1,0 +1,1 @@
+"""What is measured: suites, their plans of blocks, and plans that grow."""

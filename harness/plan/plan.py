@@ -1,0 +1,256 @@
+"""Suite x target -> cases -> rounds -> blocks, in seeded order. Pure: nothing is run here."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.plan.suites import BASELINE, Suite
+from workloads.spec.costs import flops, memory_estimate_bytes
+from workloads.spec.kernels import KernelInfo
+from workloads.spec.layers import SENTINEL_SEED, SENTINEL_WINDOW_S, sentinel_case
+from workloads.spec.messages import Block, Case
+from workloads.spec.methods import METHODS, refusal
+
+# For the estimate of a run's length only: a small board's rate, and what a block costs beside
+# its windows (a fork; a fresh interpreter that imports torch).
+ESTIMATE_FLOPS_PER_S = 3e10
+BLOCK_OVERHEAD_S = {"fork": 0.35, "spawn": 5.0}
+WARM_UP_SHARE = 0.6
+ENERGY_FACTOR = 1.8  # changes between the iterations come on top of these, and changes alone
+MEMORY_HEADROOM = 0.95
+FALLBACK = "torch"  # runs wherever torch does
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A case that is not measured, and why."""
+
+    case: Case
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one target measures, in order, what it does not, and what a reader has to know."""
+
+    cases: tuple[Case, ...]
+    skipped: tuple[Skipped, ...]
+    blocks: tuple[Block, ...]
+    estimate_s: float
+    notes: tuple[str, ...] = ()
+
+
+def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None) -> Plan:
+    """Plan a suite for a target; without a probe (a dry run) everything is taken to be there.
+
+    Where none of the suite's kernels can run on a device, ``torch`` is measured there instead.
+    """
+    cases: list[Case] = []
+    skipped: list[Skipped] = []
+    for case in all_cases(suite, probe):
+        reason = _refused(suite, case, probe)
+        if reason is None:
+            cases.append(case)
+        else:
+            skipped.append(Skipped(case=case, reason=reason))
+    blocks = plan_rounds(suite, cases, range(suite.rounds), seed=seed, order=0)
+    return Plan(
+        cases=tuple(cases),
+        skipped=tuple(skipped),
+        blocks=blocks,
+        estimate_s=estimate_s(blocks, suite.min_window_s, suite.isolation, suite.energy),
+        notes=_kernel_notes(suite, probe),
+    )
+
+
+def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Case, ...]:
+    """Return every case the suite names, workload by workload, the baseline first."""
+    devices = tuple(dict.fromkeys(_device(name, probe) for name in suite.devices))
+    return tuple(
+        Case(layer, method, patch_size, kernel, device, dtype, batch, revision)
+        for layer in suite.layers
+        for batch in suite.batches
+        for dtype in suite.dtypes
+        for device in devices
+        for method in suite.methods
+        for patch_size in (suite.patch_sizes if METHODS[method].has_patch_size else (None,))
+        for kernel in _kernels(suite, method, device, probe)
+        for revision in suite.revisions or ("",)
+    )
+
+
+def estimate_s(
+    blocks: Sequence[Block], min_window_s: float, isolation: str, energy: bool = False
+) -> float:
+    """Return about how long the blocks take, in seconds."""
+    window_s = min_window_s * (ENERGY_FACTOR if energy else 1.0)
+    return sum(_block_estimate_s(block, window_s, isolation) for block in blocks)
+
+
+def _device(name: str, probe: Mapping[str, Any] | None) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if _cuda(probe) else "cpu"
+
+
+def _cuda(probe: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    torch = (probe or {}).get("torch") or {}
+    cuda = torch.get("cuda")
+    return cuda if isinstance(cuda, Mapping) else None
+
+
+def _refused(suite: Suite, case: Case, probe: Mapping[str, Any] | None) -> str | None:
+    """Return why the case cannot be measured on this target; None if it can."""
+    reason = refusal(case.method, case.layer, case.patch_size or 1)
+    if reason is not None:
+        return f"{case.method} cannot do this layer: {reason}"
+    kernel = suite.kernel(case.kernel)
+    if case.method not in kernel.methods:
+        return f"the kernel {case.kernel} has no {case.method}"
+    reason = _unavailable(kernel, case.device, probe)
+    if reason is not None:
+        return reason
+    if case.dtype not in kernel.dtypes:
+        offered = ", ".join(kernel.dtypes)
+        return f"the kernel {case.kernel} has no {case.dtype}: it does {offered}"
+    if probe is None:
+        return None
+    if case.device == "cuda" and _cuda(probe) is None:
+        return "torch sees no CUDA device on this target; see `gfbench doctor`"
+    return _does_not_fit(case, probe)
+
+
+def _unavailable(kernel: KernelInfo, device: str, probe: Mapping[str, Any] | None) -> str | None:
+    """Return why the kernel cannot run on a device of this target; None if it can."""
+    if device not in kernel.devices:
+        return f"the kernel {kernel.name} runs on {', '.join(kernel.devices)}, not on {device}"
+    reasons = ((probe or {}).get("kernels") or {}).get(kernel.name) or {}
+    reason = reasons.get(device)
+    return f"the kernel {kernel.name} cannot run here: {reason}" if reason else None
+
+
+def _kernels(
+    suite: Suite, method: str, device: str, probe: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    """Return the kernels of a method; of the filtered ones FALLBACK too where no other can run."""
+    if method == BASELINE:
+        return suite.exact_kernels
+    names = suite.kernels
+    if suite.revisions:  # another kernel's figures would answer another question
+        return names
+    if any(_unavailable(suite.kernel(name), device, probe) is None for name in names):
+        return names
+    return tuple(dict.fromkeys((*names, FALLBACK)))
+
+
+def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Say which kernels this target lacks, and what was measured instead."""
+    notes = []
+    for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
+        reasons = [_unavailable(suite.kernel(name), device, probe) for name in suite.kernels]
+        instead = "" if suite.revisions or None in reasons else f"; {FALLBACK} was measured instead"
+        notes += [f"{reason}{instead}" for reason in reasons if reason]
+    return tuple(dict.fromkeys(notes))
+
+
+def _does_not_fit(case: Case, probe: Mapping[str, Any]) -> str | None:
+    """Return the estimate and what there is, if the case needs more than that."""
+    needed = memory_estimate_bytes(case)
+    available = (probe.get("memory") or {}).get("available_bytes")
+    where = "the board"
+    if case.device == "cuda":
+        own = (_cuda(probe) or {}).get("memory_bytes")
+        available, where = (own, "the CUDA device") if own else (available, where)
+    if available is None or needed <= MEMORY_HEADROOM * available:
+        return None
+    return (
+        f"needs about {needed / 1e9:.2f} GB and {where} has {available / 1e9:.2f} GB available; "
+        "give a smaller --batch"
+    )
+
+
+def plan_rounds(
+    suite: Suite,
+    cases: Sequence[Case],
+    rounds: Iterable[int],
+    *,
+    seed: int,
+    order: int,
+    verification: bool = False,
+) -> tuple[Block, ...]:
+    """Return the blocks of these rounds, numbered from ``order`` on.
+
+    A round depends on the run's seed and on its own number alone, so that a run can be extended
+    by rounds later, of fewer cases too.
+    """
+    found: list[Block] = []
+    for round_ in rounds:
+        for block in _round(suite, cases, round_, seed):
+            numbered = block._replace(order=order + len(found), verification=verification)
+            found.append(numbered)
+    return tuple(found)
+
+
+def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Iterable[Block]:
+    """Yield a round's blocks: machine and sentinel, then per workload one of every case, shuffled.
+
+    Cases of one workload stand next to each other, so that what drifts over minutes meets all of
+    them alike; memory and fidelity blocks follow their workload's timing.
+    """
+    shuffler = random.Random(f"{seed}/{round_}")
+    on_cpu = [case for case in cases if case.device == "cpu"]
+    if suite.roofline and on_cpu:  # filed under a case, as every block is
+        yield Block(0, round_, 0, "roofline", on_cpu[0], 0)
+    if suite.sentinel:
+        for slot, device in enumerate(dict.fromkeys(case.device for case in cases)):
+            yield Block(0, round_, slot, "sentinel", sentinel_case(device), SENTINEL_SEED)
+    groups: dict[tuple[Any, ...], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.layer, case.device, case.dtype, case.batch), []).append(case)
+    keys = list(groups)
+    shuffler.shuffle(keys)
+    for key in keys:
+        block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
+        for kind in _kinds(suite, round_):
+            chosen = [case for case in groups[key] if _has(suite, kind, case)]
+            _shuffle(chosen, shuffler)
+            for slot, case in enumerate(chosen):
+                yield Block(0, round_, slot, kind, case, block_seed)
+
+
+def _shuffle(cases: list[Case], shuffler: random.Random) -> None:
+    """Put the cases in random order; the revisions of one stay next to each other."""
+    shuffler.shuffle(cases)
+    if any(case.revision for case in cases):
+        first = {case._replace(revision=""): place for place, case in reversed([*enumerate(cases)])}
+        cases.sort(key=lambda case: first[case._replace(revision="")])
+
+
+def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
+    kinds = ["timing"] if round_ else ["check", "timing"]
+    if round_ < suite.memory_rounds:
+        kinds.append("memory")
+    if round_ < suite.fidelity_rounds:
+        kinds.append("fidelity")
+    return tuple(kinds)
+
+
+def _has(suite: Suite, kind: str, case: Case) -> bool:
+    if kind == "check":
+        return suite.is_checked(case)
+    if not METHODS[case.method].usable:  # no gradients: nothing to compare, nothing to keep
+        return kind == "timing"
+    return kind != "fidelity" or case.method != BASELINE
+
+
+def _block_estimate_s(block: Block, min_window_s: float, isolation: str) -> float:
+    once_s = sum(flops(block.case)) / ESTIMATE_FLOPS_PER_S
+    if block.kind == "sentinel":
+        return BLOCK_OVERHEAD_S[isolation] + (1 + WARM_UP_SHARE) * SENTINEL_WINDOW_S
+    if block.kind != "timing":
+        return BLOCK_OVERHEAD_S[isolation] + 2 * once_s
+    window_s = max((1 + WARM_UP_SHARE) * min_window_s, 3 * once_s)
+    return BLOCK_OVERHEAD_S[isolation] + 3 * window_s

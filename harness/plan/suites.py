@@ -1,0 +1,352 @@
+"""Suites: YAML files that say which workloads, methods and kernels are measured, and how.
+
+Built-in suites lie in workloads/suites; a path to a file of one's own works as well.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
+
+import workloads
+from harness.errors import PlanError, ResultError
+from targets.inventory.yaml_lines import YamlDocument, YamlProblem, read_yaml
+from workloads.spec.kernels import KERNELS, KernelInfo
+from workloads.spec.layers import LAYERS
+from workloads.spec.messages import DTYPE_BYTES, Case, Layer, layer_from_json
+from workloads.spec.methods import METHODS
+
+SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
+MAX_SUITE_BYTES = 1_000_000
+LISTS = ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
+BASELINE = "exact"
+CHECKED_METHOD = "gradient_filter"  # what workloads.measure.check has a reference for
+PAPER_METHOD = "gradient_filter_pooled"  # what --paper-mode adds
+EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in kernel.methods)
+FILTERED_KERNELS = tuple(
+    name for name, kernel in KERNELS.items() if set(kernel.methods) - {BASELINE}
+)
+
+
+def _per_axis(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    return (value, value) if isinstance(value, int) else value
+
+
+Pair = Annotated[tuple[int, int], BeforeValidator(_per_axis)]
+PatchSize = Annotated[int, Field(ge=1, le=64)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What is to be measured; every name in it exists."""
+
+    name: str
+    description: str
+    layers: tuple[Layer, ...]
+    methods: tuple[str, ...]
+    patch_sizes: tuple[int, ...]
+    kernels: tuple[str, ...]
+    devices: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    batches: tuple[int, ...]
+    rounds: int
+    memory_rounds: int
+    fidelity_rounds: int
+    isolation: str
+    min_window_s: float
+    block_timeout_s: float
+    energy: bool = False  # windows long enough for energy, idle power before and after
+    exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
+    roofline: bool = False  # the machine's bandwidths and rate, for the floor under each case
+    sentinel: bool = True  # a small fixed case every round, which tells whether the machine moved
+    own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
+    revisions: tuple[str, ...] = ()  # each case once by each revision's payload
+    checked_revisions: tuple[str, ...] = ()  # those that know the check, so before any timing
+
+    def kernel(self, name: str) -> KernelInfo:
+        """Return what is known of a kernel, ours or the user's."""
+        return next((own for own in self.own_kernels if own.name == name), None) or KERNELS[name]
+
+    def is_checked(self, case: Case) -> bool:
+        """Tell whether a board has to check the case's kernel first: all that claim gradients."""
+        if case.method == BASELINE or not METHODS[case.method].usable:
+            return False
+        if case.revision:
+            return case.method == CHECKED_METHOD and case.revision in self.checked_revisions
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What the command line says instead of the suite; None keeps the suite's."""
+
+    workloads: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
+    patch_sizes: Sequence[int] | None = None
+    kernels: Sequence[str] | None = None
+    devices: Sequence[str] | None = None
+    dtypes: Sequence[str] | None = None
+    batches: Sequence[int] | None = None
+    rounds: int | None = None
+    min_window_s: float | None = None
+    energy: bool | None = None
+    own_kernels: Sequence[KernelInfo] = ()
+    paper_mode: bool = False
+
+
+class _LayerEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    in_channels: Count
+    out_channels: Count
+    height: Count
+    width: Count
+    kernel_size: Pair = (3, 3)
+    stride: Pair = (1, 1)
+    padding: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    groups: Count = 1
+    bias: bool = True
+
+    def layer(self) -> Layer:
+        """Return the wire form of this layer."""
+        return Layer(**self.model_dump())
+
+
+_Entry = Annotated[
+    Annotated[str, Tag("name")] | Annotated[_LayerEntry, Tag("layer")],
+    Discriminator(lambda value: "layer" if isinstance(value, dict) else "name"),
+]
+
+
+class _SuiteFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    description: str = ""
+    workloads: Annotated[list[_Entry], Field(min_length=1)]
+    methods: Annotated[list[str], Field(min_length=1)] = [BASELINE, "gradient_filter"]
+    patch_sizes: Annotated[list[PatchSize], Field(min_length=1)] = [2, 4]
+    kernels: Annotated[list[str], Field(min_length=1)] = ["torch"]
+    exact_kernels: Annotated[list[str], Field(min_length=1)] = list(EXACT_KERNELS)
+    devices: Annotated[list[str], Field(min_length=1)] = ["auto"]
+    dtypes: Annotated[list[str], Field(min_length=1)] = ["float32"]
+    batches: Annotated[list[Count], Field(min_length=1)] = [1]
+    rounds: Count = 8
+    memory_rounds: Annotated[int, Field(ge=0)] | None = None
+    fidelity_rounds: Annotated[int, Field(ge=0)] | None = None
+    isolation: Literal["spawn", "fork"] = "spawn"
+    min_window_s: Annotated[float, Field(gt=0, le=86400)] = 1.0
+    block_timeout_s: Annotated[float, Field(gt=0, le=86400)] = 1800.0
+    energy: bool = False
+    roofline: bool = False
+    sentinel: bool = True
+
+
+def built_in_suites() -> dict[str, Path]:
+    """Return the name and file of each suite that comes with gfbench."""
+    return {path.stem: path for path in sorted(SUITES_FOLDER.glob("*.yaml"))}
+
+
+def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
+    """Read a built-in suite by name, or a file by path, and apply the command line to it.
+
+    Raises:
+        PlanError: no such suite, or something in it or in the overrides cannot be.
+    """
+    path = built_in_suites().get(name, Path(name))
+    if not path.is_file():
+        known = ", ".join(built_in_suites())
+        raise PlanError(
+            f"there is no suite {name!r} — choose from {known}, or give the path of a YAML file"
+        )
+    entry = _parse(path)
+    rounds = entry.rounds
+    suite = Suite(
+        name=path.stem,
+        layers=_layers(entry.workloads, str(path)),
+        **{
+            field: tuple(dict.fromkeys(getattr(entry, field)))
+            for field in (*LISTS, "exact_kernels")
+        },
+        rounds=rounds,
+        memory_rounds=rounds if entry.memory_rounds is None else entry.memory_rounds,
+        fidelity_rounds=rounds if entry.fidelity_rounds is None else entry.fidelity_rounds,
+        description=entry.description,
+        isolation=entry.isolation,
+        min_window_s=entry.min_window_s,
+        block_timeout_s=entry.block_timeout_s,
+        energy=entry.energy,
+        roofline=entry.roofline,
+        sentinel=entry.sentinel,
+    )
+    return _checked(_overridden(suite, overrides or Overrides()), str(path))
+
+
+def suite_from_json(data: Any) -> Suite:
+    """Return the suite that a run's run.json holds.
+
+    Raises:
+        ResultError: it holds none.
+    """
+    try:
+        fields = {name: data[name] for name in Suite.__dataclass_fields__ if name in data}
+        layers = tuple(layer_from_json(layer) for layer in fields.pop("layers"))
+        own = tuple(_kernel_from_json(kernel) for kernel in fields.pop("own_kernels", ()))
+        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        return Suite(layers=layers, own_kernels=own, **{**fields, **lists})
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ResultError(f"run.json holds no complete suite: {error!r}") from None
+
+
+def _kernel_from_json(data: Any) -> KernelInfo:
+    fields: dict[str, Any] = {name: data[name] for name in KernelInfo._fields}
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return KernelInfo(**{**fields, **lists})
+
+
+def _parse(path: Path) -> _SuiteFile:
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SUITE_BYTES).decode("utf-8-sig")
+        document = read_yaml(text)
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise PlanError(f"{path}: is not UTF-8 text") from None
+    except YamlProblem as problem:
+        raise PlanError(_complaint(path, problem)) from None
+    if document.problems:
+        raise PlanError("\n".join(_complaint(path, problem) for problem in document.problems))
+    if not isinstance(document.data, dict):
+        raise PlanError(f"{path}: a suite is a mapping that has at least `workloads:`")
+    try:
+        return _SuiteFile.model_validate(document.data)
+    except ValidationError as error:
+        complaints = (_schema_complaint(path, document, item) for item in error.errors())
+        raise PlanError("\n".join(dict.fromkeys(complaints))) from None
+
+
+def _complaint(path: Path, problem: YamlProblem) -> str:
+    place = str(path) if problem.line is None else f"{path}:{problem.line}"
+    key = f"{problem.key}: " if problem.key else ""
+    return f"{place}: {key}{problem.message} — {problem.remedy}"
+
+
+def _schema_complaint(path: Path, document: YamlDocument, item: Any) -> str:
+    """Return file, line, key and what is wrong, without pydantic's own names for branches."""
+    key: tuple[str | int, ...] = ()
+    for part in item["loc"]:
+        if (*key, part) in document.lines:
+            key = (*key, part)
+    line = document.line_of(key)
+    if item["type"] == "missing":
+        key = (*key, item["loc"][-1])
+    place = str(path) if line is None else f"{path}:{line}"
+    return f"{place}: {'.'.join(str(part) for part in key)}: {item['msg']}"
+
+
+def _layers(entries: Sequence[str | _LayerEntry], place: str) -> tuple[Layer, ...]:
+    found: dict[str, Layer] = {}
+    for entry in entries:
+        if isinstance(entry, _LayerEntry):
+            found[entry.name] = entry.layer()
+        else:
+            found.update(_named_layers(entry, place))
+    return tuple(found.values())
+
+
+def _named_layers(pattern: str, place: str) -> dict[str, Layer]:
+    """Return the catalogue's layers by name, by beginning (``paper-0``) or by ``*`` pattern."""
+    if pattern in LAYERS:
+        return {pattern: LAYERS[pattern]}
+    matching = fnmatch.filter(LAYERS, pattern) or fnmatch.filter(LAYERS, pattern + "-*")
+    if not matching:
+        raise PlanError(
+            f"{place}: there is no workload {pattern!r} — choose from {', '.join(LAYERS)}, "
+            "use a pattern such as paper-*, or define the layer in a suite file"
+        )
+    return {name: LAYERS[name] for name in matching}
+
+
+def _overridden(suite: Suite, overrides: Overrides) -> Suite:
+    changes: dict[str, Any] = {}
+    for field in LISTS:
+        values = getattr(overrides, field)
+        if values:
+            changes[field] = tuple(dict.fromkeys(values))
+    if overrides.workloads:
+        changes["layers"] = _chosen(suite, overrides.workloads)
+    if overrides.rounds is not None:
+        changes["rounds"] = overrides.rounds
+        for field in ("memory_rounds", "fidelity_rounds"):
+            follows = getattr(suite, field) == suite.rounds
+            kept = min(getattr(suite, field), overrides.rounds)
+            changes[field] = overrides.rounds if follows else kept
+    if overrides.paper_mode:
+        methods = changes.get("methods", suite.methods)
+        changes["methods"] = tuple(dict.fromkeys((*methods, PAPER_METHOD)))
+    for field in ("min_window_s", "energy"):
+        if getattr(overrides, field) is not None:
+            changes[field] = getattr(overrides, field)
+    return replace(suite, own_kernels=tuple(overrides.own_kernels), **changes)
+
+
+def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
+    """Return layers by name: the suite's own first, then any of the catalogue."""
+    own = {layer.name: layer for layer in suite.layers}
+    found: dict[str, Layer] = {}
+    for name in names:
+        matching = fnmatch.filter(own, name) or fnmatch.filter(own, name + "-*")
+        chosen = {key: own[key] for key in matching}
+        found.update(chosen or _named_layers(name, "--workload"))
+    return tuple(found.values())
+
+
+def _checked(suite: Suite, place: str) -> Suite:
+    """Return the suite with the baseline in it, all names and numbers checked."""
+    _known("method", suite.methods, METHODS, place)
+    own = [kernel.name for kernel in suite.own_kernels]
+    _known("kernel", suite.kernels, [*FILTERED_KERNELS, *own], place)
+    _known("exact kernel", suite.exact_kernels, EXACT_KERNELS, place)
+    _known("dtype", suite.dtypes, DTYPE_BYTES, place)
+    _known("device", suite.devices, ("auto", "cpu", "cuda"), place)
+    for option, values in (
+        ("--patch-size", suite.patch_sizes),
+        ("--batch", suite.batches),
+        ("--rounds", (suite.rounds,)),
+    ):
+        for value in values:
+            if value < 1:
+                raise PlanError(f"{option} is {value} — it must be at least 1")
+    if not 0 < suite.min_window_s <= 86400:
+        raise PlanError(
+            f"--min-window is {suite.min_window_s:g} s — it must be above 0 and at most a day"
+        )
+    if BASELINE not in suite.methods:  # without it no figure has anything to be compared with
+        suite = replace(suite, methods=(BASELINE, *suite.methods))
+    return suite
+
+
+def _known(what: str, names: Sequence[str], choices: Any, place: str) -> None:
+    for name in names:
+        if name not in choices:
+            raise PlanError(
+                f"{place}: there is no {what} {name!r} — choose from {', '.join(choices)}"
+            )

@@ -1,0 +1,1 @@
+"""Power as the controller sees it: what to sample, the traces, and meters beside the board."""

@@ -1,0 +1,82 @@
+"""The power side of one target's result folder: power.json, the trace, the raw log beside it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.power.log import add_meter, busy_windows, make_trace
+from harness.power.meter import MeterProblem
+from reports.results.read import POWER_MAP, POWER_TRACE
+from reports.results.write import write_bytes_atomic, write_json_atomic
+from targets.inventory import Inventory, Target
+from targets.power_plans import plan_power
+from workloads.spec.messages import to_json
+
+POWER_LOG = "power-raw.csv.gz"  # what the board logged, where that was text
+
+
+class PowerFiles:
+    """Plans a target's sensors and writes what they gave; every method returns notes for a user."""
+
+    def __init__(self, target: Target, inventory: Inventory | None, folder: Path) -> None:
+        """Remember where the files go; nothing is written yet."""
+        self._power = target.power
+        self._inventory = inventory
+        self._folder = folder
+
+    @property
+    def rail_map(self) -> dict[str, Any]:
+        """Return power.json; empty where power is off."""
+        path = self._folder / POWER_MAP
+        if not path.exists():
+            return {}
+        rail_map: dict[str, Any] = json.loads(path.read_text())
+        return rail_map
+
+    def plan(self, platform: str, probe: Mapping[str, Any]) -> tuple[str, ...]:
+        """Choose the sensors and write power.json, which also says what is missing and why."""
+        if self._power.kind == "off":
+            return ("power is switched off in the inventory",)
+        plan = plan_power(platform, probe, self._power.kind, self._power.argument)
+        write_json_atomic(self._folder / POWER_MAP, to_json(asdict(plan)))
+        return tuple(f"{item.what}: {item.reason} — {item.remedy}" for item in plan.missing)
+
+    def keep(self, log: bytes) -> tuple[str, ...]:
+        """Write the trace of what the board logged, and the log itself where it is text."""
+        trace = make_trace(log, self.rail_map)
+        self._continue(POWER_TRACE, trace.trace)
+        if trace.raw is not None:
+            self._continue(POWER_LOG, trace.raw)
+        return trace.notes
+
+    def keep_meter(self, records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Take the power from an external meter's file, if the inventory names one."""
+        rail_map = self.rail_map
+        if self._power.kind != "csv" or not rail_map:
+            return ()
+        path = Path(self._power.argument or "").expanduser()
+        if self._inventory is not None:
+            path = self._inventory.path.parent / path
+        try:
+            rail_map, trace, note = add_meter(rail_map, path, busy_windows(records))
+        except MeterProblem as problem:
+            return (f"power: {problem}",)
+        self._write(POWER_TRACE, trace)
+        write_json_atomic(self._folder / POWER_MAP, rail_map)
+        return (note,)
+
+    def _continue(self, name: str, content: bytes) -> None:
+        """Write a log after what is here of a job folder that the board has lost."""
+        path = self._folder / name
+        earlier = gzip.decompress(path.read_bytes()) if path.exists() else b""
+        if not content.startswith(earlier):
+            content = earlier[: earlier.rfind(b"\n") + 1] + content.partition(b"\n")[2]
+        self._write(name, content)
+
+    def _write(self, name: str, content: bytes) -> None:
+        write_bytes_atomic(self._folder / name, gzip.compress(content, mtime=0))

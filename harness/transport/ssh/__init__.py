@@ -1,0 +1,1 @@
+"""SSH: connections, gateways, host keys, and what went wrong in words."""

@@ -1,0 +1,1 @@
+"""From readings of power to joules per iteration, with their intervals."""

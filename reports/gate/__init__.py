@@ -1,0 +1,1 @@
+"""The gate: a question about a run, its evidence, and the verdict."""

@@ -1,0 +1,56 @@
+"""What a case is compared with: exact in the layout that is fastest on this very target. Pure.
+
+Exact convolutions are measured in NCHW (kernel ``torch``) and in channels-last
+(``torch-channels-last``). Each phase of a workload has its own baseline: the layout whose median
+over blocks is the smaller one in that phase, so that no speedup is one over a layout that a user
+would not choose for it. Memory and energy go with the step's. Choosing by the same data that is
+compared favours the baseline, never the method.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reports.metrics.values import latencies_s
+from reports.results.records import TargetRun
+from workloads.spec.kernels import KERNELS
+from workloads.spec.messages import Case
+
+EXACT = "exact"
+LAYOUTS = {name: kernel.layout for name, kernel in KERNELS.items() if EXACT in kernel.methods}
+
+
+def baseline_of(target: TargetRun, case: Case, phase: str = "step") -> Case:
+    """Return the exact case that this one is compared with in a phase."""
+    measured = _measured(target, case, phase)
+    most = max((len(rounds) for rounds in measured.values()), default=0)
+    # A layout that mostly failed is no choice, however quick its few blocks were.
+    medians = {
+        layout: float(np.median(list(rounds.values())))
+        for layout, rounds in measured.items()
+        if 2 * len(rounds) >= most
+    }
+    return min(medians, key=medians.__getitem__, default=_layouts(case)[0])
+
+
+def baseline_words(target: TargetRun, case: Case, phase: str) -> str:
+    """Say which layout the baseline has; empty where only one was measured."""
+    if len(_measured(target, case, phase)) < 2:
+        return ""
+    return f"exact in {LAYOUTS[baseline_of(target, case, phase).kernel]}, the faster layout here"
+
+
+def baseline_phases(target: TargetRun, case: Case) -> tuple[str, ...]:
+    """Return the phases in which this case is its workload's baseline."""
+    phases = ("forward", "backward", "step")
+    return tuple(phase for phase in phases if case == baseline_of(target, case, phase))
+
+
+def _measured(target: TargetRun, case: Case, phase: str) -> dict[Case, dict[int, float]]:
+    found = {layout: latencies_s(target, layout, phase) for layout in _layouts(case)}
+    return {layout: rounds for layout, rounds in found.items() if rounds}
+
+
+def _layouts(case: Case) -> list[Case]:
+    names = [name for name, kernel in KERNELS.items() if EXACT in kernel.methods]
+    return [case._replace(method=EXACT, patch_size=None, kernel=name) for name in names]

@@ -1,0 +1,125 @@
+"""What is kept of a run for stores and dashboards: the export's rows, with when and on what.
+
+One summary row is one row of the export and what a history has to know of it: when it was
+measured, on which machine as it then was (its fingerprint), with which kernel and which gfbench.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from reports.metrics.of_run import compare
+from reports.metrics.rows import Row
+from reports.results.records import KernelFacts, Run, TargetRun
+
+FINGERPRINT_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryRow(Row):
+    """One figure of a run and its circumstances; the fields are the columns of a summary, in order.
+
+    ``fingerprint`` is the hash of ``environment``, a JSON object of all facts of the machine that
+    figures may depend on; both are empty where the machine was never probed. ``boot_id`` tells
+    one start of the machine from another. ``kernel_sha256`` is the hash of the kernel's source.
+    """
+
+    started_at: str
+    fingerprint: str
+    environment: str
+    boot_id: str
+    kernel_version: str
+    kernel_sha256: str
+    tool_version: str
+    suite: str
+
+
+SUMMARY_COLUMNS = tuple(field.name for field in fields(SummaryRow))
+
+
+def summary_of(run: Run) -> tuple[SummaryRow, ...]:
+    """Return one row per figure of the run, in the order of the export."""
+    kernels = {kernel.name: kernel for kernel in run.header.kernels}
+    machines = {target.name: environment_of(target) for target in run.targets}
+    boots = {target.name: _boot_id(target) for target in run.targets}
+    return tuple(
+        _summary(row, run, machines[row.target], boots[row.target], kernels) for row in compare(run)
+    )
+
+
+def environment_of(target: TargetRun) -> dict[str, str | int | float | None]:
+    """Return the facts of a machine that its figures may depend on; empty if it was not probed.
+
+    The host name is left out: containers have a new one each time, and the target's name tells
+    boards apart.
+    """
+    probe = target.probe
+    if probe is None:
+        return {}
+    cpu, memory, torch = probe.cpu, probe.memory, probe.torch
+    cuda = torch.cuda if torch else None
+    return {
+        "model": probe.model,
+        "machine": probe.machine,
+        "cpu": cpu.model if cpu else "",
+        "cores": cpu.logical if cpu else None,
+        "max_mhz": cpu.max_mhz if cpu else None,
+        "governor": cpu.governor if cpu else "",
+        "memory_bytes": memory.total_bytes if memory else None,
+        "power_mode": _power_mode(target),
+        "os": probe.os,
+        "linux": probe.kernel,
+        "l4t": probe.l4t,
+        "libc": probe.libc,
+        "python": probe.python,
+        "torch": torch.version if torch else "",
+        "cuda": f"{cuda.device} CUDA {cuda.version}" if cuda else "",
+        "threads": _threads(target),
+    }
+
+
+def fingerprint_of(environment: Mapping[str, object]) -> str:
+    """Return the short hash of a machine's facts; empty where there are none."""
+    if not environment:
+        return ""
+    text = json.dumps(environment, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def _summary(
+    row: Row,
+    run: Run,
+    environment: Mapping[str, object],
+    boot_id: str,
+    kernels: Mapping[str, KernelFacts],
+) -> SummaryRow:
+    kernel = kernels.get(row.kernel) or KernelFacts()
+    return SummaryRow(
+        **vars(row),
+        started_at=run.header.started_at,
+        fingerprint=fingerprint_of(environment),
+        environment=json.dumps(environment, sort_keys=True) if environment else "",
+        boot_id=boot_id,
+        kernel_version=kernel.version,
+        kernel_sha256=kernel.source_sha256,
+        tool_version=run.header.tool.version,
+        suite=run.header.suite.name,
+    )
+
+
+def _boot_id(target: TargetRun) -> str:
+    return target.session.boot_id or (target.probe.boot_id if target.probe else "")
+
+
+def _power_mode(target: TargetRun) -> str:
+    """Return the power mode before the first block, on one line."""
+    states = (block.state_before for block in target.blocks)
+    return next((" ".join(s.power_mode.split()) for s in states if s and s.power_mode), "")
+
+
+def _threads(target: TargetRun) -> int | None:
+    counts = (block.threads for block in target.blocks if block.threads is not None)
+    return next(counts, target.probe.threads if target.probe else None)

@@ -1,0 +1,1 @@
+"""The result folder: its records, and how it is written and read."""

@@ -1,0 +1,194 @@
+"""The result folder: writes it, and hands on what reads it (``reading``).
+
+``results/<run-id>/`` holds run.json, targets/<target>/{session.json, probe.json, journal.jsonl,
+power.json, power.csv.gz}, report.html and MANIFEST.sha256. Everything is written whole or not at
+all and synced, so that a crash or a full disk costs at most the block that was being measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from reports.results.manifest import (
+    Change,
+    manifest_changes,
+    renew_in_manifest,
+    verify_manifest,
+    write_manifest,
+)
+from reports.results.read import (
+    CALIBRATION,
+    JOURNAL,
+    MANIFEST,
+    POWER_MAP,
+    POWER_TRACE,
+    PROBE,
+    REPORT,
+    RUN,
+    SESSION,
+    ResultProblem,
+    check_target_name,
+    load_run,
+    read_trace,
+)
+from workloads.spec.messages import SCHEMA, to_json
+
+__all__ = [
+    "CALIBRATION",
+    "JOURNAL",
+    "MANIFEST",
+    "POWER_MAP",
+    "POWER_TRACE",
+    "PROBE",
+    "REPORT",
+    "RUN",
+    "SESSION",
+    "Change",
+    "ResultProblem",
+    "ResultStorageProblem",
+    "append_journal",
+    "check_target_name",
+    "create_run",
+    "load_run",
+    "manifest_changes",
+    "read_trace",
+    "renew_in_manifest",
+    "storage",
+    "target_folder",
+    "verify_manifest",
+    "write_bytes_atomic",
+    "write_json_atomic",
+    "write_manifest",
+]
+
+
+class ResultStorageProblem(Exception):
+    """The result folder cannot be written: the path and the system's own words."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        """Keep the path and the cause apart."""
+        super().__init__(f"cannot write {path}: {error.strerror or error}")
+        self.path = path
+        self.errno = error.errno
+
+
+def create_run(directory: Path, run_json: Mapping[str, Any]) -> Path:
+    """Make a new run folder with a unique id, write its run.json, and return its path.
+
+    ``schema`` and ``run_id`` are filled in.
+
+    Raises:
+        ResultStorageProblem: the folder cannot be made or written.
+    """
+    while True:
+        run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        run = directory / run_id
+        with storage(run):
+            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                run.mkdir()
+            except FileExistsError:
+                continue
+            (run / "targets").mkdir()
+        write_json_atomic(run / RUN, {**run_json, "schema": SCHEMA, "run_id": run_id})
+        return run
+
+
+def target_folder(run: Path, target: str) -> Path:
+    """Return the folder of one target; made if need be.
+
+    Raises:
+        ValueError: the name cannot be a folder's.
+        ResultStorageProblem: the folder cannot be made.
+    """
+    check_target_name(target)
+    folder = run / "targets" / target
+    with storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write strict JSON beside the file, sync it, and move it into place.
+
+    Raises:
+        ValueError: NaN or infinity somewhere in the value.
+        ResultStorageProblem: it cannot be written.
+    """
+    text = json.dumps(to_json(value), allow_nan=False, indent=1, ensure_ascii=False)
+    # Arguments that are not UTF-8 reach Python as lone surrogates, which no JSON reader takes.
+    write_bytes_atomic(path, text.encode("utf-8", "replace") + b"\n")
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write the file whole or not at all, synced.
+
+    Raises:
+        ResultStorageProblem: it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with storage(path):
+        try:
+            with open(beside, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+
+
+def append_journal(path: Path, lines: bytes) -> None:
+    """Append complete lines and sync them; what cannot be written whole is taken back.
+
+    A journal that a crash has cut in mid-line gets its newline first, so that only the cut line
+    is lost.
+
+    Raises:
+        ResultStorageProblem: they cannot be written.
+    """
+    if not lines:
+        return
+    with storage(path):
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            end = os.lseek(file, 0, os.SEEK_END)
+            cut = end > 0 and os.pread(file, 1, end - 1) != b"\n"
+            whole = (b"\n" if cut else b"") + lines + (b"" if lines.endswith(b"\n") else b"\n")
+            _append(file, whole, end)
+        finally:
+            os.close(file)
+
+
+def _append(file: int, content: bytes, end: int) -> None:
+    rest = memoryview(content)
+    try:
+        while rest:
+            rest = rest[os.write(file, rest) :]
+        os.fsync(file)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, end)
+        raise
+
+
+@contextlib.contextmanager
+def storage(path: Path) -> Iterator[None]:
+    """Turn the system's errors of what is written inside into a problem that names the file.
+
+    Raises:
+        ResultStorageProblem: it cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ResultStorageProblem(Path(error.filename or path), error) from error

@@ -1,0 +1,89 @@
+"""Which states of a machine and versions of a kernel the runs have had. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from reports.site.archive import Kernel, Machine
+from reports.site.views import Fleet, environment_change
+from reports.text.wording import quantity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """A version of a kernel or a state of a machine, and the runs that had it."""
+
+    first: int
+    last: int
+    runs: int
+    version: str = ""
+    sha256: str = ""
+    fingerprint: str = ""
+    changed: str = ""
+
+    @property
+    def first_run(self) -> int:
+        """The number of the first run."""
+        return self.first
+
+
+def machine_facts(machine: Machine | None) -> list[tuple[str, str]]:
+    """Return the facts of a machine by name, in words."""
+    if machine is None:
+        return []
+    facts = json.loads(machine.environment or "{}")
+    shown = [("platform", machine.platform), ("fingerprint", machine.fingerprint)]
+    for name, value in facts.items():
+        words = quantity(value, "B") if name == "memory_bytes" and value else str(value or "")
+        shown.append((name.replace("_bytes", "").replace("_", " "), words))
+    return [(name, words[:200]) for name, words in shown if words]
+
+
+def states_of(fleet: Fleet, target: str) -> list[Used]:
+    """Return the states of a machine, the newest first, each with what had changed before it."""
+    runs: dict[int, set[int]] = {}
+    for series, line in fleet.lines.items():
+        if series.target == target:
+            for state in np.unique(line.machine).tolist():
+                runs.setdefault(state, set()).update(line.run[line.machine == state].tolist())
+    used = []
+    before: Machine | None = None
+    for state in sorted(runs, key=lambda one: min(_times(fleet, runs[one]))):
+        own = sorted(runs[state], key=lambda run: fleet.runs[run].started_at)
+        machine = fleet.machines[state]
+        used.append(
+            Used(
+                first=own[0],
+                last=own[-1],
+                runs=len(own),
+                fingerprint=machine.fingerprint,
+                changed=environment_change(before, machine) if before else "",
+            )
+        )
+        before = machine
+    return used[::-1]
+
+
+def _times(fleet: Fleet, runs: set[int]) -> list[str]:
+    return [fleet.runs[run].started_at for run in runs]
+
+
+def kernel_use(fleet: Fleet) -> Mapping[Kernel, Used]:
+    """Return which runs used which version."""
+    runs: dict[int, set[int]] = {}
+    for line in fleet.lines.values():
+        for kernel in np.unique(line.kernel).tolist():
+            runs.setdefault(kernel, set()).update(line.run[line.kernel == kernel].tolist())
+    all_kernels = fleet.archive.kernels.all
+    found = {}
+    for number, members in runs.items():
+        own = sorted(members, key=lambda run: fleet.runs[run].started_at)
+        kernel = all_kernels[number]
+        found[kernel] = Used(
+            first=own[0], last=own[-1], runs=len(own), version=kernel.version, sha256=kernel.sha256
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Statistics: intervals, checks, pooling, sequential decisions, change points."""

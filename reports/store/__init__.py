@@ -1,0 +1,1 @@
+"""One place for the results of many controllers, and SQL over them."""

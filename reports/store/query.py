@@ -1,0 +1,178 @@
+"""SQL over the figures of many runs: DuckDB in memory, reading two tables and nothing else.
+
+``rows`` are the columns of the export with when, where and with what (``SummaryRow``); ``runs``
+has one row per run. The query cannot reach files, the network or extensions.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from decimal import Decimal
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from reports.results.read import ResultProblem, load_run, run_folders
+from reports.store.files import MissingExtra
+from reports.store.tables import StoredRun, Summaries, merged, summaries_of
+
+try:
+    import duckdb
+    import pyarrow as pa
+except ImportError:
+    raise MissingExtra("duckdb or pyarrow", "store") from None
+
+SEALED = (
+    "SET enable_external_access = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET python_enable_replacements = false",
+    "SET lock_configuration = true",
+)
+# Times are text in a summary, as the run has them; empty where a run has none.
+TIMES = {"rows": ("started_at",), "runs": ("started_at", "finished_at")}
+RUNS_TYPES = {"int": pa.int64(), "int | None": pa.int64(), "tuple[str, ...]": pa.list_(pa.string())}
+RUNS_SCHEMA = pa.schema(
+    [(one.name, RUNS_TYPES.get(str(one.type), pa.string())) for one in fields(StoredRun)]
+)
+READING = {"SELECT", "EXPLAIN"}
+
+
+class QueryProblem(Exception):
+    """A query that cannot be answered, and what there is instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a query found."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+def query(sql: str, summaries: Summaries) -> Answer:
+    """Answer one SQL query over ``rows`` and ``runs``.
+
+    Raises:
+        QueryProblem: it is no single query, or DuckDB cannot answer it.
+    """
+    with duckdb.connect(":memory:") as database:
+        runs = pa.Table.from_pylist([vars(run) for run in summaries.runs], schema=RUNS_SCHEMA)
+        for name, table in (("rows", summaries.source), ("runs", runs)):
+            database.register(f"stored_{name}", table)
+            times = ", ".join(f"try_cast({time} AS timestamp) AS {time}" for time in TIMES[name])
+            database.execute(f"CREATE VIEW {name} AS SELECT * REPLACE ({times}) FROM stored_{name}")
+        for setting in SEALED:
+            database.execute(setting)
+        try:
+            _only_reading(database.extract_statements(sql))
+            found = database.execute(sql)
+            names = [str(column[0]) for column in found.description or ()]
+            return Answer(columns=_distinct(names), rows=tuple(found.fetchall()))
+        except duckdb.Error as error:
+            raise QueryProblem(f"{_words(error)}\n{TABLES}") from None
+
+
+def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]:
+    """Return the figures of run folders and of folders of them, and notes on what is none.
+
+    Raises:
+        ResultProblem: there is no run at all.
+    """
+    parts: dict[str, Summaries] = {}
+    notes = []
+    for path in dict.fromkeys(chain.from_iterable(map(run_folders, paths))):
+        try:
+            run = load_run(path)
+        except ResultProblem as problem:
+            notes.append(f"left out: {problem}")
+            continue
+        if run.run_id in parts:
+            notes.append(f"left out: {path} is another copy of run {run.run_id}")
+        else:
+            parts[run.run_id] = summaries_of(run, digest=run.run_id)
+    if not parts:
+        said = notes[0] if notes else ", ".join(map(str, paths))
+        raise ResultProblem(f"no runs there: {said} — give run folders, or --store URL")
+    return merged(parts.values()), tuple(notes)
+
+
+def to_csv(answer: Answer, delimiter: str = ",") -> str:
+    """Return the answer as CSV with a header line; NULL is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(answer.columns)
+    writer.writerows([_text(value) for value in row] for row in answer.rows)
+    return out.getvalue()
+
+
+def to_json(answer: Answer) -> str:
+    """Return the answer as a JSON array of objects; what is no number is null or text."""
+    rows = [dict(zip(answer.columns, map(_json, row), strict=True)) for row in answer.rows]
+    return json.dumps(rows, allow_nan=False, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_text(answer: Answer) -> list[list[str]]:
+    """Return the rows for a terminal: numbers to six digits, nothing that is not printable."""
+    return [[_shown(value) for value in row] for row in answer.rows]
+
+
+def _only_reading(statements: Sequence[Any]) -> None:
+    kinds = [statement.type.name for statement in statements]
+    if len(kinds) != 1 or kinds[0] not in READING:
+        what = " and ".join(kinds) or "nothing"
+        raise QueryProblem(f"one SELECT is answered, this is {what}\n{TABLES}")
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Number columns that have the same name: a.x, b.x."""
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        found.append(f"{name}_{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return tuple(found)
+
+
+def _words(error: Exception) -> str:
+    return "\n".join(line for line in str(error).splitlines() if line.strip())
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value.isoformat()}Z"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else _text(value)
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): _json(item) for name, item in value.items()}
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, Decimal):
+        return float(value)
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+TABLES = (
+    "rows(run_id, target, platform, workload, method, patch_size, kernel, device, dtype, batch, "
+    "phase, metric, unit, value, ci_low, ci_high, n, status, reason, started_at, fingerprint, ...) "
+    "and runs(run_id, started_at, suite, targets, ...); `DESCRIBE rows` lists all columns"
+)

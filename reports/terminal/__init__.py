@@ -1,0 +1,1 @@
+"""Results in the terminal: the final table, verdicts, sparklines."""

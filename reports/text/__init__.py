@@ -1,0 +1,1 @@
+"""Text: numbers as people read them, Markdown and XML."""

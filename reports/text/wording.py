@@ -1,0 +1,150 @@
+"""Numbers and names as people read them: the only place where units are converted for the eye."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from workloads.spec.messages import Case
+from workloads.spec.methods import METHODS
+
+NBSP = "\N{NO-BREAK SPACE}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+PREFIXES = {
+    "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
+    "J": ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ")),
+    "W": ((1.0, "W"), (1e-3, "mW")),
+    "B": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
+}
+NOT_USABLE = "not a usable gradient"
+KERNELS = {"torch-channels-last": "channels-last"}  # what distinguishes them, in words
+SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes, else " unit"
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Return the number with so many significant digits, without an exponent where it can be."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else "—"
+    exponent = math.floor(math.log10(abs(value)))
+    if not -4 <= exponent < 7:
+        return f"{value:.{digits - 1}e}"
+    decimals = max(0, digits - 1 - exponent)
+    return f"{value:.{decimals}f}"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Return the value with its unit; an em dash where there is none."""
+    if value is None:
+        return "—"
+    scale, symbol = scale_of(value, unit)
+    return f"{significant(value / scale)}{symbol}"
+
+
+def interval(low: float | None, high: float | None, unit: str) -> str:
+    """Return ``low to high unit``; empty where there is no interval."""
+    if low is None or high is None:
+        return ""
+    scale, symbol = scale_of(max(abs(low), abs(high)), unit)
+    return f"{significant(low / scale)} to {significant(high / scale)}{symbol}"
+
+
+def scale_of(value: float, unit: str) -> tuple[float, str]:
+    """Return the divisor and the symbol (with its space) that suit the size of the value."""
+    steps = PREFIXES.get(unit)
+    if steps is None:
+        return 1.0, SYMBOLS.get(unit, f" {unit}")
+    for scale, symbol in steps:
+        if abs(value) >= scale:
+            return scale, f" {symbol}"
+    return steps[-1][0], f" {steps[-1][1]}"
+
+
+def times(ratio: float | None) -> str:
+    """Return a ratio with its multiplication sign."""
+    return "—" if ratio is None else f"{significant(ratio)}{TIMES}"
+
+
+def percent(ratio: float) -> str:
+    """Return a ratio as a percentage."""
+    return f"{significant(100 * ratio, 2 if ratio < 1 else 3)} %"
+
+
+def is_usable(method: str) -> bool:
+    """Tell whether one can train with what the method computes; a new one is taken to be."""
+    return method not in METHODS or METHODS[method].usable
+
+
+def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> str:
+    """Return ``gradient filter r = 2``, and the kernel where it is not the plain one."""
+    label = method.replace("_", " ")
+    if not is_usable(method):
+        label += f", {NOT_USABLE},"
+    if patch_size is not None:
+        label += f" r{NBSP}={NBSP}{patch_size}"
+    return label if kernel == "torch" else f"{label} ({KERNELS.get(kernel, kernel)})"
+
+
+def case_label(case: Case) -> str:
+    """Return a case in words."""
+    method = method_label(case.method, case.patch_size, case.kernel_label)
+    return f"{case.layer.name} · {method} · {case.device} {case.dtype} batch {case.batch}"
+
+
+def without_numbers(text: str) -> str:
+    """Return what tells kinds of messages apart."""
+    return re.sub(r"\d[\d.,]*", "#", text)
+
+
+def cut(text: str, length: int = 4000) -> str:
+    """Return the text, shortened where a board wrote too much."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
+
+
+def joined(names: list[str]) -> str:
+    """Return ``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+MISSING = "-"
+
+
+def printable(text: str) -> str:
+    """Return the text without control characters: some of it comes from a board."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def seconds(value: float | None) -> str:
+    """Return a time with the unit that suits it."""
+    if value is None:
+        return MISSING
+    for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
+        if value < 0.9995 * limit:  # what rounds to 1000 has the next unit
+            return f"{value * factor:.3g} {unit}"
+    return f"{value:.3g} s"
+
+
+def size(value: float | None) -> str:
+    """Return a number of bytes with the unit that suits it."""
+    if value is None:
+        return MISSING
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} GiB"
+
+
+def duration(value_s: float) -> str:
+    """Return a length of time in words that a person waits by."""
+    if value_s < 90:
+        return f"{value_s:.0f} s"
+    if value_s < 5400:
+        return f"{value_s / 60:.0f} min"
+    return f"{value_s / 3600:.1f} h"
+
+
+def joules(value: float | None) -> str:
+    """Return an energy with the unit that suits it."""
+    if value is None:
+        return MISSING
+    return f"{value * 1e3:.3g} mJ" if abs(value) < 1 else f"{value:.3g} J"

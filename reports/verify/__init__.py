@@ -1,0 +1,1 @@
+"""Checking a finished run: its files, and every number of its page."""

@@ -1,0 +1,176 @@
+"""What can be wrong in an inventory beyond its YAML: types, keys, names that lead nowhere."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from targets.inventory.schema import InventoryFile, Settings, TargetEntry, expected, known_keys
+from targets.inventory.yaml_lines import KeyPath, YamlDocument, YamlProblem, dotted
+
+LOCAL = "local"
+ADDRESS = re.compile(r"([^@\s:]+)@(\[[0-9A-Fa-f:.]+\]|[^@\s:\[\]]+)(?::([0-9]{1,5}))?")
+_CONNECTION_KEYS = ("host", "port", "user", "identity_file", "gateway")
+_NAME_REMEDY = (
+    "Use letters, digits, dot, underscore and hyphen, beginning with a letter or digit; "
+    "for a variable of env letters, digits and underscore."
+)
+
+
+def check(document: YamlDocument) -> tuple[InventoryFile | None, list[YamlProblem]]:
+    """Return the file's entries, if they fit the schema, and all that is wrong with them."""
+    complaints = list(document.problems)
+    entries = _validated(document, complaints)
+    if entries is not None:
+        complaints += _reference_problems(entries, document)
+    return entries, sorted(complaints, key=lambda p: (p.line or 0, p.message == "missing"))
+
+
+def _validated(document: YamlDocument, complaints: list[YamlProblem]) -> InventoryFile | None:
+    """Check types and keys; add what is wrong to `complaints`."""
+    try:
+        return InventoryFile.model_validate(document.data)
+    except ValidationError as error:
+        seen: set[KeyPath] = set()
+        for detail in error.errors(include_url=False):
+            place = _place(detail["loc"], detail["type"], document)
+            if place not in seen:
+                seen.add(place)
+                kind = "bad name" if detail["loc"][-1:] == ("[key]",) else detail["type"]
+                complaints.append(_schema_problem(place, kind, document))
+        return None
+
+
+def _place(loc: KeyPath, kind: str, document: YamlDocument) -> KeyPath:
+    """Cut pydantic's own additions (branches of a union, "[key]") off a location."""
+    if kind == "missing":
+        return loc
+    depth = 3 if loc[:1] == ("targets",) else 2
+    if len(loc) > depth and loc[depth - 1] == "power":
+        return loc[:depth]
+    while loc and loc not in document.lines:
+        loc = loc[:-1]
+    return loc
+
+
+def _schema_problem(place: KeyPath, kind: str, document: YamlDocument) -> YamlProblem:
+    line, key = document.line_of(place), dotted(place)
+    if kind == "missing":
+        return YamlProblem(line, key, "missing", f"Add it: {expected(place)}.")
+    if kind == "extra_forbidden":
+        keys = known_keys(place)
+        message = f"unknown key{hint(str(place[-1]), keys)}"
+        return YamlProblem(line, key, message, f"Known here: {', '.join(keys)}.")
+    if kind == "bad name":
+        return YamlProblem(line, key, "not a name", _NAME_REMEDY)
+    found = _found(document.data, place)
+    return YamlProblem(line, key, f"expected {expected(place)}", f"Found {found}; change it.")
+
+
+def _found(data: Any, place: KeyPath) -> str:
+    for part in place:
+        data = data[part]
+    match data:
+        case None:
+            return "nothing"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case bool():
+            return f"{str(data).lower()} (a yes/no; quote it if text is meant)"
+        case str():
+            return f'the text "{data}"'
+    return f"{data} (quote it if text is meant)"
+
+
+def hint(word: str, choices: Iterable[str]) -> str:
+    """Suggest the choice nearest to a mistyped word, "" if none is near."""
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _reference_problems(entries: InventoryFile, document: YamlDocument) -> list[YamlProblem]:
+    """Find names that lead nowhere, machines without a host, and gateways in a circle."""
+    found = [p for name, entry in entries.targets.items() for p in _host_problems(name, entry)]
+    names = [*entries.targets, LOCAL]
+    for group, members in entries.groups.items():
+        for index, member in enumerate(members):
+            if member not in names:
+                message = f"{member} is not a target{hint(member, names)}"
+                remedy = f"Targets are: {', '.join(dict.fromkeys(names))}."
+                found.append(_Unplaced(("groups", group, index), message, remedy))
+    found += _gateway_problems(entries)
+    return [problem.at(document) for problem in found]
+
+
+@dataclass(frozen=True)
+class _Unplaced:
+    place: KeyPath
+    message: str
+    remedy: str
+
+    def at(self, document: YamlDocument) -> YamlProblem:
+        line = document.line_of(self.place)
+        return YamlProblem(line, dotted(self.place), self.message, self.remedy)
+
+
+def _host_problems(name: str, entry: TargetEntry) -> list[_Unplaced]:
+    place = ("targets", name)
+    if name == "all":
+        return [_Unplaced(place, "`all` selects every target", "Choose another name.")]
+    if name != LOCAL:
+        remedy = f"Add {expected((*place, 'host'))}."
+        return [] if entry.host else [_Unplaced((*place, "host"), "missing", remedy)]
+    message = "`local` is this machine and is reached without SSH"
+    given = [key for key in _CONNECTION_KEYS if getattr(entry, key) is not None]
+    remedy = "Remove the key, or give the target another name."
+    return [_Unplaced((*place, key), message, remedy) for key in given]
+
+
+def _gateway_problems(entries: InventoryFile) -> list[_Unplaced]:
+    gateways = {
+        name: gateway_of(name, entry, entries.defaults) for name, entry in entries.targets.items()
+    }
+    found = []
+    for name, gateway in gateways.items():
+        own = "gateway" in entries.targets[name].model_fields_set
+        place: KeyPath = ("targets", name, "gateway") if own else ("defaults", "gateway")
+        if gateway is None:
+            continue
+        if gateway in gateways and gateway != LOCAL:
+            circle = _circle(name, gateways)
+            if circle:
+                message = f"gateways in a circle: {' → '.join(circle)}"
+                found.append(_Unplaced(place, message, "Let one of them be reached directly."))
+        elif not _is_address(gateway):
+            message = f"{gateway} is neither a target nor user@host:port{hint(gateway, gateways)}"
+            found.append(_Unplaced(place, message, "Name a target with a host, or an address."))
+    return list(dict.fromkeys(found))
+
+
+def gateway_of(name: str, entry: Settings, defaults: Settings) -> str | None:
+    """Return a target's gateway; the default one does not apply to the gateway itself."""
+    if name == LOCAL or "gateway" in entry.model_fields_set:
+        return entry.gateway
+    return defaults.gateway if defaults.gateway != name else None
+
+
+def _is_address(gateway: str) -> bool:
+    address = ADDRESS.fullmatch(gateway)
+    return address is not None and 1 <= int(address[3] or 22) <= 65535
+
+
+def _circle(name: str, gateways: Mapping[str, str | None]) -> tuple[str, ...]:
+    """Follow the gateways from `name`; return the way if it comes back to `name`."""
+    way = [name]
+    step = gateways[name]
+    while step is not None and step in gateways and step not in way:
+        way.append(step)
+        step = gateways[step]
+    return (*way, name) if step == name else ()

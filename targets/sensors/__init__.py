@@ -1,0 +1,1 @@
+"""The sensors of a machine: what they are, where they are read, and what they say."""

@@ -1,0 +1,172 @@
+"""INA monitors as the kernel shows them: hwmon (JetPack 5 and newer, HATs) and iio (JetPack 4).
+
+ina3221 (kernel Documentation/hwmon/ina3221): in1..in3 bus voltage in mV, curr1..curr3 in mA and no
+power; in4..in6 are *shunt* voltages in microvolt, in7 and curr4 are sums of the others. Only
+channels 1 to 3 are rails. Not to be read: `in_power*_trigger_input` of the iio driver.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from targets.sensors.rails import Files, Reading, SensedRail, folders, number_of, text_of
+
+INA2XX = ("ina209", "ina219", "ina220", "ina226", "ina230", "ina231", "ina260")
+INA238 = ("ina228", "ina237", "ina238")
+TOLERANCE = 0.02  # gain of the monitor and of a 1 % shunt
+BUS_STEP_V = 0.008  # INA3221
+SHUNT_STEP_V = 40e-6  # INA3221
+# Without a shunt's value: 2 mOhm, the smallest on a Jetson, hence the coarsest step.
+SMALLEST_SHUNT_OHM = 0.002
+# JetPack 4: TX2's device tree asks for 512 samples x 3 channels x 0.28 ms; the driver's own
+# default is 64 x 3 x 2.2 ms.
+IIO_UPDATE_S = 0.43
+# Seen in recorded logs of Nano and TX2: readings are multiples of 38 to 40 mW.
+IIO_STEP_W = 0.04
+AVERAGE_FROM_S = 0.1  # a monitor that takes longer than this covers the time between two readings
+
+_I2C = re.compile(r"/([0-9]+-00[0-9a-f]{2})(?=/|$)")
+_NUMBERED = re.compile(r"(?:hwmon|iio:device)[0-9]+")
+
+
+def ina_rails(files: Files, *, shunt_ohm: float | None = None) -> tuple[SensedRail, ...]:
+    """Return the rails of all INA monitors, unreadable ones included, each monitor once.
+
+    Args:
+        files: The probe's files, path to content.
+        shunt_ohm: The board's shunt, where the driver does not tell.
+    """
+    rails: list[SensedRail] = []
+    seen: set[str] = set()
+    for folder, content in folders(files).items():
+        keys = _identities(folder)
+        found = tuple(_folder_rails(folder, content, shunt_ohm))
+        if found and not keys & seen:
+            rails += found
+            seen |= keys
+    return _unique(rails)
+
+
+def _folder_rails(
+    folder: str, content: Mapping[str, str], shunt_ohm: float | None
+) -> Iterator[SensedRail]:
+    chip = (text_of(content, "name") or "").lower()
+    if chip == "ina3221":
+        yield from _ina3221(folder, content, shunt_ohm)
+    elif chip in INA2XX or chip in INA238:
+        yield _single(folder, content, chip)
+    elif any(name.startswith("rail_name_") for name in content):
+        yield from _ina3221x(folder, content)
+
+
+def _ina3221(
+    folder: str, content: Mapping[str, str], shunt_ohm: float | None
+) -> Iterator[SensedRail]:
+    interval_s = _milliseconds(content)
+    for channel in (1, 2, 3):
+        label = text_of(content, f"in{channel}_label")
+        names = (f"in{channel}_input", f"curr{channel}_input")
+        switched_off = text_of(content, f"in{channel}_enable") == "0"
+        if label == "NC" or switched_off or not any(name in content for name in names):
+            continue
+        shunt = number_of(content, f"shunt{channel}_resistor")
+        ohm = shunt * 1e-6 if shunt else shunt_ohm or SMALLEST_SHUNT_OHM
+        yield SensedRail(
+            name=label or f"ina3221 channel {channel}",
+            sensor="hwmon-ina3221",
+            kind="volt_amp",
+            readings=_readings(folder, content, zip(names, ("mV", "mA"), strict=True)),
+            resolution=(BUS_STEP_V, SHUNT_STEP_V / ohm),
+            tolerance=TOLERANCE,
+            conversion=_conversion(interval_s),
+            update_interval_s=interval_s,
+        )
+
+
+def _single(folder: str, content: Mapping[str, str], chip: str) -> SensedRail:
+    """Read a one-channel monitor: its own power where it has one, else volts times amperes."""
+    interval_s = _milliseconds(content)
+    shunt = number_of(content, "shunt_resistor")
+    scale = 10_000 / shunt if shunt else 1.0  # the steps are inverse to the shunt
+    pairs: tuple[tuple[str, str], ...] = (("power1_input", "uW"),)
+    steps: tuple[float, ...] = (_power_step_w(chip) * scale,)
+    if "power1_input" not in content:
+        pairs = (("in1_input", "mV"), ("curr1_input", "mA"))
+        steps = (0.004, 0.001 * scale)
+    return SensedRail(
+        name=text_of(content, "in1_label") or text_of(content, "power1_label") or chip,
+        sensor=f"hwmon-{chip}",
+        kind="power" if len(pairs) == 1 else "volt_amp",
+        readings=_readings(folder, content, pairs),
+        resolution=steps,
+        tolerance=TOLERANCE,
+        conversion=_conversion(interval_s),
+        update_interval_s=interval_s,
+    )
+
+
+def _power_step_w(chip: str) -> float:
+    """Return the step of the power register at a shunt of 10 mOhm (data sheets, drivers)."""
+    if chip in INA238:
+        return 0.0004
+    return 0.00625 if chip in ("ina226", "ina230", "ina231") else 0.02
+
+
+def _ina3221x(folder: str, content: Mapping[str, str]) -> Iterator[SensedRail]:
+    for channel in (0, 1, 2):
+        label = text_of(content, f"rail_name_{channel}")
+        if label is None or label == "NC":
+            continue
+        power = f"in_power{channel}_input"
+        voltage, current = f"in_voltage{channel}_input", f"in_current{channel}_input"
+        by_power = power in content or current not in content
+        pairs = ((power, "mW"),) if by_power else ((voltage, "mV"), (current, "mA"))
+        yield SensedRail(
+            name=label,
+            sensor="iio-ina3221x",
+            kind="power" if by_power else "volt_amp",
+            readings=_readings(folder, content, pairs),
+            resolution=(IIO_STEP_W,) if by_power else (BUS_STEP_V, 0.008),
+            tolerance=TOLERANCE,
+            conversion="average",
+            update_interval_s=IIO_UPDATE_S,
+        )
+
+
+def _readings(
+    folder: str,
+    content: Mapping[str, str],
+    pairs: Iterator[tuple[str, str]] | tuple[tuple[str, str], ...],
+) -> tuple[Reading, ...]:
+    return tuple(
+        Reading(path=f"{folder}/{name}", unit=unit, raw=content.get(name)) for name, unit in pairs
+    )
+
+
+def _milliseconds(content: Mapping[str, str]) -> float | None:
+    interval_ms = number_of(content, "update_interval")
+    return interval_ms / 1000 if interval_ms else None
+
+
+def _conversion(interval_s: float | None) -> str:
+    return "average" if interval_s is not None and interval_s >= AVERAGE_FROM_S else "instant"
+
+
+def _identities(folder: str) -> set[str]:
+    """Return what tells one monitor from another, however its folder was reached."""
+    base = folder.rpartition("/")[2]
+    found = set(_I2C.findall(folder))
+    return found | ({base} if _NUMBERED.fullmatch(base) else set()) or {folder}
+
+
+def _unique(rails: list[SensedRail]) -> tuple[SensedRail, ...]:
+    """Give a rail whose name is taken the name of its folder too."""
+    names: set[str] = set()
+    unique = []
+    for rail in rails:
+        folder = rail.readings[0].path.rpartition("/")[0].rpartition("/")[2]
+        name = rail.name if rail.name not in names else f"{rail.name} ({folder})"
+        names.add(name)
+        unique.append(rail.named(name))
+    return tuple(unique)

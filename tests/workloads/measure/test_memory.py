@@ -1,0 +1,177 @@
+"""The memory figures: against the formula, and against the kernel's own counters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from workloads.machine.proc import available_bytes, reset_high_water_mark, rss_bytes
+from workloads.measure import memory
+from workloads.measure.layer import prepare
+from workloads.spec import costs
+from workloads.spec.messages import Case, Layer
+
+LAYERS = (
+    Layer("plain", 4, 6, 8, 8),
+    Layer("odd", 3, 5, 9, 7, stride=(2, 2)),
+    Layer("depthwise", 8, 8, 10, 10, groups=8, bias=False),
+    Layer("grouped-dilated", 8, 4, 12, 12, padding=(2, 2), dilation=(2, 2), groups=2),
+    Layer("pointwise", 6, 3, 7, 7, (1, 1), (1, 1), (0, 0), bias=False),
+    Layer("row", 4, 4, 6, 11, (1, 5), (1, 1), (0, 2)),
+)
+METHODS = (("exact", None), ("gradient_filter", 2), ("gradient_filter", 4))
+MIB = 2**20
+
+
+def case(layer: Layer, method: str = "exact", patch_size: int | None = None) -> Case:
+    return Case(layer, method, patch_size, "torch", "cpu", "float32", 2)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
+@pytest.mark.parametrize(("method", "patch_size"), METHODS)
+def test_saved_bytes_are_those_of_the_formula(
+    layer: Layer, method: str, patch_size: int | None
+) -> None:
+    chosen = case(layer, method, patch_size)
+    work = prepare(chosen, seed=1)
+    assert memory.saved_bytes(work.forward, work.parameters) == costs.saved_bytes(chosen)
+
+
+def test_a_storage_that_is_saved_twice_counts_once() -> None:
+    import torch
+
+    x = torch.ones(1000, requires_grad=True)
+    assert memory.saved_bytes(lambda: x * x, []) == 4000
+    assert memory.saved_bytes(lambda: x * x, [x]) == 0
+
+
+def test_torch_without_hooks_gives_none_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.delattr(torch.autograd.graph, "saved_tensors_hooks")
+    assert memory.saved_bytes(lambda: None, []) is None
+
+
+def in_a_process(code: str) -> Any:
+    """Run code in a fresh interpreter and return the JSON that it prints last."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+FAULTS = """
+import ctypes, json, resource
+from workloads.measure import memory
+settings = memory.keep_freed_memory() if KEEP else None
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+def faults():
+    begin = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        block = libc.malloc(ctypes.c_size_t(32 << 20))
+        ctypes.memset(block, 1, 32 << 20)
+        libc.free(ctypes.c_void_p(block))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begin
+first = faults()
+print(json.dumps({"again": faults(), "settings": settings}))
+"""
+
+
+def test_keeping_freed_memory_ends_the_page_faults_of_large_blocks() -> None:
+    kept = in_a_process(FAULTS.replace("KEEP", "True"))
+    given_back = in_a_process(FAULTS.replace("KEEP", "False"))
+    assert kept["settings"] == {"trim_threshold": "never", "mmap_max": 0}
+    assert kept["again"] < 100 < given_back["again"]
+
+
+def test_a_libc_without_mallopt_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert memory.keep_freed_memory() == {"allocator": "unknown libc, defaults kept"}
+
+
+PEAK = """
+import json
+from workloads.measure import memory
+data = bytearray(b"x") * (64 << 20)
+del data
+high = memory.rss_bytes("VmHWM")
+reset = memory.reset_high_water_mark()
+print(json.dumps([reset, high, memory.rss_bytes("VmHWM"), memory.rss_bytes()]))
+"""
+
+
+def test_the_high_water_mark_can_be_set_back() -> None:
+    reset, high, after, resident = in_a_process(PEAK)
+    assert reset
+    assert high > after + 48 * MIB
+    assert after == pytest.approx(resident, abs=4 * MIB)
+
+
+def test_a_kernel_that_refuses_to_reset_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    assert reset_high_water_mark() is False
+    assert rss_bytes() is None
+    assert available_bytes() is None
+
+
+def test_the_dip_of_available_memory_is_the_deepest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = iter([1000, 900, 400, 800])
+    through = threading.Event()
+
+    def level() -> int:
+        value = next(levels, None)
+        if value is None:
+            through.set()
+            return 950
+        return value
+
+    monkeypatch.setattr(memory, "available_bytes", level)
+    with memory.AvailableDip() as dip:
+        assert through.wait(10)
+    assert dip.bytes == 600
+
+
+def test_a_system_that_tells_no_available_memory_gives_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    with memory.AvailableDip() as dip:
+        pass
+    assert dip.bytes is None
+
+
+BLOCK = """
+import json
+from workloads.measure.block import run_block
+from workloads.spec.messages import Block, Case, Layer, to_json
+layer = Layer("large", CHANNELS, CHANNELS, SIDE, SIDE, bias=False)
+case = Case(layer, "exact", None, "torch", "cpu", "float32", 1)
+print(json.dumps(to_json(run_block(Block(0, 0, 0, "memory", case, 1), 0.01, 1))))
+"""
+
+
+def test_a_memory_block_shows_what_its_tensors_take() -> None:
+    """The x, y and the gradients of a 16 MiB map dominate the peak."""
+    record = in_a_process(BLOCK.replace("CHANNELS", "4").replace("SIDE", "1024"))
+    figures = record["memory"]
+    assert record["status"] == "ok"
+    assert figures["saved_bytes"] == 16 * MIB
+    assert 48 * MIB < figures["peak_rss_bytes"] < 400 * MIB
+    assert figures["peak_rss_method"] == "VmHWM after clear_refs"
+    assert figures["cuda_peak_bytes"] is None
+    assert figures["system_dip_bytes"] >= 0
+
+
+def test_an_allocation_that_cannot_be_is_out_of_memory_and_no_crash() -> None:
+    record = in_a_process(BLOCK.replace("CHANNELS", "4096").replace("SIDE", "65536"))
+    assert record["status"] == "out_of_memory"
+    assert record["reason"]
+    assert "Traceback" in record["traceback"]

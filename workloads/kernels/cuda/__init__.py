@@ -1,0 +1,1 @@
+"""Kernel "cuda": passes in CUDA C, compiled by NVRTC on the board."""

@@ -1,0 +1,1 @@
+"""Kernel "native": the backward in C, compiled on the board."""

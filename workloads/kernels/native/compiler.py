@@ -1,0 +1,175 @@
+"""Shared objects compiled on the board from C that travels with the payload, once, and kept.
+
+An object's name says all that it depends on: source, flags, compiler and processor. It is put
+in place by a rename under a lock, so that processes that start together compile once and never
+load half a file. Where there is no compiler, an object that the controller has compiled and left
+there is taken, if its content is what its name says. The folder is the payload's own where it
+runs from an archive, else ``$XDG_CACHE_HOME/gfbench`` (``~/.cache/gfbench``).
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import pkgutil
+import platform
+import shutil
+import subprocess
+import tempfile
+from typing import Dict, List, Optional, Tuple
+
+from workloads.machine.locks import Lock
+from workloads.machine.processors import processor
+from workloads.spec.kernels import object_stem
+
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS: Tuple[str, ...] = ("-std=gnu99", "-O3", "-fPIC", "-shared")
+TIMEOUT_S = 300.0
+
+
+class CompilerError(Exception):
+    """The object cannot be made or loaded here; the message says why."""
+
+
+class NoCompiler(CompilerError):
+    """There is no compiler, nor an object that somebody else has made."""
+
+
+def load(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> ctypes.CDLL:
+    """Return the library made of files of ``workloads/kernels``, compiling it if need be.
+
+    Args:
+        sources: the file to compile, then the headers that it includes.
+        defines: macros, ``NAME=value``.
+
+    Raises:
+        CompilerError: there is no compiler, it fails, or what it made cannot be loaded.
+    """
+    try:
+        return ctypes.CDLL(build(sources, defines))
+    except OSError as error:
+        raise CompilerError("%s: %s" % (sources[0], error)) from error
+
+
+def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
+    """Return the path of the shared object, compiling it if it is not there yet; see ``load``.
+
+    Raises:
+        CompilerError: there is no compiler, or it fails.
+        OSError: the folder cannot be written.
+    """
+    texts = {source: _text(source) for source in sources}
+    try:
+        compiler, version = find_compiler()
+    except CompilerError:
+        pushed = _pushed(texts, defines)
+        if pushed is None:
+            raise
+        return pushed
+    arguments = FLAGS + tuple("-D" + define for define in defines)
+    key = "\n".join([compiler, version, *arguments, *native_flags(), processor()])
+    digest = hashlib.sha256(b"".join([key.encode("utf-8"), *texts.values()])).hexdigest()[:16]
+    folder = cache_folder()
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, "%s-%s.so" % (os.path.splitext(sources[0])[0], digest))
+    if os.path.exists(path):
+        return path
+    lock = Lock(path + ".lock")
+    try:
+        lock.acquire(TIMEOUT_S)  # in vain: then both compile, and the last rename wins
+        if not os.path.exists(path):
+            _compile(compiler, arguments, texts, path)
+    finally:
+        lock.close()
+    return path
+
+
+def _pushed(texts: Dict[str, bytes], defines: Tuple[str, ...]) -> Optional[str]:
+    """Return the object that a controller has left here for these sources, if it is whole."""
+    stem = object_stem(texts.items(), defines, platform.machine())
+    folder = cache_folder()
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if not (name.startswith(stem + "-") and name.endswith(".so")):
+            continue
+        path = os.path.join(folder, name)
+        with open(path, "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        if name == "%s-%s.so" % (stem, digest):
+            return path
+    return None
+
+
+@functools.lru_cache(maxsize=None)
+def find_compiler() -> Tuple[str, str]:
+    """Return the path of the board's C compiler and its version.
+
+    Raises:
+        CompilerError: none is on PATH.
+    """
+    for name in COMPILERS:
+        path = shutil.which(name)
+        if path:
+            return path, _run([path, "--version"]).split("\n")[0]
+    raise NoCompiler("no C compiler: %s and %s are not on PATH" % _listed(COMPILERS))
+
+
+def native_flags() -> Tuple[str, ...]:
+    """Return the flag that makes a compiler use all of this processor."""
+    if platform.machine().startswith(("arm", "aarch64")):
+        return ("-mcpu=native",)
+    return ("-march=native",)
+
+
+def cache_folder() -> str:
+    """Return the folder for compiled objects: beside the payload's archive, or in the cache."""
+    archive = getattr(globals().get("__loader__"), "archive", None)
+    if archive:
+        return os.path.join(os.path.dirname(os.path.abspath(archive)), "objects")
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "gfbench", "objects")
+
+
+def _compile(compiler: str, arguments: Tuple[str, ...], texts: Dict[str, bytes], path: str) -> None:
+    """Compile beside ``path`` and rename; without the native flag where it is not understood."""
+    folder = tempfile.mkdtemp(dir=os.path.dirname(path))
+    try:
+        for source, text in texts.items():
+            with open(os.path.join(folder, source), "wb") as file:
+                file.write(text)
+        made = os.path.join(folder, "made.so")
+        common = [*arguments, os.path.join(folder, next(iter(texts))), "-o", made]
+        try:
+            _run([compiler, *native_flags(), *common])
+        except CompilerError:
+            _run([compiler, *common])
+        os.rename(made, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _text(source: str) -> bytes:
+    text = pkgutil.get_data("workloads", "kernels/" + source)
+    if text is None:
+        raise CompilerError("workloads/kernels/%s is not in the payload" % source)
+    return text
+
+
+def _run(command: List[str]) -> str:
+    try:
+        ran = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+            timeout=TIMEOUT_S,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CompilerError("the C compiler does not run: %s" % error) from error
+    if ran.returncode != 0:
+        raise CompilerError("%s failed: %s" % (command[0], ran.stdout.strip()[-2000:]))
+    return str(ran.stdout)
+
+
+def _listed(names: Tuple[str, ...]) -> Tuple[str, str]:
+    return ", ".join(names[:-1]), names[-1]

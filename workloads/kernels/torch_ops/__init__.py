@@ -1,0 +1,1 @@
+"""Kernel "torch": the backward composed of torch operations."""

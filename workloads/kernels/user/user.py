@@ -1,0 +1,56 @@
+"""A user's kernels: files that the controller packed beside ours, and second names of ours.
+
+``user.json`` beside this file lists them; without it there are none. A kernel is loaded when it
+is asked for, so that one that is broken fails its own cases only.
+"""
+
+import functools
+import importlib
+import json
+import pkgutil
+from typing import Any, Dict
+
+from workloads.kernels.seam import Kernel, KernelError
+
+LIST = "user.json"
+
+
+@functools.lru_cache(maxsize=None)
+def declared() -> Dict[str, Dict[str, str]]:
+    """Return what is listed: name -> {"kind": "python", "c" or "alias", "of": file or kernel}."""
+    try:
+        data = pkgutil.get_data("workloads", "kernels/" + LIST)
+    except OSError:
+        return {}
+    found: Dict[str, Dict[str, str]] = json.loads((data or b"{}").decode("utf-8"))
+    return found
+
+
+@functools.lru_cache(maxsize=None)
+def load(name: str) -> Kernel:
+    """Return a user's kernel from its file.
+
+    Raises:
+        KernelError: the file cannot be imported, or lacks what a kernel has.
+    """
+    entry = declared()[name]
+    if entry["kind"] == "c":
+        from workloads.kernels.user import c_abi as user_c
+
+        return user_c.kernel(name, entry["of"])
+    try:
+        module = importlib.import_module("workloads.kernels." + entry["of"][: -len(".py")])
+        return _kernel(name, entry["of"], module)
+    except Exception as error:  # whatever a user's file does
+        raise KernelError(
+            "kernel %s cannot be loaded: %s: %s" % (name, type(error).__name__, error)
+        ) from error
+
+
+def _kernel(name: str, source: str, module: Any) -> Kernel:
+    operators = getattr(module, "OPERATORS", None)
+    if operators is None:
+        from workloads.kernels.seam import Operator
+
+        operators = {"gradient_filter": Operator(module.save, module.gradients)}
+    return Kernel(name, str(module.VERSION), (source,), operators, module.available)

@@ -1,0 +1,1 @@
+"""The machine as the board itself sees it: processors, state, locks, programs."""

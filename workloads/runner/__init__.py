@@ -1,0 +1,1 @@
+"""The runner: does a job's blocks one by one, each in a process of its own."""

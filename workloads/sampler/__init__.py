@@ -1,0 +1,1 @@
+"""The sampler: reads power sensors beside the blocks."""

@@ -1,0 +1,131 @@
+"""The power sampler: a process of its own that reads the job's sensors and interprets nothing.
+
+Rows are ``t_s,sensor,raw`` as CSV: ``sensor`` is a channel's id where the reading is one number,
+the sensor's own id where it is a line of text, which is quoted if it has commas.
+"""
+
+import contextlib
+import csv
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any, Dict, TextIO
+
+from workloads.machine.processors import processors
+from workloads.runner.jobs import ends_cut
+from workloads.sampler.sensors import KINDS
+
+HEADER = "t_s,sensor,raw\n"
+FLUSH_S = 2.0
+LOOK_S = 0.5
+END_S = 3.0
+
+
+class Log:
+    """The rows, written by all sensors' threads; on the disk every few seconds."""
+
+    def __init__(self, out: TextIO) -> None:
+        """Write to an open file."""
+        self._out = out
+        self._rows = csv.writer(out, lineterminator="\n")
+        self._lock = threading.Lock()
+        self._flushed = time.monotonic()
+
+    def write(self, t_s: float, sensor: str, raw: str) -> None:
+        """Add one reading."""
+        text = raw.replace("\n", " ").replace("\r", " ").replace("\0", " ")
+        with self._lock:
+            self._rows.writerow(("%.6f" % t_s, sensor, text))
+            if t_s - self._flushed >= FLUSH_S:
+                self._out.flush()
+                self._flushed = t_s
+
+
+def run_sampler(
+    power: Dict[str, Any], sysroot: str, path: str, stretch: float = 1.0, threads: int = 0
+) -> None:
+    """Read the job's sensors into ``path`` until told to stop or the runner is gone.
+
+    Args:
+        power: The job's power, ``{"sensors": [...]}``.
+        sysroot: Where sensor files lie.
+        path: The file that is added to.
+        stretch: What the sensors' intervals are multiplied with.
+        threads: How many processors the blocks take.
+    """
+    _keep_apart(threads)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, stack: stop.set())
+    parent = os.getppid()
+    specs = [_stretched(spec, stretch) for spec in power["sensors"]]
+    with open(path, "a", encoding="utf-8", errors="replace", newline="") as out:
+        _begin(out)
+        log = Log(out)
+        sensors = [make_sensor(spec, sysroot) for spec in specs]
+        workers = [
+            threading.Thread(target=_guarded, args=(sensor, spec, log, stop), daemon=True)
+            for sensor, spec in zip(sensors, specs)
+        ]
+        for worker in workers:
+            worker.start()
+        while not stop.wait(LOOK_S):
+            if os.getppid() != parent:
+                stop.set()
+        for sensor in sensors:
+            sensor.close()
+        deadline = time.monotonic() + END_S
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+    sys.exit(0)
+
+
+def _keep_apart(threads: int) -> None:
+    """Leave the blocks' processors to the blocks, where there are others.
+
+    On a shared one the sampler would be woken when the block pauses, and read at no other phase
+    of the work. Where all are taken, a higher priority helps, which only root may have.
+    """
+    others = set(os.sched_getaffinity(0)) - set(processors()[:threads])
+    with contextlib.suppress(OSError):
+        if others:
+            os.sched_setaffinity(0, others)
+        else:
+            os.nice(-10)
+
+
+def _guarded(sensor: Any, spec: Dict[str, Any], log: Log, stop: threading.Event) -> None:
+    """Run one sensor; what it dies of is a reading of its own, and the others go on."""
+    try:
+        sensor.run(log.write, stop)
+    except Exception as error:
+        words = "!%s: %s" % (type(error).__name__, error)
+        log.write(time.monotonic(), str(spec["id"]), words)
+
+
+def _stretched(spec: Dict[str, Any], stretch: float) -> Dict[str, Any]:
+    return dict(spec, interval_s=float(spec["interval_s"]) * stretch)
+
+
+def _begin(out: TextIO) -> None:
+    """Write the header into a new file, end a line that a power loss has cut in an old one."""
+    if out.tell() == 0:
+        out.write(HEADER)
+        return
+    if ends_cut(out.name):
+        out.write("\n")
+
+
+def make_sensor(spec: Dict[str, Any], sysroot: str) -> Any:
+    """Return the sensor of one entry of the job; those of other packages are imported only here.
+
+    Raises:
+        KeyError: there is no such kind.
+    """
+    kind = spec["kind"]
+    if kind not in KINDS:
+        from workloads.sampler import packages as sensors_optional
+
+        return sensors_optional.KINDS[kind](spec, sysroot)
+    return KINDS[kind](spec, sysroot)

@@ -1,0 +1,155 @@
+"""The kernels: what is known of each without loading it, and what it is made of."""
+
+import hashlib
+import pkgutil
+from typing import Dict, Iterable, NamedTuple, Sequence, Tuple
+
+
+class KernelInfo(NamedTuple):
+    """What is known of a kernel without loading it; whether a board can run it, the probe says.
+
+    ``sources`` are the files under ``workloads/kernels`` that its behaviour comes from.
+    """
+
+    name: str
+    version: str
+    description: str
+    methods: Tuple[str, ...]
+    devices: Tuple[str, ...]
+    dtypes: Tuple[str, ...]
+    sources: Tuple[str, ...]
+    layout: str = "NCHW"  # of the tensors that it is measured on, or "channels-last"
+
+
+# What a kernel's shared object is made of, the file to compile first; one object per REAL.
+C_SOURCES: Dict[str, Tuple[str, ...]] = dict.fromkeys(
+    ("native", "native-channels-last"),
+    (
+        "kernels/native/gradient_filter.c",
+        "kernels/native/depthwise.h",
+        "kernels/native/panels.h",
+        "kernels/native/narrow.h",
+        "kernels/native/patches.h",
+        "kernels/native/pixels.h",
+        "kernels/native/microkernel.h",
+        "kernels/native/rows.h",
+        "kernels/native/runs.h",
+        "kernels/native/team.h",
+        "kernels/native/windows.h",
+    ),
+)
+_TORCH = KernelInfo(
+    name="torch",
+    version="1",
+    description="composed of torch operations, for every geometry",
+    methods=(
+        "exact",
+        "gradient_filter",
+        "gradient_filter_published",
+        "gradient_filter_pooled",
+    ),
+    devices=("cpu", "cuda"),
+    dtypes=("float32", "float64"),
+    sources=("kernels/torch_ops/operators.py", "kernels/torch_ops/patches.py"),
+)
+_NATIVE = KernelInfo(
+    name="native",
+    version="6",
+    description="the whole backward in C, compiled on the board",
+    methods=("gradient_filter", "gradient_filter_pooled"),
+    devices=("cpu",),
+    dtypes=("float32", "float64"),
+    sources=(
+        "kernels/native/operators.py",
+        "kernels/native/passes.py",
+        "kernels/native/library.py",
+        "kernels/native/threads.py",
+        "kernels/native/grid_products.py",
+        "kernels/native/compiler.py",
+        *C_SOURCES["native"],
+        "kernels/torch_ops/operators.py",
+    ),
+)
+KERNELS: Dict[str, KernelInfo] = {
+    kernel.name: kernel
+    for kernel in (
+        _TORCH,
+        _TORCH._replace(
+            name="torch-channels-last",
+            description="kernel torch on tensors in channels-last, the other layout",
+            layout="channels-last",
+        ),
+        _NATIVE,
+        _NATIVE._replace(
+            name="native-channels-last",
+            description="kernel native on tensors in channels-last",
+            layout="channels-last",
+        ),
+        KernelInfo(
+            name="cuda",
+            version="1",
+            description="passes in CUDA C, compiled by NVRTC on the board, products by cuBLAS",
+            methods=("gradient_filter",),
+            devices=("cuda",),
+            dtypes=("float32", "float16", "float64"),
+            sources=(
+                "kernels/cuda/operators.py",
+                "kernels/cuda/passes.py",
+                "kernels/cuda/driver.py",
+                "kernels/cuda/nvrtc.py",
+                "kernels/cuda/gradient_filter.cu",
+                "kernels/torch_ops/operators.py",
+            ),
+        ),
+    )
+}
+
+
+REALS = ("float", "double")
+
+
+def twins(name: str) -> Tuple[str, ...]:
+    """Return the kernels that are the same code as this one, measured in another layout."""
+    one = KERNELS[name]
+    return tuple(
+        kernel.name
+        for kernel in KERNELS.values()
+        if kernel.sources == one.sources and kernel.layout != one.layout
+    )
+
+
+def object_stem(texts: Iterable[Tuple[str, bytes]], defines: Sequence[str], machine: str) -> str:
+    """Return how the name of an object begins that a controller made for a kind of machine.
+
+    Its content's SHA-256 and ``.so`` follow; the payload looks for it where it has no compiler.
+
+    Args:
+        texts: name and content of the file that is compiled, then of its headers.
+        defines: macros, ``NAME=value``.
+        machine: as ``platform.machine()`` says on the board.
+    """
+    texts = list(texts)
+    parts = [machine.encode("utf-8"), *(define.encode("utf-8") for define in defines)]
+    parts += [text for _, text in texts]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+    return "pushed-%s-%s" % (texts[0][0].rpartition(".")[0], digest)
+
+
+def kernel_source_sha256(name: str) -> str:
+    """Return the SHA-256 over the sources of a kernel, without loading it."""
+    return sources_sha256(KERNELS[name].sources)
+
+
+def sources_sha256(sources: Sequence[str]) -> str:
+    """Return the SHA-256 over files of ``workloads/kernels``, also when they lie in a zip.
+
+    Raises:
+        FileNotFoundError: a file is not there.
+    """
+    digest = hashlib.sha256()
+    for source in sources:
+        data = pkgutil.get_data("workloads", "kernels/" + source)
+        if data is None:
+            raise FileNotFoundError("workloads/kernels/%s" % source)
+        digest.update(("%s %d\n" % (source, len(data))).encode("ascii") + data)
+    return digest.hexdigest()
