@@ -9,7 +9,7 @@ block JOBDIR ORDER      measure one block of the job in this process (the runner
 sample JOBDIR STRETCH   sample the job's power sensors, at so many times their intervals (the
                         runner calls this)
 
-Standard output carries records only (see messages.py); everything else goes to standard error.
+Standard output carries records only (see spec/messages.py); everything else goes to standard error.
 """
 
 import os

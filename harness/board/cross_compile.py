@@ -21,6 +21,7 @@ from typing import Any
 import workloads
 from harness.board.board import Board
 from harness.errors import GfbenchError, PayloadError
+from harness.payloads import former
 from harness.payloads import payload as payloads
 from harness.payloads.payload import Payload
 from harness.payloads.user_kernels import UserKernel
@@ -47,6 +48,15 @@ class Object:
 
     name: str
     data: bytes
+
+
+@dataclass(frozen=True)
+class KernelSources:
+    """Where kernels' C comes from: how a file is read, the header for users, files by kernel."""
+
+    read: Callable[[str], bytes]
+    header: str
+    of_kernel: Mapping[str, tuple[str, ...]]
 
 
 def lacking(probe: Mapping[str, Any]) -> tuple[str, ...]:
@@ -92,8 +102,9 @@ def compiled(
     target = zig_target(probe)
     users = {kernel.info.name: kernel for kernel in own}
     objects = []
-    read = _installed if payload is None else _packed(payload)
-    for texts in {tuple(_sources(name, users, read).items()) for name in names}:
+    installed = KernelSources(_installed, "kernels/user/gfbench.h", C_SOURCES)
+    ours = installed if payload is None else _packed(payload)
+    for texts in {tuple(_texts(name, users, ours).items()) for name in names}:
         for real in REALS:
             define = f"REAL={real}"
             data = _compile(dict(texts), define, target)
@@ -126,43 +137,47 @@ def supply(
     )
 
 
-def _sources(
-    name: str, users: Mapping[str, UserKernel], read: Callable[[str], bytes]
-) -> dict[str, bytes]:
+def _texts(name: str, users: Mapping[str, UserKernel], ours: KernelSources) -> dict[str, bytes]:
     """Return the files that a kernel's object is made of, the one to compile first."""
     user = users.get(name)
     kernel = user.of if user and user.kind == "alias" else name
     if user and user.content is not None:
-        return {user.of: user.content, "gfbench.h": read("gfbench.h")}
-    return {source: read(source) for source in C_SOURCES[kernel]}
+        return {user.of: user.content, ours.header: ours.read(ours.header)}
+    return {source: ours.read(source) for source in ours.of_kernel[kernel]}
 
 
 def _installed(source: str) -> bytes:
-    return (Path(workloads.__file__).parent / "kernels" / source).read_bytes()
+    return (Path(workloads.__file__).parent / source).read_bytes()
 
 
-def _packed(payload: Payload) -> Callable[[str], bytes]:
-    """Return what reads a kernel's source out of a payload.
+def _packed(payload: Payload) -> KernelSources:
+    """Return how a payload's own sources are read.
 
-    It raises CrossError where that has none of the name: another revision's kernel.
+    Reading raises CrossError where it has none of the name: another revision's kernel.
     """
 
-    def read(source: str) -> bytes:
-        try:
-            return payloads.content(payload, f"workloads/kernels/{source}")
-        except PayloadError as error:
-            raise CrossError(str(error)) from None
+    def reader(folder: str) -> Callable[[str], bytes]:
+        def read(source: str) -> bytes:
+            try:
+                return payloads.content(payload, f"{folder}/{source}")
+            except PayloadError as error:
+                raise CrossError(str(error)) from None
 
-    return read
+        return read
+
+    if former.is_former(payload):
+        sources = dict.fromkeys(C_SOURCES, former.C_SOURCES)
+        return KernelSources(reader(former.KERNELS), "gfbench.h", sources)
+    return KernelSources(reader("workloads"), "kernels/user/gfbench.h", C_SOURCES)
 
 
 def _compile(texts: Mapping[str, bytes], define: str, target: str) -> bytes:
     with tempfile.TemporaryDirectory(prefix="gfbench-cross-") as place:
         folder = Path(place)
         for name, text in texts.items():
-            (folder / name).write_bytes(text)
+            (folder / Path(name).name).write_bytes(text)
         made = folder / "made.so"
-        source = str(folder / next(iter(texts)))
+        source = str(folder / Path(next(iter(texts))).name)
         command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS]
         try:
             done = subprocess.run(

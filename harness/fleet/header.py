@@ -110,7 +110,7 @@ def _exact_kernels(suite: Suite) -> tuple[str, ...]:
 
 def _git_state() -> dict[str, Any] | None:
     """Return the checkout's revision, and whether it has changes; None for an installed copy."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     try:

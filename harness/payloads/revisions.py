@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import PayloadError, ResultError, UsageError
+from harness.payloads import former
 from harness.payloads import payload as payloads
 from harness.payloads.git import Commit, Repository
 from harness.payloads.payload import Payload
@@ -109,14 +110,15 @@ def build(source: Source, commit: Commit) -> Revision:
             _check_file(tree, file, commit)
         _, own = parse([value.replace("{tree}", str(tree), 1) for value in source.values])
         folder = tree / WORKLOADS
-        if not (folder / "messages.py").is_file():
+        messages = _messages(folder)
+        if messages is None:
             if not source.files:
                 raise UsageError(
                     f"{commit.words}: there is no {WORKLOADS}/ in {source.repository.root} — give "
                     "the kernel's file with --kernel NAME=FILE"
                 )
             return _packed(commit, None, own, BLOCK_KINDS)
-        return _packed(commit, folder, own, _block_kinds(folder / "messages.py", commit))
+        return _packed(commit, folder, own, _block_kinds(messages, commit))
 
 
 def identical(base: Revision, new: Revision) -> bool:
@@ -151,14 +153,25 @@ def kernel_facts(revision: Revision, name: str) -> dict[str, Any]:
     for user in revision.own_kernels:
         if user.info.name == name:
             return {**facts, "version": user.info.version, "source_sha256": user.sha256}
+    folder, sources = WORKLOADS, KERNELS[name].sources
+    if former.is_former(revision.payload):
+        folder, sources = former.KERNELS, former.SOURCES[name]
     digest = hashlib.sha256()
     try:
-        for source in KERNELS[name].sources:
-            data = payloads.content(revision.payload, f"{WORKLOADS}/kernels/{source}")
+        for source in sources:
+            data = payloads.content(revision.payload, f"{folder}/{source}")
             digest.update(f"{source} {len(data)}\n".encode() + data)
     except PayloadError:  # that revision's kernel has other sources than ours
         return facts
     return {**facts, "source_sha256": digest.hexdigest()}
+
+
+def _messages(folder: Path) -> Path | None:
+    """Return the module that tells a payload's wire format, where its revision has it."""
+    for path in (folder / "spec" / "messages.py", folder / former.MESSAGES):
+        if path.is_file():
+            return path
+    return None
 
 
 def _check_file(tree: Path, file: str, commit: Commit) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATES = Path(__file__).parents[1] / "templates"
 PLOTLY = "vendor/plotly-cartesian.min.js"
 SCRIPT = "report.js"
 # Of js/, joined in this order.

@@ -15,7 +15,6 @@ from pathlib import Path
 import workloads
 
 NAME = "gfbench"
-SHARED_WITH_THE_PAYLOAD = ("messages", "catalog", "costs", "geometry")
 
 
 @cache
@@ -34,12 +33,11 @@ def generator() -> str:
 @cache
 def renderer_sha256() -> str:
     """Return the hash of all code and templates that a page's content depends on."""
-    reports, payload = Path(__file__).parent, Path(workloads.__path__[0])
-    files = [path for path in reports.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    files.sort(key=lambda path: path.relative_to(reports).as_posix())
     digest = hashlib.sha256()
-    for path in (*files, *(payload / f"{name}.py" for name in SHARED_WITH_THE_PAYLOAD)):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode())
-        digest.update(content)
+    for folder in (Path(__file__).parents[1], Path(workloads.__path__[0], "spec")):
+        files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+        for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
+            content = path.read_bytes()
+            digest.update(f"{path.name} {len(content)}\n".encode())
+            digest.update(content)
     return digest.hexdigest()

@@ -20,7 +20,7 @@ from reports.charts.style import colours_of, colours_of_targets
 from reports.gate.recorded import gates_of
 from reports.metrics.headlines import stories_of
 from reports.metrics.subjects import label_of, subjects_of
-from reports.page.assets import INLINE, TEMPLATES, assets_at, shared_files
+from reports.page.assets import INLINE, TEMPLATES, assets_at
 from reports.page.commands import command_of
 from reports.page.data import page_data
 from reports.page.facts import facts_of, run_facts_of
@@ -35,8 +35,6 @@ from reports.results.read import load_run
 from reports.results.records import Run
 from reports.results.write import write_bytes_atomic
 from reports.text import wording
-
-__all__ = ["charts_of", "render", "shared_files"]
 
 
 def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The result folder: writes it, and hands on what reads it (``reading``).
+"""Writes the result folder; ``read`` reads it.
 
 ``results/<run-id>/`` holds run.json, targets/<target>/{session.json, probe.json, journal.jsonl,
 power.json, power.csv.gz}, report.html and MANIFEST.sha256. Everything is written whole or not at
@@ -16,57 +16,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reports.results.manifest import (
-    Change,
-    manifest_changes,
-    renew_in_manifest,
-    verify_manifest,
-    write_manifest,
-)
-from reports.results.read import (
-    CALIBRATION,
-    JOURNAL,
-    MANIFEST,
-    POWER_MAP,
-    POWER_TRACE,
-    PROBE,
-    REPORT,
-    RUN,
-    SESSION,
-    ResultProblem,
-    check_target_name,
-    load_run,
-    read_trace,
-)
+from reports.results.read import RUN, check_target_name
 from workloads.spec.messages import SCHEMA, to_json
-
-__all__ = [
-    "CALIBRATION",
-    "JOURNAL",
-    "MANIFEST",
-    "POWER_MAP",
-    "POWER_TRACE",
-    "PROBE",
-    "REPORT",
-    "RUN",
-    "SESSION",
-    "Change",
-    "ResultProblem",
-    "ResultStorageProblem",
-    "append_journal",
-    "check_target_name",
-    "create_run",
-    "load_run",
-    "manifest_changes",
-    "read_trace",
-    "renew_in_manifest",
-    "storage",
-    "target_folder",
-    "verify_manifest",
-    "write_bytes_atomic",
-    "write_json_atomic",
-    "write_manifest",
-]
 
 
 class ResultStorageProblem(Exception):

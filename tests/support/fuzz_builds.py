@@ -17,12 +17,13 @@ from typing import NamedTuple
 import torch
 
 import workloads
-from workloads.kernels.native import compiler, passes
+from workloads.kernels.native import compiler, passes, threads
+from workloads.kernels.native.library import library_of
 from workloads.kernels.native.threads import Team
 
 ROOT = Path(workloads.__file__).parents[1]
 SUPPORT = ROOT / "tests" / "support"
-KERNELS = ROOT / "workloads" / "kernels"
+NATIVE = ROOT / "workloads" / "kernels" / "native"
 TEAM = SUPPORT / "pthread_team.h"
 DEBUG = "-DGFB_DEBUG"
 _SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -77,7 +78,8 @@ def use(build: Build) -> None:
     if build.own_threads:
         digest = hashlib.sha256(TEAM.read_bytes()).hexdigest()[:16]
         compiler.FLAGS = (*compiler.FLAGS, f"-DTEAM_IS={digest}", "-include", str(TEAM))
-        passes.__dict__["_team"] = _own_team
+        for module in (threads, passes):
+            module.__dict__["team_of"] = _own_team
     if build.without:
         native = compiler.native_flags()
         compiler.native_flags = lambda: (*native, f"-mno-{build.without}")
@@ -97,13 +99,13 @@ def count_lines(folder: Path) -> None:
 
 
 @functools.cache
-def _own_team(threads: int) -> Team:
-    library = passes.__dict__["_library"](torch.float32)
+def _own_team(number: int) -> Team:
+    library = library_of(torch.float32)
     entries = [
         ctypes.cast(entry, ctypes.c_void_p).value
         for entry in (library.pthread_parallel, library.pthread_number)
     ]
-    return Team(*entries, threads)
+    return Team(*entries, number)
 
 
 def command_line(build: Build) -> list[str]:

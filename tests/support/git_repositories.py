@@ -13,6 +13,7 @@ import workloads
 
 IDENTITY = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
 
+ANOTHER_BLOCK = "from workloads import block"
 # By torch, as often as COST says: what is planted is proportionate to the work.
 KERNEL = '''
 """A kernel whose cost is planted: the passes of kernel torch, COST times."""
@@ -82,6 +83,20 @@ def project(root: Path) -> GitRepository:
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     shutil.copytree(Path(workloads.__file__).parent, root / "workloads", ignore=ignored)
     repository.commit("Start")
+    return repository
+
+
+def former_project(root: Path) -> GitRepository:
+    """Return a project like ours, but with ``messages`` and ``block`` where they once were."""
+    repository = project(root)
+    folder = root / "workloads"
+    (folder / "spec" / "messages.py").rename(folder / "messages.py")
+    (folder / "measure" / "block.py").rename(folder / "block.py")
+    for path in folder.rglob("*.py"):
+        text = path.read_text().replace("workloads.spec.messages", "workloads.messages")
+        text = text.replace("workloads.measure.block", "workloads.block")
+        path.write_text(text.replace("from workloads.measure import block", ANOTHER_BLOCK))
+    repository.commit("Side by side")
     return repository
 
 

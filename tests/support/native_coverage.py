@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from fuzz import run
-from fuzz_builds import KERNELS, refusal
+from fuzz_builds import NATIVE, refusal
 
 VECTORS = ("avx512", "avx2", "sse")
 LEAST_PERCENT = 95.0
@@ -67,9 +67,9 @@ def main() -> int:
 
 def _told(counts: Counts) -> int:
     reached = total = 0
-    for name in sorted(name for name in counts if (KERNELS / name).exists()):
+    for name in sorted(name for name in counts if (NATIVE / name).exists()):
         lines = counts[name]
-        text = (KERNELS / name).read_text().splitlines()
+        text = (NATIVE / name).read_text().splitlines()
         total += len(lines)
         reached += sum(count > 0 for count in lines.values())
         for line in sorted(line for line, count in lines.items() if count == 0):

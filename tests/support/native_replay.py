@@ -63,7 +63,7 @@ def _texts() -> dict[str, bytes]:
     read: Callable[[str], bytes] = compiler.__dict__["_text"]
     own = (SUPPORT / name for name in ("native_replay.c", "pthread_team.h"))
     return {
-        **{name: read(name) for name in SOURCES},
+        **{Path(name).name: read(name) for name in SOURCES},
         **{path.name: path.read_bytes() for path in own},
     }
 
@@ -79,7 +79,7 @@ def replay(
     memory = GuardedMemory(random.Random(number))
     with tempfile.NamedTemporaryFile() as file:
         calls = RecordedCalls(file, memory)
-        with mock.patch.object(passes, "_library", calls):
+        with mock.patch.object(passes, "library_of", calls):
             way = checked(configuration, memory, number)
         file.flush()
         ran = subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from guarded_memory import GuardedMemory
 
-from workloads.kernels.native import passes
+from workloads.kernels.native import library
 from workloads.kernels.native.threads import Team
 
 _FUNCTIONS = (
@@ -26,17 +26,17 @@ _FUNCTIONS = (
     "filtered",
 )
 _STRUCTURE, _INTEGER, _NUMBER, _NOTHING, _ARRAY = range(5)
-_SIGNATURES: dict[str, Any] = passes.__dict__["_SIGNATURES"]
+_SIGNATURES: dict[str, Any] = library.__dict__["_SIGNATURES"]
 
 
 class RecordedCalls:
-    """Stands for ``passes._library``; what it hands out writes every call of its own to a file."""
+    """Stands for ``library_of``; what it hands out writes every call of its own to a file."""
 
     def __init__(self, file: tempfile._TemporaryFileWrapper[bytes], memory: GuardedMemory) -> None:
         """Take where calls are written, and where all their arrays lie."""
         self._file = file
         self._memory = memory
-        self._library: Callable[[torch.dtype], Any] = passes.__dict__["_library"]
+        self._library: Callable[[torch.dtype], Any] = library.library_of
 
     def __call__(self, dtype: torch.dtype) -> Any:
         """Return the library of a type, or what stands for it."""

@@ -22,6 +22,7 @@ from workloads.spec.costs import Bandwidth, Rates
 from workloads.spec.messages import to_json
 
 WORKING_SETS = tuple(2**power for power in range(20, 29, 2))  # 1 MiB to 256 MiB
+SOURCES = ("measure/roofline.c", "kernels/native/rows.h", "kernels/native/team.h")
 _BLOCK = 16384  # numbers that read_rows sums at a time
 _REPEATS = 12
 _LEAST_S = 0.03  # the least time for each, so that short runs are repeated more often
@@ -87,10 +88,7 @@ def _least_s(run: Callable[[], Any], repeats: int) -> float:
 def _library() -> Optional[ctypes.CDLL]:
     """Return the C loops; None where they cannot be had."""
     try:
-        library = compiler.load(
-            ("measure/roofline.c", "kernels/native/rows.h", "kernels/native/team.h"),
-            ("REAL=float",),
-        )
+        library = compiler.load(SOURCES, ("REAL=float",))
     except (compiler.CompilerError, OSError):
         return None
     team = ctypes.POINTER(Team)

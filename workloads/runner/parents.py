@@ -24,7 +24,10 @@ import ctypes, os, sys
 payload, folder, log, variable = sys.argv[1:]
 sys.argv[:] = [payload]
 sys.path[0] = payload  # it is '' otherwise
-from workloads.measure import block
+try:
+    from workloads.measure import block
+except ImportError:  # a payload of a revision whose modules lay side by side
+    from workloads import block
 from workloads.__main__ import main
 
 getattr(block, "load", lambda: __import__("torch"))()

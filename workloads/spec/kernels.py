@@ -8,7 +8,7 @@ from typing import Dict, Iterable, NamedTuple, Sequence, Tuple
 class KernelInfo(NamedTuple):
     """What is known of a kernel without loading it; whether a board can run it, the probe says.
 
-    ``sources`` are the files under ``workloads/kernels`` that its behaviour comes from.
+    ``sources`` are the files under ``workloads`` that its behaviour comes from.
     """
 
     name: str
@@ -132,7 +132,8 @@ def object_stem(texts: Iterable[Tuple[str, bytes]], defines: Sequence[str], mach
     parts = [machine.encode("utf-8"), *(define.encode("utf-8") for define in defines)]
     parts += [text for _, text in texts]
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    return "pushed-%s-%s" % (texts[0][0].rpartition(".")[0], digest)
+    stem = texts[0][0].rpartition("/")[2].rpartition(".")[0]
+    return "pushed-%s-%s" % (stem, digest)
 
 
 def kernel_source_sha256(name: str) -> str:
@@ -141,15 +142,15 @@ def kernel_source_sha256(name: str) -> str:
 
 
 def sources_sha256(sources: Sequence[str]) -> str:
-    """Return the SHA-256 over files of ``workloads/kernels``, also when they lie in a zip.
+    """Return the SHA-256 over files of ``workloads``, also when they lie in a zip.
 
     Raises:
         FileNotFoundError: a file is not there.
     """
     digest = hashlib.sha256()
     for source in sources:
-        data = pkgutil.get_data("workloads", "kernels/" + source)
+        data = pkgutil.get_data("workloads", source)
         if data is None:
-            raise FileNotFoundError("workloads/kernels/%s" % source)
+            raise FileNotFoundError("workloads/%s" % source)
         digest.update(("%s %d\n" % (source, len(data))).encode("ascii") + data)
     return digest.hexdigest()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from gfbench_cli import Cli
-from git_repositories import GitRepository, kernel
+from git_repositories import GitRepository, former_project, kernel
+
+import workloads
 
 SUITE = """
 workloads:
@@ -46,6 +49,25 @@ def test_a_commit_that_slows_a_kernel_fails_and_its_run_stands_alone(tmp_path: P
     assert [block["kind"] for block in blocks[:2]] == ["check", "check"]
     assert len({block["pid"] for block in blocks}) == len(blocks) == 2 + 16
     _check_it_stands_alone(cli, run, [said[name] for name in ("base", "new")])
+
+
+def test_a_revision_from_before_the_rooms_is_compared_with_one_of_today(tmp_path: Path) -> None:
+    repository = former_project(tmp_path)
+    cli = Cli(tmp_path, SUITE)
+    repository.commit("Start", {".gitignore": "home\ntmp\nresults\n", "inventory.yaml": INVENTORY})
+    shutil.rmtree(tmp_path / "workloads")
+    shutil.copytree(Path(workloads.__file__).parent, tmp_path / "workloads")
+    repository.commit("Move into rooms")
+    revisions = ("compare", "--base", "HEAD~1", "--new", "HEAD", "-t", "local")
+    what = ("--kernel", "torch", "--suite", "tiny.yaml", "--phase", "backward", "--margin", "900%")
+    done = cli(*revisions, *what, "--rounds", "4", "-o", "results", "--json")
+    assert done.returncode in (0, 3), done.stderr
+    said = json.loads(done.stdout)
+    journal = tmp_path / said["run"] / "targets" / "local" / "journal.jsonl"
+    blocks = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [block["reason"] for block in blocks] == [None] * len(blocks)
+    revisions_measured = {block["case"]["revision"] for block in blocks}
+    assert revisions_measured == {said["base"]["label"], said["new"]["label"]}
 
 
 def _check_it_stands_alone(cli: Cli, run: Path, both: list[dict[str, str]]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
-from git_repositories import GitRepository, kernel, project
+from git_repositories import GitRepository, former_project, kernel, project
 
 from harness.errors import PlanError, ResultError, UsageError
+from harness.payloads import former, revisions
 from harness.payloads import payload as payloads
-from harness.payloads import revisions
 from harness.payloads.revisions import Revision, Source
+from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import BLOCK_KINDS
 
 
@@ -118,6 +120,24 @@ def test_a_link_out_of_the_repository_is_not_followed(
     theirs.commit("Link it")
     with pytest.raises(UsageError, match="a link out of its repository"):
         build(theirs, "HEAD", "mine=src/mine.py")
+
+
+def test_a_revision_from_before_the_rooms_is_packed_and_its_kernels_are_known(
+    tmp_path: Path,
+) -> None:
+    made = former_project(tmp_path / "former")
+    files = {f"{former.KERNELS}/{name}": f"# {name}" for name in former.SOURCES["torch"]}
+    made.commit("Add the kernels' files", files)
+    old = build(made, "HEAD")
+    assert old.block_kinds == BLOCK_KINDS
+    expected = "".join(f"{name} {len(name) + 2}\n# {name}" for name in former.SOURCES["torch"])
+    facts = revisions.kernel_facts(old, "torch")
+    assert facts["source_sha256"] == hashlib.sha256(expected.encode()).hexdigest()
+    assert revisions.kernel_facts(old, "cuda")["source_sha256"] is None
+
+
+def test_the_former_files_of_every_kernel_are_known() -> None:
+    assert set(former.SOURCES) == set(KERNELS)
 
 
 def source_of(made: GitRepository) -> Source:

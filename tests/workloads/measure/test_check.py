@@ -104,7 +104,7 @@ def test_the_batch_is_cut_where_float64_does_not_fit(monkeypatch: pytest.MonkeyP
 
 def test_a_kernel_in_c_is_called_by_its_documented_form(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = compiler._text
-    texts = {"user_mine.c": data.C_KERNEL.encode()}
+    texts = {"kernels/user_mine.c": data.C_KERNEL.encode()}
     monkeypatch.setattr(compiler, "_text", lambda name: texts.get(name) or ours(name))
     mine = user_c.kernel("mine", "user_mine.c")
     assert mine.available(torch.device("cpu"), torch.float32) is None
@@ -114,7 +114,7 @@ def test_a_kernel_in_c_is_called_by_its_documented_form(monkeypatch: pytest.Monk
         found = check(CASE._replace(dtype=dtype), 1)
         assert max(found["errors"].values()) < tolerance
         assert all("returned 1" in words for words in found["skipped"])
-    texts["user_mine.c"] = data.C_KERNEL.replace("sum /= ", "sum *= 1.01; sum /= ").encode()
+    texts["kernels/user_mine.c"] = data.C_KERNEL.replace("sum /= ", "sum *= 1.01; sum /= ").encode()
     monkeypatch.setitem(kernels.KERNELS, "mine", user_c.kernel("mine", "user_mine.c"))
     with pytest.raises(KernelRefused, match=r"g_x is 1\.0e-02"):
         check(CASE, 1)

@@ -446,9 +446,10 @@ def test_a_sentinel_is_a_short_window_of_step_of_its_fixed_case(
 def other_payload(payload: PackedPayload, folder: Path, old: str, new: str) -> str:
     """Put a payload beside ours in which the module ``block`` has been changed."""
     shutil.copytree(Path(workloads.__file__).parent, folder)
-    source = (folder / "block.py").read_text()
+    path = folder / "measure" / "block.py"
+    source = path.read_text()
     assert old in source
-    (folder / "block.py").write_text(source.replace(old, new))
+    path.write_text(source.replace(old, new))
     other = payloads.pack(folder)
     (payload.folder / other.name).write_bytes(other.data)
     return other.name

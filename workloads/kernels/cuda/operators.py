@@ -26,7 +26,7 @@ SOURCES = (
     "kernels/cuda/passes.py",
     "kernels/cuda/driver.py",
     "kernels/cuda/nvrtc.py",
-    "kernels/cuda/gradient_filter.cu",
+    cuda_passes.SOURCE,
     "kernels/torch_ops/operators.py",
 )
 

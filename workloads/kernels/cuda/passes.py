@@ -198,15 +198,16 @@ def _module(maps: torch.Tensor) -> Tuple[cuda_driver.Module, int]:
 
 
 def _load(index: int, dtype: torch.dtype) -> Tuple[cuda_driver.Module, int]:
-    source = pkgutil.get_data("workloads", "kernels/" + SOURCE)
+    source = pkgutil.get_data("workloads", SOURCE)
     if source is None:
-        raise nvrtc.NvrtcError("workloads/kernels/%s is not in the payload" % SOURCE)
+        raise nvrtc.NvrtcError("workloads/%s is not in the payload" % SOURCE)
     if not torch.cuda.is_available():
         raise cuda_driver.DriverError("torch sees no CUDA device")
     driver = cuda_driver.driver()
     device = torch.cuda.get_device_properties(index)
     capability = (device.major, device.minor)
-    image = nvrtc.compile_kept(nvrtc.find(), source, SOURCE, capability, (TYPES[dtype],))
+    name = SOURCE.rpartition("/")[2]
+    image = nvrtc.compile_kept(nvrtc.find(), source, name, capability, (TYPES[dtype],))
     return cuda_driver.Module(driver, index, image), device.multi_processor_count
 
 

@@ -71,7 +71,8 @@ def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
     digest = hashlib.sha256(b"".join([key.encode("utf-8"), *texts.values()])).hexdigest()[:16]
     folder = cache_folder()
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, "%s-%s.so" % (os.path.splitext(sources[0])[0], digest))
+    stem = os.path.splitext(os.path.basename(sources[0]))[0]
+    path = os.path.join(folder, "%s-%s.so" % (stem, digest))
     if os.path.exists(path):
         return path
     lock = Lock(path + ".lock")
@@ -134,10 +135,11 @@ def _compile(compiler: str, arguments: Tuple[str, ...], texts: Dict[str, bytes],
     folder = tempfile.mkdtemp(dir=os.path.dirname(path))
     try:
         for source, text in texts.items():
-            with open(os.path.join(folder, source), "wb") as file:
+            with open(os.path.join(folder, os.path.basename(source)), "wb") as file:
                 file.write(text)
         made = os.path.join(folder, "made.so")
-        common = [*arguments, os.path.join(folder, next(iter(texts))), "-o", made]
+        first = os.path.join(folder, os.path.basename(next(iter(texts))))
+        common = [*arguments, first, "-o", made]
         try:
             _run([compiler, *native_flags(), *common])
         except CompilerError:
@@ -148,9 +150,9 @@ def _compile(compiler: str, arguments: Tuple[str, ...], texts: Dict[str, bytes],
 
 
 def _text(source: str) -> bytes:
-    text = pkgutil.get_data("workloads", "kernels/" + source)
+    text = pkgutil.get_data("workloads", source)
     if text is None:
-        raise CompilerError("workloads/kernels/%s is not in the payload" % source)
+        raise CompilerError("workloads/%s is not in the payload" % source)
     return text
 
 

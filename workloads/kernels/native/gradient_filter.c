@@ -54,7 +54,7 @@ static void pool_some_planes(const void *shared, index_t first, index_t last)
 
 enum { SIDE = BROAD < LANES ? BROAD : LANES /* channels of a panel that are pooled together */ };
 
-/* Pool to panels of x~, as filtered.h has them: each item is SIDE channels of an image. */
+/* Pool to panels of x~, as panels.h has them: each item is SIDE channels of an image. */
 static void pool_some_panels(const void *shared, index_t first, index_t last)
 {
     const pool_t *task = shared;

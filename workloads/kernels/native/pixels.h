@@ -156,7 +156,7 @@ static void expand_some_pixels(const void *shared, index_t first, index_t last)
     }
 }
 
-/* Pool to panels of x~, as filtered.h has them: each item is a row of patches. */
+/* Pool to panels of x~, as panels.h has them: each item is a row of patches. */
 static void pool_some_pixel_panels(const void *shared, index_t first, index_t last)
 {
     const pool_t *task = shared;

@@ -31,7 +31,7 @@ enum {
 #else
     WIDE = 16 / sizeof(REAL), /* 128 bits: SSE and NEON */
 #endif
-    BROAD = 2 * (int)WIDE /* cells of a panel: see filtered.h */
+    BROAD = 2 * (int)WIDE /* cells of a panel: see panels.h */
 };
 
 #define VECTOR(lanes) \

@@ -74,7 +74,7 @@ class _Program:
 
     def __init__(self, name: str, source: str) -> None:
         self._name = name
-        self._sources = (source, HEADER)
+        self._sources = ("kernels/" + source, HEADER)
         self._libraries: Dict[torch.dtype, Any] = {}
         self._reasons: Dict[torch.dtype, str] = {}
 

@@ -53,4 +53,4 @@ def _kernel(name: str, source: str, module: Any) -> Kernel:
         from workloads.kernels.seam import Operator
 
         operators = {"gradient_filter": Operator(module.save, module.gradients)}
-    return Kernel(name, str(module.VERSION), (source,), operators, module.available)
+    return Kernel(name, str(module.VERSION), ("kernels/" + source,), operators, module.available)
