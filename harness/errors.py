@@ -17,7 +17,7 @@ GfbenchError                  exit  a message says what, on which target, and wh
     │   └── MissingFile          4  a file asked for is not on the board
     └── BlockFailed              1  a block's own error, with the traceback from the board
 
-Caught in two places: fleet.py (one target's outcome) and cli.py (the exit code).
+Caught in two places: fleet/parallel.py (one target's outcome) and cli.py (the exit code).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The schema of inventory.yaml; its descriptions are what an editor and a complaint show.
 
-Pydantic stays at this boundary: the rest of the program sees the dataclasses of inventory.py.
+Pydantic stays at this boundary: the rest of the program sees the dataclasses of the package.
 """
 
 from __future__ import annotations
