@@ -19,7 +19,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from workloads.measure import memory, timing
 from workloads.measure.memory import measure_memory
-from workloads.measure.roofline import measure_roofline
 from workloads.spec.layers import SENTINEL_WINDOW_S
 from workloads.spec.messages import PHASES, Block, to_json
 
@@ -37,7 +36,7 @@ def load() -> None:
     """
     import torch
 
-    from workloads.measure import fidelity, verification  # noqa: F401
+    from workloads.measure import fidelity, layer, verification  # noqa: F401
 
     with contextlib.suppress(ImportError):  # torch >= 2: what its first backward would import
         import torch.fx.experimental.symbolic_shapes  # noqa: F401
@@ -61,7 +60,7 @@ def run_block(
         "memory": lambda: measure_memory(block),
         "fidelity": lambda: _fidelity(block),
         "check": lambda: _check(block),
-        "roofline": measure_roofline,
+        "roofline": _roofline,
         "sentinel": lambda: _timing(
             block, min(min_window_s, SENTINEL_WINDOW_S), False, False, phases=("step",)
         ),
@@ -171,6 +170,12 @@ def _check(block: Block) -> Dict[str, Any]:
     from workloads.measure.check import check
 
     return {"check": check(block.case, block.seed)}
+
+
+def _roofline() -> Dict[str, Any]:
+    from workloads.measure.roofline import measure_roofline
+
+    return measure_roofline()
 
 
 def _use_threads(threads: int) -> Optional[List[int]]:

@@ -1,6 +1,6 @@
 """A user's kernels: files that the controller packed beside ours, and second names of ours.
 
-``user.json`` beside this file lists them; without it there are none. A kernel is loaded when it
+``workloads/kernels/user.json`` lists them; without it there are none. A kernel is loaded when it
 is asked for, so that one that is broken fails its own cases only.
 """
 
