@@ -30,7 +30,7 @@ from workloads.kernels.native.threads import parallel_entries, team
 from workloads.kernels.torch_ops.patches import sum_patches
 from workloads.spec.geometry import conv_geometry
 
-ROOT = Path(workloads.__file__).parents[3]
+ROOT = Path(workloads.__file__).parents[1]
 RANDOM = list(random_configurations(280, seed=17))
 KEPT = list(kept_window_configurations(60, seed=18))
 LAYOUTS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (torch.clone, channels_last, turned)
