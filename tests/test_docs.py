@@ -122,6 +122,15 @@ def test_readme_lists_every_command() -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(
+        r"`((?:harness|reports|workloads|targets|tests|scripts)/[^` ]*)`", page.read_text()
+    )
+    missing = [path for path in named if not any(ROOT.glob(path.rstrip("/")))]
+    assert missing == []
+
+
 def test_the_faq_quotes_messages_that_exist() -> None:
     said = set(_messages())
     for line in (ROOT / "docs" / "faq.md").read_text().splitlines():
