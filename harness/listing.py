@@ -65,7 +65,7 @@ def kernels(chosen: Iterable[Target] = (), inventory: Inventory | None = None) -
 def _availability(reasons: Any) -> str:
     """Return ``cpu: yes; cuda: torch sees no CUDA device``; the probe comes from a board."""
     if not isinstance(reasons, Mapping) or not reasons:
-        return "not known"
+        return "unknown"
     return "; ".join(f"{device}: {reason or 'yes'}" for device, reason in reasons.items())
 
 

@@ -53,7 +53,7 @@ def server(site: Path, port: int) -> ThreadingHTTPServer:
     """
     if not (site / "index.html").is_file():
         raise UsageError(
-            f"{site}: no site there — `gfbench publish RESULTS --site {site}` makes one"
+            f"{site} does not hold a site — make one with `gfbench publish RESULTS --site {site}`"
         )
     handler = partial(_Handler, directory=str(site.resolve()))
     try:

@@ -75,7 +75,7 @@ def try_push(folder: Path, url: str) -> Attempt:
             pushed = store.push(folder, url)
     except StoreError as error:
         again = f"gfbench push {shlex.quote(str(folder))} --store {shlex.quote(shown(url))}"
-        return Attempt(error=StoreError(f"{error} — {folder} is as it was; again: {again}"))
+        return Attempt(error=StoreError(f"{error} — {folder} is unchanged; to try again: {again}"))
     except StoreRefused as refused:
         return Attempt(error=refused)
     return Attempt(place=pushed.place, already=pushed.already)

@@ -87,7 +87,7 @@ class PythonMessages(ast.NodeVisitor):
             text = Rendered(node)
             self.found.append(Message(node.lineno, ".".join(self.names), text.shown))
             for value in text.placeholders:
-                self.generic_visit(value)
+                self.visit(value)
         else:
             super().visit(node)
 

@@ -25,10 +25,11 @@ app = typer.Typer()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="one run's folder, or several")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="file [report.html of the first run]")
+        Path | None,
+        typer.Option("-o", "--output", help="file [report.html in the first run's folder]"),
     ] = None,
 ) -> None:
-    """Render the HTML report again, of one run or of several side by side."""
+    """Render the HTML report again, for one run or for several side by side."""
     path = running.write_report(runs, output or runs[0] / results.REPORT)
     if output is None:
         results.renew_in_manifest(runs[0], results.REPORT)
@@ -37,12 +38,12 @@ def report(
 
 @app.command(epilog="Example: gfbench show results/20261122-190000-abc123")
 def show(
-    runs: Annotated[list[Path], typer.Argument(help="a run's folder; more for its history")],
+    runs: Annotated[list[Path], typer.Argument(help="a run's folder; more for the history")],
     history: Annotated[
-        bool, typer.Option("--history/--no-history", help="with the runs beside it")
+        bool, typer.Option("--history/--no-history", help="include the runs in the same folder")
     ] = True,
 ) -> None:
-    """Show a run's figures, also while it runs, and how they went over earlier runs."""
+    """Show a run's figures, even while it runs, and their history over earlier runs."""
     loaded = [(path, results.load_run(path)) for path in runs]
     folder, newest = max(loaded, key=lambda one: (one[1].header.started_at, one[1].run_id))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -58,10 +59,10 @@ def show(
 
 @app.command(epilog="Example: gfbench verify results/20261122-190000-abc123")
 def verify(
-    runs: Annotated[list[Path], typer.Argument(help="runs' folders")],
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs")],
     as_json: JsonOption = False,
 ) -> None:
-    """Check runs' files, and every number of their reports, computed again from the samples."""
+    """Check the files of runs and recompute every number of their reports from the samples."""
     checked = [verifying.verify(run) for run in runs]
     if as_json:
         print(json.dumps([asdict(one) for one in checked], indent=1, ensure_ascii=False))
@@ -84,18 +85,18 @@ def export(
         str, typer.Option(help=", ".join(exports.FORMATS), autocompletion=_formats)
     ] = "csv",
     case: Annotated[
-        str, typer.Option(help="only these cases: method=exact,batch=8; left out of names")
+        str, typer.Option(help="only these cases: method=exact,batch=8; omitted from names")
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="file [standard output]")
+        Path | None, typer.Option("-o", "--output", help="file to write [standard output]")
     ] = None,
 ) -> None:
-    """Write a run's figures for other programs."""
+    """Export a run's figures for other programs."""
     if format not in exports.FORMATS:
-        raise UsageError(f"no format {format!r} — there are {', '.join(exports.FORMATS)}")
+        raise UsageError(f"unknown format {format!r} — choose from {', '.join(exports.FORMATS)}")
     binary = exports.FORMATS[format].binary
     if binary and output is None and sys.stdout.isatty():
-        raise UsageError(f"{format} is no text for a terminal — name a file with -o")
+        raise UsageError(f"{format} is a binary format — name a file with -o")
     try:
         content = exports.export(results.load_run(run), format, case)
     except exports.ExportProblem as problem:

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from reports.store_summaries import Summaries
 
 app = typer.Typer()
-store_app = typer.Typer(no_args_is_help=True, help="Look after a store of results.")
+store_app = typer.Typer(no_args_is_help=True, help="Maintain a store of results.")
 app.add_typer(store_app, name="store")
 
 
 @app.command(epilog="Example: gfbench push results/* --store s3://lab/gfbench")
 def push(
-    runs: Annotated[list[Path], typer.Argument(help="runs' folders")],
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs")],
     store: StoreOption = None,
 ) -> None:
-    """Copy finished runs into a store; what is there already is left alone."""
+    """Copy finished runs into a store; runs that it already has are left alone."""
     url = _required(store)
     codes = []
     for run in runs:
@@ -46,7 +46,7 @@ def push(
             note(f"gfbench: {attempt.error}")
             continue
         if attempt.already:
-            note(f"{run}: was there already")
+            note(f"{run}: already in the store")
         print(attempt.place)
     exit_with(gravest(codes))
 
@@ -56,10 +56,10 @@ def pull(
     run_id: Annotated[str, typer.Argument(metavar="RUN-ID", help="a run's id")],
     store: StoreOption = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="folder in which the run's own is made")
+        Path, typer.Option("-o", "--output", help="folder in which to create the run's own")
     ] = RESULTS,
 ) -> None:
-    """Copy a run out of a store, every file checked against the run's manifest."""
+    """Copy a run out of a store, checking every file against the run's manifest."""
     url = _required(store)
     with storing.store_errors():
         from reports import store as stores
@@ -74,13 +74,13 @@ def pull(
 def query(
     sql: Annotated[str, typer.Argument(help="one SELECT over the tables rows and runs")],
     results: Annotated[
-        list[Path] | None, typer.Argument(help="runs' folders or folders of them [results]")
+        list[Path] | None, typer.Argument(help="folders of runs, or of many runs [results]")
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated values")] = False,
 ) -> None:
-    """Answer a question in SQL about the figures of many runs."""
+    """Query the figures of many runs with SQL."""
     if store is not None and results:
         raise UsageError("give --store URL or folders of results, not both")
     if as_json and as_csv:
@@ -103,7 +103,7 @@ def query(
 
 @store_app.command(epilog="Example: gfbench store compact --store s3://lab/gfbench")
 def compact(store: StoreOption = None) -> None:
-    """Bring the figures of all runs together for quick queries; safe at any time."""
+    """Combine the figures of all runs, for quicker queries; safe at any time."""
     url = _required(store)
     with storing.store_errors():
         from reports import store as stores
@@ -125,7 +125,7 @@ def _read(store: str | None, folders: list[Path]) -> Summaries:
         loaded = store_cache.load(store)
         summaries, notes = loaded.summaries, loaded.notes
         if not summaries.runs:
-            note(f"{storing.shown(store)} has no runs yet — `gfbench push RUN --store ...`")
+            note(f"{storing.shown(store)} has no runs yet — use `gfbench push RUN --store ...`")
     for remark in notes:
         note(remark)
     return summaries
@@ -144,5 +144,5 @@ def _print(answer: Answer) -> None:
 
 def _required(store: str | None) -> str:
     if store is None:
-        raise UsageError("say which store — --store file:///DIR or --store s3://BUCKET/DIR")
+        raise UsageError("no store given — use --store file:///DIR or --store s3://BUCKET/DIR")
     return store

@@ -48,7 +48,7 @@ def init(
         "inventory.yaml"
     ),
     simulated: Annotated[
-        bool, typer.Option("--simulated", help="this machine, with a simulated power meter")
+        bool, typer.Option("--simulated", help="for this machine with a simulated power meter")
     ] = False,
 ) -> None:
     """Write a commented inventory.yaml to start from."""
@@ -60,7 +60,7 @@ def init(
         with output.open("x") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{output} is there already — choose another name with -o") from None
+        raise UsageError(f"{output} already exists — choose another name with -o") from None
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
     print(output)
@@ -73,7 +73,7 @@ def list_(
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what there is: targets, suites, workloads, methods, kernels, platforms, sensors."""
+    """List targets, suites, workloads, methods, kernels, platforms or sensors."""
     rows = _listed(what, inventory, target)
     if as_json:
         print(json.dumps([dict(row) for row in rows], indent=1))
@@ -83,7 +83,7 @@ def list_(
 
 @app.command(epilog="Example: gfbench schema > inventory.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of inventory.yaml, so that an editor completes and checks it."""
+    """Print the JSON Schema of inventory.yaml, with which an editor completes and checks it."""
     print(json.dumps(inventories.json_schema(), indent=1))
 
 
@@ -92,13 +92,13 @@ def trust_(
     target: TargetOption = None,
     inventory: InventoryOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="record without asking; you have checked it")
+        bool, typer.Option("--yes", help="record without asking; only if you have checked the key")
     ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="also replace a key that has changed")
     ] = False,
 ) -> None:
-    """Show a target's host key and, after yes, record it in known_hosts."""
+    """Show a target's host key and record it in known_hosts once you confirm it."""
     if not target:
         raise UsageError("no target is given — use -t NAME, or -t user@host:port for a gateway")
     found = read_inventory(inventory)
@@ -118,7 +118,7 @@ def trust_(
 def doctor(
     target: TargetOption = None, inventory: InventoryOption = None, as_json: JsonOption = False
 ) -> None:
-    """Say what stands between a target and a credible result, each with what mends it."""
+    """Say what stands between a target and a credible result, and how to put it right."""
     found, targets = choose(inventory, target or ["local"])
     examined = [doctors.examine(chosen, found) for chosen in targets]
     if as_json:
