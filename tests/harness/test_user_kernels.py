@@ -60,7 +60,8 @@ def test_what_cannot_be_a_kernel_is_refused(mine: Path, value: str, words: str) 
 
 
 @pytest.mark.parametrize(
-    ("source", "words"), [("def (", "is not valid Python"), ("VERSION = '1'\n", "it lacks available")]
+    ("source", "words"),
+    [("def (", "is not valid Python"), ("VERSION = '1'\n", "it lacks available")],
 )
 def test_a_file_that_is_no_kernel_is_refused(mine: Path, source: str, words: str) -> None:
     mine.write_text(source)
