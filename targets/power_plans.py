@@ -32,9 +32,9 @@ BOARDS_OF_JETPACK_4 = ("jetson-tx1", "jetson-tx2", "jetson-nano")
 PMIC_STEP_A, PMIC_STEP_V = 0.003, 0.0004
 PMIC_TOLERANCE = 0.03
 PMIC_RULE = (
-    "sum of volts x amperes of the PMIC's rails; not the board's input: conversion losses and all "
-    "that is fed from 5 V itself are not in it. Estimate of the input, from other people's "
-    "measurements, never used here: 1.1451 x sum + 0.5879 W"
+    "sum of volts x amperes of the PMIC's rails; not the board's input: it leaves out conversion "
+    "losses and all that is fed directly from 5 V. An estimate of the input from other people's "
+    "measurements, not used here: 1.1451 x sum + 0.5879 W"
 )
 POWER_MARKS = (
     "/ina2",
@@ -43,7 +43,7 @@ POWER_MARKS = (
     "/hwmon",
     "/powercap/",
 )  # in the paths of power sensors
-METER_RULE = "taken to measure the input of the board"
+METER_RULE = "assumed to measure the input of the board"
 
 
 def plan_power(
@@ -240,7 +240,7 @@ def _jtop(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
     total = platforms.total_of(platform_id, names)
     if total is None or not set(names).issuperset(total.rails):
         listed = ", ".join(names) or "no rails"
-        return _nothing(facts, f"jtop shows {listed}: no total is known of these")
+        return _nothing(facts, f"jtop shows {listed}; gfbench knows no total of these")
     interval_s = facts.get("interval_s") or JTOP_INTERVAL_S
     return _plan(
         source="jtop",
@@ -271,7 +271,7 @@ def _pyrapl(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
         )
         for number, name in enumerate(names)
     )
-    rule = f"{' + '.join(names)}: processor packages and, where counted apart, memory (pyRAPL)"
+    rule = f"{' + '.join(names)}: processor packages and, where counted separately, memory (pyRAPL)"
     return _plan(
         source="pyrapl",
         total=Total(rails=names, scope="package", rule=rule),
@@ -286,7 +286,7 @@ def _pynvml(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
     facts = _package(probe, "pynvml")
     plan = with_cards(_nothing(facts, "no card"), platform_id, {**probe, "nvml": facts})
     if not plan.total:
-        return _nothing(facts, "no NVIDIA card here tells its energy or power")
+        return _nothing(facts, "no NVIDIA card here reports its energy or power")
     sensors = tuple(replace(sensor, kind="pynvml") for sensor in plan.sensors)
     return replace(plan, source="nvidia-ml-py", sensors=sensors, missing=())
 

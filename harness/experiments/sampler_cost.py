@@ -97,11 +97,11 @@ def _rail_map(target: Target, probe: Mapping[str, Any]) -> dict[str, Any]:
     plan = plan_power(platform, probe, target.power.kind, target.power.argument)
     rail_map: dict[str, Any] = to_json(asdict(plan))
     if not job_power(rail_map):
-        reason = plan.missing[0].reason if plan.missing else "its power comes from a file"
+        reason = plan.missing[0].reason if plan.missing else "its power is read from a file"
         raise CommandFailed(
             target.name,
             f"there is no sampler to measure: {reason}",
-            remedy="`gfbench doctor` shows what can be read, and what grants it",
+            remedy="`gfbench doctor` shows what can be read and how to get access to the rest",
         )
     return rail_map
 
@@ -152,7 +152,7 @@ def _measure(board: Board, folder: str, job: Job) -> list[dict[str, Any]]:
     if failed or len(records) < len(job.blocks):
         reason = failed[0].get("reason") if failed else "the runner ended early"
         raise CommandFailed(
-            board.target.name, f"calibration broke off: {reason}", remedy="try again"
+            board.target.name, f"the calibration ended early: {reason}", remedy="try again"
         )
     return records
 

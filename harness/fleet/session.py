@@ -184,9 +184,9 @@ class Session:
         if not isinstance(probe.get("torch"), dict):
             raise CommandFailed(
                 self.target.name,
-                f"torch cannot be imported by {probe.get('executable')}: "
+                f"{probe.get('executable')} cannot import torch: "
                 f"{probe.get('torch_error') or 'no reason given'}",
-                remedy="install torch there, or name the interpreter that has it with `python:`",
+                remedy="install torch there, or set `python:` to the interpreter that has it",
             )
 
     def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
@@ -251,7 +251,7 @@ class Session:
             needed_s = recommended_window_s(rail_map_from_json(rail_map))
             window_s = max(window_s, needed_s * (FOLDED if converts_in_an_instant(rail_map) else 1))
         elif suite.energy:
-            self.outcome.notes.append("energy is wanted, but there is no power to measure it by")
+            self.outcome.notes.append("energy was asked for, but power cannot be measured here")
         return replace(suite, min_window_s=window_s)
 
     def _on_the_machine(self, state: JobState, job: Job) -> None:
@@ -340,7 +340,7 @@ class Session:
         if failed:
             self.outcome.exit_code = 1
             self.outcome.reason = (
-                f"{len(failed)} of {len(job.blocks)} blocks failed, first "
+                f"{len(failed)} of {len(job.blocks)} blocks failed, the first of them "
                 f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
             )
 
@@ -355,7 +355,7 @@ class Session:
         if load > self._processors + FOREIGN_LOAD:
             self.outcome.notes.append(
                 f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
-                "end what else runs there and measure again"
+                "stop what else runs there and measure again"
             )
 
     def _restore(self) -> None:

@@ -123,7 +123,7 @@ def make_trace(log: bytes, rail_map: Mapping[str, Any]) -> Trace:
             readings = ((ids[path], value) for path, value in found if path in ids)
             out += [f"{t_s},{channel},{value}\n".encode() for channel, value in readings]
             if not found and raw.strip():
-                faults.add(sensor, "lines that are no reading")
+                faults.add(sensor, "lines that are not readings")
         elif sensor in numbers:
             out.append(f"{t_s},{sensor},{raw}\n".encode())
     return Trace(trace=b"".join(out), raw=log if text else None, notes=faults.notes())
