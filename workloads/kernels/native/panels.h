@@ -50,11 +50,11 @@ typedef struct {
     const REAL *grad, *x_sum, *w_sum;  /* g; x~ and w~, packed */
     REAL *grad_x, *grad_w, *grad_bias; /* NULL: not wanted */
     tiling_t out_tiling, in_tiling;
-    REAL *gb_sums;   /* sums of g: (workspaces, N, C_o) or, in NHWC, (N, P_h, C_o) */
     REAL *g_cells;   /* g~ */
     REAL *x_tail;    /* each group's last panel of x~, widened by zeros: (groups, cells, NR) */
     REAL *gx_cells;  /* g_x's values on the patch grid */
     REAL *gw_values; /* accumulator of g_w, one value per window: (C_o, C_i / groups) */
+    REAL *gb_sums;   /* sums of g: (workspaces, N, C_o) or, in NHWC, (N, P_h, C_o) */
     index_t thread_size;         /* elements from one thread's g_cells .. gw_values to the next's */
     int gw_is_empty;             /* nothing has been added to gw_values yet */
     index_t first_row, last_row; /* the chunk: patch rows [first_row, last_row) */

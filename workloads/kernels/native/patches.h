@@ -48,7 +48,7 @@ typedef struct {
     double scale;         /* 1 / s^2 */
     index_t streaming;    /* write g_x past the caches */
     index_t nhwc;         /* channels are dense; otherwise columns are */
-    index_t workspace;    /* elements that gfb_filtered_workspace or gfb_depthwise_workspace tells */
+    index_t workspace;    /* elements; see gfb_filtered_workspace and gfb_depthwise_workspace */
 } backward_desc_t;
 
 /* How every plane of a layout is cut into blocks: of `block_rows` patch rows and all columns, or of
