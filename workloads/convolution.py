@@ -15,7 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from workloads.kernels import find
 from workloads.kernels.seam import Kernel, Operator
 from workloads.spec.geometry import Geometry, conv_geometry
-from workloads.spec.methods import check_method, method_refusal
+from workloads.spec.methods import BASELINE, DEFAULT, check_method
 
 Layers = Union[None, int, Sequence[str], Callable[[str, nn.Conv2d], bool]]
 
@@ -29,7 +29,7 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     *,
-    method: str = "exact",
+    method: str = BASELINE,
     patch_size: Any = 2,
     kernel: str = "torch",
 ) -> torch.Tensor:
@@ -56,12 +56,12 @@ def conv2d(
     """
     _check_usable(method)
     implementation = find(kernel)
-    if method == "exact" and patch_size is None:
+    if method == BASELINE and patch_size is None:
         patch_size = 1
     geometry = conv_geometry(x.shape, weight.shape, stride, padding, dilation, groups, patch_size)
     _check_tensors(x, weight, bias)
     inputs = (x, weight) if bias is None else (x, weight, bias)
-    if method == "exact":
+    if method == BASELINE:
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     operator = _operator(implementation, method, geometry, x)
     if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs):
@@ -117,7 +117,7 @@ _gradients_once = once_differentiable(_gradients)  # has no derivative, and says
 class FilteredConv2d(nn.Conv2d):
     """An nn.Conv2d with a filtered backward; ``filter_module`` makes them of existing layers."""
 
-    method = "gradient_filter"
+    method = DEFAULT
     patch_size: Any = 2
     kernel = "torch"
     unfiltered: Type[nn.Conv2d] = nn.Conv2d
@@ -167,7 +167,7 @@ def filter_module(
     patch_size: Any,
     *,
     layers: Layers = None,
-    method: str = "gradient_filter",
+    method: str = DEFAULT,
     kernel: str = "torch",
 ) -> nn.Module:
     """Put a filtered backward on convolutions of a model, in place, and return the model.
@@ -249,7 +249,7 @@ def _check_layer(name: str, conv: nn.Conv2d, method: str, patch_size: Any) -> No
         conv.groups,
         patch_size,
     )
-    refused = method_refusal(method, geometry)
+    refused = check_method(method).refusal(geometry)
     if refused:
         raise ValueError("layers: %r: %s" % (name, refused))
 
@@ -273,7 +273,7 @@ def _check_usable(method: str) -> None:
 
 def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) -> Operator:
     """Return the operator to use, or say why there is none."""
-    refused = method_refusal(method, geometry)
+    refused = check_method(method).refusal(geometry)
     if refused:
         raise ValueError(refused)
     if method not in kernel.operators:

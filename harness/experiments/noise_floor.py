@@ -20,7 +20,7 @@ from harness.errors import PlanError
 from harness.fleet.run import Finished, start_run
 from harness.fleet.session import Watch
 from harness.payloads.user_kernels import UserKernel, parse
-from harness.plan.suites import BASELINE, Suite
+from harness.plan.suites import Suite
 from reports.calibration import noise_floor
 from reports.calibration.noise_floor import (
     FEWEST_ROUNDS,
@@ -38,9 +38,9 @@ from reports.results.records import Run, TargetRun
 from reports.results.write import ResultStorageProblem, write_json_atomic
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import PHASES, Case
+from workloads.spec.methods import BASELINE, DEFAULT
 
 AGAIN = "again"
-METHOD = "gradient_filter"
 Series = tuple[AARound, ...]
 
 
@@ -68,7 +68,7 @@ def aa_suite(suite: Suite, kernel: str) -> tuple[Suite, tuple[UserKernel, ...]]:
         PlanError: there is no such kernel, or it has no filtered backward.
     """
     names, own = parse([kernel, f"{AGAIN}={kernel}"])
-    methods = tuple(name for name in suite.methods if name != BASELINE) or (METHOD,)
+    methods = tuple(name for name in suite.methods if name != BASELINE) or (DEFAULT,)
     chosen = replace(
         suite,
         methods=methods[:1],

@@ -10,10 +10,11 @@ from harness.fleet.run import Finished, start_run
 from harness.fleet.session import Watch
 from harness.fleet.until_decided import EVERY_ROUND
 from harness.payloads.revisions import Revision
-from harness.plan.suites import BASELINE, Overrides, Suite, load_suite
+from harness.plan.suites import Overrides, Suite, load_suite
 from reports.results.records import Rule, Run
 from reports.stats.sequential import LOOKS
 from targets.inventory import Inventory, Target
+from workloads.spec.methods import BASELINE
 
 ENERGY, MEMORY = "energy", "memory"
 

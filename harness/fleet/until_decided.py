@@ -15,7 +15,7 @@ from harness.errors import UsageError
 from harness.fleet.outcome import Outcome
 from harness.plan.extension import More, extend_job
 from harness.plan.plan import all_cases
-from harness.plan.suites import BASELINE, Suite
+from harness.plan.suites import Suite
 from reports.gate.evidence import evidence
 from reports.gate.recorded import judge_run
 from reports.gate.verdict import Gate, Verdict
@@ -24,6 +24,7 @@ from reports.results.read import load_run
 from reports.results.records import Rule, Run, TargetRun
 from reports.stats.sequential import LOOKS, VERIFICATION_ROUNDS
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 REPEATS = 8  # rounds that throttling or a failure may cost, of the looks and of the verification
 EVERY_ROUND = 1_000_000

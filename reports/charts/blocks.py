@@ -34,13 +34,14 @@ from reports.charts.style import (
     time_axis,
     zero_axis,
 )
-from reports.metrics.baseline import EXACT, baseline_of
+from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of
 from reports.metrics.subjects import Method, Subject, label_of, method_of_case, workload_of_case
 from reports.metrics.values import latencies_s
 from reports.results.records import BlockRecord
 from reports.text.wording import TIMES
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 WARMUP_SHOWN = 40
 SENTINEL_COLOUR = "#a67c00"
@@ -181,7 +182,7 @@ def rounds_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
 def _pairs(subject: Subject) -> Iterator[tuple[str, Method, dict[int, float]]]:
     """Yield workload, method and the speedup of the step by round."""
     for case in cases_of(subject.run, subject.target):
-        if case.method == EXACT:
+        if case.method == BASELINE:
             continue
         exact = latencies_s(subject.target, baseline_of(subject.target, case, "step"), "step")
         own = latencies_s(subject.target, case, "step")

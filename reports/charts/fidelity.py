@@ -36,6 +36,7 @@ from reports.metrics.rows import Row
 from reports.metrics.subjects import Method, Subject, Workload, label_of, method_of, workload_of
 from reports.stats.intervals import Effect
 from reports.text.wording import TIMES, interval, percent, significant
+from workloads.spec.methods import BASELINE, METHODS
 
 GRADIENTS = {"cosine_gx": "input gradient g_x", "cosine_gw": "weight gradient g_w"}
 Headlines = Mapping[str, Sequence[Headline]]
@@ -126,8 +127,8 @@ def _ends(row: Row) -> list[float]:
 
 def _exact_mark(colours: Colours, position: str = "bottom left") -> go.Scatter:
     return go.Scatter(
-        x=[1], y=[1], mode="markers+text", text=["exact"], textposition=position,
-        marker={"color": colours.get(("exact", None, "torch")), "size": 11, "symbol": "x"},
+        x=[1], y=[1], mode="markers+text", text=[METHODS[BASELINE].label], textposition=position,
+        marker={"color": colours.get((BASELINE, None, "torch")), "size": 11, "symbol": "x"},
         showlegend=False, hoverinfo="skip", cliponaxis=False,
     )  # fmt: skip
 

@@ -36,6 +36,7 @@ from reports.metrics.headlines import Headline
 from reports.metrics.subjects import Method, Subject, label_of
 from reports.stats.intervals import Effect
 from reports.text.wording import TIMES, interval, times
+from workloads.spec.methods import BASELINE
 
 PHASES = ("backward", "step")
 NOISE_COLOUR = "#7d8590"
@@ -143,7 +144,7 @@ def _with_total(drawn: Panel, found: Sequence[Headline], colours: Colours, moved
     layout = drawn.figure["layout"]
     labels = [*layout["meta"]["labels"], "all workloads"]
     lines = layout["meta"]["lines"]
-    methods = [m for m in colours if m[0] != "exact"]
+    methods = [m for m in colours if m[0] != BASELINE]
     places = dict(zip(methods, offsets(len(methods)), strict=True))
     totals = [
         _total(h, phase, effect, len(labels) - 1 + places[_method(h)], colours[_method(h)])

@@ -15,6 +15,7 @@ from reports.metrics.rows import Row
 from reports.metrics.subjects import Method, Subject, label_of, method_of
 from reports.results.records import BlockRecord
 from reports.text.wording import TIMES, scale_of
+from workloads.spec.methods import BASELINE
 
 # After Okabe & Ito's colour-blind-safe set, shifted so that each has a contrast of 3:1 on both
 # the light and the dark page.
@@ -93,7 +94,7 @@ def colours_of(subjects: Sequence[Subject]) -> Colours:
     methods = sorted({method_of(row) for subject in subjects for row in subject.rows}, key=str)
     colours: Colours = {}
     for method in sorted(methods, key=lambda one: (one[:2] not in KNOWN, str(one))):
-        if method[0] == "exact":
+        if method[0] == BASELINE:
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
         colours[method] = _free_colour(start, colours.values())
@@ -165,7 +166,7 @@ def legend_of(
     colours: Colours, phases: Sequence[str] = (), *, exact: bool = True
 ) -> tuple[Key, ...]:
     """Return the keys of the methods, and of the symbols where a chart has several."""
-    methods = [m for m in colours if exact or m[0] != "exact"]
+    methods = [m for m in colours if exact or m[0] != BASELINE]
     keys = [
         Key(text=label_of(method), glyph="■", colour=colours[method], method=True)
         for method in methods

@@ -15,9 +15,9 @@ from reports.metrics.values import latencies_s
 from reports.results.records import TargetRun
 from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
-EXACT = "exact"
-LAYOUTS = {name: kernel.layout for name, kernel in KERNELS.items() if EXACT in kernel.methods}
+LAYOUTS = {name: kernel.layout for name, kernel in KERNELS.items() if BASELINE in kernel.methods}
 
 
 def baseline_of(target: TargetRun, case: Case, phase: str = "step") -> Case:
@@ -52,5 +52,5 @@ def _measured(target: TargetRun, case: Case, phase: str) -> dict[Case, dict[int,
 
 
 def _layouts(case: Case) -> list[Case]:
-    names = [name for name, kernel in KERNELS.items() if EXACT in kernel.methods]
-    return [case._replace(method=EXACT, patch_size=None, kernel=name) for name in names]
+    names = [name for name, kernel in KERNELS.items() if BASELINE in kernel.methods]
+    return [case._replace(method=BASELINE, patch_size=None, kernel=name) for name in names]

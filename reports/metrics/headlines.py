@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.energy.by_round import energies_of, energy_ratios
-from reports.metrics.baseline import EXACT, baseline_of
+from reports.metrics.baseline import baseline_of
 from reports.metrics.kernel_ratios import is_compared, plain_of
 from reports.metrics.of_run import cases_of
 from reports.metrics.rows import Row
@@ -25,6 +25,7 @@ from reports.results.records import Run, TargetRun
 from reports.stats.intervals import Effect, hodges_lehmann, ratio_effect
 from reports.text.wording import is_usable, without_numbers
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 Figures = Callable[[Case], Mapping[int, float]]
 Other = Callable[[Case], Case]  # what a case is compared with
@@ -95,7 +96,7 @@ def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headlin
     """Return one headline per method, patch size, kernel, device and dtype, exact left out."""
     groups: dict[tuple[str, int | None, str, str, str], list[Case]] = {}
     for case in cases_of(run, target):
-        if case.method != EXACT:
+        if case.method != BASELINE:
             key = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
             groups.setdefault(key, []).append(case)
     mine = [row for row in rows if row.run_id == run.run_id and row.target == target.name]

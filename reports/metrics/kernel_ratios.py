@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reports.metrics.baseline import EXACT
 from reports.metrics.rows import Row
 from reports.metrics.values import latencies_s
 from reports.results.records import Run, TargetRun
 from reports.stats.intervals import paired_ratio
 from workloads.spec.messages import PHASES, Case
+from workloads.spec.methods import BASELINE
 
 PLAIN = "torch"
 METRIC = "kernel_ratio"
@@ -26,7 +26,7 @@ def plain_of(case: Case) -> Case:
 
 def is_compared(case: Case) -> bool:
     """Tell whether the case has another kernel than the plain one."""
-    return case.method != EXACT and case.kernel != PLAIN
+    return case.method != BASELINE and case.kernel != PLAIN
 
 
 def kernel_rows(run: Run, target: TargetRun) -> tuple[Row, ...]:

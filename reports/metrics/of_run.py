@@ -27,7 +27,7 @@ from reports.energy.by_round import (
     power_figures,
 )
 from reports.energy.energy import Energy
-from reports.metrics.baseline import EXACT, baseline_of, baseline_words
+from reports.metrics.baseline import baseline_of, baseline_words
 from reports.metrics.rows import Row
 from reports.metrics.table import FIDELITY, UNITS
 from reports.metrics.values import (
@@ -44,6 +44,7 @@ from reports.stats.intervals import median_interval, paired_ratio
 from reports.text.wording import cut, is_usable
 from workloads.spec.costs import floor_s
 from workloads.spec.messages import PHASES, Case
+from workloads.spec.methods import BASELINE
 
 SPECTRA = {"one_over_f": "", "white_noise": "white_noise"}
 MAX_REASON = 500  # characters; a board may write anything
@@ -177,7 +178,7 @@ def _latency_rows(maker: _Maker) -> Iterable[Row]:
 
 
 def _speedup_rows(maker: _Maker) -> Iterable[Row]:
-    if maker.case.method == EXACT or not {"backward", "step"} & set(_phases(maker.run)):
+    if maker.case.method == BASELINE or not {"backward", "step"} & set(_phases(maker.run)):
         return
     ours = maker.standing("timing")
     for phase in ("backward", "step"):
@@ -235,7 +236,7 @@ def _memory_rows(maker: _Maker) -> Iterable[Row]:
 
 def _fidelity_rows(maker: _Maker) -> Iterable[Row]:
     blocks = maker.target.blocks_of(maker.case, "fidelity")
-    if not blocks and maker.case.method == EXACT:
+    if not blocks and maker.case.method == BASELINE:
         return
     standing = maker.standing("fidelity")
     for spectrum, phase in SPECTRA.items():

@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from reports.metrics.rows import Row
 from reports.results.records import Run
+from workloads.spec.methods import BASELINE
 
 # Options of `run` that say what is measured or where; those of a point replace them.
 CHOOSING = (
@@ -51,7 +52,7 @@ def end_of_repeat(run: Run, row: Row) -> str:
     words = ["--workload", row.workload, "--method", row.method]
     if row.patch_size is not None:
         words += ["--patch-size", str(row.patch_size)]
-    if row.method != "exact":
+    if row.method != BASELINE:
         words += ["--kernel", _kernel(run, row.kernel)]
     words += ["--batch", str(row.batch), "--device", row.device, "--dtype", row.dtype]
     return shlex.join(words)

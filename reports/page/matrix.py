@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from reports.charts.style import Colours
 from reports.energy.by_round import energies_of, energy_ratios
-from reports.metrics.baseline import EXACT, baseline_of
+from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of
 from reports.metrics.rows import Row, row_case
 from reports.metrics.subjects import (
@@ -27,6 +27,7 @@ from reports.metrics.values import memory_figures
 from reports.stats.intervals import Effect, ratio_effect
 from reports.text.wording import interval, percent, times
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 GLYPHS = {
     "better": "▲", "worse": "▼", "undecided": "≈", "equal": "=", "failed": "!", "none": "·",
@@ -113,7 +114,7 @@ ASKED = ("backward", "step", "energy of a step", "saved bytes")
 
 def significance_matrix(subjects: Sequence[Subject], colours: Colours) -> Matrix | None:
     """Return what the intervals decide."""
-    methods = [m for m in colours if m[0] != EXACT]
+    methods = [m for m in colours if m[0] != BASELINE]
     cells = {s.label: dict(_cells(s)) for s in subjects}
     asked = [
         (method, what)
@@ -146,7 +147,7 @@ def _cells(
 ) -> Iterator[tuple[tuple[object, Method, str], Cell]]:
     rows = {(row.case, row.metric, row.phase): row for row in subject.rows}
     for case in cases_of(subject.run, subject.target):
-        if case.method == EXACT:
+        if case.method == BASELINE:
             continue
         method, key = method_of_case(case), workload_of_case(case)
         mine = row_case(subject.target.name, case)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.metrics.baseline import EXACT, LAYOUTS, baseline_phases
+from reports.metrics.baseline import LAYOUTS, baseline_phases
 from reports.metrics.of_run import cases_of
 from reports.metrics.subjects import Subject, workload_of_case
 from reports.page.power import incomparable
 from reports.results.records import Run
 from reports.text.wording import cut, joined
 from workloads.spec.kernels import KERNELS, twins
+from workloads.spec.methods import BASELINE
 
 
 def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...]:
@@ -36,7 +37,7 @@ def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...
 def _baseline_notes(subject: Subject) -> list[str]:
     """Say which layout the exact baseline has, if there was a choice."""
     found: dict[str, list[str]] = {name: [] for name in LAYOUTS}
-    cases = [c for c in cases_of(subject.run, subject.target) if c.method == EXACT]
+    cases = [c for c in cases_of(subject.run, subject.target) if c.method == BASELINE]
     if len({block.case.kernel for block in subject.target.blocks if block.case in cases}) < 2:
         return []
     order = list(subject.workloads)
@@ -57,11 +58,11 @@ def _baseline_notes(subject: Subject) -> list[str]:
 def _unseen_steps(subject: Subject) -> list[str]:
     """Tell of steps whose baseline has a layout in which no filtered layer was measured."""
     cases = cases_of(subject.run, subject.target)
-    filtered = {case.kernel for case in cases if case.method != EXACT and case.kernel in KERNELS}
+    filtered = {case.kernel for case in cases if case.method != BASELINE and case.kernel in KERNELS}
     others = {other for name in filtered for other in twins(name)} - filtered
     notes = []
     for name, layout in LAYOUTS.items():
-        exact = [case for case in cases if case.method == EXACT and case.kernel == name]
+        exact = [case for case in cases if case.method == BASELINE and case.kernel == name]
         fast = [case for case in exact if "step" in baseline_phases(subject.target, case)]
         unseen = [f"`--kernel {other}`" for other in others if KERNELS[other].layout == layout]
         if fast and unseen and layout not in {KERNELS[seen].layout for seen in filtered}:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from reports.charts.style import EXACT, EXACT_CHANNELS_LAST, KNOWN, PALETTE, Colours
 from reports.metrics.subjects import Method
+from workloads.spec.methods import BASELINE
 
 MAX_SLUG = 48
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)|index")
@@ -37,7 +38,7 @@ def colours_of(methods: Iterable[Method]) -> Colours:
     # The plain kernel of a known method first: others may have to take the next colour.
     order = sorted(set(methods), key=lambda m: (m[:2] not in KNOWN, m[2] != "torch", str(m)))
     for method in order:
-        if method[0] == "exact":
+        if method[0] == BASELINE:
             colours[method] = EXACT_CHANNELS_LAST if "channels-last" in method[2] else EXACT
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))

@@ -18,6 +18,7 @@ from reports.site.trends import LOWER_IS_BETTER, Change, Level, Line, Trend
 from reports.stats.change_points import Floats
 from reports.stats.intervals import geometric_mean
 from reports.text.wording import interval, method_label, quantity, significant
+from workloads.spec.methods import BASELINE
 
 # The columns of every table of newest figures: metric, phase, short title.
 FIGURES: tuple[tuple[str, str, str], ...] = (
@@ -87,7 +88,7 @@ class Entry:
     @property
     def exact(self) -> bool:
         """Whether it is the baseline."""
-        return self.case[2] == "exact"
+        return self.case[2] == BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +246,7 @@ def _commonest(runs: list[int]) -> int:
 
 def _order(method: Method) -> tuple[bool, str, int, bool, str]:
     """Put exact and the plain kernel first."""
-    return method[0] != "exact", method[0], method[1] or 0, method[2] != "torch", method[2]
+    return method[0] != BASELINE, method[0], method[1] or 0, method[2] != "torch", method[2]
 
 
 def _entry(

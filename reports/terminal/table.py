@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from reports.metrics.baseline import EXACT, baseline_phases
+from reports.metrics.baseline import baseline_phases
 from reports.metrics.kernel_ratios import METRIC as KERNEL_RATIO
 from reports.metrics.kernel_ratios import kernel_rows
 from reports.metrics.of_run import cases_of, compare
 from reports.metrics.rows import Row, row_case
 from reports.results.records import Run
 from reports.text.wording import KERNELS, MISSING, joules, printable, seconds, size
+from workloads.spec.methods import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ def _baselines(run: Run) -> dict[tuple[object, ...], tuple[str, ...]]:
         row_case(target.name, case): baseline_phases(target, case)
         for target in run.targets
         for case in cases_of(run, target)
-        if case.method == EXACT
+        if case.method == BASELINE
     }
 
 

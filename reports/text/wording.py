@@ -76,7 +76,7 @@ def is_usable(method: str) -> bool:
 
 def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> str:
     """Return ``gradient filter r = 2``, and the kernel where it is not the plain one."""
-    label = method.replace("_", " ")
+    label = METHODS[method].label if method in METHODS else method.replace("_", " ")
     if not is_usable(method):
         label += f", {NOT_USABLE},"
     if patch_size is not None:

@@ -17,6 +17,7 @@ from workloads.measure.check import (
 from workloads.measure.inputs import normal, one_over_f
 from workloads.spec.geometry import layer_geometry
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 _CHUNK = 2**20  # elements converted to float64 at a time
 _TAP_CORRELATION = 0.11
@@ -98,7 +99,7 @@ def _ensemble_fidelity(
     output_shape = (case.batch, layer.out_channels, *geometry.output_size)
     grad_output = draw_map(output_shape, 4 * seed + 3, dtype, case.device)
     x, weight, grad_output = map(find(case.kernel).laid_out, (x, weight, grad_output))
-    exact_x, exact_w = _gradients(case, "exact", x, weight, grad_output)
+    exact_x, exact_w = _gradients(case, BASELINE, x, weight, grad_output)
     filtered_x, filtered_w = _gradients(case, case.method, x, weight, grad_output)
     _require_alike(case, (filtered_x, filtered_w), x, weight, grad_output)
     found = {"gx": compare(filtered_x, exact_x), "gw": compare(filtered_w, exact_w)}

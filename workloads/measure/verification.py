@@ -22,6 +22,7 @@ from workloads.measure.check import (
 )
 from workloads.spec.geometry import layer_geometry
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 READ = 1024  # numbers of each result that are read right after the call
 MEMORY_SHARE = 0.25  # of what is available, for copies
@@ -164,7 +165,7 @@ def _forward(case: Case, inputs: Inputs) -> torch.Tensor:
 def _gradients(case: Case, inputs: Inputs) -> Tuple[torch.Tensor, ...]:
     """Return g_x, g_w and, with a bias, g_b by torch alone, in the case's dtype."""
     x, weight, bias, grad_output = inputs
-    if case.method == "exact":
+    if case.method == BASELINE:
         return _exact_gradients(case, inputs)
     operator = find("torch").operators[case.method]
     geometry = layer_geometry(case.layer, case.patch_size, 1)

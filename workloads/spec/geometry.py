@@ -75,6 +75,23 @@ class Geometry(NamedTuple):
     keeps_window: bool  # the dilated window is kept and applied on the patch grid
 
     @property
+    def x_elements(self) -> int:
+        """How many elements x has."""
+        n, c_in, height, width = self.x_shape
+        return n * c_in * height * width
+
+    @property
+    def y_elements(self) -> int:
+        """How many elements y (N, C_o, H_y, W_y) has."""
+        return self.x_shape[0] * self.weight_shape[0] * self.output_size[0] * self.output_size[1]
+
+    @property
+    def weight_elements(self) -> int:
+        """How many elements the weight has."""
+        c_out, per_group, k_h, k_w = self.weight_shape
+        return c_out * per_group * k_h * k_w
+
+    @property
     def output_patches(self) -> Tuple[Patches, Patches]:
         """The patches of y and of its gradient, rows then columns."""
         rows, columns = (
