@@ -16,8 +16,7 @@ from harness.board import cross_compile as cross
 from harness.board.cross_compile import CrossError, compiled, lacking, zig_target
 from harness.payloads.user_kernels import parse
 from workloads.kernels.native import compiler
-from workloads.kernels.native.library import SOURCES
-from workloads.spec.kernels import C_SOURCES, object_stem
+from workloads.spec.kernels import object_stem
 
 pytest.importorskip("ziglang")
 
@@ -27,10 +26,6 @@ EM_AARCH64 = 183
 
 def probe(machine: str = "aarch64", libc: str = "glibc-2.27", **kernels: Any) -> dict[str, Any]:
     return {"machine": machine, "libc": libc, "kernels": kernels}
-
-
-def test_the_catalogue_knows_what_the_object_is_made_of() -> None:
-    assert C_SOURCES["native"] == SOURCES
 
 
 def test_only_what_wants_for_a_compiler_is_compiled() -> None:

@@ -18,8 +18,8 @@ import torch
 from workloads.kernels.native import compiler
 from workloads.kernels.seam import Kernel, KernelError, Maybe, Operator
 from workloads.spec.geometry import Geometry
+from workloads.spec.kernels import USER_HEADER, USER_METHODS
 
-HEADER = "kernels/user/gfbench.h"
 TYPES = {torch.float32: "float", torch.float64: "double"}
 FIELDS = (
     "n",
@@ -65,7 +65,8 @@ class Case(ctypes.Structure):
 def kernel(name: str, source: str) -> Kernel:
     """Return the kernel of a C file beside this one; it is compiled when it is first asked for."""
     program = _Program(name, source)
-    operators = {"gradient_filter": Operator(program.save, program.gradients)}
+    operator = Operator(program.save, program.gradients)
+    operators = dict.fromkeys(USER_METHODS, operator)
     return Kernel(name, "user", (source,), operators, program.available)
 
 
@@ -74,7 +75,7 @@ class _Program:
 
     def __init__(self, name: str, source: str) -> None:
         self._name = name
-        self._sources = ("kernels/" + source, HEADER)
+        self._sources = ("kernels/" + source, USER_HEADER)
         self._libraries: Dict[torch.dtype, Any] = {}
         self._reasons: Dict[torch.dtype, str] = {}
 

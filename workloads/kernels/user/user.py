@@ -11,6 +11,7 @@ import pkgutil
 from typing import Any, Dict
 
 from workloads.kernels.seam import Kernel, KernelError
+from workloads.spec.kernels import USER_METHODS
 
 LIST = "user.json"
 
@@ -40,17 +41,28 @@ def load(name: str) -> Kernel:
         return user_c.kernel(name, entry["of"])
     try:
         module = importlib.import_module("workloads.kernels." + entry["of"][: -len(".py")])
-        return _kernel(name, entry["of"], module)
+        return kernel_of(name, entry["of"], module)
     except Exception as error:  # whatever a user's file does
         raise KernelError(
             "kernel %s cannot be loaded: %s: %s" % (name, type(error).__name__, error)
         ) from error
 
 
-def _kernel(name: str, source: str, module: Any) -> Kernel:
+def kernel_of(name: str, source: str, module: Any) -> Kernel:
+    """Return the kernel that a module supplies: VERSION, available, and OPERATORS or two functions.
+
+    Args:
+        name: the kernel's.
+        source: the module's file, in ``workloads/kernels``.
+        module: what was imported from it.
+
+    Raises:
+        AttributeError: the module lacks one of them.
+    """
     operators = getattr(module, "OPERATORS", None)
     if operators is None:
         from workloads.kernels.seam import Operator
 
-        operators = {"gradient_filter": Operator(module.save, module.gradients)}
+        operator = Operator(module.save, module.gradients)
+        operators = dict.fromkeys(USER_METHODS, operator)
     return Kernel(name, str(module.VERSION), ("kernels/" + source,), operators, module.available)
