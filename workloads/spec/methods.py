@@ -97,11 +97,6 @@ def published_costs(geometry: Geometry) -> Costs:
     return _filtered_costs(geometry, keeps_window=keeps, gw_by_tap=False)
 
 
-def pooled_costs(geometry: Geometry) -> Costs:
-    """Return the costs of what published programs timed."""
-    return _filtered_costs(geometry, keeps_window=geometry.keeps_window, gw_by_tap=False)
-
-
 def _filtered_costs(geometry: Geometry, keeps_window: bool, gw_by_tap: bool) -> Costs:
     """Return the costs of two products on the patch grid and of the sums around them.
 
@@ -172,7 +167,7 @@ METHODS: Dict[str, Method] = {
             label="gradient filter pooled",
             description="what published programs timed: g_x on the patch grid, g_w once per "
             "window; not a usable gradient",
-            costs=pooled_costs,
+            costs=filter_costs,
             sources=_TORCH_OPS,
             has_patch_size=True,
             usable=False,
