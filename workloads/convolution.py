@@ -15,7 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from workloads.kernels import find
 from workloads.kernels.seam import Kernel, Operator
 from workloads.spec.geometry import Geometry, conv_geometry
-from workloads.spec.methods import BASELINE, DEFAULT, check_method
+from workloads.spec.methods import BASELINE, DEFAULT, METHODS, check_method
 
 Layers = Union[None, int, Sequence[str], Callable[[str, nn.Conv2d], bool]]
 
@@ -56,7 +56,7 @@ def conv2d(
     """
     _check_usable(method)
     implementation = find(kernel)
-    if method == BASELINE and patch_size is None:
+    if patch_size is None and not METHODS[method].has_patch_size:
         patch_size = 1
     geometry = conv_geometry(x.shape, weight.shape, stride, padding, dilation, groups, patch_size)
     _check_tensors(x, weight, bias)
@@ -249,7 +249,7 @@ def _check_layer(name: str, conv: nn.Conv2d, method: str, patch_size: Any) -> No
         conv.groups,
         patch_size,
     )
-    refused = check_method(method).refusal(geometry)
+    refused = METHODS[method].refusal(geometry)
     if refused:
         raise ValueError("layers: %r: %s" % (name, refused))
 
@@ -273,7 +273,7 @@ def _check_usable(method: str) -> None:
 
 def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) -> Operator:
     """Return the operator to use, or say why there is none."""
-    refused = check_method(method).refusal(geometry)
+    refused = METHODS[method].refusal(geometry)
     if refused:
         raise ValueError(refused)
     if method not in kernel.operators:
