@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from workloads.machine import locks
 from workloads.machine.state import machine_state
 from workloads.measure import checked
-from workloads.measure.block import load, run_block
+from workloads.measure.block import Settings, load, run_block
 from workloads.measure.bounds import impossible
 from workloads.runner.handover import VARIABLE, ForgedResult, Handover, hand_over
 from workloads.runner.jobs import (
@@ -323,7 +323,8 @@ class Runner:
 
 def measured(job: Job, block: Block) -> Dict[str, Any]:
     """Measure a block in this process and return its result."""
-    return run_block(block, job.min_window_s, job.threads, job.pauses, job.energy)
+    settings = Settings(job.min_window_s, job.pauses, job.energy)
+    return run_block(block, job.threads, settings)
 
 
 def _refused(reason: str) -> Dict[str, Any]:
