@@ -37,7 +37,7 @@ def find(name: str) -> Kernel:
     """Return a kernel, ours or a user's.
 
     Raises:
-        ValueError: there is none of this name, or the user's cannot be loaded.
+        ValueError: no kernel has this name, or the user's cannot be loaded.
     """
     entry = user.declared().get(name)
     if entry is None:
@@ -51,7 +51,7 @@ def find(name: str) -> Kernel:
 
 
 def is_users(name: str) -> bool:
-    """Tell whether a kernel comes from a user's file; a second name of ours does not."""
+    """Return whether a kernel comes from a user's file; a second name for one of ours does not."""
     return user.declared().get(name, {}).get("kind", "alias") != "alias"
 
 
@@ -59,7 +59,7 @@ def availability(name: str, device: torch.device) -> Optional[str]:
     """Return why a kernel cannot run on a device in float32, None if it can; never raises."""
     try:
         return find(name).available(device, torch.float32)
-    except KernelError:  # a broken file is no lack of the board: its check fails, and says so
+    except KernelError:  # not the board's fault: the check of the broken file fails, and says so
         return None
     except Exception as error:  # whatever a kernel does here, it does not end the probe
         return "%s: %s" % (type(error).__name__, error)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Dict, Optional, Set
+from typing import Any, Dict, Iterator, Optional, Set
 
 from workloads.spec.messages import Job, job_from_json, loads
 
@@ -32,47 +32,47 @@ class JobFolder:
 
 def finished_orders(journal: str) -> Set[int]:
     """Return the orders of the blocks that the journal holds as measured or failed for good."""
-    done: Set[int] = set()
-    if not os.path.exists(journal):
-        return done
-    with open(journal, "rb") as file:
-        for line in file:
-            try:
-                record = loads(line.decode("utf-8", "replace"))
-            except (ValueError, RecursionError):  # cut by a power loss: it is measured again
-                continue
-            if not isinstance(record, dict) or record.get("type") != "block":
-                continue
-            if record.get("status") != "interrupted" and isinstance(record.get("order"), int):
-                done.add(record["order"])
-    return done
+    finished: Set[int] = set()
+    for record in _records(journal):
+        if record.get("type") != "block" or record.get("status") == "interrupted":
+            continue
+        if isinstance(record.get("order"), int):
+            finished.add(record["order"])
+    return finished
 
 
 def refused_cases(journal: str) -> Dict[str, str]:
-    """Return case key -> reason of the kernels that were refused, as the journal has it."""
+    """Return the keys of the cases whose kernels were refused, with the reasons."""
     refused: Dict[str, str] = {}
+    for record in _records(journal):
+        if is_refusal(record):
+            refused[str(record.get("case_key"))] = str(record.get("reason"))
+    return refused
+
+
+def _records(journal: str) -> Iterator[Dict[str, Any]]:
+    """Yield the journal's records; a line that a power loss has cut is left out."""
     if not os.path.exists(journal):
-        return refused
+        return
     with open(journal, "rb") as file:
         for line in file:
             try:
                 record = loads(line.decode("utf-8", "replace"))
             except (ValueError, RecursionError):
                 continue
-            if isinstance(record, dict) and is_refusal(record):
-                refused[str(record.get("case_key"))] = str(record.get("reason"))
-    return refused
+            if isinstance(record, dict):
+                yield record
 
 
 def is_refusal(record: Dict[str, Any]) -> bool:
-    """Tell whether a block's record refuses its kernel: a failed check, or what a window showed."""
+    """Return whether a block's record refuses its kernel: by a failed check or after a window."""
     if record.get("kind") == "check":
         return record.get("status") not in ("ok", "interrupted")
     return record.get("refused") is True
 
 
 def ends_cut(path: str) -> bool:
-    """Tell whether the file's last line was cut off, by a power loss for instance."""
+    """Return whether the file's last line was cut off, by a power loss for instance."""
     if not os.path.exists(path) or not os.path.getsize(path):
         return False
     with open(path, "rb") as file:
@@ -81,7 +81,7 @@ def ends_cut(path: str) -> bool:
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:
-    """Return the object in a file; None if there is none."""
+    """Return the JSON object in a file; None if it does not hold one."""
     try:
         with open(path) as file:
             result = json.load(file)
@@ -91,7 +91,7 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
 
 
 def tail(path: str) -> str:
-    """Return the end of a log; empty if there is none."""
+    """Return the end of a log; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.path.getsize(path) - LOG_TAIL_BYTES))

@@ -1,8 +1,8 @@
-"""The methods: ways to compute the gradients of a convolution, an entry each; no torch.
+"""The methods, which compute the gradients of a convolution each in its own way; no torch.
 
-An entry holds all that a plan, a report and a list of methods need to know. The computation itself
-is an operator of kernel ``torch``, by the same name, in ``kernels/torch_ops/operators.py``; other
-kernels compute the same gradients in other ways. The baseline needs no operator: it is torch's own.
+An entry of METHODS holds all that plans, reports and lists need to know about a method. What
+computes it is the operator of the same name of kernel ``torch``, in ``kernels/torch_ops``; other
+kernels compute the same gradients faster. The baseline needs no operator: torch's autograd does it.
 """
 
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
@@ -52,8 +52,8 @@ class Method(NamedTuple):
         costs: what it does with a convolution of a geometry.
         sources: files under ``workloads`` whose torch operations compute it.
         has_patch_size: whether it is measured at each of a suite's patch sizes.
-        refusal: says why it cannot do a convolution of this geometry; None if it can.
-        usable: False of what is only timed: its results are no gradients to train with.
+        refusal: returns why it cannot do a convolution of this geometry; None if it can.
+        usable: whether its results are gradients to train with; if not, it is only timed.
     """
 
     name: str
@@ -180,7 +180,7 @@ def check_method(name: str) -> Method:
     """Return the method of this name.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: no method has this name.
     """
     if name not in METHODS:
         raise ValueError("method must be one of %s, not %r" % (", ".join(METHODS), name))
@@ -188,10 +188,10 @@ def check_method(name: str) -> Method:
 
 
 def refusal(name: str, layer: Layer, patch_size: Any) -> Optional[str]:
-    """Return why a method cannot do this layer, in the words that calling it raises; or None.
+    """Return why a method cannot do this layer, as the error of calling it says; None if it can.
 
     Raises:
-        ValueError: there is no such method.
+        ValueError: no method has this name.
     """
     method = check_method(name)
     try:

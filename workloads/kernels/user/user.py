@@ -1,7 +1,7 @@
 """A user's kernels: files that the controller packed beside ours, and second names of ours.
 
-``workloads/kernels/user.json`` lists them; without it there are none. A kernel is loaded when it
-is asked for, so that one that is broken fails its own cases only.
+``workloads/kernels/user.json`` lists them, if there are any. A kernel is loaded when it is first
+needed, so that a broken one fails its own cases only.
 """
 
 import functools
@@ -23,8 +23,8 @@ def declared() -> Dict[str, Dict[str, str]]:
         data = pkgutil.get_data("workloads", "kernels/" + LIST)
     except OSError:
         return {}
-    found: Dict[str, Dict[str, str]] = json.loads((data or b"{}").decode("utf-8"))
-    return found
+    kernels: Dict[str, Dict[str, str]] = json.loads((data or b"{}").decode("utf-8"))
+    return kernels
 
 
 @functools.lru_cache(maxsize=None)
