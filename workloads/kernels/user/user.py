@@ -36,9 +36,9 @@ def load(name: str) -> Kernel:
     """
     entry = declared()[name]
     if entry["kind"] == "c":
-        from workloads.kernels.user import c_abi as user_c
+        from workloads.kernels.user import c_abi
 
-        return user_c.kernel(name, entry["of"])
+        return c_abi.kernel(name, entry["of"])
     try:
         module = importlib.import_module("workloads.kernels." + entry["of"][: -len(".py")])
         return kernel_of(name, entry["of"], module)
