@@ -6,10 +6,11 @@ page writes the tables from them, with the words of ``reports.text.wording``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.charts.style import Chart, Colours, Column
+from reports.charts.chart import Chart, Column
+from reports.charts.style import Colours
 from reports.metrics.rows import Row, row_case_label
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
 from reports.metrics.table import METRICS
@@ -35,7 +36,7 @@ class Words:
         return list(self._places)
 
 
-def page_data(subjects: Sequence[Subject], charts: Sequence[Chart], colours: Colours) -> Json:
+def page_data(subjects: Sequence[Subject], charts: Mapping[str, Chart], colours: Colours) -> Json:
     """Return all rows of the export, and the tables of the charts, as one JSON object.
 
     ``rows`` are (case, metric, phase, value, low, high, n, status, reason), in the order of the
@@ -50,7 +51,10 @@ def page_data(subjects: Sequence[Subject], charts: Sequence[Chart], colours: Col
             if key not in cases:
                 cases[key] = [len(cases), *_case(subject, row, colours, words)]
             rows.append([cases[key][0], *_figures(row, words)])
-    tables = {chart.id: _table(chart, words) for chart in charts if chart.rows or chart.columns}
+    tables = {}
+    for name, chart in charts.items():
+        if chart.rows or chart.columns:
+            tables[name] = _table(chart, words)
     return {
         "prefixes": PREFIXES,
         "symbols": SYMBOLS,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.charts.style import Chart, Column
+from reports.charts.chart import Chart, Column
 from reports.metrics.rows import Row
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
 from reports.metrics.table import METRICS
@@ -23,17 +23,17 @@ class PlainTable:
     left_out: int = 0
 
 
-def plain_tables(subjects: Sequence[Subject], charts: Sequence[Chart]) -> dict[str, PlainTable]:
+def plain_tables(subjects: Sequence[Subject], charts: Mapping[str, Chart]) -> dict[str, PlainTable]:
     """Return the table of each chart that has one, by the chart's id."""
     owners = {row: subject for subject in subjects for row in subject.rows}
     rows = {place: row for subject in subjects for row, place in subject.places.items()}
     return {
-        chart.id: _cut(
+        name: _cut(
             _pivot([(owners[rows[place]], rows[place]) for place in chart.rows])
             if chart.rows
             else _columns(chart.columns)
         )
-        for chart in charts
+        for name, chart in charts.items()
     }
 
 
