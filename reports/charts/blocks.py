@@ -66,13 +66,13 @@ def drift_chart(context: Context) -> Chart:
     timed = [block for subject in subjects for block in _timed_blocks(subject)]
     legend = legend_of(colours)
     if any(subject.target.sentinels for subject in subjects):
-        text = "sentinel, the same small case once a round"
+        text = "sentinel: the same small case, measured once a round"
         legend += (Key(text=text, glyph="━", colour=SENTINEL_COLOUR),)
     return Chart(
         title="Blocks in the order they ran",
-        caption="One dot is one block (a process of its own): its step over the median of its "
-        "case. A slope or a jump that all methods share is the machine drifting; pairs in one "
-        "round share it, so it cancels in the speedup.",
+        caption="Each dot is one block (a process of its own): its step over the median of its "
+        "case. A slope or a jump that all methods share means that the machine drifted; "
+        "what is measured in one round shares it, so it cancels in the speedup.",
         legend=legend,
         panels=tuple(_drift_panel(subject, timed, colours) for subject in subjects),
         columns=(
@@ -189,8 +189,9 @@ def rounds_chart(context: Context) -> Chart:
     reach = shared_range(speedups, 1.0)
     return Chart(
         title="Every pair",
-        caption="The speedup of the step inside each round, one line per workload. The estimate "
-        "and its interval come from these; flat lines mean that the pairs agree.",
+        caption="The speedup of the step within each round, one line per workload. The estimate "
+        "and its interval are computed from these; where the lines are flat, the rounds "
+        "agree.",
         legend=legend_of(context.colours, exact=False),
         panels=tuple(
             _rounds_panel(subject, paired, context.colours, reach) for subject in context.subjects
@@ -319,9 +320,9 @@ def spread_chart(context: Context) -> Chart:
         )
     return Chart(
         title="Raw iteration times",
-        caption="All iterations of the step of all blocks, nothing dropped. The box holds the "
-        "middle half, the line in it is the median, the whiskers reach from the 1st to the 99th "
-        "percentile.",
+        caption="All iterations of the step in all blocks, with none dropped. The box holds the "
+        "middle half and the line in it is the median; the whiskers reach from the 1st "
+        "to the 99th percentile.",
         legend=legend_of(context.colours),
         panels=tuple(
             _spread_panel(subject, boxes[subject.label], context.colours)
@@ -411,8 +412,8 @@ def warmup_chart(context: Context) -> Chart:
     points = [point for subject in subjects for point in _warmup_points(subject, colours)]
     return Chart(
         title="Warm-up",
-        caption="The first iterations of the step over the median of their block: the median over "
-        "all blocks of a method. The warm-up is recorded but does not count.",
+        caption="The first iterations of the step over the median of their block, as the median "
+        "over all blocks of a method. The warm-up is recorded but does not count.",
         legend=legend_of(colours),
         panels=tuple(_warmup_panel(subject, points, colours) for subject in subjects),
         columns=(

@@ -54,10 +54,10 @@ def energy_chart(context: Context) -> Chart | None:
     )
     return Chart(
         title="Energy per iteration",
-        caption="Joules of one iteration, idle power included. A bar holds what the rounds "
-        "scattered and the sensor's tolerance; the tolerance cancels between methods on one "
-        "target. Left is less. What part of the machine the sensor sees is told "
-        'below, in "Energy: how it was measured".',
+        caption="The joules of one iteration, idle power included. A bar covers the scatter "
+        "between rounds and the sensor's tolerance; the tolerance cancels between "
+        'methods on one target. Further left is less. "Energy: how it was measured", '
+        "below, says which part of the machine the sensor measures.",
         legend=legend_of(context.colours, phases),
         panels=dot_panels(subjects, context.colours, "energy_j", phases, axis),
         rows=row_indices(context.subjects, rows),
@@ -102,9 +102,10 @@ def parts_chart(context: Context) -> Chart | None:
         return None
     return Chart(
         title="Energy by phase, and above idle",
-        caption="One iteration of every workload that all methods have, added up. The upper bar "
-        "of a method stacks its forward and its backward; the lower one is the whole step, split "
-        "into what the idle machine would have taken meanwhile and the rest (net).",
+        caption="One iteration of every workload that was measured with all methods, added up. "
+        "Each method has two bars: the upper one stacks its forward and its backward; "
+        "the lower one is the whole step, split into what the idle machine would have "
+        "used in that time and the rest (net).",
         legend=(
             Key(text="forward", glyph="■", colour=PHASE_COLOUR["forward"]),
             Key(text="backward", glyph="■", colour=PHASE_COLOUR["backward"]),

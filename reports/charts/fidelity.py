@@ -101,10 +101,10 @@ def _tradeoff_chart(context: Context, gradient: Gradient) -> Chart | None:
     ranges = Ranges(x=shared_range(cosines, 1.0), y=shared_range(speedups, 1.0))
     return Chart(
         title=f"Fidelity against speedup: {gradient.name}",
-        caption="What the speedup costs. Up is faster, right is closer to the exact "
-        "gradient (cosine, inputs with a 1/f spectrum). Arrows lead from exact to "
-        "each method over all workloads, dots are the workloads. The table has white "
-        "noise too.",
+        caption="What the speedup costs: further up is faster, further right is closer to the "
+        "exact gradient (cosine, on inputs with a 1/f spectrum). Each arrow leads from "
+        "exact to a method over all workloads; the dots are the workloads. The table "
+        "also has the cosines on white noise.",
         legend=legend_of(context.colours, exact=False),
         panels=tuple(
             _tradeoff_panel(context, subject, gradient, ranges) for subject in context.subjects
@@ -268,9 +268,9 @@ def pareto_chart(context: Context) -> Chart | None:
         return None
     return Chart(
         title="Speed, energy and fidelity",
-        caption="A step's time and energy over those of exact, over all workloads, with 95 % "
-        "intervals: towards the lower left is faster and takes less. The cosines at each tip say "
-        "what that costs in fidelity.",
+        caption="Time and energy of a step as shares of those of exact, over all workloads, with "
+        "95 % intervals: towards the lower left is faster and takes less energy. The "
+        "cosines at the tip of each arrow say what that costs in fidelity.",
         legend=legend_of(context.colours, exact=False),
         panels=tuple(panels),
         columns=(
@@ -360,8 +360,9 @@ def depth_chart(context: Context) -> Chart | None:
         return None
     return Chart(
         title="Fidelity by depth",
-        caption="The cosines with the exact gradients (1/f spectrum) by workload, in the order of "
-        "the suite; for the layers of a network that is their depth. 1 is equality.",
+        caption="The cosines of the gradients with the exact ones (on inputs with a 1/f "
+        "spectrum) by workload, in the order of the suite; for the layers of a network, "
+        "that is their depth. 1 is equality.",
         legend=(
             *legend_of(context.colours, exact=False),
             Key(text="g_x, input gradient", glyph="●"),

@@ -76,13 +76,14 @@ def speedup_chart(context: Context) -> Chart:
             _add_totals(panel, _totals(context, subject), colours)
             _add_noise(panel, _sentinel_moved(subject))
     if any(_sentinel_moved(subject) for subject in subjects):
-        text = "noise: what the sentinel moved by in the run"
+        text = "noise: how far the sentinel strayed from its median in this run"
         legend += (Key(text=text, glyph="▒", colour=NOISE_COLOUR),)
     return Chart(
         title="Speedup per workload",
-        caption="Exact time divided by the method's, paired round by round; bars are 95 % "
-        "intervals over rounds. Right of the dashed line is faster than exact; an interval that "
-        "crosses it decides nothing. The last row is the geometric mean over all workloads.",
+        caption="The time of exact divided by the method's, paired within each round; bars are "
+        "95 % intervals over rounds. Right of the dashed line the method is faster than "
+        "exact; an interval that crosses the line decides nothing. The last row is the "
+        "geometric mean over all workloads.",
         legend=legend,
         panels=panels,
         rows=row_indices(subjects, rows),
@@ -202,8 +203,8 @@ def targets_chart(context: Context) -> Chart | None:
     )
     return Chart(
         title="All targets",
-        caption="The geometric mean over each target's workloads, with its 95 % interval. "
-        "Targets are compared, never pooled.",
+        caption="The speedup over exact, as the geometric mean over each target's workloads with "
+        "its 95 % interval. Targets stand side by side; their results are never pooled.",
         legend=legend_of(colours, PHASES, exact=False),
         panels=(panel,),
         columns=_target_columns(totals),

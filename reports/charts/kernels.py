@@ -32,9 +32,9 @@ def kernels_chart(context: Context) -> Chart | None:
     panels = dot_panels(compared, context.colours, METRIC, PHASES, axis, [vertical_line(1)])
     return Chart(
         title="Kernels against kernel torch",
-        caption="The same method by two implementations: time of kernel torch divided by the "
-        "other's, paired round by round; bars are 95 % intervals. Right of the dashed line is "
-        "faster than torch.",
+        caption="The same method computed by two kernels: the time of kernel torch divided by "
+        "the other kernel's, paired within each round; bars are 95 % intervals. Right of "
+        "the dashed line the other kernel is faster than torch.",
         legend=legend_of(colours, PHASES),
         panels=tuple(_with_own_table(panel) for panel in panels),
         columns=(

@@ -25,8 +25,8 @@ def latency_chart(context: Context) -> Chart:
     )
     return Chart(
         title="Latency by phase",
-        caption="Median over blocks of each block's median iteration, with its 95 % interval. "
-        "Left is faster.",
+        caption="The time of one iteration: the median of each block, then the median over all "
+        "blocks with its 95 % interval. Further left is faster.",
         legend=legend_of(colours, PHASES),
         panels=dot_panels(subjects, colours, "latency_s", PHASES, axis),
         rows=row_indices(subjects, rows),

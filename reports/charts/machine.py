@@ -48,8 +48,9 @@ def machine_chart(context: Context) -> Chart | None:
         return None
     return Chart(
         title="Temperature and clock",
-        caption="The hottest zone and the slowest core's clock right after each block. Clocks that "
-        "fall while the temperature rises are throttling.",
+        caption="The temperature of the hottest zone and the clock of the slowest core, right "
+        "after each block. Clocks that fall while the temperature rises mean that the "
+        "machine is throttling.",
         legend=tuple(Key(text=item.name, glyph="■", colour=item.colour) for item in QUANTITIES),
         panels=tuple(panel for panel in panels if panel is not None),
         columns=_columns(context.subjects),

@@ -25,8 +25,9 @@ def saved_chart(context: Context) -> Chart | None:
     return _memory_chart(
         context,
         "saved_bytes",
-        "What the forward keeps for the backward (tensors that share no storage with a "
-        "parameter): the memory that the method is about.",
+        "What the forward pass keeps for the backward pass, without the tensors that "
+        "share storage with a parameter. This is the memory that the method is meant to "
+        "save.",
     )
 
 
@@ -35,8 +36,9 @@ def peak_rss_chart(context: Context) -> Chart | None:
     return _memory_chart(
         context,
         "peak_rss_bytes",
-        "The process's high-water mark over its baseline before any data, in a block "
-        "of its own: what the system has to provide.",
+        "How far the memory of the process rose, at its peak, above what it was before "
+        "there was any data, in a block of its own. This is what the system has to "
+        "provide.",
     )
 
 
@@ -45,7 +47,7 @@ def cuda_peak_chart(context: Context) -> Chart | None:
     return _memory_chart(
         context,
         "cuda_peak_bytes",
-        "The high-water mark of torch's CUDA allocator, in a block of its own.",
+        "The most that torch's CUDA allocator held at any time, in a block of its own.",
     )
 
 
@@ -54,8 +56,9 @@ def system_dip_chart(context: Context) -> Chart | None:
     return _memory_chart(
         context,
         "system_dip_bytes",
-        "How far the system's available memory fell during the block: all that the "
-        "block took from the machine, the GPU's part included where it shares the memory.",
+        "How far the system's available memory fell during the block: everything that "
+        "the block took from the machine, including the GPU's part where it shares the "
+        "memory.",
     )
 
 

@@ -63,9 +63,10 @@ def power_chart(context: Context) -> Chart | None:
     keys = [Key(text=name, glyph="━", colour=colour) for name, colour in LINE_COLOUR.items()]
     return Chart(
         title="Power over the run",
-        caption="The sensor's total over time, coloured by what was measured; the strip below "
-        "says whose block it was, the band is the idle power before and after the run. Long "
-        "traces are drawn by the lowest and the highest reading of each stretch.",
+        caption="The total power over time, coloured by what was being measured. The strip below "
+        "shows which method's block was running; the band is the idle power before and "
+        "after the run. Of long traces only the lowest and the highest reading of each "
+        "stretch are drawn.",
         legend=(*keys, *legend_of(context.colours)),
         panels=tuple(_power_panel(readings, context.colours) for readings in measured),
         columns=_power_columns(measured),
@@ -263,9 +264,10 @@ def profile_chart(context: Context) -> Chart | None:
         return None
     return Chart(
         title="Power over one step",
-        caption="All readings of the step's windows of all rounds, sorted by where in a step they "
-        "fell: the mean power of each part of the step, of the workload whose exact step takes "
-        "the most energy. The area under a line is the energy of the step.",
+        caption="The mean power of each part of a step: all readings of all rounds, sorted by "
+        "where in the step they fell. The workload shown is the one whose step takes the most "
+        "energy, of those measured with the most methods. The area under a line is the energy "
+        "of the step.",
         legend=legend_of(context.colours),
         panels=tuple(_profile_panel(profiles, context.colours) for profiles in measured),
         columns=_profile_columns(measured),

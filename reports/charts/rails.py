@@ -50,9 +50,9 @@ def rails_chart(context: Context) -> Chart | None:
             )
     return Chart(
         title="Energy of a step by rail",
-        caption="One step of every workload that all methods have, added up. The upper bar of a "
-        "method stacks the rails that make the total; the outlined bars below it are rails that "
-        "lie inside the total and are never added to it.",
+        caption="One step of every workload that was measured with all methods, added up. The "
+        "upper bar of a method stacks the rails that make up the total; the outlined "
+        "bars below it are rails inside the total, which are never added to it.",
         legend=tuple(legend),
         panels=tuple(_panel(subject, joules) for subject, joules in measured),
         columns=_columns(measured),

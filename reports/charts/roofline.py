@@ -33,9 +33,10 @@ def floor_chart(context: Context) -> Chart | None:
     axis = {"title": {"text": "floor over measured time"}, "rangemode": "tozero"}
     return Chart(
         title="How near to the machine's floor",
-        caption="The floor of a backward is each tensor read or written once at this machine's "
-        "bandwidth, plus the products at its rate, both measured in the same round. 1 is the "
-        "floor; exact may pass it where its algorithm saves multiplications (Winograd).",
+        caption="The floor of a backward is the time to read or write each tensor once at this "
+        "machine's bandwidth, plus the time of the multiplications at its rate, both "
+        "measured in the same round. At 1 a backward takes no longer than its floor; "
+        "exact may exceed 1 where its algorithm saves multiplications (Winograd).",
         legend=legend_of(colours, phases),
         panels=dot_panels(subjects, colours, "floor_fraction", phases, axis, [vertical_line(1)]),
         rows=row_indices(subjects, rows),
@@ -71,9 +72,10 @@ def roofline_chart(context: Context) -> Chart | None:
         return None
     return Chart(
         title="Roofline of the backward",
-        caption="Operations per second against operations per byte, by the least bytes and "
-        "operations of each backward. The line is what this machine gave, medians of the rounds: "
-        "bandwidth of reads that no cache holds, then the rate of large products.",
+        caption="Operations per second against operations per byte, counting the fewest bytes "
+        "and operations that each backward needs. The line is what this machine reached "
+        "(medians of the rounds): the slope is the bandwidth of reads that no cache "
+        "holds, the flat part the rate of large products.",
         legend=legend_of(context.colours),
         panels=tuple(panels),
         columns=(

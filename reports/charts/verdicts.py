@@ -78,9 +78,10 @@ def verdicts_chart(context: Context) -> Chart | None:
     ]
     return Chart(
         title="What the gate compared",
-        caption="New over base with the interval of the look that decided; right of the dashed "
-        "line takes more. The strip is the margin: an interval beyond it is a FAIL, one below its "
-        "upper end a PASS, and one across that end decides nothing.",
+        caption="The ratio of new to base with the interval on which each verdict rests; right "
+        "of the dashed line, new takes more. The strip is the margin: an interval "
+        "entirely beyond it is a FAIL, one entirely below its upper end a PASS, and one "
+        "that crosses the upper end decides nothing.",
         legend=_legend([item.verdict for item in decided]),
         panels=tuple(_panel(subject, decided, axis) for subject in subjects),
         columns=_columns(decided),

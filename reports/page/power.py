@@ -185,16 +185,20 @@ def _calibration(target: TargetRun) -> str:
 def _budget(good: Sequence[Energy]) -> tuple[Share, ...]:
     """Return each cause's share of the gross energy over all good windows, 95 %."""
     causes: tuple[tuple[str, Callable[[Energy], float | None], str], ...] = (
-        ("quantisation", _term("quantisation_j"), "steps of the sensor's number"),
-        ("sampling", _term("sampling_j"), "what happened between readings"),
+        ("quantisation", _term("quantisation_j"), "the steps in which the sensor counts"),
+        ("sampling", _term("sampling_j"), "what the power did between readings"),
         ("edges", _term("edges_j"), "iterations cut at the ends of the window"),
         (
             "drift",
             _term("drift_j"),
-            "a window that drifts is not folded: within sampling",
+            "counted under sampling: a window whose power drifts is not folded",
         ),
-        ("tolerance", _term("tolerance_j"), "the sensor's gain: cancels in ratios on one sensor"),
-        ("all together", _gross, "what one window states"),
+        (
+            "tolerance",
+            _term("tolerance_j"),
+            "the sensor's gain, which cancels in ratios on one sensor",
+        ),
+        ("all together", _gross, "the uncertainty of one window"),
         ("idle, in net only", _idle_share, "idle power's own noise and its change over the run"),
     )
     shares = []
