@@ -6,7 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from reports.charts.style import EXACT, EXACT_CHANNELS_LAST, KNOWN, PALETTE, Colours
+from reports.charts.style import (
+    EXACT_CHANNELS_LAST_COLOUR,
+    EXACT_COLOUR,
+    KNOWN,
+    PALETTE,
+    Colours,
+)
 from reports.metrics.subjects import Method
 from workloads.spec.methods import BASELINE
 
@@ -39,7 +45,8 @@ def colours_of(methods: Iterable[Method]) -> Colours:
     order = sorted(set(methods), key=lambda m: (m[:2] not in KNOWN, m[2] != "torch", str(m)))
     for method in order:
         if method[0] == BASELINE:
-            colours[method] = EXACT_CHANNELS_LAST if "channels-last" in method[2] else EXACT
+            channels_last = "channels-last" in method[2]
+            colours[method] = EXACT_CHANNELS_LAST_COLOUR if channels_last else EXACT_COLOUR
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
         choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]
