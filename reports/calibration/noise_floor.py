@@ -25,7 +25,7 @@ from scipy.special import ndtri, stdtrit
 from reports.results.read import FLOORS, PROBE, ResultProblem, check_schema, read_limited
 from reports.results.records import Run, TargetRun
 from reports.results.write import write_json_atomic
-from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_cut
+from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_rank
 from reports.stats.sequential import LOOK_LEVEL, LOOKS
 from workloads.spec.messages import SCHEMA
 
@@ -317,6 +317,6 @@ def _resampled(differences: Floats, seed: int) -> tuple[float, dict[int, float]]
         averages = np.sort(walsh_averages(signed), axis=-1)
         if look == LOOKS[0]:
             q95 = widened * float(np.quantile(np.abs(np.median(averages, axis=-1)), 0.95))
-        lows = averages[:, wilcoxon_cut(look, LOOK_LEVEL) - 1]
+        lows = averages[:, wilcoxon_rank(look, LOOK_LEVEL) - 1]
         slacks[look] = -widened * float(np.quantile(lows, 1 - POWER))
     return q95, slacks

@@ -32,14 +32,14 @@ from reports.results.records import BlockRecord, TargetRun
 from reports.stats.checks import cross_checks, outliers, t_test_p
 from reports.stats.intervals import ratio_effect
 from reports.stats.sequential import (
-    FEWEST_MEMORY_ROUNDS,
-    FEWEST_VERIFYING,
     LOOK_LEVEL,
     LOOKS,
+    MIN_MEMORY_ROUNDS,
+    MIN_VERIFICATION_PAIRS,
     VERIFICATION_ROUNDS,
     Decision,
     decide,
-    decide_every,
+    decide_by_every_round,
     look_after,
     look_within,
     side,
@@ -129,7 +129,7 @@ def answer(question: Question) -> Verdict:
 def _look(question: Question, rounds: int) -> int | None:
     """Return how many rounds are judged; memory, which hardly scatters, also by a few."""
     look = look_within(rounds)
-    if look is None and question.metric == "memory" and rounds >= FEWEST_MEMORY_ROUNDS:
+    if look is None and question.metric == "memory" and rounds >= MIN_MEMORY_ROUNDS:
         return rounds
     return look
 
@@ -137,8 +137,10 @@ def _look(question: Question, rounds: int) -> int | None:
 def _decided(question: Question, rounds: Sequence[int], logs: tuple[float, ...]) -> Verdict:
     """Return the verdict of the look, with all that goes with it."""
     margin = question.effective_margin
-    few = len(logs) < LOOKS[0]
-    decision = decide_every(logs, margin.fraction) if few else decide(logs, margin.fraction)
+    if len(logs) < LOOKS[0]:
+        decision = decide_by_every_round(logs, margin.fraction)
+    else:
+        decision = decide(logs, margin.fraction)
     sentinel = _sentinel(question)
     verdict = question.verdict(
         decision.status,
@@ -233,7 +235,7 @@ def _verification(question: Question, used: int) -> tuple[float, ...]:
     flagged = evidence(
         question.target.verification_run, question.pair, question.metric, question.phase
     ).log_ratios
-    if len(flagged) >= min(FEWEST_VERIFYING, used):
+    if len(flagged) >= min(MIN_VERIFICATION_PAIRS, used):
         return tuple(flagged.values())
     spare = tuple(question.evidence.log_ratios.values())[used:]
     return spare if len(spare) >= VERIFICATION_ROUNDS else ()
@@ -293,7 +295,7 @@ def _too_few(question: Question) -> Verdict:
     found = question.evidence
     have = len(found.log_ratios)
     if question.metric == "memory":
-        reason = f"{have} rounds of memory; it takes {FEWEST_MEMORY_ROUNDS}"
+        reason = f"{have} rounds of memory; it takes {MIN_MEMORY_ROUNDS}"
         return question.verdict("INVALID", reason, remedy="raise memory_rounds in the suite")
     more = LOOKS[0] - have
     windows = tuple(found.lost.values())

@@ -25,7 +25,7 @@ from reports.site.run_data import Json, dumped
 from reports.site.templates import asset_files, look, render
 from reports.site.trends import Change, Line, Trend
 from reports.site.views import Fleet, events_of
-from reports.stats.change_points import MARGIN
+from reports.stats.change_points import MIN_MAGNITUDE
 
 STATE_FOLDER = ".gfbench"
 KEPT_TRENDS = "trends.json"
@@ -72,7 +72,7 @@ class Options:
 
     base_url: str = ""
     reports: int = REPORTS
-    margin: float = MARGIN
+    margin: float = MIN_MAGNITUDE
     floors: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     state: Path | None = None
 

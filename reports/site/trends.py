@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 
 from reports.site.archive import Archive, Column, Ints, Series
-from reports.stats.change_points import MARGIN, WIDTHS, Analysis, Floats, Step, analyse
+from reports.stats.change_points import (
+    MIN_MAGNITUDE,
+    WIDTHS,
+    Analysis,
+    Floats,
+    LevelShift,
+    analyse,
+)
 
 LOWER_IS_BETTER = frozenset(
     {"latency_s", "energy_j", "peak_rss_bytes", "cuda_peak_bytes", "saved_bytes"}
@@ -125,7 +132,7 @@ def hash_of(lines: Sequence[Line], *texts: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def trend_of(line: Line, margin: float = MARGIN) -> Trend:
+def trend_of(line: Line, margin: float = MIN_MAGNITUDE) -> Trend:
     """Return the levels and changes of one line, for each machine state by itself."""
     levels: list[Level] = []
     changes: list[Change] = []
@@ -152,7 +159,7 @@ def _levels(line: Line, machine: int, places: Ints, analysis: Analysis) -> Itera
 
 
 def _changes(line: Line, machine: int, places: Ints, analysis: Analysis) -> Iterator[Change]:
-    for step in analysis.steps:
+    for step in analysis.shifts:
         here, before = places[step.at], places[step.at - 1]
         yield Change(
             series=line.series,
@@ -169,7 +176,7 @@ def _changes(line: Line, machine: int, places: Ints, analysis: Analysis) -> Iter
         )
 
 
-def _chance(step: Step, runs: int) -> float:
+def _chance(step: LevelShift, runs: int) -> float:
     """Return the p-value corrected for all places and widths at which a step was looked for."""
     return min(1.0, step.p * (runs if step.settled else len(WIDTHS)))
 
