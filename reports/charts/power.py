@@ -179,7 +179,7 @@ def _idle_ends(trace: Trace, rail_map: RailMap, window: Window) -> tuple[float, 
     known = [power for power in powers if power is not None]
     if not known or len(known) < len(rails):
         return ()
-    middle, u95 = sum(power for power, _ in known), sum(u95 for _, u95 in known)
+    middle, u95 = sum(rail.power_w for rail in known), sum(rail.u95_w for rail in known)
     return middle - u95, middle + u95
 
 

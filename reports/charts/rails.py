@@ -23,7 +23,7 @@ from reports.charts.style import (
     zero_axis,
 )
 from reports.energy.by_round import energies_of
-from reports.energy.energy import Energy, Figure
+from reports.energy.energy import Energy, UncertainValue
 from reports.metrics.of_run import cases_of
 from reports.metrics.subjects import Method, Subject, Workload, label_of
 from reports.text.wording import quantity
@@ -81,13 +81,13 @@ def _rail_colour(subject: Subject, rail: str) -> str:
     return RAIL_COLOURS[names.index(rail) % len(RAIL_COLOURS)]
 
 
-def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], Figure]:
+def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], UncertainValue]:
     """Return the joules of a step by method and rail over the workloads that all methods have.
 
     A rail that is missing in one of them is left out: a partial sum is never shown. Uncertainties
     are added up as if they were all on one side.
     """
-    by_case: dict[tuple[Method, Workload], dict[str, Figure]] = {}
+    by_case: dict[tuple[Method, Workload], dict[str, UncertainValue]] = {}
     energies = energies_of(subject.target)
     for case in cases_of(subject.run, subject.target):
         joules = _rail_joules(tuple(energies.get((case, "step"), {}).values()))
@@ -106,17 +106,17 @@ def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], Fig
     }
 
 
-def _added(figures: Sequence[Figure]) -> Figure:
-    return Figure(
+def _added(figures: Sequence[UncertainValue]) -> UncertainValue:
+    return UncertainValue(
         value=sum(figure.value for figure in figures),
         random_u95=sum(figure.random_u95 for figure in figures),
         systematic_u95=sum(figure.systematic_u95 for figure in figures),
     )
 
 
-def _rail_joules(energies: Sequence[Energy]) -> dict[str, Figure]:
+def _rail_joules(energies: Sequence[Energy]) -> dict[str, UncertainValue]:
     """Return the median joules per iteration of each rail over the rounds that are ok."""
-    found: dict[str, list[Figure]] = {}
+    found: dict[str, list[UncertainValue]] = {}
     for energy in energies:
         for rail in energy.rails if energy.status == "ok" and energy.iterations else ():
             if rail.energy_j is not None:
@@ -124,20 +124,20 @@ def _rail_joules(energies: Sequence[Energy]) -> dict[str, Figure]:
     return {name: _median(figures) for name, figures in found.items()}
 
 
-def _median(figures: Sequence[Figure]) -> Figure:
+def _median(figures: Sequence[UncertainValue]) -> UncertainValue:
     """Return the medians of the values and of what each window states."""
 
     def middle(parts: Iterable[float]) -> float:
         return float(np.median(list(parts)))
 
-    return Figure(
+    return UncertainValue(
         value=middle(figure.value for figure in figures),
         random_u95=middle(figure.random_u95 for figure in figures),
         systematic_u95=middle(figure.systematic_u95 for figure in figures),
     )
 
 
-def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], Figure]) -> Panel:
+def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], UncertainValue]) -> Panel:
     power = subject.target.power
     total = power.total if power else ()
     methods = list(dict.fromkeys(method for method, _ in found))
@@ -186,7 +186,10 @@ def _rails_panel(subject: Subject, found: Mapping[tuple[Method, str], Figure]) -
 
 
 def _end_u95(
-    found: Mapping[tuple[Method, str], Figure], method: Method, rail: str, total: Sequence[str]
+    found: Mapping[tuple[Method, str], UncertainValue],
+    method: Method,
+    rail: str,
+    total: Sequence[str],
 ) -> float:
     """Return the uncertainty at the end of a bar: of a stack that of all its rails together."""
     rails = [one for one in total if (method, one) in found] if rail in total else [rail]
@@ -201,7 +204,9 @@ def _whiskers(u95_j: Sequence[float]) -> Json:
     return {"error_x": bar, "meta": {"ink": True}}
 
 
-def _stacked_j(found: Mapping[tuple[Method, str], Figure], total: Sequence[str]) -> list[float]:
+def _stacked_j(
+    found: Mapping[tuple[Method, str], UncertainValue], total: Sequence[str]
+) -> list[float]:
     """Return how long each method's bars are: the rails of the total together, others alone."""
     stacks: dict[Method, float] = {}
     ends = {key: joules.value + joules.u95 for key, joules in found.items()}
