@@ -35,7 +35,7 @@ FEWEST_ROUNDS = 6
 POWER = 0.8  # share of gates in which a detectable effect is detected
 TYPE = "noise floor"  # of a calibration's file
 KEPT_TYPE = "noise floors"  # of floors.json in a run's folder
-FOLDER = "calibration"  # below a folder of results: the calibrations of each machine
+FOLDER = "calibration"  # below a folder of results: what was measured of each machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +230,7 @@ def load(path: Path) -> NoiseFloor | None:
 
 
 def machine_fingerprint(probe: Mapping[str, Any]) -> str:
-    """Return a hash that identifies a machine; it does not change when the machine restarts."""
+    """Return what tells this machine from others, whenever it was started."""
     cpu = probe.get("cpu") or {}
     facts = [probe.get(key) for key in ("hostname", "model", "machine")]
     facts += [cpu.get("model"), cpu.get("logical"), (probe.get("memory") or {}).get("total_bytes")]
@@ -238,12 +238,12 @@ def machine_fingerprint(probe: Mapping[str, Any]) -> str:
 
 
 def floor_path(directory: Path, fingerprint: str) -> Path:
-    """Return the path of a machine's noise floor below a folder of results."""
+    """Return where the noise floor of a machine lies below a folder of results."""
     return directory / FOLDER / f"{fingerprint}.floor.json"
 
 
 def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
-    """Return by target the calibrations, below a folder of results, of a run's machines.
+    """Return what is calibrated of a run's machines below a folder of results, by target.
 
     Raises:
         ResultProblem: a stored floor is broken.
