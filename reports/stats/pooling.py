@@ -1,4 +1,4 @@
-"""One figure for many: a geometric mean over workloads, a random-effects summary over boards."""
+"""One figure for many boards: a random-effects summary."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from reports.stats.intervals import Effect, Floats, hodges_lehmann
+from reports.stats.intervals import Effect, Floats
 
-RESAMPLES = 2000
 MAX_STEPS = 200
 
 
@@ -29,34 +28,6 @@ class Pooled:
     spread: float
     i_squared: float
     boards: int
-
-
-def geometric_mean_over(
-    workloads: Sequence[Sequence[float]],
-    level: float = 0.95,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Effect:
-    """Return the geometric mean over workloads of their ratios, with its bootstrap interval.
-
-    Each workload is the logarithms of its ratios, one per round. Workloads are drawn again with
-    replacement and the rounds within each, so that the interval holds both what differs between
-    workloads and what rounds scatter (percentile interval; None below four workloads with fewer
-    than six rounds, where drawing again says nothing). ``n`` is the number of workloads.
-
-    Raises:
-        ValueError: no workloads, or one without rounds.
-    """
-    effects = np.array([hodges_lehmann(logs) for logs in workloads])
-    if effects.size == 0:
-        raise ValueError("a mean over workloads needs at least one")
-    ratio = math.exp(float(np.mean(effects)))
-    if len(workloads) < 4 and min(map(len, workloads)) < 6:
-        return Effect(ratio=ratio, ci_low=None, ci_high=None, n=len(workloads))
-    means = _drawn_again(workloads, effects, np.random.default_rng(seed), resamples)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Effect(ratio=ratio, ci_low=math.exp(low), ci_high=math.exp(high), n=len(workloads))
 
 
 def random_effects(effects: Sequence[Effect], level: float = 0.95) -> Pooled:
@@ -93,25 +64,6 @@ def random_effects(effects: Sequence[Effect], level: float = 0.95) -> Pooled:
         i_squared=_i_squared(logs, errors),
         boards=len(logs),
     )
-
-
-def _drawn_again(
-    workloads: Sequence[Sequence[float]],
-    effects: Floats,
-    random: np.random.Generator,
-    resamples: int,
-) -> Floats:
-    """Return means over workloads drawn with replacement, each with its rounds drawn again."""
-    shifted = np.empty((len(workloads), resamples))
-    for place, logs in enumerate(workloads):
-        rounds = np.asarray(logs) - np.mean(logs)
-        # n / (n - 1): rounds drawn from n scatter less than rounds do.
-        wider = math.sqrt(len(rounds) / max(1, len(rounds) - 1))
-        drawn = random.integers(len(rounds), size=(resamples, len(rounds)))
-        shifted[place] = effects[place] + wider * rounds[drawn].mean(axis=1)
-    chosen = random.integers(len(workloads), size=(resamples, len(workloads)))
-    means: Floats = np.take_along_axis(shifted.T, chosen, axis=1).mean(axis=1)
-    return means
 
 
 def _standard_error(effect: Effect, level: float) -> float:
