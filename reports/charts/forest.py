@@ -55,7 +55,8 @@ def speedup_chart(subjects: Sequence[Subject], colours: Colours, found: Headline
         title="Speedup per workload",
         caption="Exact time divided by the method's, paired round by round; bars are 95 % "
         "intervals over rounds. Right of the dashed line is faster than exact; an interval that "
-        "crosses it decides nothing. The last row is the geometric mean over all workloads.",
+        "crosses it decides nothing. The last row is the figure over all workloads; how it is made "
+        "is said in the summary, under What the numbers mean.",
         legend=(*legend_of(colours, PHASES, exact=False), *noise),
         panels=tuple(
             _with_total(panel, found.get(subject.label, ()), colours, _moved(subject))
@@ -94,7 +95,7 @@ def targets_chart(subjects: Sequence[Subject], colours: Colours, found: Headline
     return Chart(
         id="targets",
         title="All targets",
-        caption="The geometric mean over each target's workloads, with its 95 % interval. "
+        caption="The figure over each target's workloads, with its 95 % interval. "
         "Targets are compared, never pooled.",
         legend=legend_of({m: c for m, c in colours.items() if m in methods}, PHASES, exact=False),
         panels=(Panel(title="", description=drawn.description, figure=drawn.figure),),

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reports.charts.latency_memory import dot_panels
 from reports.charts.style import Chart, Colours, Column, Panel, legend_of, line_at
-from reports.metrics.kernel_ratios import METRIC, kernel_rows
+from reports.metrics.of_run import kernel_rows
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
 from reports.text.wording import TIMES, interval
 
@@ -26,7 +26,7 @@ def kernels_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None
         return None
     axis = {"title": {"text": f"kernel torch's time over the kernel's ({TIMES})"}}
     mine = {m: colour for m, colour in colours.items() if any(method_of(r) == m for _, r in pairs)}
-    panels = dot_panels(compared, colours, METRIC, PHASES, axis, [line_at(1)])
+    panels = dot_panels(compared, colours, "kernel_ratio", PHASES, axis, [line_at(1)])
     return Chart(
         id="kernels",
         title="Kernels against kernel torch",

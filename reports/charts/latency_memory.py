@@ -32,7 +32,7 @@ from reports.charts.style import (
 )
 from reports.metrics.rows import Row
 from reports.metrics.subjects import Subject, Workload, label_of, method_of, workload_of
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 
 
 def latency_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
@@ -74,7 +74,7 @@ def memory_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart,
             charts.append(
                 Chart(
                     id=metric.replace("_bytes", "").replace("_", "-"),
-                    title=METRICS[metric].capitalize().replace("cuda", "CUDA"),
+                    title=metric_label(metric).capitalize().replace("cuda", "CUDA"),
                     caption=caption,
                     panels=tuple(_bars(s, colours, metric, axis) for s in subjects),
                     legend=legend_of(colours),
@@ -131,7 +131,7 @@ def _dot_panel(
     return panel(
         subject,
         traces,
-        f"{METRICS[metric]} of {len(labels)} workloads on {subject.label}",
+        f"{metric_label(metric)} of {len(labels)} workloads on {subject.label}",
         height=rows_height(len(labels), len(methods)),
         yaxis=rows_axis(list(labels.values())),
         xaxis=first_axis(axis),
@@ -186,7 +186,7 @@ def _bars(subject: Subject, colours: Colours, metric: str, axis: Axes) -> Panel:
     return panel(
         subject,
         traces,
-        f"{METRICS[metric]} of {len(workloads)} workloads on {subject.label}",
+        f"{metric_label(metric)} of {len(workloads)} workloads on {subject.label}",
         height=rows_height(len(workloads), len(methods)),
         yaxis=rows_axis(list(subject.workloads.values())),
         xaxis=first_axis(axis),

@@ -29,6 +29,7 @@ from reports.gate.recorded import Gates, verdicts_of
 from reports.gate.verdict import Margin, Verdict
 from reports.gate.words import change_words
 from reports.metrics.subjects import Subject, method_words
+from reports.metrics.table import gate_names
 from reports.text.wording import TIMES
 
 STATUS_COLOUR = {"PASS": "#0f9171", "FAIL": "#c9435c", "INCONCLUSIVE": "#a67c00"}
@@ -68,7 +69,11 @@ def verdicts_chart(subjects: Sequence[Subject], gates: Gates) -> Chart | None:
         "upper end a PASS, and one across that end decides nothing.",
         legend=(
             *(Key(text=s, glyph="━", colour=STATUS_COLOUR.get(s, OTHER)) for s in statuses),
-            *(Key(text=name, glyph=METRIC_GLYPH[name]) for name in METRIC_GLYPH if name in metrics),
+            *(
+                Key(text=name, glyph=METRIC_GLYPH.get(name, "●"))
+                for name in gate_names()
+                if name in metrics
+            ),
             *(
                 Key(text=MARGIN_WORDS.get(s, s), glyph="▒", colour=MARGIN_COLOUR.get(s, OTHER))
                 for s in sources

@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from reports.exports.source import CaseSource, Source
 from reports.gate.recorded import gates_of
 from reports.gate.words import change_words, margin_words
+from reports.metrics.metric import Column, Metric
 from reports.metrics.rows import Row
+from reports.metrics.table import columns_of
 from reports.text.markdown import escape, table
 from reports.text.wording import case_label, cut, quantity, significant, times
 
-HEADERS = (
-    "case", "backward", "step", "speedup backward", "speedup step",
-    "saved for backward", "energy of a step", "cosine g_x", "cosine g_w",
-)  # fmt: skip
 VERDICT_HEADERS = ("verdict", "target", "case", "of", "change [97.5 % interval]", "margin")
 
 
@@ -22,11 +20,14 @@ def to_markdown(source: Source) -> str:
     """Return the run's figures for a README or an issue."""
     lines = [f"# gfbench {escape(source.run.run_id)}", ""]
     cases = source.cases()
+    columns = columns_of(lambda metric: metric.markdown)
+    headers = ("case", *(column.heading for _, column in columns))
     for target in dict.fromkeys(case.target.name for case in cases):
         own = [case for case in cases if case.target.name == target]
         platform = own[0].target.platform
         lines += [f"## {escape(target)}" + (f" ({escape(platform)})" if platform else ""), ""]
-        lines += [*table(HEADERS, [_cells(case) for case in own]), "", *_missing(own)]
+        cells = [_cells(case, columns) for case in own]
+        lines += [*table(headers, cells), "", *_missing(own)]
     lines.append(
         "Medians over blocks with 95 % intervals where there are six rounds or more; speedups are "
         "over exact, paired by round. — is not measured."
@@ -53,24 +54,19 @@ def _verdicts(source: Source) -> list[str]:
     return lines
 
 
-def _cells(case: CaseSource) -> list[str]:
-    return [
-        escape(case.name),
-        _quantity(case.row("latency_s", "backward")),
-        _quantity(case.row("latency_s", "step")),
-        _ratio(case.row("speedup", "backward")),
-        _ratio(case.row("speedup", "step")),
-        _quantity(case.row("saved_bytes")),
-        _quantity(case.row("energy_j", "step")),
-        _plain(case.row("cosine_gx")),
-        _plain(case.row("cosine_gw")),
-    ]
-
-
-def _quantity(row: Row | None) -> str:
-    if row is None or row.value is None:
-        return "—"
-    return f"{quantity(row.value, row.unit)}{_spread(row)}"
+def _cells(case: CaseSource, columns: Sequence[tuple[Metric, Column]]) -> list[str]:
+    cells = [escape(case.name)]
+    for metric, column in columns:
+        row = case.row(metric.name, column.phase)
+        if row is None or row.value is None:
+            cells.append("—")
+        elif metric.speed_over:
+            cells.append(_ratio(row, row.value))
+        elif metric.unit == "1":
+            cells.append(significant(row.value))
+        else:
+            cells.append(f"{quantity(row.value, row.unit)}{_spread(row)}")
+    return cells
 
 
 def _spread(row: Row) -> str:
@@ -81,16 +77,10 @@ def _spread(row: Row) -> str:
     return f" ± {significant(100 * arm, 2)} %"
 
 
-def _ratio(row: Row | None) -> str:
-    if row is None or row.value is None:
-        return "—"
+def _ratio(row: Row, value: float) -> str:
     if row.ci_low is None or row.ci_high is None:
-        return times(row.value)
-    return f"{times(row.value)} ({significant(row.ci_low)} to {significant(row.ci_high)})"
-
-
-def _plain(row: Row | None) -> str:
-    return "—" if row is None or row.value is None else significant(row.value)
+        return times(value)
+    return f"{times(value)} ({significant(row.ci_low)} to {significant(row.ci_high)})"
 
 
 def _missing(cases: Sequence[CaseSource]) -> list[str]:

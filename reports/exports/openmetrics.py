@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator
 
 from reports.exports.source import ATTRIBUTES, Source, attribute, moment
 from reports.metrics.rows import Row
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label, metric_of
 
 UNITS = {"s": "seconds", "B": "bytes", "J": "joules", "W": "watts", "degC": "celsius", "1": "ratio"}
-SUFFIXES = ("_s", "_bytes", "_j", "_w", "_c")  # units at the end of our own names
 PARTS = {"": ("value", ""), "_ci_low": ("ci_low", ", lower end of the 95 % interval"),
          "_ci_high": ("ci_high", ", upper end of the 95 % interval")}  # fmt: skip
 
@@ -29,13 +28,14 @@ def to_openmetrics(source: Source) -> str:
 def _families(rows: Iterable[Row], metric: str) -> Iterator[str]:
     """Yield the family of a metric and those of its interval's ends."""
     own = [row for row in rows if row.metric == metric]
-    unit = UNITS[own[0].unit]
+    unit = UNITS.get(own[0].unit, own[0].unit)
+    stem = metric_of(metric).short_name
     for part, (field, words) in PARTS.items():
         samples = [(row, getattr(row, field)) for row in own]
         there = [(row, value) for row, value in samples if value is not None]
         if there:
-            name = f"gfbench_{_stem(metric)}{part}_{unit}"
-            yield from _head(name, unit, f"{METRICS.get(metric, metric)}{words}")
+            name = f"gfbench_{stem}{part}_{unit}"
+            yield from _head(name, unit, f"{metric_label(metric)}{words}")
             for row, value in there:
                 yield f"{name}{_labels(_case(row))} {value!r}"
 
@@ -65,13 +65,6 @@ def _head(name: str, unit: str, words: str) -> Iterator[str]:
     if unit:
         yield f"# UNIT {name} {unit}"
     yield f"# HELP {name} {words}"
-
-
-def _stem(metric: str) -> str:
-    for suffix in SUFFIXES:
-        if metric.endswith(suffix):
-            return metric.removesuffix(suffix)
-    return metric
 
 
 def _case(row: Row) -> dict[str, str]:

@@ -6,16 +6,19 @@ gate = judge(run, base="kernel=torch", new="kernel=native", margin=0.03)
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from reports.calibration.noise_floor import FloorsByTarget, NoiseFloor, conditions_of, staleness
 from reports.gate.question import Question, answer
-from reports.gate.verdict import METRICS, Gate, Verdict
+from reports.gate.verdict import Gate, Verdict
 from reports.metrics.of_run import cases_of
+from reports.metrics.over_workloads import over_workloads
 from reports.metrics.selectors import CasePair, select_pairs
+from reports.metrics.table import gate_names, judged_by
 from reports.results.records import Rule, Run, TargetRun
 from reports.stats.checks import discoveries
-from reports.stats.intervals import Effect
-from reports.stats.pooling import Pooled, geometric_mean_over, random_effects
+from reports.stats.intervals import Effect, ratio_effect
+from reports.stats.pooling import Pooled, random_effects
 from workloads.spec.messages import PHASES, Case
 
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "INVALID": 3, "INFRA": 4}
@@ -45,9 +48,9 @@ def judge(
         run: finished or not; what it has is judged at the largest look within its rounds.
         base: a case selector, see ``reports.metrics.selectors``.
         new: another.
-        metrics: of latency, energy, memory.
+        metrics: names that a gate has for them, such as latency, energy, memory.
         margin: the change that matters, as a fraction.
-        phases: of latency and energy; memory has none.
+        phases: of the metrics that have phases.
         floors: the machines' calibrations by target; one that is stale is not used.
         inconclusive: warn, fail or pass: which exit code an INCONCLUSIVE has.
 
@@ -133,8 +136,8 @@ def exit_code(statuses: Iterable[str], inconclusive: str = "warn") -> int:
 
 def _check(run: Run, rule: Rule) -> None:
     planned = [phase for phase in PHASES if phase in run.header.plan.phases]
-    _check_names("metric", rule.metrics, list(METRICS))
-    if set(rule.metrics) != {"memory"}:
+    _check_names("metric", rule.metrics, gate_names())
+    if any(judged_by(metric).phases != ("",) for metric in rule.metrics):
         _check_names("phase", rule.phases, planned)
     _check_names("policy", (rule.inconclusive,), list(POLICIES))
     _check_margin(rule.margin, f"{rule.margin:g}")
@@ -164,7 +167,8 @@ def _pairs_of(run: Run, target: TargetRun, pairs: Sequence[CasePair]) -> list[Ca
 
 def _asked(metrics: Sequence[str], phases: Sequence[str]) -> Iterator[tuple[str, str]]:
     for metric in dict.fromkeys(metrics):
-        for phase in ("",) if metric == "memory" else dict.fromkeys(phases):
+        without_phase = judged_by(metric).phases == ("",)
+        for phase in ("",) if without_phase else dict.fromkeys(phases):
             yield metric, phase
 
 
@@ -193,12 +197,18 @@ def _changed(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
 
 def _summary(verdicts: Sequence[Verdict]) -> dict[tuple[str, str, str], Effect]:
-    groups: dict[tuple[str, str, str], list[Sequence[float]]] = {}
+    """Return the figure over workloads by target, metric and phase; ``n`` counts the workloads."""
+    groups: dict[tuple[str, str, str], list[Effect]] = {}
     for verdict in verdicts:
         if verdict.log_ratios:
             key = (verdict.target, verdict.metric, verdict.phase)
-            groups.setdefault(key, []).append(verdict.log_ratios)
-    return {key: geometric_mean_over(workloads) for key, workloads in groups.items()}
+            groups.setdefault(key, []).append(ratio_effect(verdict.log_ratios))
+    summary = {}
+    for key, effects in groups.items():
+        figure = over_workloads(effects)
+        if figure is not None:
+            summary[key] = replace(figure, n=len(effects))
+    return summary
 
 
 def _fleet(summary: Mapping[tuple[str, str, str], Effect]) -> dict[tuple[str, str], Pooled]:

@@ -27,7 +27,9 @@ from reports.gate.causes import (
 )
 from reports.gate.evidence import THROTTLED, Evidence, blocks_by_round, evidence, used_blocks
 from reports.gate.verdict import Margin, Verdict
+from reports.metrics.metric import Metric
 from reports.metrics.selectors import CasePair
+from reports.metrics.table import judged_by
 from reports.results.records import BlockRecord, TargetRun
 from reports.stats.checks import cross_checks, outliers, t_test_p
 from reports.stats.intervals import ratio_effect
@@ -64,6 +66,11 @@ class Question:
     margin: float
     floor: NoiseFloor | None = None
 
+    @property
+    def judged(self) -> Metric:
+        """What is judged by that name."""
+        return judged_by(self.metric)
+
     @cached_property
     def evidence(self) -> Evidence:
         """What the counted rounds say."""
@@ -85,7 +92,7 @@ class Question:
         """How long one more round of both cases takes, from the blocks' own durations."""
         sums = []
         for case in (self.pair.base, self.pair.new):
-            blocks = blocks_by_round(self.target, case, self.metric).values()
+            blocks = blocks_by_round(self.target, case, self.judged.block_kind).values()
             lengths_s = [end - begin for begin, end in (b.window_s for b in blocks if b.window_s)]
             if not lengths_s:
                 return None
@@ -127,9 +134,9 @@ def answer(question: Question) -> Verdict:
 
 
 def _look(question: Question, rounds: int) -> int | None:
-    """Return how many rounds are judged; memory, which hardly scatters, also by a few."""
+    """Return how many rounds are judged; a few are enough for what hardly scatters."""
     look = look_within(rounds)
-    if look is None and question.metric == "memory" and rounds >= MIN_MEMORY_ROUNDS:
+    if look is None and question.judged.steady and rounds >= MIN_MEMORY_ROUNDS:
         return rounds
     return look
 
@@ -256,7 +263,7 @@ def _unanswerable(question: Question) -> Verdict:
         remedy = session.remedy or "gfbench resume RUN continues it"
         return question.verdict("INFRA", reason, remedy=remedy, cause="board")
     impossible = found.lost_to(IMPOSSIBLE)
-    if impossible and question.metric != "energy":
+    if impossible and question.judged.sensor is None:
         remedy = "look at what the kernel does instead of the work"
         return question.verdict("INVALID", impossible[0].reason, remedy=remedy, cause="code")
     if broken:
@@ -294,7 +301,7 @@ def _too_few(question: Question) -> Verdict:
     """Say how many rounds a verdict takes, or why the energy windows do not count."""
     found = question.evidence
     have = len(found.log_ratios)
-    if question.metric == "memory":
+    if question.judged.steady:
         reason = f"{have} rounds of memory; it takes {MIN_MEMORY_ROUNDS}"
         return question.verdict("INVALID", reason, remedy="raise memory_rounds in the suite")
     more = LOOKS[0] - have
@@ -316,14 +323,14 @@ def _cases(question: Question) -> tuple[Case, Case]:
 
 
 def _changes(question: Question, rounds: Sequence[int]) -> tuple[str, ...]:
-    """Return what the environment did between the blocks judged; memory does not depend on it."""
-    if question.metric == "memory":
+    """Return what the environment did between the blocks; steady figures do not depend on it."""
+    if question.judged.steady:
         return ()
-    return environment_changes(used_blocks(question.target, question.pair, "latency", rounds))
+    return environment_changes(used_blocks(question.target, question.pair, "timing", rounds))
 
 
 def _sentinel(question: Question) -> Sentinel | None:
-    if question.metric == "memory":  # which does not depend on how fast the machine is
+    if question.judged.steady:  # which does not depend on how fast the machine is
         return None
     spread = question.floor.sentinel_spread if question.floor else None
     return sentinel_of(question.target, spread)
@@ -331,7 +338,7 @@ def _sentinel(question: Question) -> Sentinel | None:
 
 def _cause(question: Question, rounds: Sequence[int], sentinel: Sentinel | None) -> str:
     """Return what an alarm is put down to; see ``reports.gate.causes``."""
-    if question.metric == "memory":
+    if question.judged.steady:
         return "code"
     logs = {round_: question.evidence.log_ratios[round_] for round_ in rounds}
     base, new = (_kept(question, case, logs) for case in _cases(question))
@@ -348,7 +355,7 @@ def _cause(question: Question, rounds: Sequence[int], sentinel: Sentinel | None)
 
 
 def _kept(question: Question, case: Case, rounds: Mapping[int, float]) -> dict[int, BlockRecord]:
-    blocks = blocks_by_round(question.target, case, question.metric)
+    blocks = blocks_by_round(question.target, case, question.judged.block_kind)
     return {round_: block for round_, block in blocks.items() if round_ in rounds}
 
 

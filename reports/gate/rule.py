@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.gate.judge import GateProblem, parse_margin
-from reports.gate.verdict import METRICS
+from reports.metrics.table import gate_names
 from reports.results.records import Rule
 from reports.stats.sequential import LOOKS
 from workloads.spec.messages import PHASES
@@ -31,7 +31,7 @@ def rule_from_options(
     return Rule(
         base=base,
         new=new,
-        metrics=_names("metric", metric, tuple(METRICS)),
+        metrics=_names("metric", metric, gate_names()),
         phases=_names("phase", phase, PHASES),
         margin=parse_margin(margin),
         inconclusive=inconclusive,

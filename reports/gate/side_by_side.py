@@ -19,6 +19,7 @@ from reports.energy.by_round import why_incomparable
 from reports.gate.evidence import figures
 from reports.metrics.of_run import cases_of
 from reports.metrics.summary import environment_of
+from reports.metrics.table import judged_by
 from reports.results.records import Run, TargetRun
 from reports.stats.intervals import Effect, Floats
 from workloads.spec.messages import Case
@@ -165,7 +166,7 @@ def _shift(
     ours, theirs = (
         tuple(figures(target, case, metric, phase).values()) for target in (first, second)
     )
-    refusal = (metric == "energy" and why_incomparable(first, second)) or ""
+    refusal = (judged_by(metric).sensor and why_incomparable(first, second)) or ""
     effect = shift(ours, theirs) if ours and theirs and not refusal else None
     status, reason = _judged(effect, margin) if effect else ("not comparable", refusal)
     if not effect and not reason:
@@ -223,7 +224,8 @@ def _common(
 
 def _asked(metrics: Sequence[str], phases: Sequence[str]) -> Iterator[tuple[str, str]]:
     for metric in dict.fromkeys(metrics):
-        for phase in ("",) if metric == "memory" else dict.fromkeys(phases):
+        without_phase = judged_by(metric).phases == ("",)
+        for phase in ("",) if without_phase else dict.fromkeys(phases):
             yield metric, phase
 
 

@@ -13,7 +13,6 @@ from reports.stats.pooling import Pooled
 
 STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "INFRA")
 GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # as exit codes take precedence
-METRICS = {"latency": "latency_s", "energy": "energy_j", "memory": "peak_rss_bytes"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,8 @@ class Margin:
 class Verdict:
     """One answer: is ``new`` slower, hungrier or larger than ``base`` by more than the margin?
 
-    ``metric`` is one of METRICS' keys, ``phase`` is empty where none applies. ``effect`` is
+    ``metric`` is a gate's name for it (``reports.metrics.table``), ``phase`` is empty where it has
+    none. ``effect`` is
     new / base at the look that decided (None where nothing could be compared), ``rounds`` the
     pairs that it rests on; ``verification`` the independent batch before a FAIL. ``cause`` of an
     alarm is code, board, environment or noise, empty otherwise. ``reason`` and ``remedy`` are
@@ -75,10 +75,11 @@ class Gate:
     """All verdicts of a gate, and what they amount to together.
 
     ``changed`` are the verdicts whose difference survives Benjamini-Hochberg, whatever the margin;
-    ``summary`` is the geometric mean new / base over workloads by (target, metric, phase) with its
-    95 % interval; ``fleet`` pools the targets' by (metric, phase), where there are several;
-    ``exit_code`` follows the documented precedence. ``notes`` concern all verdicts of a target.
-    ``rule`` is what was asked, ``floors`` are the machines' calibrations that were at hand.
+    ``summary`` is the figure over workloads of new / base by (target, metric, phase), see
+    ``reports.metrics.over_workloads``; there ``n`` is the number of workloads. ``fleet`` pools the
+    targets' by (metric, phase), where there are several; ``exit_code`` follows the documented
+    precedence. ``notes`` concern all verdicts of a target. ``rule`` is what was asked, ``floors``
+    are the machines' calibrations that were at hand.
     """
 
     run_id: str
@@ -103,6 +104,6 @@ class Gate:
 
     @property
     def status(self) -> str:
-        """The verdict that counts when several hold; PASS where there is none."""
-        there = {verdict.status for verdict in self.verdicts}
-        return next((status for status in GRAVITY if status in there), "PASS")
+        """The gravest status of the verdicts; PASS without any."""
+        statuses = {verdict.status for verdict in self.verdicts}
+        return next((status for status in GRAVITY if status in statuses), "PASS")

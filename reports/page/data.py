@@ -12,7 +12,7 @@ from typing import Any
 from reports.charts.style import Chart, Colours, Column
 from reports.metrics.rows import Row, row_case_label
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 from reports.page.commands import end_of_repeat, start_of_repeat
 from reports.text.wording import PREFIXES, SYMBOLS
 
@@ -55,7 +55,7 @@ def page_data(subjects: Sequence[Subject], charts: Sequence[Chart], colours: Col
         "prefixes": PREFIXES,
         "symbols": SYMBOLS,
         "metrics": {
-            row.metric: [METRICS[row.metric], row.unit] for s in subjects for row in s.rows
+            row.metric: [metric_label(row.metric), row.unit] for s in subjects for row in s.rows
         },
         "subjects": [[s.first_row, s.first_row + len(s.rows)] for s in subjects],
         "starts": {s.label: start_of_repeat(s.run, s.target.name) for s in subjects},

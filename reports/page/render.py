@@ -19,6 +19,7 @@ from reports.charts import charts_of, sections
 from reports.charts.style import colours_of, colours_of_targets
 from reports.gate.recorded import gates_of
 from reports.metrics.headlines import stories_of
+from reports.metrics.over_workloads import CAPTION
 from reports.metrics.subjects import label_of, subjects_of
 from reports.page.assets import INLINE, TEMPLATES, assets_at
 from reports.page.commands import command_of
@@ -103,6 +104,7 @@ def _environment() -> Environment:
         method=lambda item: wording.method_label(item.method, item.patch_size, item.kernel),
     )
     environment.globals["interval"] = wording.interval
+    environment.globals["over_workloads"] = CAPTION
     return environment
 
 

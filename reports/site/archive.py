@@ -15,21 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from reports.metrics.table import exported_metrics
 from reports.results.write import storage, write_bytes_atomic
 
 FORMAT = 1
 FIGURES = "figures.npz"
 FACTS = "archive.json"
-TRACKED = (
-    "latency_s",
-    "speedup",
-    "energy_j",
-    "peak_rss_bytes",
-    "cuda_peak_bytes",
-    "saved_bytes",
-    "cosine_gx",
-    "cosine_gw",
-)
 PHASES = ("", "forward", "backward", "step")  # white_noise stays on the run's own page
 COLUMNS: dict[str, str] = {
     "series": "i4",
@@ -42,6 +33,7 @@ COLUMNS: dict[str, str] = {
     "n": "i4",
     "status": "i4",
     "reason": "i4",
+    "of_exact": "f8",
 }
 
 Column = npt.NDArray[Any]
@@ -204,7 +196,9 @@ class Archive:
             if facts["format"] != FORMAT:
                 return archive
             with np.load(folder / FIGURES, allow_pickle=False) as figures:
-                part = {name: figures[name] for name in COLUMNS}
+                part = {name: figures[name] for name in COLUMNS if name in figures}
+                # An archive of an earlier version has no such column.
+                part.setdefault("of_exact", np.full(len(part["series"]), np.nan))
             archive._fill(facts)
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
@@ -240,17 +234,19 @@ class Archive:
             "n": np.array(rows["n"], dtype=np.int64)[layout.rows],
             "status": words[np.array(rows["status"], dtype=np.int64)[layout.rows]],
             "reason": words[np.array(rows["reason"], dtype=np.int64)[layout.rows]],
+            "of_exact": np.array(rows["of_exact"], dtype=np.float64)[layout.rows],
         }
         return {name: part.astype(COLUMNS[name]) for name, part in parts.items()}
 
     def _learn(self, packed: Mapping[str, Any]) -> _Layout:
         """Sort the rows of a summary into series; the next one like it need not be sorted."""
         rows, words, cases = packed["rows"], packed["words"], packed["cases"]
+        with_history = {metric.name for metric in exported_metrics() if metric.history}
         tracked: list[tuple[int, int, int]] = []
         columns = (rows[name] for name in ("case", "metric", "phase", "unit"))
         for row, (case, *places) in enumerate(zip(*columns, strict=True)):
             metric, phase, unit = (words[place] for place in places)
-            if metric in TRACKED and phase in PHASES:
+            if metric in with_history and phase in PHASES:
                 series = Series._make((*cases[case], metric, phase, unit))
                 tracked.append((row, self.series.place(series), case))
         table = np.array(tracked, dtype=np.int64).reshape(-1, 3)

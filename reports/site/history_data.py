@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from reports.charts.style import Colours
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 from reports.site.archive import Ints, RunFacts, Series
 from reports.site.names import slug
 from reports.site.trends import Change, Line, Trend
@@ -48,7 +48,7 @@ def history_data(fleet: Fleet, lines: Sequence[Line]) -> Json:
             if np.isfinite(line.value).any()
         ],
         "marks": _marks(lines, fleet),
-        "metrics": {line.series.metric: METRICS[line.series.metric] for line in lines},
+        "metrics": {line.series.metric: metric_label(line.series.metric) for line in lines},
         "runs": len({run for line in lines for run in line.run.tolist()}),
     }
 

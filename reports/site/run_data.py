@@ -15,7 +15,7 @@ from typing import Any
 from reports.metrics.summary import SummaryRow
 
 Json = dict[str, Any]
-FORMAT = 1
+FORMAT = 2  # 2: of_exact
 TEXTS = ("metric", "phase", "unit", "status", "reason")
 
 
@@ -36,6 +36,7 @@ def pack(rows: Sequence[SummaryRow], *, run: Mapping[str, Any]) -> Json:
         "low": [row.ci_low for row in rows],
         "high": [row.ci_high for row in rows],
         "n": [row.n for row in rows],
+        "of_exact": [row.of_exact for row in rows],
     }
     for name in TEXTS:
         columns[name] = [words.setdefault(getattr(row, name), len(words)) for row in rows]

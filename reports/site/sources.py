@@ -19,8 +19,8 @@ from typing import Any
 
 from reports.calibration import noise_floor
 from reports.calibration.noise_floor import NoiseFloor
-from reports.gate.verdict import METRICS
 from reports.metrics.summary import SummaryRow, summary_of
+from reports.metrics.table import judged_metrics
 from reports.results.read import MANIFEST, RUN, ResultProblem, load_run
 from reports.results.write import ResultStorageProblem, write_bytes_atomic
 from reports.site.run_data import FORMAT, Json, facts_of, pack
@@ -155,11 +155,12 @@ def floors_in(paths: Sequence[Path]) -> tuple[Floors, list[str]]:
                 continue
             found += [floor] if floor is not None else []
     found.sort(key=lambda floor: floor.measured_at)
+    judged = judged_metrics()
     return {
-        (floor.target, METRICS[one.metric], one.phase): one.effect_q95
+        (floor.target, judged[one.metric].name, one.phase): one.effect_q95
         for floor in found
         for one in floor.floors
-        if one.metric in METRICS
+        if one.metric in judged
     }, notes
 
 

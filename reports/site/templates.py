@@ -12,15 +12,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.metrics.table import METRICS
+from reports.metrics import table
+from reports.metrics.over_workloads import CAPTION
 from reports.page.assets import PLOTLY, SHARED_POLICY, TEMPLATES, asset, shared_files
 from reports.site.archive import Series
 from reports.site.names import slug, target_colour
 from reports.site.views import (
-    FIGURES,
     Entry,
     Standing,
     change_words,
+    figure_columns,
     figure_name,
     history_href,
 )
@@ -48,8 +49,9 @@ def site_assets() -> SiteAssets:
 
 def asset_files() -> dict[str, str]:
     """Return the shared files of a site: text by name."""
+    labels = {metric.name: metric.label for metric in table.METRICS}
     words = json.dumps(
-        {"prefixes": wording.PREFIXES, "symbols": wording.SYMBOLS, "metrics": METRICS}
+        {"prefixes": wording.PREFIXES, "symbols": wording.SYMBOLS, "metrics": labels}
     )
     parts = [f'"use strict";\nconst WORDING = {words};\n']
     parts += [str(asset(f"site/{name}")) for name in SCRIPTS]
@@ -99,7 +101,8 @@ def _environment() -> Environment:
         bar=_bar,
     )
     environment.globals["interval"] = wording.interval
-    environment.globals["figure_columns"] = FIGURES
+    environment.globals["figure_columns"] = figure_columns
+    environment.globals["over_workloads"] = CAPTION
     return environment
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from reports.metrics.table import lower_is_better
 from reports.site.archive import Archive, Column, Ints, Series
 from reports.stats.change_points import (
     MIN_MAGNITUDE,
@@ -24,9 +25,6 @@ from reports.stats.change_points import (
     analyse,
 )
 
-LOWER_IS_BETTER = frozenset(
-    {"latency_s", "energy_j", "peak_rss_bytes", "cuda_peak_bytes", "saved_bytes"}
-)
 FALSE_DISCOVERIES = 0.05
 ALGORITHM = "1"  # another number makes every history be judged anew
 
@@ -45,6 +43,7 @@ class Line:
     n: Ints
     status: Ints
     reason: Ints
+    of_exact: Floats
 
     @property
     def latest(self) -> int:
@@ -89,7 +88,7 @@ class Change:
     @property
     def worse(self) -> bool:
         """Whether the new level is the worse one."""
-        return (self.ratio > 1) == (self.series.metric in LOWER_IS_BETTER)
+        return (self.ratio > 1) == lower_is_better(self.series.metric)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,27 +10,16 @@ from functools import cached_property
 import numpy as np
 
 from reports.charts.style import Colours
+from reports.metrics.over_workloads import over_workloads
 from reports.metrics.subjects import Method
-from reports.metrics.table import METRICS
+from reports.metrics.table import columns_of, lower_is_better, metric_label
 from reports.site.archive import Archive, Machine, RunFacts, Series
 from reports.site.names import colours_of, slug
-from reports.site.trends import LOWER_IS_BETTER, Change, Level, Line, Trend
+from reports.site.trends import Change, Level, Line, Trend
 from reports.stats.change_points import Floats
-from reports.stats.intervals import geometric_mean
+from reports.stats.intervals import Effect
 from reports.text.wording import interval, method_label, quantity, significant
 
-# The columns of every table of newest figures: metric, phase, short title.
-FIGURES: tuple[tuple[str, str, str], ...] = (
-    ("speedup", "step", "speedup of the step"),
-    ("speedup", "backward", "speedup of the backward"),
-    ("latency_s", "step", "step"),
-    ("latency_s", "backward", "backward"),
-    ("energy_j", "step", "energy of a step"),
-    ("peak_rss_bytes", "", "peak memory"),
-    ("saved_bytes", "", "saved bytes"),
-    ("cosine_gx", "", "cosine of g_x"),
-    ("cosine_gw", "", "cosine of g_w"),
-)
 SPARK_POINTS = 40
 
 Case = tuple[str, str, str, int | None, str, str, str, int]
@@ -45,6 +34,7 @@ class Cell:
     low: float | None = None
     high: float | None = None
     unit: str = "1"
+    of_exact: float | None = None
     n: int = 0
     status: str = ""
     reason: str = ""
@@ -94,8 +84,8 @@ class Entry:
 class Standing:
     """How a method does on a target, over all workloads that were measured with it.
 
-    Ratios are geometric means over ``workloads``, ``low`` and ``high`` the least and the greatest
-    of them; ``cosine`` is the median.
+    Ratios are over ``workloads`` (``reports.metrics.over_workloads``), ``low`` and ``high`` the
+    smallest and the largest of them; ``cosine`` is the median.
     """
 
     target: str
@@ -257,7 +247,8 @@ def _entry(
     run = max((int(line.run[-1]) for line in lines.values()), key=lambda n: _when(runs[n]))
     latency = lines.get(("latency_s", "step"))
     cells = tuple(
-        _cell(title, lines.get((metric, phase)), run, words) for metric, phase, title in FIGURES
+        _cell(title, lines.get((metric, phase)), run, words)
+        for metric, phase, title in figure_columns()
     )
     spark = () if latency is None else _spark(latency.value)
     return Entry(case=case, run=run, cells=cells, spark=spark)
@@ -273,6 +264,7 @@ def _cell(title: str, line: Line | None, run: int, words: Sequence[str]) -> Cell
         low=low,
         high=high,
         unit=line.series.unit,
+        of_exact=_number(line.of_exact[-1]),
         n=int(line.n[-1]),
         status=words[line.status[-1]],
         reason=words[line.reason[-1]],
@@ -292,16 +284,22 @@ def _spark(values: Floats) -> tuple[float, ...]:
     return tuple(float(np.median(part)) for part in parts)
 
 
-def _figure(entry: Entry, metric: str, phase: str) -> float | None:
-    place = [figure[:2] for figure in FIGURES].index((metric, phase))
-    return entry.cells[place].value
+def figure_columns() -> list[tuple[str, str, str]]:
+    """Return the columns of every table of newest figures: metric, phase, title."""
+    columns = columns_of(lambda metric: metric.site)
+    return [(metric.name, column.phase, column.heading) for metric, column in columns]
+
+
+def _figure(entry: Entry, metric: str, phase: str) -> Cell:
+    index = [column[:2] for column in figure_columns()].index((metric, phase))
+    return entry.cells[index]
 
 
 def _exact_energy(entries: Sequence[Entry]) -> dict[tuple[object, ...], float]:
     """Return the least energy of a step that any exact layout took, by target and workload."""
     found: dict[tuple[object, ...], float] = {}
     for entry in entries:
-        energy = _figure(entry, "energy_j", "step")
+        energy = _figure(entry, "energy_j", "step").value
         if entry.exact and energy:
             key = (*entry.case[:2], entry.setting, entry.run)
             found[key] = min(energy, found.get(key, energy))
@@ -315,36 +313,66 @@ def _standing(
     entries: Sequence[Entry],
     exact: Mapping[tuple[object, ...], float],
 ) -> Standing:
-    steps = [value for e in entries if (value := _figure(e, "speedup", "step"))]
-    backwards = [value for e in entries if (value := _figure(e, "speedup", "backward"))]
-    cosines = [v for e in entries if (v := _figure(e, "cosine_gw", "")) is not None]
-    energies = [
-        own / base
-        for e in entries
-        if (own := _figure(e, "energy_j", "step"))
-        and (base := exact.get((*e.case[:2], e.setting, e.run)))
-    ]
+    steps, backwards = (_speedups(entries, phase) for phase in ("step", "backward"))
+    energies = _energies_of_exact(entries, exact)
+    cosines = [_figure(entry, "cosine_gw", "").value for entry in entries]
+    known_cosines = [cosine for cosine in cosines if cosine is not None]
     return Standing(
         target=target,
         method=method,
         setting=setting,
         workloads=len(entries),
         run=max(entry.run for entry in entries),
-        step=geometric_mean(steps) if steps else None,
-        step_low=min(steps, default=None),
-        step_high=max(steps, default=None),
-        backward=geometric_mean(backwards) if backwards else None,
-        energy=geometric_mean(energies) if energies else None,
-        energy_low=min(energies, default=None),
-        energy_high=max(energies, default=None),
-        cosine=float(np.median(cosines)) if cosines else None,
+        step=_over(steps),
+        step_low=min((effect.ratio for effect in steps), default=None),
+        step_high=max((effect.ratio for effect in steps), default=None),
+        backward=_over(backwards),
+        energy=_over(energies),
+        energy_low=min((effect.ratio for effect in energies), default=None),
+        energy_high=max((effect.ratio for effect in energies), default=None),
+        cosine=float(np.median(known_cosines)) if known_cosines else None,
     )
+
+
+def _speedups(entries: Sequence[Entry], phase: str) -> list[Effect]:
+    """Return the speedup of each workload that has one."""
+    effects = []
+    for entry in entries:
+        cell = _figure(entry, "speedup", phase)
+        if cell.value:
+            effects.append(Effect(ratio=cell.value, ci_low=cell.low, ci_high=cell.high, n=cell.n))
+    return effects
+
+
+def _energies_of_exact(
+    entries: Sequence[Entry], exact: Mapping[tuple[object, ...], float]
+) -> list[Effect]:
+    """Return what is left of exact's energy in each workload, without an interval.
+
+    Of a run that an earlier version summarised, which lacks the pairs of rounds, it is the quotient
+    of the two figures.
+    """
+    effects = []
+    for entry in entries:
+        cell = _figure(entry, "energy_j", "step")
+        ratio = cell.of_exact
+        base = exact.get((*entry.case[:2], entry.setting, entry.run))
+        if ratio is None and cell.value and base:
+            ratio = cell.value / base
+        if ratio is not None:
+            effects.append(Effect(ratio=ratio, ci_low=None, ci_high=None, n=cell.n))
+    return effects
+
+
+def _over(effects: Sequence[Effect]) -> float | None:
+    figure = over_workloads(effects)
+    return None if figure is None else figure.ratio
 
 
 def figure_name(series: Series) -> str:
     """Return what a series is of, without its target."""
     method = method_label(series.method, series.patch_size, series.kernel)
-    what = " ".join(part for part in (METRICS[series.metric], series.phase) if part)
+    what = " ".join(part for part in (metric_label(series.metric), series.phase) if part)
     return f"{what} of {series.workload}, {method}, {series.device} {series.dtype} b{series.batch}"
 
 
@@ -376,7 +404,7 @@ def _told(value: object) -> str:
 
 def better_direction(metric: str) -> str:
     """Return which way is good."""
-    return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
+    return "lower is better" if lower_is_better(metric) else "higher is better"
 
 
 def level_words(level: Level, unit: str) -> str:

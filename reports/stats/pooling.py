@@ -1,4 +1,4 @@
-"""Pooled effects: the geometric mean over workloads, a random-effects estimate over boards."""
+"""One estimate for many boards: a random-effects meta-analysis."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from reports.stats.intervals import Effect, Floats, hodges_lehmann
+from reports.stats.intervals import Effect, Floats
 
-BOOTSTRAP_RESAMPLES = 2000
 BISECTION_STEPS = 200
 
 
@@ -29,40 +28,6 @@ class Pooled:
     spread: float
     i_squared: float
     boards: int
-
-
-def geometric_mean_over(
-    workloads: Sequence[Sequence[float]],
-    level: float = 0.95,
-    *,
-    seed: int = 0,
-    resamples: int = BOOTSTRAP_RESAMPLES,
-) -> Effect:
-    """Return the geometric mean of the workloads' ratios with a two-level bootstrap interval.
-
-    Workloads are resampled with replacement, and the rounds within each, so the percentile
-    interval covers both the differences between workloads and the scatter of their rounds. It is
-    None for fewer than four workloads if one has fewer than six rounds: resampling so few values
-    says nothing. The effect's ``n`` is the number of workloads.
-
-    Args:
-        workloads: the log ratios of each workload, one per round.
-        level: the confidence level.
-        seed: of the resampling.
-        resamples: how many times to resample.
-
-    Raises:
-        ValueError: there are no workloads, or one has no rounds.
-    """
-    effects = np.array([hodges_lehmann(logs) for logs in workloads])
-    if effects.size == 0:
-        raise ValueError("a mean over workloads needs at least one")
-    ratio = math.exp(float(np.mean(effects)))
-    if len(workloads) < 4 and min(map(len, workloads)) < 6:
-        return Effect(ratio=ratio, ci_low=None, ci_high=None, n=len(workloads))
-    means = _resampled_means(workloads, effects, np.random.default_rng(seed), resamples)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Effect(ratio=ratio, ci_low=math.exp(low), ci_high=math.exp(high), n=len(workloads))
 
 
 def random_effects(effects: Sequence[Effect], level: float = 0.95) -> Pooled:
@@ -112,28 +77,6 @@ def random_effects(effects: Sequence[Effect], level: float = 0.95) -> Pooled:
         i_squared=_i_squared(logs, errors),
         boards=len(logs),
     )
-
-
-def _resampled_means(
-    workloads: Sequence[Sequence[float]],
-    effects: Floats,
-    random: np.random.Generator,
-    resamples: int,
-) -> Floats:
-    """Return the means over resampled workloads, each with resampled rounds.
-
-    Shapes: (workloads, rounds), (workloads,) -> (resamples,).
-    """
-    resampled = np.empty((len(workloads), resamples))
-    for index, logs in enumerate(workloads):
-        deviations = np.asarray(logs) - np.mean(logs)
-        # The variance of resampled rounds is (n - 1) / n of that of the rounds themselves.
-        correction = math.sqrt(len(deviations) / max(1, len(deviations) - 1))
-        drawn = random.integers(len(deviations), size=(resamples, len(deviations)))
-        resampled[index] = effects[index] + correction * deviations[drawn].mean(axis=1)
-    chosen = random.integers(len(workloads), size=(resamples, len(workloads)))
-    means: Floats = np.take_along_axis(resampled.T, chosen, axis=1).mean(axis=1)
-    return means
 
 
 def _standard_error(effect: Effect, level: float) -> float:

@@ -18,7 +18,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from reports.metrics.rows import Row
-from reports.metrics.table import UNITS
+from reports.metrics.table import exported_metrics
 
 TOLERANCE = 1e-9  # between two versions of numpy, or two processors
 SHOWN = 80  # characters of a text that differs
@@ -116,8 +116,9 @@ def figure_differences(rows: Sequence[Row], found: Page) -> tuple[list[Differenc
     ours = {key_of(vars(row)): vars(row) for row in rows}
     wrong = [d for key in ours.keys() & theirs.keys() for d in _row(key, ours[key], theirs[key])]
     notes = []
+    known = {metric.name for metric in exported_metrics()}
     for key in theirs.keys() - ours.keys():
-        if key[-1] in UNITS:
+        if key[-1] in known:
             what = "no such row"
             wrong.append(Difference(place=_row_place(key), expected=what, found="a row"))
     new = sorted({str(key[-1]) for key in ours.keys() - theirs.keys()})

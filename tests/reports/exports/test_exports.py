@@ -10,12 +10,11 @@ import pytest
 from make_run import FakeTarget, edit_json, make_run
 
 from reports.exports import FORMATS, export
-from reports.exports.github_benchmark import BIGGER, SMALLER
 from reports.exports.plain import to_csv
 from reports.exports.source import ExportProblem, Source
 from reports.metrics.of_run import compare
 from reports.metrics.rows import COLUMNS
-from reports.metrics.table import UNITS
+from reports.metrics.table import exported_metrics
 from reports.results.read import load_run
 from reports.results.records import Run
 
@@ -112,8 +111,8 @@ def test_a_selector_that_fits_nothing_names_the_choices(
 
 def test_every_metric_is_smaller_or_bigger_is_better_or_known_to_be_neither() -> None:
     neither = {"power_w", "temperature_c", "scale_gx", "scale_gw"}
-    assert {*SMALLER, *BIGGER, *neither} == UNITS.keys()
-    assert len(SMALLER) + len(BIGGER) + len(neither) == len(UNITS)
+    without = {m.name for m in exported_metrics() if m.lower_is_better is None}
+    assert without == neither
 
 
 @pytest.mark.parametrize("name", ["bmf", "github-benchmark", "pytest-benchmark", "pyperf"])
