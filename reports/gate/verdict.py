@@ -1,4 +1,4 @@
-"""What a comparison of two cases amounts to: PASS, FAIL, INCONCLUSIVE, INVALID or INFRA. Pure."""
+"""The verdict on a pair of cases (PASS, FAIL, INCONCLUSIVE, INVALID, INFRA), and a gate. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from reports.stats.intervals import Effect
 from reports.stats.pooling import Pooled
 
 STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "INFRA")
-GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # as exit codes take precedence
+GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # the gravest first, as exit codes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """The change that matters, as a fraction (0.03 is 3 %), and what set it.
+    """The change that matters, as a fraction (0.03 is 3 %).
 
-    ``source`` is "user", "noise floor" or "energy uncertainty", whichever was largest.
+    ``source`` says where it comes from, whichever is largest: "user", "noise floor" or "energy
+    uncertainty".
     """
 
     fraction: float
@@ -28,7 +29,7 @@ class Margin:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One answer: is ``new`` slower, hungrier or larger than ``base`` by more than the margin?
+    """The verdict on one question: is ``new`` worse than ``base`` by more than the margin?
 
     ``metric`` is a gate's name for it (``reports.metrics.table``), ``phase`` is empty where it has
     none. ``effect`` is
@@ -66,7 +67,7 @@ class Verdict:
 
     @property
     def question(self) -> str:
-        """What was asked: the metric and, where it has one, the phase."""
+        """The metric and its phase, if it has one."""
         return f"{self.metric} {self.phase}".strip()
 
 
@@ -94,7 +95,7 @@ class Gate:
 
     @property
     def base(self) -> str:
-        """The selector of the cases that others are compared with."""
+        """The selector of the cases that the new ones are compared with."""
         return self.rule.base
 
     @property
