@@ -1,10 +1,10 @@
-"""Markdown: a table per target, and what is missing with the reason."""
+"""Markdown: a table for each target, and the reasons for missing figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.exports.source import CaseSource, Source
+from reports.exports.source import CaseSource, ExportSource
 from reports.gate.recorded import gates_of
 from reports.gate.words import change_words, margin_words
 from reports.metrics.metric import Column, Metric
@@ -16,7 +16,7 @@ from reports.text.wording import case_label, cut, quantity, significant, times
 VERDICT_HEADERS = ("verdict", "target", "case", "of", "change [97.5 % interval]", "margin")
 
 
-def to_markdown(source: Source) -> str:
+def to_markdown(source: ExportSource) -> str:
     """Return the run's figures for a README or an issue."""
     lines = [f"# gfbench {escape(source.run.run_id)}", ""]
     cases = source.cases()
@@ -36,8 +36,8 @@ def to_markdown(source: Source) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _verdicts(source: Source) -> list[str]:
-    """Return the run's verdicts as a table, where it was measured to be judged."""
+def _verdicts(source: ExportSource) -> list[str]:
+    """Return the lines of the run's verdicts; none for a run without a gate."""
     gates, notes = gates_of([source.run])
     lines: list[str] = []
     for gate in gates.values():
@@ -84,13 +84,14 @@ def _ratio(row: Row, value: float) -> str:
 
 
 def _missing(cases: Sequence[CaseSource]) -> list[str]:
-    """Return one line for each reason why cases have no latency, or not of all rounds."""
-    found: dict[str, list[str]] = {}
+    """Return a line for each reason why cases have no latency, or lack some rounds."""
+    names_by_reason: dict[str, list[str]] = {}
     for case in cases:
         row = case.row("latency_s", "step") or case.rows[0]
         if row.status != "ok":
-            found.setdefault(f"{row.status}: {cut(row.reason, 200)}", []).append(case.name)
-    lines = [f"- {escape(why)}: {_names(names)}" for why, names in found.items()]
+            reason = f"{row.status}: {cut(row.reason, 200)}"
+            names_by_reason.setdefault(reason, []).append(case.name)
+    lines = [f"- {escape(reason)}: {_names(names)}" for reason, names in names_by_reason.items()]
     return [*lines, ""] if lines else []
 
 

@@ -11,7 +11,7 @@ from make_run import FakeTarget, edit_json, make_run
 
 from reports.exports import FORMATS, export
 from reports.exports.plain import to_csv
-from reports.exports.source import ExportProblem, Source
+from reports.exports.source import ExportProblem, ExportSource
 from reports.metrics.of_run import compare
 from reports.metrics.rows import COLUMNS
 from reports.metrics.table import exported_metrics
@@ -71,7 +71,7 @@ def test_missing_is_empty_in_csv_and_null_in_json(run: Run) -> None:
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
 def test_a_boards_text_is_never_a_formula(run: Run, text: str) -> None:
     row = replace(compare(run)[0], reason=text, value=-1.5)
-    line = next(csv.DictReader(io.StringIO(to_csv(Source(run=run, rows=(row,))))))
+    line = next(csv.DictReader(io.StringIO(to_csv(ExportSource(run=run, rows=(row,))))))
     assert line["reason"] == "'" + text.replace("\r", "\n")
     assert line["value"] == "-1.5"
 
