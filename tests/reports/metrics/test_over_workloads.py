@@ -22,7 +22,7 @@ from reports.site import trends
 from reports.site.archive import Archive
 from reports.site.run_data import dumped, facts_of, pack
 from reports.site.templates import render as render_site
-from reports.site.views import Fleet, Standing
+from reports.site.views import Fleet, MethodSummary
 from reports.stats.intervals import Effect, hodges_lehmann, ratio_effect
 from reports.terminal.verdicts import lines
 
@@ -50,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def standing(run: Run) -> Standing:
+def standing(run: Run) -> MethodSummary:
     return next(s for s in fleet_of(run).standings if s.method == ("gradient_filter", 2, "torch"))
 
 
@@ -95,7 +95,7 @@ def test_the_interval_covers_the_mean_of_these_workloads(shared: float) -> None:
     assert covered / 300 > 0.93
 
 
-def test_report_site_and_gate_have_the_same_speedup(run: Run, standing: Standing) -> None:
+def test_report_site_and_gate_have_the_same_speedup(run: Run, standing: MethodSummary) -> None:
     headline = headlines(run, run.targets[0], compare(run))[0]
     gate = judge(run, base=EXACT, new=R2, phases=("backward", "step"))
     for phase in ("backward", "step"):
@@ -111,7 +111,7 @@ def test_report_site_and_gate_have_the_same_speedup(run: Run, standing: Standing
         )
 
 
-def test_report_site_and_gate_have_the_same_energy(run: Run, standing: Standing) -> None:
+def test_report_site_and_gate_have_the_same_energy(run: Run, standing: MethodSummary) -> None:
     headline = headlines(run, run.targets[0], compare(run))[0]
     judged = judge(run, base=EXACT, new=R2, metrics=("energy",), phases=("step",)).summary
     assert headline.energy is not None
