@@ -32,12 +32,12 @@ from reports.calibration.noise_floor import (
     staleness,
 )
 from reports.gate.evidence import blocks_by_round, figures
-from reports.gate.verdict import METRICS
+from reports.metrics.table import judged_by, judged_metrics
 from reports.results.read import PROBE, ResultProblem, load_run, read_limited
 from reports.results.records import Run, TargetRun
 from reports.results.write import ResultStorageProblem, write_json_atomic
 from targets.inventory import Inventory, Target
-from workloads.spec.messages import PHASES, Case
+from workloads.spec.messages import Case
 from workloads.spec.methods import BASELINE, DEFAULT
 
 AGAIN = "again"
@@ -195,15 +195,16 @@ def _pairs(target: TargetRun) -> Iterator[tuple[Case, Case]]:
 
 
 def _asked() -> Iterator[tuple[str, str]]:
-    for metric in METRICS:
-        for phase in ("",) if metric == "memory" else PHASES:
-            yield metric, phase
+    for name, metric in judged_metrics().items():
+        for phase in metric.phases:
+            yield name, phase
 
 
 def _rounds(target: TargetRun, base: Case, new: Case, metric: str, phase: str) -> Series:
     """Return the rounds in which both have a figure; the earlier block is the one planned first."""
     a, b = (figures(target, case, metric, phase) for case in (base, new))
-    ours, theirs = (blocks_by_round(target, case, metric) for case in (base, new))
+    kind = judged_by(metric).block_kind
+    ours, theirs = (blocks_by_round(target, case, kind) for case in (base, new))
     return tuple(
         AARound(a=a[r], b=b[r], a_first=ours[r].order < theirs[r].order)
         for r in sorted(a.keys() & b.keys())

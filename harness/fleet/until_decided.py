@@ -20,6 +20,7 @@ from reports.gate.evidence import evidence
 from reports.gate.recorded import judge_run
 from reports.gate.verdict import Gate, Verdict
 from reports.metrics.selectors import CasePair, SelectorProblem, select_pairs
+from reports.metrics.table import judged_by
 from reports.results.read import load_run
 from reports.results.records import Rule, Run, TargetRun
 from reports.stats.sequential import LOOKS, VERIFICATION_ROUNDS
@@ -60,13 +61,14 @@ def suite_for(rule: Rule, suite: Suite) -> Suite:
     filtered = _named(suite.kernels, [case for case in cases if case.method != BASELINE])
     exact = _named(suite.exact_kernels, [case for case in cases if case.method == BASELINE])
     methods = {case.method for case in cases}
+    judges_memory = any(judged_by(metric).block_kind == "memory" for metric in rule.metrics)
     return replace(
         suite,
         methods=tuple(method for method in suite.methods if method in methods),
         kernels=filtered or suite.kernels,
         exact_kernels=exact or suite.exact_kernels,
         rounds=LOOKS[0],
-        memory_rounds=EVERY_ROUND if "memory" in rule.metrics else min(1, suite.memory_rounds),
+        memory_rounds=EVERY_ROUND if judges_memory else min(1, suite.memory_rounds),
         fidelity_rounds=min(1, suite.fidelity_rounds),
     )
 

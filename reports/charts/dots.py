@@ -11,7 +11,7 @@ from reports.charts.chart import Json, Panel, empty_panel, panel_of, trace_meta
 from reports.charts.style import PHASE_SYMBOL, Colours, plain, row_intervals
 from reports.metrics.rows import Row
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 
 
 def dot_panels(
@@ -49,7 +49,7 @@ def _panel(
     return panel_of(
         subject.label,
         traces,
-        f"{METRICS[metric]} of {len(labels)} workloads on {subject.label}",
+        f"{metric_label(metric)} of {len(labels)} workloads on {subject.label}",
         height=rows_height(len(labels), len(methods)),
         yaxis=rows_axis(labels),
         xaxis=first_axis(axis),

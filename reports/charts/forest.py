@@ -83,7 +83,7 @@ def speedup_chart(context: Context) -> Chart:
         caption="The time of exact divided by the method's, paired within each round; bars are "
         "95 % intervals over rounds. Right of the dashed line the method is faster than "
         "exact; an interval that crosses the line decides nothing. The last row is the "
-        "geometric mean over all workloads.",
+        "figure over all workloads; the summary says how it is made, under What the numbers mean.",
         legend=legend,
         panels=panels,
         rows=row_indices(subjects, rows),

@@ -8,7 +8,7 @@ from reports.charts.chart import Chart, Column, Panel
 from reports.charts.context import Context
 from reports.charts.dots import dot_panels
 from reports.charts.style import legend_of, vertical_line
-from reports.metrics.kernel_ratios import METRIC, kernel_rows
+from reports.metrics.of_run import kernel_rows
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
 from reports.text.wording import TIMES, interval
 
@@ -29,7 +29,7 @@ def kernels_chart(context: Context) -> Chart | None:
     methods = {method_of(row) for _, row in pairs}
     colours = {method: context.colours[method] for method in context.colours if method in methods}
     axis = {"title": {"text": f"kernel torch's time over the kernel's ({TIMES})"}}
-    panels = dot_panels(compared, context.colours, METRIC, PHASES, axis, [vertical_line(1)])
+    panels = dot_panels(compared, context.colours, "kernel_ratio", PHASES, axis, [vertical_line(1)])
     return Chart(
         title="Kernels against kernel torch",
         caption="The same method computed by two kernels: the time of kernel torch divided by "

@@ -17,7 +17,7 @@ from reports.charts.chart import Chart, Panel, empty_panel, panel_of, row_indice
 from reports.charts.context import Context
 from reports.charts.style import Colours, legend_of, plain
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 
 
 def saved_chart(context: Context) -> Chart | None:
@@ -76,7 +76,7 @@ def _memory_chart(context: Context, metric: str, caption: str) -> Chart | None:
         }
     )
     return Chart(
-        title=METRICS[metric].capitalize().replace("cuda", "CUDA"),
+        title=metric_label(metric).capitalize().replace("cuda", "CUDA"),
         caption=caption,
         panels=tuple(_panel(subject, colours, metric, axis) for subject in subjects),
         legend=legend_of(colours),
@@ -110,7 +110,7 @@ def _panel(subject: Subject, colours: Colours, metric: str, axis: Views) -> Pane
     return panel_of(
         subject.label,
         traces,
-        f"{METRICS[metric]} of {len(labels)} workloads on {subject.label}",
+        f"{metric_label(metric)} of {len(labels)} workloads on {subject.label}",
         height=rows_height(len(labels), len(methods)),
         yaxis=rows_axis(labels),
         xaxis=axis.first,

@@ -200,9 +200,8 @@ def _idle_ends(trace: Trace, rail_map: RailMap, window: Window) -> tuple[float, 
             return ()
         if power is None:
             return ()
-        middle_w, u95_w = power
-        low_w += middle_w - u95_w
-        high_w += middle_w + u95_w
+        low_w += power.power_w - power.u95_w
+        high_w += power.power_w + power.u95_w
     return low_w, high_w
 
 

@@ -12,7 +12,7 @@ from reports.charts.chart import Chart, Column, Json, Key, Panel, panel_of
 from reports.charts.context import Context
 from reports.charts.style import Colours, plain, rounded
 from reports.energy.by_round import energies_of
-from reports.energy.energy import Energy, Figure
+from reports.energy.energy import Energy, UncertainValue
 from reports.metrics.of_run import cases_of
 from reports.metrics.subjects import (
     Method,
@@ -25,7 +25,7 @@ from reports.metrics.subjects import (
 from reports.text.wording import quantity
 
 RAIL_COLOURS = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#4f8f2f", "#c9435c")
-RailJoules = Mapping[tuple[Method, str], Figure]  # by method and rail
+RailJoules = Mapping[tuple[Method, str], UncertainValue]  # by method and rail
 
 
 def rails_chart(context: Context) -> Chart | None:
@@ -96,13 +96,13 @@ def _rail_colour(subject: Subject, rail: str) -> str:
     return RAIL_COLOURS[names.index(rail) % len(RAIL_COLOURS)]
 
 
-def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], Figure]:
+def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], UncertainValue]:
     """Return the joules of a step by method and rail over the workloads that all methods have.
 
     A rail that is missing in one of them is left out: a partial sum is never shown. Uncertainties
     are added up as if they were all on one side.
     """
-    measured: dict[tuple[Method, Workload], dict[str, Figure]] = {}
+    measured: dict[tuple[Method, Workload], dict[str, UncertainValue]] = {}
     energies = energies_of(subject.target)
     for case in cases_of(subject.run, subject.target):
         joules = _rail_joules(tuple(energies.get((case, "step"), {}).values()))
@@ -122,7 +122,7 @@ def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], Fig
     for method in methods:
         for rail in rails:
             figures = [measured[method, workload][rail] for workload in common]
-            sums[method, rail] = Figure(
+            sums[method, rail] = UncertainValue(
                 value=sum(figure.value for figure in figures),
                 random_u95=sum(figure.random_u95 for figure in figures),
                 systematic_u95=sum(figure.systematic_u95 for figure in figures),
@@ -130,12 +130,12 @@ def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], Fig
     return sums
 
 
-def _rail_joules(energies: Sequence[Energy]) -> dict[str, Figure]:
+def _rail_joules(energies: Sequence[Energy]) -> dict[str, UncertainValue]:
     """Return the joules per iteration of each rail: the medians over the rounds that are ok.
 
     Value and uncertainties have a median each.
     """
-    by_rail: dict[str, list[Figure]] = {}
+    by_rail: dict[str, list[UncertainValue]] = {}
     for energy in energies:
         if energy.status == "ok" and energy.iterations:
             for rail in energy.rails:
@@ -143,7 +143,7 @@ def _rail_joules(energies: Sequence[Energy]) -> dict[str, Figure]:
                     joules = rail.energy_j.times(1 / energy.iterations)
                     by_rail.setdefault(rail.name, []).append(joules)
     return {
-        name: Figure(
+        name: UncertainValue(
             value=float(np.median([figure.value for figure in figures])),
             random_u95=float(np.median([figure.random_u95 for figure in figures])),
             systematic_u95=float(np.median([figure.systematic_u95 for figure in figures])),
@@ -199,7 +199,7 @@ def _panel(subject: Subject, joules: RailJoules) -> Panel:
     )
 
 
-def _text(subject: Subject, method: Method, rail: str, joules: Figure) -> str:
+def _text(subject: Subject, method: Method, rail: str, joules: UncertainValue) -> str:
     name = plain(f"{label_of(method)}, {rail} ({_part(subject, rail)})")
     return f"{name}: {quantity(joules.value, 'J')} ± {quantity(joules.u95, 'J')}"
 

@@ -13,7 +13,7 @@ from reports.charts.chart import Chart, Column
 from reports.charts.style import Colours
 from reports.metrics.rows import Row, row_case_label
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 from reports.page.commands import end_of_repeat, start_of_repeat
 from reports.text.wording import PREFIXES, SYMBOLS
 
@@ -59,7 +59,7 @@ def page_data(subjects: Sequence[Subject], charts: Mapping[str, Chart], colours:
         "prefixes": PREFIXES,
         "symbols": SYMBOLS,
         "metrics": {
-            row.metric: [METRICS[row.metric], row.unit] for s in subjects for row in s.rows
+            row.metric: [metric_label(row.metric), row.unit] for s in subjects for row in s.rows
         },
         "subjects": [[s.first_row, s.first_row + len(s.rows)] for s in subjects],
         "starts": {s.label: start_of_repeat(s.run, s.target.name) for s in subjects},

@@ -25,7 +25,7 @@ from reports.metrics.subjects import (
     method_of_case,
     workload_of_case,
 )
-from reports.metrics.values import memory_figures
+from reports.metrics.table import metric_of
 from reports.stats.intervals import Effect, ratio_effect
 from reports.text.wording import interval, percent, times
 from workloads.spec.messages import Case
@@ -253,8 +253,9 @@ def _energy(subject: Subject, case: Case, row: Row | None) -> Cell:
 
 def _saved(subject: Subject, case: Case, row: Row | None) -> Cell:
     number = None if row is None else subject.places[row]
-    base = memory_figures(subject.target, baseline_of(subject.target, case), "saved_bytes")
-    own = memory_figures(subject.target, case, "saved_bytes")
+    saved = metric_of("saved_bytes").by_round
+    base = saved(subject.target, baseline_of(subject.target, case), "")
+    own = saved(subject.target, case, "")
     ratios = {own[r] / base[r] for r in own.keys() & base.keys() if base[r] > 0}
     if not ratios:
         reason = row.reason if row is not None else ""

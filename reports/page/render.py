@@ -19,6 +19,7 @@ from reports.charts import charts_of, context_of, sections_of
 from reports.charts.style import colours_of_targets
 from reports.gate.recorded import gates_of
 from reports.metrics.headlines import stories_of
+from reports.metrics.over_workloads import CAPTION
 from reports.metrics.subjects import label_of, subjects_of
 from reports.page.assets import INLINE, TEMPLATES, assets_at
 from reports.page.commands import command_of
@@ -105,6 +106,7 @@ def _environment() -> Environment:
         method=lambda item: wording.method_label(item.method, item.patch_size, item.kernel),
     )
     environment.globals["interval"] = wording.interval
+    environment.globals["over_workloads"] = CAPTION
     return environment
 
 

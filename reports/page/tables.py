@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reports.charts.chart import Chart, Column
 from reports.metrics.rows import Row
 from reports.metrics.subjects import Subject, label_of, method_of, workload_of
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 from reports.text.wording import interval, quantity, scale_of, significant
 
 MAX_LINES = 300
@@ -74,7 +74,7 @@ def _pivot(rows: Sequence[RowOfSubject]) -> PlainTable:
 def _column_of(row: Row, several: bool) -> str:
     phase = row.phase.replace("_", " ")
     if several or not phase:
-        return " ".join(part for part in (METRICS[row.metric], phase) if part)
+        return " ".join(part for part in (metric_label(row.metric), phase) if part)
     return phase
 
 

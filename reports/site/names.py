@@ -1,4 +1,4 @@
-"""Names that came from files and boards, as file names, colours and labels. Pure."""
+"""File names and colours for names that come from files and boards. Pure."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)|index")
 
 
 def slug(name: str) -> str:
-    """Return a file name for any text: itself where it is harmless, else with a hash of it.
+    """Return a file name for any text: the text itself if it is harmless, else one with its hash.
 
-    Two texts never share one, also where the file system takes upper and lower case for the same.
+    Different texts have different names, even if the file system ignores case.
     """
     plain = re.fullmatch(r"[a-z0-9][a-z0-9._-]*[a-z0-9]|[a-z0-9]", name)
     if plain and len(name) <= MAX_SLUG and not RESERVED.match(name) and not _hashed(name):
@@ -34,7 +34,7 @@ def slug(name: str) -> str:
 
 
 def _hashed(name: str) -> bool:
-    """Tell whether a name looks like one of our own with a hash, and so could be another's."""
+    """Say whether a name looks like a name with a hash, which could be that of another text."""
     return re.search(r"(^|-)[0-9a-f]{10}$", name) is not None
 
 

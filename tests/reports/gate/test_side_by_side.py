@@ -118,7 +118,7 @@ def test_a_target_of_one_run_only_is_named(tmp_path: Path) -> None:
     )
     found = compared(paths)
     assert {shift.target for shift in found.shifts} == {"board-a"}
-    assert found.notes == ("board-b is in one of the runs only",)
+    assert found.notes == ("board-b is only in one of the runs",)
 
 
 def test_one_target_each_is_compared_under_both_names(tmp_path: Path) -> None:

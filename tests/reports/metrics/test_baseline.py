@@ -149,8 +149,8 @@ def test_a_second_kernel_is_compared_with_torch_in_every_phase(tmp_path: Path) -
         assert headline.torch_step is not None
         assert headline.torch_step.ci_low == pytest.approx(2.0)
     rows = {(row.workload, row.patch_size, row.kernel): row for row in summary_rows(run)}
-    assert rows["late", 2, "native"].torch_ratio.value == pytest.approx(2.0)
-    assert rows["late", 2, "torch"].torch_ratio.value is None
+    assert rows["late", 2, "native"].figure("kernel_ratio", "backward").value == pytest.approx(2.0)
+    assert rows["late", 2, "torch"].figure("kernel_ratio", "backward").value is None
     assert "over torch" in final_table(summary_rows(run), None)[0]
 
 
