@@ -18,7 +18,7 @@ from harness.payloads.payload import Payload
 from harness.transport.base import Transport
 from harness.transport.streams import Completed, last_words
 from targets.inventory import Target
-from workloads.spec.messages import Job, dump, loads, to_json, unframe
+from workloads.spec.messages import Job, dump, to_json, unframe
 
 STEP_DEADLINE_S = 60.0
 PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
@@ -337,19 +337,6 @@ def own_python(target: Target) -> str:
     if target.local and target.python == Target.python:
         return sys.executable
     return target.python
-
-
-def journal_line(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Return a journal record's line as sent and its content; None if it is none."""
-    line = record.get("line")
-    # One line and no more: what a board breaks in two would break the journal here.
-    if not isinstance(line, str) or not line.endswith("\n") or not line[:-1].isprintable():
-        return None
-    try:
-        content = loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return (line, content) if isinstance(content, dict) else None
 
 
 def _holder(note: Any) -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.board import cross_compile as cross
-from harness.board.board import Board, JobState, journal_line
+from harness.board.board import Board, JobState
 from harness.board.revisions import bring_revisions
 from harness.calibrations import stored
 from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
@@ -32,11 +32,12 @@ from harness.power.files import PowerFiles
 from harness.power.log import converts_in_an_instant, job_power
 from harness.transport.base import open_transport
 from reports.energy.window import recommended_window_s
+from reports.results.journal import append_journal, journal_line, read_journal, trim_journal
 from reports.results.power import rail_map_from_json
 from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
+from reports.results.records import BlockRecord
 from reports.results.write import (
     ResultStorageProblem,
-    append_journal,
     target_folder,
     write_bytes_atomic,
     write_json_atomic,
@@ -265,7 +266,7 @@ class Session:
                 self._restore()
 
     def _run_job(self, state: JobState, job: Job) -> None:
-        journal = self._trimmed_journal()
+        journal = trim_journal(self.folder / JOURNAL)
         has_all = state.journal_bytes is not None and state.journal_bytes >= len(journal)
         # The job always: it may have been extended since it was pushed.
         self._board.push_job(state.folder, job, b"" if has_all else journal)
@@ -296,7 +297,7 @@ class Session:
 
     def _copy_journal(self, folder: str, job: Job) -> tuple[bool, str]:
         """Copy the journal as it grows; returns whether it is complete, and the runner's log."""
-        offset = len(self._trimmed_journal())
+        offset = len(trim_journal(self.folder / JOURNAL))
         idle_s = job.block_timeout_s + IDLE_MARGIN_S
         for stop in (self._stop, threading.Event()):
             records = self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
@@ -310,14 +311,13 @@ class Session:
         return False, ""
 
     def _keep(self, record: Mapping[str, Any], offset: int) -> int:
-        kept = journal_line(record)
-        if kept is None:
+        line = journal_line(record)
+        if line is None:
             return offset
-        line, content = kept
-        append_journal(self.folder / JOURNAL, line.encode())
-        if content.get("type") == "block":
-            self._watch.block(self.target.name, content)
-        return offset + len(line.encode())
+        append_journal(self.folder / JOURNAL, line.text.encode())
+        if line.content.get("type") == "block":
+            self._watch.block(self.target.name, line.content)
+        return offset + len(line.text.encode())
 
     def _collect(self, folder: str) -> None:
         """Fetch the power trace; without a connection it stays on the board for ``resume``."""
@@ -333,23 +333,23 @@ class Session:
         """Say whether everything that was planned has been measured."""
         if not complete:
             return
-        self._note(*self._power.keep_meter(self._records()))
-        self._note_a_busy_machine()
-        failed = [record for record in self._records() if record.get("status") in FAILURES]
+        blocks = self._blocks()
+        self._note(*self._power.keep_meter(blocks))
+        self._note_a_busy_machine(blocks)
+        failed = [block for block in blocks if block.status in FAILURES]
         self.outcome.status = "failed" if failed else "ok"
         if failed:
             self.outcome.exit_code = 1
             self.outcome.reason = (
                 f"{len(failed)} of {len(job.blocks)} blocks failed, first "
-                f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
+                f"{failed[0].case.key}: {failed[0].reason}"
             )
 
-    def _note_a_busy_machine(self) -> None:
+    def _note_a_busy_machine(self, blocks: Sequence[BlockRecord]) -> None:
         """Say so if others used the machine's processors: then intervals are wide."""
-        states = [record.get("state_before") for record in self._records()]
-        loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
-        known = sorted(load for load in loads if isinstance(load, (int, float)))
-        load = known[len(known) // 2] if known else 0.0
+        states = [block.state_before for block in blocks if block.state_before]
+        loads = sorted(state.load_1m for state in states if state.load_1m is not None)
+        load = loads[len(loads) // 2] if loads else 0.0
         kept = [note for note in self.outcome.notes if not note.startswith(BUSY)]
         self.outcome.notes = kept  # of an earlier session of this run: these are all its blocks
         if load > self._processors + FOREIGN_LOAD:
@@ -365,25 +365,10 @@ class Session:
             except (CommandFailed, Unreachable) as error:
                 self.outcome.notes.append(f"restore: {error.message}")
 
-    def _trimmed_journal(self) -> bytes:
-        """Return the local journal up to its last whole line, cutting off what a crash left."""
-        path = self.folder / JOURNAL
-        if not path.exists():
-            return b""
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) != len(content):
-            write_bytes_atomic(path, whole)
-        return whole
-
-    def _records(self) -> list[dict[str, Any]]:
-        """Return the journal's blocks, of one measured twice the later record."""
-        latest: dict[Any, dict[str, Any]] = {}
-        for line in self._trimmed_journal().splitlines():
-            record = json.loads(line)
-            if record.get("type") == "block":
-                latest[record.get("order")] = record
-        return list(latest.values())
+    def _blocks(self) -> tuple[BlockRecord, ...]:
+        """Return the blocks that the journal holds, one of each order."""
+        trim_journal(self.folder / JOURNAL)
+        return read_journal(self.folder / JOURNAL).blocks
 
     def _journalled(self) -> int:
-        return sum(record.get("status") != "interrupted" for record in self._records())
+        return sum(block.status != "interrupted" for block in self._blocks())

@@ -12,6 +12,7 @@ from typing import Any
 from harness.power.log import add_meter, busy_windows, make_trace
 from harness.power.meter import MeterProblem
 from reports.results.read import POWER_MAP, POWER_TRACE
+from reports.results.records import BlockRecord
 from reports.results.write import write_bytes_atomic, write_json_atomic
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
@@ -54,7 +55,7 @@ class PowerFiles:
             self._continue(POWER_LOG, trace.raw)
         return trace.notes
 
-    def keep_meter(self, records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    def keep_meter(self, blocks: Iterable[BlockRecord]) -> tuple[str, ...]:
         """Take the power from an external meter's file, if the inventory names one."""
         rail_map = self.rail_map
         if self._power.kind != "csv" or not rail_map:
@@ -63,7 +64,7 @@ class PowerFiles:
         if self._inventory is not None:
             path = self._inventory.path.parent / path
         try:
-            rail_map, trace, note = add_meter(rail_map, path, busy_windows(records))
+            rail_map, trace, note = add_meter(rail_map, path, busy_windows(blocks))
         except MeterProblem as problem:
             return (f"power: {problem}",)
         self._write(POWER_TRACE, trace)

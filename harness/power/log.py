@@ -19,6 +19,7 @@ from typing import Any
 
 from harness.power import meter
 from harness.power.meter import Window
+from reports.results.records import BlockRecord
 from targets.sensors.vcgencmd import pmic_read_adc
 from targets.tegrastats import parse_line
 
@@ -94,16 +95,10 @@ def add_meter(
     return rail_map, HEADER + rows, note
 
 
-def busy_windows(records: Iterable[Mapping[str, Any]]) -> tuple[Window, ...]:
-    """Return the measured windows of a journal's blocks, in order."""
-    found: list[Window] = []
-    for record in records:
-        timing = record.get("timing")
-        for phase in timing.values() if isinstance(timing, Mapping) else ():
-            window = phase.get("window_s") if isinstance(phase, Mapping) else None
-            if isinstance(window, list) and len(window) == 2:
-                found.append((float(window[0]), float(window[1])))
-    return tuple(sorted(found))
+def busy_windows(blocks: Iterable[BlockRecord]) -> tuple[Window, ...]:
+    """Return the timed windows of blocks, in order."""
+    phases = [phase for block in blocks for phase in block.timing.values()]
+    return tuple(sorted(phase.window_s for phase in phases if phase.window_s))
 
 
 def make_trace(log: bytes, rail_map: Mapping[str, Any]) -> Trace:

@@ -18,12 +18,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from reports.calibration.noise_floor import KeptFloors
+from reports.results.journal import MAX_LINE_BYTES
 from reports.results.power import rail_map_from_json
 from reports.results.read import (
     CALIBRATION,
     FLOORS,
     JOURNAL,
-    MAX_LINE_BYTES,
     MAX_READINGS,
     POWER_MAP,
     POWER_TRACE,

@@ -14,10 +14,12 @@ from telemetry_data import lines, manifest, text
 from harness.power.log import HEADER, busy_windows, converts_in_an_instant, job_power, make_trace
 from reports.energy.series import total_power
 from reports.results.power import Trace, rail_map_from_json
+from reports.results.records import BlockRecord, PhaseTiming
 from targets.platforms import total_of
 from targets.power_plans import plan_power
 from targets.tegrastats import parse_line, total_power_mw
-from workloads.spec.messages import to_json
+from workloads.spec.layers import LAYERS
+from workloads.spec.messages import Case, to_json
 
 
 def log_of(*rows: tuple[float, str, str]) -> bytes:
@@ -163,10 +165,14 @@ def test_without_a_sensor_or_with_a_file_only_the_board_samples_nothing() -> Non
 
 
 def test_busy_windows_are_those_of_the_timed_phases() -> None:
-    records: list[dict[str, Any]] = [
-        {"timing": {"step": {"window_s": [5.0, 6.0]}, "forward": {"window_s": [1.0, 2.0]}}},
-        {"memory": {}},
-        {"timing": None},
-        {"timing": {"step": {"window_s": None}}},
+    case = Case(LAYERS["quick-128ch-28x28"], "exact", None, "torch", "cpu", "float32", 1)
+    timings: tuple[dict[str, PhaseTiming], ...] = (
+        {"step": PhaseTiming(window_s=(5.0, 6.0)), "forward": PhaseTiming(window_s=(1.0, 2.0))},
+        {},
+        {"step": PhaseTiming(window_s=None)},
+    )
+    blocks = [
+        BlockRecord(order=order, round=0, kind="timing", case=case, status="ok", timing=timing)
+        for order, timing in enumerate(timings)
     ]
-    assert busy_windows(records) == ((1.0, 2.0), (5.0, 6.0))
+    assert busy_windows(blocks) == ((1.0, 2.0), (5.0, 6.0))
