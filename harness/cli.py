@@ -35,9 +35,6 @@ from harness.commands import (
 )
 from harness.commands import list as list_
 from harness.errors import GfbenchError
-from reports.results.read import ResultProblem
-from reports.results.write import ResultStorageProblem
-from targets.inventory import InventoryProblem
 
 BUG = 70
 INTERRUPTED = 130
@@ -103,12 +100,6 @@ def main() -> NoReturn:
         code = _say("interrupted; what was measured is saved", INTERRUPTED)
     except GfbenchError as error:
         code = _say(str(error), error.exit_code)
-    except InventoryProblem as problem:
-        code = _say(str(problem), 2)
-    except ResultProblem as problem:
-        code = _say(str(problem), 2)
-    except ResultStorageProblem as problem:
-        code = _say(str(problem), 4)
     except BrokenPipeError:
         code = 0
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's own flush

@@ -18,7 +18,7 @@ from harness.board import cross_compile as cross
 from harness.board.board import Board, JobState
 from harness.board.revisions import bring_revisions
 from harness.calibrations import stored
-from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
+from harness.errors import CommandFailed, TargetError, Unreachable
 from harness.fleet.job import IDLE_S, block_timeout_s, skipped, threads_of
 from harness.fleet.machines import Machines
 from harness.fleet.outcome import Outcome, now_utc
@@ -83,7 +83,7 @@ class Request:
 
 
 class Session:
-    """Measures one target; ``run`` never raises, the outcome says what became of it."""
+    """Measures one target into its part of the result folder; ``outcome`` says how it went."""
 
     def __init__(
         self,
@@ -108,18 +108,21 @@ class Session:
             target, lambda: open_transport(target, request.inventory), request.payload
         )
 
-    def run(self) -> Outcome:
-        """Measure, or go on measuring, and return the outcome."""
-        outcome = self.outcome
+    def run(self) -> None:
+        """Measure, or go on measuring.
+
+        Raises:
+            GfbenchError: what ends this target's session; what was measured until then is kept.
+        """
         try:
             target_folder(self.request.run, self.target.name)
             self._measure()
-        except ResultStorageProblem as problem:
-            outcome.fail(StorageError(str(problem)))
-        except GfbenchError as error:
-            outcome.fail(error)
         finally:
             self._board.close()
+
+    def end(self) -> None:
+        """Say in the outcome how to go on, and write it down as well as that is possible."""
+        outcome = self.outcome
         if self._stop.is_set() and outcome.status in ("running", "infra"):
             outcome.status, outcome.exit_code = "interrupted", 130
             outcome.reason = "the run was interrupted"
@@ -131,7 +134,6 @@ class Session:
         outcome.finished_at = now_utc()
         with contextlib.suppress(ResultStorageProblem):
             self.save()
-        return outcome
 
     def save(self) -> None:
         """Write session.json."""

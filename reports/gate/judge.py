@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reports.calibration.noise_floor import FloorsByTarget, NoiseFloor, conditions_of, staleness
+from reports.errors import GfbenchError
 from reports.gate.question import Question, answer
 from reports.gate.verdict import METRICS, Gate, Verdict
 from reports.metrics.of_run import cases_of
@@ -24,7 +25,7 @@ POLICIES = {"warn": 3, "fail": 1, "pass": 0}  # of an INCONCLUSIVE
 DEFAULT_PHASES = Rule.phases
 
 
-class GateProblem(ValueError):
+class GateProblem(GfbenchError):
     """A gate that cannot be asked for; says what can."""
 
 

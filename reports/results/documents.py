@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from reports.errors import GfbenchError
 from workloads.spec.messages import SCHEMA
 
 MAX_JSON_BYTES = 64 << 20
@@ -20,7 +21,7 @@ MAX_JSON_BYTES = 64 << 20
 T = TypeVar("T")
 
 
-class ResultProblem(Exception):
+class ResultProblem(GfbenchError):
     """A result folder that is absent, broken or too new; says what to do."""
 
 

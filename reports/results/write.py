@@ -16,12 +16,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from reports.errors import GfbenchError
 from reports.results.files import RUN, check_target_name
 from workloads.spec.messages import SCHEMA, to_json
 
 
-class ResultStorageProblem(Exception):
+class ResultStorageProblem(GfbenchError):
     """The result folder cannot be written: the path and the system's own words."""
+
+    exit_code = 4
 
     def __init__(self, path: Path, error: OSError) -> None:
         """Keep the path and the cause apart."""
