@@ -11,8 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import workloads
 from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
@@ -30,37 +32,8 @@ ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
 PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that the probe asks on their own
 
-# Runs on the board's Python before any payload is there. Makes the folders, says what is in them.
-BOOTSTRAP = """
-import hashlib, json, os, sys
-workdir, payload, job = sys.argv[1:4]
-workdir = os.path.abspath(os.path.expanduser(workdir))
-folder = os.path.join(workdir, "jobs", job) if job else workdir
-if not os.path.isdir(folder):
-    os.makedirs(folder, 0o700)
-def size(name):
-    path = os.path.join(folder, name)
-    return os.path.getsize(path) if os.path.exists(path) else None
-path = os.path.join(workdir, payload)
-digest = None
-if os.path.exists(path):
-    with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
-answer = {"type": "bootstrap", "workdir": workdir, "python": list(sys.version_info[:3]),
-          "sha256": digest, "journal": size("journal.jsonl")}
-sys.stdout.write(chr(30) + json.dumps(answer) + chr(10))
-"""
-
-MAKE_FOLDER = """
-import os, sys
-if not os.path.isdir(sys.argv[1]):
-    os.makedirs(sys.argv[1], 0o700)
-"""
-
-REMOVE = """
-import shutil, sys
-shutil.rmtree(sys.argv[1])
-"""
+# Sent as it is: the board runs it with `python -c` before any payload is there.
+BOOTSTRAP = (Path(workloads.__file__).parent / "bootstrap.py").read_text(encoding="ascii")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +106,7 @@ class Board:
     def push_object(self, name: str, data: bytes) -> None:
         """Put a compiled kernel where the payload looks for it; the payload verifies it."""
         folder = f"{self._workdir}/objects"
-        self._run([self._python, "-c", MAKE_FOLDER, folder], STEP_DEADLINE_S)
+        self._bootstrap(["make-folder", folder])
         self.transport.put(data, f"{folder}/{name}", deadline_s=PUSH_DEADLINE_S)
 
     def launch(self, folder: str, run_id: str, stop: threading.Event) -> None:
@@ -235,7 +208,7 @@ class Board:
     def remove(self, folder: str) -> None:
         """Remove a job's folder, all of which the controller has; failing that is no failure."""
         with contextlib.suppress(CommandFailed, Unreachable):
-            self._run([self._python, "-c", REMOVE, folder], STEP_DEADLINE_S)
+            self._bootstrap(["remove", folder])
 
     def close(self) -> None:
         """Close the connection; the runner, if any, goes on."""
@@ -256,11 +229,11 @@ class Board:
 
     def _pushed(self, payload: Payload, job_name: str) -> dict[str, Any]:
         """Return what lies in the job's folder, once the payload is on the board."""
-        answer = self._bootstrap(payload, job_name)
+        answer = self._prepared(payload, job_name)
         if answer["sha256"] != payload.sha256:
             path = f"{self._workdir}/{payload.name}"
             self.transport.put(payload.data, path, deadline_s=PUSH_DEADLINE_S)
-            answer = self._bootstrap(payload, job_name)
+            answer = self._prepared(payload, job_name)
         if answer["sha256"] != payload.sha256:
             raise CommandFailed(
                 self.target.name,
@@ -269,10 +242,14 @@ class Board:
             )
         return answer
 
-    def _bootstrap(self, payload: Payload, job_name: str) -> dict[str, Any]:
+    def _bootstrap(self, arguments: Sequence[str]) -> Completed:
+        """Run a command of ``workloads/bootstrap.py``, which needs no payload."""
+        return self._run([self._python, "-c", BOOTSTRAP, *arguments], STEP_DEADLINE_S)
+
+    def _prepared(self, payload: Payload, job_name: str) -> dict[str, Any]:
+        """Make the job's folder and return what is there; the Python has to be new enough."""
         target = self.target
-        argv = [self._python, "-c", BOOTSTRAP, target.workdir, payload.name, job_name]
-        completed = self._run(argv, STEP_DEADLINE_S)
+        completed = self._bootstrap(["prepare", target.workdir, payload.name, job_name])
         if completed.exit_status in (126, 127):
             raise CommandFailed(
                 target.name,
