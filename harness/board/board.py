@@ -19,6 +19,10 @@ from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
 from harness.transport.streams import Completed, last_words
+from reports.results.documents import ResultProblem, typed
+from reports.results.files import PROBE
+from reports.results.records import Probe
+from targets import platforms
 from targets.inventory import Target
 from workloads.spec.messages import Job, dump, to_json, unframe
 
@@ -42,6 +46,35 @@ class JobState:
 
     folder: str
     journal_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What a payload found out about a machine.
+
+    ``document`` is probe.json as the board sent it, which ``targets`` reads; ``facts`` is what
+    plans and reports ask for.
+    """
+
+    document: Mapping[str, Any]
+    facts: Probe
+    platform: str
+
+
+def read_probe(target: Target, document: Mapping[str, Any]) -> Probed:
+    """Return a probe's document with its facts, and the platform that it shows.
+
+    Raises:
+        CommandFailed: a fact is of another type.
+    """
+    try:
+        facts = typed(Probe, document, Path(PROBE))
+    except ResultProblem as problem:
+        raise CommandFailed(
+            target.name, str(problem), remedy="`gfbench doctor` asks the board again"
+        ) from None
+    platform = platforms.detect(document) if target.platform == "auto" else target.platform
+    return Probed(document=document, facts=facts, platform=platform)
 
 
 class Board:
@@ -79,7 +112,7 @@ class Board:
         """Return the path of a job's folder on the board."""
         return f"{self._workdir}/jobs/{job_name}"
 
-    def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> dict[str, Any]:
+    def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> Probed:
         """Return what a payload finds out about the machine, and which kernels it can run."""
         package = self.target.power.kind if self.target.power.kind in PACKAGES else "-"
         arguments = ["probe", self.target.sysroot, package, ",".join(kernels)]
@@ -89,11 +122,12 @@ class Board:
             self._found_env = {"OPENBLAS_CORETYPE": "ARMV8"}
             self._env = {**self._found_env, **self._env}
             completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
-        return {**self._record(completed, "probe"), "env": self._found_env}
+        document = {**self._record(completed, "probe"), "env": self._found_env}
+        return read_probe(self.target, document)
 
-    def use(self, probe: Mapping[str, Any]) -> None:
+    def use(self, probe: Probe) -> None:
         """Take over what an earlier probe of this board found to be needed."""
-        self._env = {**probe.get("env", {}), **self._env}
+        self._env = {**probe.env, **self._env}
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:
         """Put the job into its folder, with the journal that the controller already has."""

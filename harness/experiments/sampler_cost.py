@@ -17,21 +17,21 @@ from typing import Any
 
 import numpy as np
 
-from harness.board.board import Board
-from harness.calibrations import stored
+from harness.board.board import Board, Probed
 from harness.errors import CommandFailed
+from harness.fleet.job import threads_of
 from harness.payloads import payload as payloads
 from harness.power.log import job_power, make_trace
 from harness.transport.base import open_transport
+from reports.calibration.machine import machine_fingerprint, sampler_cost_path
 from reports.calibration.sampler_cost import cost_of
 from reports.energy.series import total_power
 from reports.results.journal import block_record, journal_line, one_of_each_order
 from reports.results.power import FloatArray, Trace, rail_map_from_json
 from reports.results.read import parse_trace
-from reports.results.records import BlockRecord
+from reports.results.records import BlockRecord, Probe
 from reports.results.sampler_cost import SPARSE, Round, SamplerCost
 from reports.results.write import ResultStorageProblem, write_json_atomic
-from targets import platforms
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
 from workloads.spec.layers import LAYERS
@@ -73,7 +73,7 @@ def calibrate_sampler(
         state = board.prepare(name)
         probe = board.probe()
         rail_map = _rail_map(target, probe)
-        job = _job(target, probe, rail_map, name, rounds, seed)
+        job = _job(target, probe.facts, rail_map, name, rounds, seed)
         board.push_job(state.folder, job, b"")
         records = _measure(board, state.folder, job)
         log = board.fetch(f"{state.folder}/power.csv") or b""
@@ -83,7 +83,7 @@ def calibrate_sampler(
     lines = make_trace(log, rail_map).trace.decode().splitlines()[1:]
     trace = parse_trace(lines, Path(f"the trace of {target.name}"))
     cost = cost_of(_rounds(records, trace, rail_map), tuple(_kinds(rail_map)))
-    path = stored(directory, probe)
+    path = sampler_cost_path(directory, machine_fingerprint(probe.facts))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -94,9 +94,8 @@ def calibrate_sampler(
     return Calibrated(target=target.name, path=path, cost=cost)
 
 
-def _rail_map(target: Target, probe: Mapping[str, Any]) -> dict[str, Any]:
-    platform = platforms.detect(probe) if target.platform == "auto" else target.platform
-    plan = plan_power(platform, probe, target.power.kind, target.power.argument)
+def _rail_map(target: Target, probe: Probed) -> dict[str, Any]:
+    plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
     rail_map: dict[str, Any] = to_json(asdict(plan))
     if not job_power(rail_map):
         reason = plan.missing[0].reason if plan.missing else "its power comes from a file"
@@ -110,7 +109,7 @@ def _rail_map(target: Target, probe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _job(
     target: Target,
-    probe: Mapping[str, Any],
+    probe: Probe,
     rail_map: Mapping[str, Any],
     name: str,
     rounds: int,
@@ -124,7 +123,6 @@ def _job(
         shuffler.shuffle(order)
         for slot, sampling in enumerate(order):
             blocks.append(Block(len(blocks), number, slot, "timing", case, seed, sampling))
-    threads = probe.get("threads")
     return Job(
         schema=SCHEMA,
         run_id=name,
@@ -132,7 +130,7 @@ def _job(
         blocks=tuple(blocks),
         min_window_s=WINDOW_S,
         isolation="fork",
-        threads=target.threads or (threads if isinstance(threads, int) else 1),
+        threads=target.threads or threads_of(probe),
         block_timeout_s=BLOCK_TIMEOUT_S,
         sysroot=target.sysroot,
         power=job_power(rail_map),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from harness.plan.plan import Plan, Skipped
 from harness.plan.suites import Suite
+from reports.results.records import Probe
 from workloads.spec.messages import to_json
 
 SHORTEST_BLOCK_TIMEOUT_S = 300.0
@@ -19,10 +19,10 @@ def skipped(item: Skipped) -> dict[str, Any]:
     return {"case": to_json(item.case), "case_key": item.case.key, "reason": item.reason}
 
 
-def threads_of(probe: Mapping[str, Any]) -> int:
+def threads_of(probe: Probe) -> int:
     """Return how many threads the probed board has for torch."""
-    threads = probe.get("threads")
-    return threads if isinstance(threads, int) and 0 < threads <= 4096 else 1
+    threads = probe.threads
+    return threads if threads is not None and 0 < threads <= 4096 else 1
 
 
 def block_timeout_s(suite: Suite, plan: Plan) -> float:

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.board import cross_compile as cross
-from harness.board.board import Board, JobState
+from harness.board.board import Board, JobState, Probed, read_probe
 from harness.board.revisions import bring_revisions
-from harness.calibrations import stored
 from harness.errors import CommandFailed, TargetError, Unreachable
 from harness.fleet.job import IDLE_S, block_timeout_s, skipped, threads_of
 from harness.fleet.machines import Machines
@@ -31,18 +30,18 @@ from harness.plan.suites import Suite
 from harness.power.files import PowerFiles
 from harness.power.log import converts_in_an_instant, job_power
 from harness.transport.base import open_transport
+from reports.calibration.machine import machine_fingerprint, sampler_cost_path
 from reports.energy.window import recommended_window_s
 from reports.results.journal import append_journal, journal_line, read_journal, trim_journal
 from reports.results.power import rail_map_from_json
 from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
-from reports.results.records import BlockRecord
+from reports.results.records import BlockRecord, Probe
 from reports.results.write import (
     ResultStorageProblem,
     target_folder,
     write_bytes_atomic,
     write_json_atomic,
 )
-from targets import platforms
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
 
@@ -144,7 +143,7 @@ class Session:
         self._watch.state(self.target.name, "connecting")
         state = self._board.prepare(f"{self.request.run_id}-{self.target.name}")
         probe = self._known_probe() if self.request.extended else self._probe()
-        self._take_over(probe)
+        self._take_over(probe.facts, probe.platform)
         job = self._job(probe)
         self.save()
         if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
@@ -156,49 +155,48 @@ class Session:
             if not self._stop.is_set():
                 self._on_the_machine(state, job)
 
-    def _known_probe(self) -> dict[str, Any]:
+    def _known_probe(self) -> Probed:
         """Return what this very process has found out a few rounds ago."""
-        probe: dict[str, Any] = json.loads((self.folder / PROBE).read_text())
-        self._board.use(probe)
+        probe = read_probe(self.target, json.loads((self.folder / PROBE).read_text()))
+        self._board.use(probe.facts)
         return probe
 
-    def _probe(self) -> dict[str, Any]:
+    def _probe(self) -> Probed:
         self._watch.state(self.target.name, "probing")
         kernels = () if self.request.revisions else self.request.suite.kernels
         probe = self._board.probe(kernels)
-        if cross.lacking(probe):
+        if cross.lacking(probe.facts):
             self._watch.state(self.target.name, "compiling")
-            self._note(*cross.supply(self._board, probe, self.request.own_kernels))
+            self._note(*cross.supply(self._board, probe.facts, self.request.own_kernels))
             probe = self._board.probe(kernels)
-        write_json_atomic(self.folder / PROBE, probe)
-        self._keep_calibration(probe)
-        revisions = self.request.revisions
-        self._note(*bring_revisions(self._board, revisions, self.request.suite.kernels, probe))
-        return probe
+        write_json_atomic(self.folder / PROBE, probe.document)
+        self._keep_calibration(probe.facts)
+        facts, notes = bring_revisions(
+            self._board, self.request.revisions, self.request.suite.kernels, probe.facts
+        )
+        self._note(*notes)
+        return replace(probe, facts=facts)
 
-    def _take_over(self, probe: Mapping[str, Any]) -> None:
+    def _take_over(self, probe: Probe, platform: str) -> None:
         """Keep what the session needs of a probe; torch has to be there."""
-        logical = (probe.get("cpu") or {}).get("logical")
-        self._processors = logical if isinstance(logical, int) else 1
-        boot_id = probe.get("boot_id")
-        self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
-        own = self.target.platform
-        self.outcome.platform = platforms.detect(probe) if own == "auto" else own
-        if not isinstance(probe.get("torch"), dict):
+        self._processors = (probe.cpu.logical if probe.cpu else None) or 1
+        self.outcome.boot_id = probe.boot_id or None
+        self.outcome.platform = platform
+        if probe.torch is None:
             raise CommandFailed(
                 self.target.name,
-                f"torch cannot be imported by {probe.get('executable')}: "
-                f"{probe.get('torch_error') or 'no reason given'}",
+                f"torch cannot be imported by {probe.executable}: "
+                f"{probe.torch_error or 'no reason given'}",
                 remedy="install torch there, or name the interpreter that has it with `python:`",
             )
 
-    def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
+    def _keep_calibration(self, probe: Probe) -> None:
         """Copy what is known of this machine's sampler into the result, which stands alone."""
-        path = stored(self.request.run.parent, probe)
+        path = sampler_cost_path(self.request.run.parent, machine_fingerprint(probe))
         if path.is_file():
             write_bytes_atomic(self.folder / CALIBRATION, path.read_bytes())
 
-    def _job(self, probe: Mapping[str, Any]) -> Job:
+    def _job(self, probe: Probed) -> Job:
         """Return the job to do: the stored one when a run is resumed, else a new plan's."""
         stored = self.folder / JOB
         if stored.exists():
@@ -213,11 +211,10 @@ class Session:
             left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
             self._watch.planned(self.target.name, len(job.blocks), done, left_s)
             return job
-        assert self.outcome.platform is not None
-        self._note(*self._power.plan(self.outcome.platform, probe))
+        self._note(*self._power.plan(probe.platform, probe.document))
         power = self._power.rail_map
         suite = self._suite(power)
-        plan = make_plan(suite, seed=self.request.seed, probe=probe)
+        plan = make_plan(suite, seed=self.request.seed, probe=probe.facts)
         self._note(*plan.notes)
         self.outcome.cases = to_json(plan.cases)
         self.outcome.skipped = [skipped(item) for item in plan.skipped]
@@ -229,7 +226,7 @@ class Session:
             blocks=plan.blocks,
             min_window_s=suite.min_window_s,
             isolation=suite.isolation,
-            threads=self.target.threads or threads_of(probe),
+            threads=self.target.threads or threads_of(probe.facts),
             block_timeout_s=block_timeout_s(suite, plan),
             sysroot=self.target.sysroot,
             power=job_power(power),

@@ -10,7 +10,6 @@ uncertain.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +21,8 @@ import numpy as np
 from pydantic import TypeAdapter
 from scipy.special import ndtri, stdtrit
 
-from reports.results.read import FLOORS, PROBE, ResultProblem, check_schema, read_limited
+from reports.calibration.machine import floor_path, machine_fingerprint
+from reports.results.read import FLOORS, ResultProblem, check_schema, read_limited
 from reports.results.records import Run, TargetRun
 from reports.results.write import write_json_atomic
 from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_cut
@@ -34,7 +34,6 @@ FEWEST_ROUNDS = 6
 POWER = 0.8
 TYPE = "noise floor"
 KEPT_TYPE = "noise floors"
-FOLDER = "calibration"  # below a folder of results: what was measured of each machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,19 +218,6 @@ def load(path: Path) -> NoiseFloor | None:
         raise ResultProblem(f"{path} is broken, calibrate again: {error}") from error
 
 
-def machine_fingerprint(probe: Mapping[str, Any]) -> str:
-    """Return what tells this machine from others, whenever it was started."""
-    cpu = probe.get("cpu") or {}
-    facts = [probe.get(key) for key in ("hostname", "model", "machine")]
-    facts += [cpu.get("model"), cpu.get("logical"), (probe.get("memory") or {}).get("total_bytes")]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
-def floor_path(directory: Path, fingerprint: str) -> Path:
-    """Return where the noise floor of a machine lies below a folder of results."""
-    return directory / FOLDER / f"{fingerprint}.floor.json"
-
-
 def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
     """Return what is calibrated of a run's machines below a folder of results, by target.
 
@@ -240,11 +226,10 @@ def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
     """
     floors: dict[str, NoiseFloor | None] = {}
     for target in run.targets:
-        content = read_limited(target.folder / PROBE)
-        probe = json.loads(content) if content and target.probe else None
         floors[target.name] = None
-        if isinstance(probe, dict):
-            floors[target.name] = load(floor_path(directory, machine_fingerprint(probe)))
+        if target.probe is not None:
+            path = floor_path(directory, machine_fingerprint(target.probe))
+            floors[target.name] = load(path)
     return floors
 
 

@@ -81,8 +81,8 @@ def environment_of(target: TargetRun) -> dict[str, str | int | float | None]:
     }
 
 
-def fingerprint_of(environment: Mapping[str, object]) -> str:
-    """Return the short hash of a machine's facts; empty where there are none."""
+def environment_fingerprint(environment: Mapping[str, object]) -> str:
+    """Return the short hash of all facts that figures may depend on; empty where there are none."""
     if not environment:
         return ""
     text = json.dumps(environment, sort_keys=True)
@@ -100,7 +100,7 @@ def _summary(
     return SummaryRow(
         **vars(row),
         started_at=run.header.started_at,
-        fingerprint=fingerprint_of(environment),
+        fingerprint=environment_fingerprint(environment),
         environment=json.dumps(environment, sort_keys=True) if environment else "",
         boot_id=boot_id,
         kernel_version=kernel.version,

@@ -193,6 +193,9 @@ class Session:
     notes: Texts = ()
 
 
+Reasons = Annotated[dict[str, str | None], absent_as({})]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CudaFacts:
     """The CUDA device that torch sees."""
@@ -200,6 +203,7 @@ class CudaFacts:
     device: Text = ""
     capability: Version = ""
     version: Text = ""
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +237,14 @@ class MemoryFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """The machine, as far as a report shows it."""
+    """The machine, as far as plans and reports ask for it.
+
+    ``kernels`` says by kernel and device why it cannot run there, None where it can; ``env`` is
+    what the board turned out to need in the environment.
+    """
 
     python: Text = ""
+    executable: Text = ""
     torch: TorchFacts | None = None
     torch_error: Text = ""
     machine: Text = ""
@@ -249,6 +258,8 @@ class Probe:
     cpu: CpuFacts | None = None
     memory: MemoryFacts | None = None
     threads: int | None = None
+    kernels: Annotated[dict[str, Reasons], absent_as({})] = field(default_factory=dict)
+    env: Annotated[dict[str, str], absent_as({})] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
