@@ -7,6 +7,8 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -38,7 +40,7 @@ from harness.errors import GfbenchError
 
 BUG = 70
 INTERRUPTED = 130
-COMMANDS = (  # in the order of --help
+COMMANDS: tuple[ModuleType, ...] = (  # in the order of --help
     init,
     list_,
     schema,
@@ -62,15 +64,20 @@ COMMANDS = (  # in the order of --help
     serve,
 )
 
-app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Benchmark exact and gradient-filtered backward passes on edge boards.",
-)
-for commands in COMMANDS:
-    app.add_typer(commands.app)
+
+def command_line(commands: Iterable[ModuleType]) -> typer.Typer:
+    """Return the program with a subcommand for each module, in their order."""
+    app = typer.Typer(
+        add_completion=True,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Benchmark exact and gradient-filtered backward passes on edge boards.",
+    )
+    for command in commands:
+        app.add_typer(command.app)
+    app.callback()(_main_options)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -81,7 +88,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main_options(
     version: Annotated[
         bool,
@@ -89,6 +95,9 @@ def _main_options(
     ] = False,
 ) -> None:
     """Take the options that come before a command."""
+
+
+app = command_line(COMMANDS)
 
 
 def main() -> NoReturn:

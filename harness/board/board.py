@@ -24,6 +24,7 @@ from reports.results.files import PROBE
 from reports.results.records import Probe
 from targets import platforms
 from targets.inventory import Target
+from targets.sources import packages
 from workloads.spec.messages import Job, dump, to_json, unframe
 
 STEP_DEADLINE_S = 60.0
@@ -34,7 +35,6 @@ BUSY_POLL_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
-PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that the probe asks on their own
 
 # Sent as it is: the board runs it with `python -c` before any payload is there.
 BOOTSTRAP = (Path(workloads.__file__).parent / "bootstrap.py").read_text(encoding="ascii")
@@ -114,7 +114,7 @@ class Board:
 
     def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> Probed:
         """Return what a payload finds out about the machine, and which kernels it can run."""
-        package = self.target.power.kind if self.target.power.kind in PACKAGES else "-"
+        package = self.target.power.kind if self.target.power.kind in packages() else "-"
         arguments = ["probe", self.target.sysroot, package, ",".join(kernels)]
         completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
         if completed.exit_status in ILLEGAL_INSTRUCTION:

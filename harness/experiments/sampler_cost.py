@@ -10,10 +10,9 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,13 +20,13 @@ from harness.board.board import Board, Probed
 from harness.errors import CommandFailed
 from harness.fleet.job import threads_of
 from harness.payloads import payload as payloads
-from harness.power.log import job_power, make_trace
+from harness.power.log import job_power, make_trace, rail_map_of
 from harness.transport.base import open_transport
 from reports.calibration.machine import machine_fingerprint, sampler_cost_path
 from reports.calibration.sampler_cost import cost_of
 from reports.energy.series import total_power
 from reports.results.journal import block_record, journal_line, one_of_each_order
-from reports.results.power import FloatArray, Trace, rail_map_from_json
+from reports.results.power import FloatArray, RailMap, Trace
 from reports.results.read import parse_trace
 from reports.results.records import BlockRecord, Probe
 from reports.results.sampler_cost import SPARSE, Round, SamplerCost
@@ -35,7 +34,7 @@ from reports.results.write import ResultStorageProblem, write_json_atomic
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
 from workloads.spec.layers import LAYERS
-from workloads.spec.messages import SCHEMA, Block, Case, Job, to_json
+from workloads.spec.messages import SCHEMA, Block, Case, Job
 
 SAMPLING = (1.0, 0.0, 0.0, SPARSE)  # on, off, off again, sparse
 WINDOW_S = 1.5
@@ -94,9 +93,9 @@ def calibrate_sampler(
     return Calibrated(target=target.name, path=path, cost=cost)
 
 
-def _rail_map(target: Target, probe: Probed) -> dict[str, Any]:
+def _rail_map(target: Target, probe: Probed) -> RailMap:
     plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
-    rail_map: dict[str, Any] = to_json(asdict(plan))
+    rail_map = rail_map_of(plan)
     if not job_power(rail_map):
         reason = plan.missing[0].reason if plan.missing else "its power comes from a file"
         raise CommandFailed(
@@ -110,7 +109,7 @@ def _rail_map(target: Target, probe: Probed) -> dict[str, Any]:
 def _job(
     target: Target,
     probe: Probe,
-    rail_map: Mapping[str, Any],
+    rail_map: RailMap,
     name: str,
     rounds: int,
     seed: int,
@@ -158,12 +157,10 @@ def _measure(board: Board, folder: str, job: Job) -> tuple[BlockRecord, ...]:
     return blocks
 
 
-def _rounds(
-    blocks: Sequence[BlockRecord], trace: Trace, rail_map: Mapping[str, Any]
-) -> tuple[Round, ...]:
+def _rounds(blocks: Sequence[BlockRecord], trace: Trace, rail_map: RailMap) -> tuple[Round, ...]:
     """Return each round's figures."""
     rounds = []
-    drawn = total_power(trace, rail_map_from_json(rail_map)) if rail_map["total"] else None
+    drawn = total_power(trace, rail_map) if rail_map.total else None
     for number in sorted({block.round for block in blocks}):
         of_round = [block for block in blocks if block.round == number]
         (on,) = (block for block in of_round if block.sampling == 1.0)
@@ -209,6 +206,6 @@ def _cpu_share(block: BlockRecord) -> float | None:
     return block.sampler_cpu_s / (end - begin)
 
 
-def _kinds(rail_map: Mapping[str, Any]) -> Iterable[str]:
-    for sensor in rail_map["sensors"]:
-        yield f"{sensor['id']} every {sensor['interval_s']:g} s"
+def _kinds(rail_map: RailMap) -> Iterable[str]:
+    for sensor in rail_map.sensors:
+        yield f"{sensor.id} every {sensor.interval_s:g} s"

@@ -18,22 +18,19 @@ from harness.board import cross_compile as cross
 from harness.board.board import Board, JobState, Probed, read_probe
 from harness.board.revisions import bring_revisions
 from harness.errors import CommandFailed, TargetError, Unreachable
-from harness.fleet.job import IDLE_S, block_timeout_s, skipped, threads_of
+from harness.fleet.job import plan_job, skipped
 from harness.fleet.machines import Machines
 from harness.fleet.outcome import Outcome, now_utc
 from harness.payloads.payload import Payload
 from harness.payloads.revisions import Revision
 from harness.payloads.user_kernels import UserKernel
 from harness.plan.extension import JOB
-from harness.plan.plan import estimate_s, make_plan
+from harness.plan.plan import estimate_s
 from harness.plan.suites import Suite
 from harness.power.files import PowerFiles
-from harness.power.log import converts_in_an_instant, job_power
 from harness.transport.base import open_transport
 from reports.calibration.machine import machine_fingerprint, sampler_cost_path
-from reports.energy.window import recommended_window_s
 from reports.results.journal import append_journal, journal_line, read_journal, trim_journal
-from reports.results.power import rail_map_from_json
 from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
 from reports.results.records import BlockRecord, Probe
 from reports.results.write import (
@@ -48,7 +45,6 @@ from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
 IDLE_MARGIN_S = 240.0
 FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
 BUSY = "the machine was busy"
-FOLDED = 1.5  # more instants than are asked for at least, since chance leaves phases out
 FAILURES = ("failed", "timeout", "out_of_memory")
 
 
@@ -197,62 +193,42 @@ class Session:
             write_bytes_atomic(self.folder / CALIBRATION, path.read_bytes())
 
     def _job(self, probe: Probed) -> Job:
-        """Return the job to do: the stored one when a run is resumed, else a new plan's."""
-        stored = self.folder / JOB
-        if stored.exists():
-            job = job_from_json(json.loads(stored.read_text()))
-            session = json.loads((self.folder / SESSION).read_text())
-            self.outcome.skipped = session.get("skipped", [])
-            self.outcome.cases = session.get("cases", [])
-            self.outcome.notes = session.get("notes", [])
-            self.outcome.started_at = session.get("started_at") or self.outcome.started_at
-            self.outcome.blocks_planned = len(job.blocks)
-            done = self._journalled()
-            left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
-            self._watch.planned(self.target.name, len(job.blocks), done, left_s)
-            return job
+        """Return the job to do: the stored one when a run is resumed, else a new one."""
+        path = self.folder / JOB
+        if path.exists():
+            return self._stored_job(path)
         self._note(*self._power.plan(probe.platform, probe.document))
-        power = self._power.rail_map
-        suite = self._suite(power)
-        plan = make_plan(suite, seed=self.request.seed, probe=probe.facts)
-        self._note(*plan.notes)
-        self.outcome.cases = to_json(plan.cases)
-        self.outcome.skipped = [skipped(item) for item in plan.skipped]
-        self.outcome.blocks_planned = len(plan.blocks)
-        job = Job(
-            schema=SCHEMA,
+        new = plan_job(
+            self.request.suite,
+            self.target,
             run_id=self.request.run_id,
-            target=self.target.name,
-            blocks=plan.blocks,
-            min_window_s=suite.min_window_s,
-            isolation=suite.isolation,
-            threads=self.target.threads or threads_of(probe.facts),
-            block_timeout_s=block_timeout_s(suite, plan),
-            sysroot=self.target.sysroot,
-            power=job_power(power),
-            idle_s=IDLE_S if self._energy(power) else 0.0,
-            pauses=self._energy(power) and converts_in_an_instant(power),
-            payloads={one.label: one.payload.name for one in self.request.revisions},
-            energy=self._energy(power),
+            seed=self.request.seed,
+            probe=probe.facts,
+            rail_map=self._power.rail_map,
+            payloads={revision.label: revision.payload.name for revision in self.request.revisions},
         )
+        self._note(*new.notes)
+        self.outcome.cases = to_json(new.plan.cases)
+        self.outcome.skipped = [skipped(item) for item in new.plan.skipped]
+        self.outcome.blocks_planned = len(new.job.blocks)
         self.save()  # before the job, which is what a resumed run looks for
-        write_json_atomic(stored, to_json(job))
-        self._watch.planned(self.target.name, len(plan.blocks), 0, plan.estimate_s)
+        write_json_atomic(path, to_json(new.job))
+        self._watch.planned(self.target.name, len(new.job.blocks), 0, new.plan.estimate_s)
+        return new.job
+
+    def _stored_job(self, path: Path) -> Job:
+        """Return the job of the run that is resumed; the outcome goes on from its last session."""
+        job = job_from_json(json.loads(path.read_text()))
+        session = json.loads((self.folder / SESSION).read_text())
+        self.outcome.skipped = session.get("skipped", [])
+        self.outcome.cases = session.get("cases", [])
+        self.outcome.notes = session.get("notes", [])
+        self.outcome.started_at = session.get("started_at") or self.outcome.started_at
+        self.outcome.blocks_planned = len(job.blocks)
+        done = self._journalled()
+        left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
+        self._watch.planned(self.target.name, len(job.blocks), done, left_s)
         return job
-
-    def _energy(self, rail_map: Mapping[str, Any]) -> bool:
-        return self.request.suite.energy and bool(rail_map.get("total"))
-
-    def _suite(self, rail_map: Mapping[str, Any]) -> Suite:
-        """Return the suite with this target's windows: long enough for energy, if it is wanted."""
-        suite = self.request.suite
-        window_s = self.target.min_window_s or suite.min_window_s
-        if self._energy(rail_map):
-            needed_s = recommended_window_s(rail_map_from_json(rail_map))
-            window_s = max(window_s, needed_s * (FOLDED if converts_in_an_instant(rail_map) else 1))
-        elif suite.energy:
-            self.outcome.notes.append("energy is wanted, but there is no power to measure it by")
-        return replace(suite, min_window_s=window_s)
 
     def _on_the_machine(self, state: JobState, job: Job) -> None:
         """Run the job on a machine that is ours, and put it back as it was."""

@@ -34,7 +34,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TargetPlan:
     """What one target measures, in order, what it does not, and what a reader has to know."""
 
     cases: tuple[Case, ...]
@@ -44,8 +44,8 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def make_plan(suite: Suite, *, seed: int, probe: Probe | None = None) -> Plan:
-    """Plan a suite for a target; without a probe (a dry run) everything is taken to be there.
+def make_plan(suite: Suite, *, seed: int, probe: Probe | None = None) -> TargetPlan:
+    """TargetPlan a suite for a target; without a probe (a dry run) everything is taken to be there.
 
     Where none of the suite's kernels can run on a device, ``torch`` is measured there instead.
     """
@@ -58,7 +58,7 @@ def make_plan(suite: Suite, *, seed: int, probe: Probe | None = None) -> Plan:
         else:
             skipped.append(Skipped(case=case, reason=reason))
     blocks = plan_rounds(suite, cases, range(suite.rounds), seed=seed, order=0)
-    return Plan(
+    return TargetPlan(
         cases=tuple(cases),
         skipped=tuple(skipped),
         blocks=blocks,

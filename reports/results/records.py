@@ -369,7 +369,7 @@ class RevisionFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What was to be measured."""
 
     cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
@@ -417,7 +417,7 @@ class RunHeader:
     seed: int | None = None
     rounds: int | None = None
     suite: Annotated[Suite, absent_as({})] = field(default_factory=Suite)
-    plan: Annotated[Plan, absent_as({})] = field(default_factory=Plan)
+    plan: Annotated[RunPlan, absent_as({})] = field(default_factory=RunPlan)
     tool: Annotated[Tool, absent_as({})] = field(default_factory=Tool)
     payload: Payload | None = None
     kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()

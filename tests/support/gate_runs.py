@@ -14,9 +14,9 @@ from reports.results.records import (
     MachineState,
     Memory,
     PhaseTiming,
-    Plan,
     Run,
     RunHeader,
+    RunPlan,
     Session,
     TargetRun,
 )
@@ -62,7 +62,7 @@ def make_gate_run(*boards: FakeBoard, run_id: str = "gate-run") -> Run:
         schema="gfbench/1",
         run_id=run_id,
         rounds=boards[0].rounds,
-        plan=Plan(cases=cases, phases=("forward", "backward", "step")),
+        plan=RunPlan(cases=cases, phases=("forward", "backward", "step")),
     )
     return Run(path=Path("/nowhere"), header=header, targets=tuple(map(make_target, boards)))
 

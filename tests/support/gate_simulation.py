@@ -32,9 +32,9 @@ from reports.gate.verdict import Verdict
 from reports.results.records import (
     BlockRecord,
     PhaseTiming,
-    Plan,
     Run,
     RunHeader,
+    RunPlan,
     Session,
     TargetRun,
 )
@@ -162,7 +162,7 @@ def run_of(records: list[BlockRecord], rounds: int, verification: bool) -> Run:
         power=None,
     )
     header = RunHeader(
-        schema="gfbench/1", run_id="simulated", plan=Plan(cases=(BASE, NEW), phases=("step",))
+        schema="gfbench/1", run_id="simulated", plan=RunPlan(cases=(BASE, NEW), phases=("step",))
     )
     return Run(path=Path("/"), header=header, targets=(target,))
 

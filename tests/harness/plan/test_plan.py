@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.plan.plan import Plan, all_cases, estimate_s, make_plan, plan_rounds
+from harness.plan.plan import TargetPlan, all_cases, estimate_s, make_plan, plan_rounds
 from harness.plan.suites import EXACT_KERNELS, Overrides, Suite, load_suite
 from reports.results.records import CudaFacts, MemoryFacts, Probe, TorchFacts
 from workloads.spec.costs import memory_estimate_bytes
@@ -25,11 +25,11 @@ def probe(*, available_bytes: int | None = 64 * GB, cuda: CudaFacts | None = Non
     )
 
 
-def timing_blocks(plan: Plan) -> list[Block]:
+def timing_blocks(plan: TargetPlan) -> list[Block]:
     return [block for block in plan.blocks if block.kind == "timing"]
 
 
-def case_blocks(plan: Plan) -> list[Block]:
+def case_blocks(plan: TargetPlan) -> list[Block]:
     return [block for block in plan.blocks if block.kind != "sentinel"]
 
 
