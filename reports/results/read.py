@@ -43,7 +43,7 @@ from reports.results.files import (
 )
 from reports.results.journal import read_journal
 from reports.results.power import RailMap, Trace, rail_map_from_json
-from reports.results.records import Probe, Rule, Run, RunHeader, Session, TargetRun
+from reports.results.records import Probe, Rule, Run, RunHeader, SessionRecord, TargetRun
 from reports.results.sampler_cost import SamplerCost
 
 __all__ = [  # with what the readers of a single file need
@@ -193,7 +193,7 @@ def _target_names(folder: Path) -> tuple[list[str], list[str]]:
 
 def _load_target(folder: Path) -> TargetRun:
     notes: list[str] = []
-    session = read_optional(Session, folder / SESSION, notes) or Session(
+    session = read_optional(SessionRecord, folder / SESSION, notes) or SessionRecord(
         target=folder.name, reason="the session left no record"
     )
     probe = read_optional(Probe, folder / PROBE, notes)

@@ -174,7 +174,7 @@ class SkippedCase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class SessionRecord:
     """How the session with one target went, as the controller saw it."""
 
     target: Text = ""
@@ -272,7 +272,7 @@ class TargetRun:
 
     name: str
     folder: Path
-    session: Session
+    session: SessionRecord
     probe: Probe | None
     blocks: tuple[BlockRecord, ...]
     power: RailMap | None
@@ -341,7 +341,7 @@ class Tool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Payload:
+class PayloadFacts:
     """The program that ran on the boards."""
 
     name: Text = ""
@@ -365,7 +365,7 @@ class RevisionFacts:
     asked: Text = ""
     commit: Text = ""
     subject: Text = ""
-    payload: Payload | None = None
+    payload: PayloadFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,7 +379,7 @@ class RunPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suite:
+class SuiteFacts:
     """The suite's own words."""
 
     name: Text = ""
@@ -416,10 +416,10 @@ class RunHeader:
     argv: Texts = ()
     seed: int | None = None
     rounds: int | None = None
-    suite: Annotated[Suite, absent_as({})] = field(default_factory=Suite)
+    suite: Annotated[SuiteFacts, absent_as({})] = field(default_factory=SuiteFacts)
     plan: Annotated[RunPlan, absent_as({})] = field(default_factory=RunPlan)
     tool: Annotated[Tool, absent_as({})] = field(default_factory=Tool)
-    payload: Payload | None = None
+    payload: PayloadFacts | None = None
     kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()
     revisions: Annotated[tuple[RevisionFacts, ...], absent_as(())] = ()
     gate: Rule | None = None  # where the run was measured to be judged

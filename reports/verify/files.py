@@ -34,7 +34,7 @@ from reports.results.read import (
     check_schema,
     read_limited,
 )
-from reports.results.records import BlockRecord, Probe, RunHeader, Session
+from reports.results.records import BlockRecord, Probe, RunHeader, SessionRecord
 from reports.results.sampler_cost import SamplerCost
 from workloads.spec.messages import BLOCK_KINDS, SCHEMA, loads
 
@@ -61,7 +61,7 @@ def check_files(run: Path) -> Iterator[Complaint]:
     for folder in sorted(targets.iterdir()) if targets.is_dir() else ():
         if folder.is_dir() and not folder.is_symlink():
             place = f"targets/{folder.name}"
-            yield from _json_file(run, f"{place}/{SESSION}", Session)
+            yield from _json_file(run, f"{place}/{SESSION}", SessionRecord)
             yield from _json_file(run, f"{place}/{PROBE}", Probe)
             yield from _json_file(run, f"{place}/{CALIBRATION}", SamplerCost)
             yield from _first(_journal(run, f"{place}/{JOURNAL}"))

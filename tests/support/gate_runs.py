@@ -17,7 +17,7 @@ from reports.results.records import (
     Run,
     RunHeader,
     RunPlan,
-    Session,
+    SessionRecord,
     TargetRun,
 )
 from workloads.spec.messages import Case, Layer
@@ -51,7 +51,7 @@ class FakeBoard:
     disturbance: Callable[[Case, int], float] = lambda case, round_: 0.0  # of the logarithm
     memory_bytes: Callable[[Case, int], int] | None = None
     memory_rounds: int = 0
-    session: Session = field(default_factory=lambda: Session(status="ok"))
+    session: SessionRecord = field(default_factory=lambda: SessionRecord(status="ok"))
     phases: tuple[str, ...] = ("backward", "step")
 
 

@@ -35,7 +35,7 @@ from reports.results.records import (
     Run,
     RunHeader,
     RunPlan,
-    Session,
+    SessionRecord,
     TargetRun,
 )
 from reports.stats.intervals import Floats, wilcoxon_interval
@@ -155,7 +155,7 @@ def run_of(records: list[BlockRecord], rounds: int, verification: bool) -> Run:
     target = TargetRun(
         name="board",
         folder=Path("/"),
-        session=Session(status="ok", cases=(BASE, NEW)),
+        session=SessionRecord(status="ok", cases=(BASE, NEW)),
         probe=None,
         blocks=tuple(block for block in records if block.round < rounds),
         verification=tuple(replace(block, verification=True) for block in batch),
