@@ -21,7 +21,7 @@ UPGRADE ?=
 
 FUZZ_SECONDS ?= 1200
 
-.PHONY: help demo test lint fuzz docs pictures dev lock system py36 clean
+.PHONY: help demo test lint fuzz docs pictures dev lock system py36 messages clean
 
 help: ## show this list
 	@sed -nE 's/^([a-z0-9]+):[^#]*## (.*)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -45,6 +45,9 @@ fuzz: $(INSTALLED_DEV) system ## kernel native's memory and threads in every bui
 docs: $(INSTALLED_DOCS) ## the documentation as a site in build/docs
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict -d build/docs 1>&2
 	@echo build/docs/index.html
+
+messages: $(VENV)/pyvenv.cfg ## every message that a user can see, with its file, line and function
+	@$(BIN)/python scripts/messages.py
 
 pictures: $(INSTALLED_DEV) system ## the pictures of the README: measures this machine, photographs the report
 	@report=$$($(BIN)/gfbench run --target local --suite quick --kernel torch --kernel native -o build/pictures | tail -1); \

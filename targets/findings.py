@@ -109,7 +109,7 @@ def _torch(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             what=f"torch {torch.get('version')} sees no CUDA on a Jetson",
-            why=str(probe.get("torch_error") or "The wheels of PyPI are for the CPU only here."),
+            why=str(probe.get("torch_error") or "PyPI's wheels for this board are CPU-only."),
             remedy="Install NVIDIA's wheel for this JetPack (jetson-containers lists them).",
         )
 
@@ -129,9 +129,9 @@ def _driver(probe: Mapping[str, Any]) -> Iterator[Finding]:
     if isinstance(error, str):
         yield Finding(
             severity="note",
-            what="the NVIDIA driver's library is there and does not work",
+            what="the NVIDIA driver's library is installed but does not work",
             why=error,
-            remedy="nvidia-smi says more; after an update of the driver, reboot.",
+            remedy="See what nvidia-smi says; after an update of the driver, reboot.",
         )
 
 
@@ -141,9 +141,9 @@ def _monitors(probe: Mapping[str, Any]) -> Iterator[Finding]:
         if chip.startswith("ina2") and number_of(content, "shunt_resistor") == 10_000:
             yield Finding(
                 severity="note",
-                what=f"{chip}: a shunt of 10 milliohm is the driver's default",
+                what=f"{chip}: its shunt is set to the driver's default, 10 milliohm",
                 why="Many HATs have 100 milliohm; then every reading is ten times too large.",
-                remedy=f"Look at the HAT, then: echo 100000 | sudo tee {folder}/shunt_resistor",
+                remedy=f"If the HAT has that: echo 100000 | sudo tee {folder}/shunt_resistor",
             )
 
 
@@ -180,7 +180,7 @@ def _memory(probe: Mapping[str, Any]) -> Iterator[Finding]:
     yield Finding(
         severity="error" if available < TOO_LITTLE_MEMORY_BYTES else "warning",
         what=f"only {available / 2**20:.0f} MiB of memory are available",
-        why="Importing torch takes 150 to 250 MB, and a block more.",
+        why="Importing torch takes 150 to 250 MB, and a block needs more.",
         remedy="sudo systemctl isolate multi-user.target  (ends the desktop), or choose a "
         "smaller suite.",
     )
@@ -192,8 +192,8 @@ def _swap(probe: Mapping[str, Any]) -> Iterator[Finding]:
     if zram or (_number(probe, "memory", "swap_total_bytes") or 0) > 0:
         yield Finding(
             severity="note",
-            what="memory is compressed (zram)" if zram else "there is swap",
-            why="A block that swaps is slow and its peak memory too small.",
+            what="memory is compressed (zram)" if zram else "swap is on",
+            why="A block that swaps is slow, and its peak memory reads too low.",
             remedy="sudo swapoff -a  (until the next boot)",
         )
 
@@ -208,7 +208,7 @@ def _load(probe: Mapping[str, Any]) -> Iterator[Finding]:
             severity="warning",
             what=f"the machine is busy: load {load:.2f} on {cores:.0f} cores",
             why="Other work takes time and power from the blocks.",
-            remedy="top shows what runs; wait, or end it.",
+            remedy="See with top what else runs; wait for it or stop it.",
         )
 
 
@@ -238,7 +238,7 @@ def _throttled(probe: Mapping[str, Any]) -> Iterator[Finding]:
             why="Clocks are being reduced now."
             if alert
             else "Clocks have been reduced since the machine started.",
-            remedy="Look after cooling and the supply; a block during which it grows is INVALID.",
+            remedy="Check the cooling and the supply; a block during which it grows is INVALID.",
         )
 
 
@@ -248,8 +248,8 @@ def _supply(probe: Mapping[str, Any]) -> Iterator[Finding]:
     if flags is None:
         return
     for severity, names, words in (
-        ("warning", flags.now, "Holds now: clocks are reduced, or the supply is too weak."),
-        ("note", flags.since_boot, "Has been so since the board started."),
+        ("warning", flags.now, "True now: clocks are reduced, or the supply is too weak."),
+        ("note", flags.since_boot, "Has been true at some time since the board started."),
     ):
         if names:
             yield Finding(
@@ -267,7 +267,7 @@ def _clock(probe: Mapping[str, Any], now_s: float | None) -> Iterator[Finding]:
     yield Finding(
         severity="note",
         what=f"the machine's clock is {wall_s - now_s:+.0f} s off",
-        why="Dates in its records are wrong; measured times have a clock of their own.",
+        why="Dates in its records are wrong; measured times use a clock of their own.",
         remedy="sudo timedatectl set-ntp true",
     )
 

@@ -99,7 +99,7 @@ def total_power_mw(sample: Sample, platform: str) -> tuple[int | None, str, str 
         return None, f"{platform} has no power sensor that tegrastats reads", None
     absent = [rail for rail in total.rails if rail not in sample.rails_mw]
     if absent:
-        return None, f"{total.rule}; not in the line: {', '.join(absent)}", total.scope
+        return None, f"{total.rule}; missing from the line: {', '.join(absent)}", total.scope
     return sum(sample.rails_mw[rail][0] for rail in total.rails), total.rule, total.scope
 
 

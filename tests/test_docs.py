@@ -22,6 +22,7 @@ from reports.results import records
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+EXAMPLES = {"workloads/kernels/simple.py"}  # what a reader is to write
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src"}
 
 
@@ -84,7 +85,7 @@ def test_the_schema_page_names_every_field_that_readers_check(site: Path) -> Non
 def test_board_pages_hold_what_the_code_knows_of_each_platform(site: Path) -> None:
     pages = "".join(page.read_text() for page in (site / "boards").glob("*.html"))
     assert "<!-- platform:" not in pages
-    for words in ("POM_5V_IN: what flows into the module", "VIN: the input of the carrier board"):
+    for words in ("POM_5V_IN: the input of the module", "VIN: the input of the carrier board"):
         assert words in pages
     assert "intel-rapl*/energy_uj" in pages
 
@@ -120,6 +121,15 @@ def test_readme_lists_every_command() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     missing = [name for name in commands if f"`{name}`" not in readme]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(
+        r"`((?:harness|reports|workloads|targets|tests|scripts)/[^` <]+)`", page.read_text()
+    )
+    missing = {path for path in named if not any(ROOT.glob(path.rstrip("/")))}
+    assert missing <= EXAMPLES
 
 
 def test_the_faq_quotes_messages_that_exist() -> None:

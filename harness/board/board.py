@@ -166,7 +166,7 @@ class Board:
         if state == "busy":
             raise Busy(
                 self.target.name,
-                f"the machine is measuring for {_holder(answer.get('holder'))}",
+                f"the machine is busy with {_holder(answer.get('holder'))}",
                 remedy="wait for that run to end, then run `gfbench resume` on this one",
             )
         if state not in ("started", "running") and not stop.is_set():
@@ -197,16 +197,16 @@ class Board:
                         return
                 if stop.is_set():
                     return
-                raise Unreachable(self.target.name, "the connection ended")
+                raise Unreachable(self.target.name, "the connection was closed")
             except Unreachable as error:
                 now = time.monotonic()
                 lost_since = now if lost_since is None else lost_since
                 if now - lost_since >= self.target.reconnect_s:
                     raise Unreachable(
                         self.target.name,
-                        f"{error.message} (tried again for {self.target.reconnect_s:g} s)",
-                        remedy="what it measured is on the board; when it is back, "
-                        "run `gfbench resume` on this run",
+                        f"{error.message} (tried to reconnect for {self.target.reconnect_s:g} s)",
+                        remedy="what was measured is kept on the board; once it can be "
+                        "reached again, run `gfbench resume` on this run",
                     ) from error
                 self._drop()
                 stop.wait(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
@@ -235,8 +235,9 @@ class Board:
         if completed.exit_status != 0:
             raise CommandFailed(
                 self.target.name,
-                f"`{command}` ended with {completed.exit_status}: {last_words(completed.stderr)}",
-                remedy="mend it under setup or restore in the inventory",
+                f"`{command}` ended with exit status {completed.exit_status}: "
+                f"{last_words(completed.stderr)}",
+                remedy="correct it under `setup` or `restore` in the inventory",
             )
 
     def remove(self, folder: str) -> None:
@@ -271,7 +272,7 @@ class Board:
         if answer["sha256"] != payload.sha256:
             raise CommandFailed(
                 self.target.name,
-                f"the payload arrived changed ({payload.name})",
+                f"the payload {payload.name} was damaged on its way to the board",
                 remedy="the disk may be full or failing: check `df` and `dmesg` on the board",
             )
         return answer
@@ -287,16 +288,16 @@ class Board:
         if completed.exit_status in (126, 127):
             raise CommandFailed(
                 target.name,
-                f"there is no Python as {self._python!r}",
-                remedy="name the interpreter that has torch with `python:` in the inventory",
+                f"there is no Python interpreter {self._python!r} on the board",
+                remedy="set `python:` in the inventory to the interpreter that has torch",
             )
         answer = self._record(completed, "bootstrap")
         if answer.get("python", [0]) < OLDEST_PYTHON:
             version = ".".join(str(part) for part in answer.get("python", []))
             raise CommandFailed(
                 target.name,
-                f"{self._python} is Python {version}, and 3.6 or newer is needed",
-                remedy="name another interpreter with `python:` in the inventory",
+                f"{self._python} is Python {version}, but 3.6 or newer is needed",
+                remedy="set `python:` in the inventory to a newer interpreter",
             )
         self._workdir = str(answer["workdir"])
         return answer
@@ -337,9 +338,9 @@ class Board:
                 return record
         raise CommandFailed(
             self.target.name,
-            f"{kind} ended with {completed.exit_status} and no answer: "
-            f"{last_words(completed.stderr) or 'it said nothing'}",
-            remedy=f"try `{self._python} --version` and `import torch` there by hand",
+            f"{kind} ended with exit status {completed.exit_status} and no answer: "
+            f"{last_words(completed.stderr) or 'it printed nothing'}",
+            remedy=f"try `{self._python} --version` and `import torch` on the board by hand",
         )
 
 

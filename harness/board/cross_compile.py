@@ -79,7 +79,7 @@ def zig_target(probe: Probe) -> str:
     machine, libc = probe.machine, probe.libc
     found = re.fullmatch(r"glibc-(\d+\.\d+)", libc)
     if machine not in ABIS or (libc and not found):
-        raise CrossError(f"no way is known to compile for {machine[:40]} with {libc[:40]}")
+        raise CrossError(f"gfbench cannot compile for {machine[:40]} with {libc[:40]}")
     return f"{ABIS[machine]}.{found[1] if found else OLDEST_GLIBC}"
 
 
@@ -121,7 +121,7 @@ def supply(
     names = lacking(probe)
     what = f"kernel {', '.join(names)}"
     if not is_here():
-        return (f"{what}: `pip install gfbench[cross]` on the controller compiles it here",)
+        return (f"{what}: to compile it here, run `pip install gfbench[cross]` on the controller",)
     try:
         objects = compiled(names, own, probe, payload)
     except CrossError as error:
@@ -130,7 +130,7 @@ def supply(
         board.push_object(made.name, made.data)
     return (
         f"{what}: compiled on the controller for {zig_target(probe)}, without this processor's "
-        "own instructions, as there is no C compiler",
+        "own instructions, as the board has no C compiler",
     )
 
 
@@ -185,7 +185,7 @@ def _compile(texts: Mapping[str, bytes], define: str, target: str) -> bytes:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise CrossError(f"zig does not run: {error}") from None
+            raise CrossError(f"zig cannot be run: {error}") from None
         if done.returncode != 0 or not made.exists():
             raise CrossError(f"zig cc -target {target} failed: {done.stderr.strip()[-1500:]}")
         return made.read_bytes()

@@ -45,7 +45,7 @@ class Examined:
             if finding.remedy:
                 shown.append(f"      remedy: {finding.remedy}")
         if not self.findings:
-            shown.append("  nothing stands in the way")
+            shown.append("  no problems found")
         return shown
 
     def to_json(self) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def _kernels_of(
             notes += cross.supply(board, probe, revision.own_kernels, revision.payload)
             probe = board.probe(names, revision.payload).facts
     except CommandFailed as error:  # an older command, or a broken one: its blocks say which
-        notes.append(f"the payload of {revision.label} does not say what it can: {error.message}")
+        notes.append(
+            f"the payload of {revision.label} cannot tell what it can run: {error.message}"
+        )
         return {}
     return probe.kernels

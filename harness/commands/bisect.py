@@ -64,10 +64,10 @@ INCONCLUSIVE = 3
     "--case workload=quick-64ch-56x56,kernel=native,patch_size=2"
 )
 def bisect(
-    good: Annotated[str, typer.Option(help="a git revision that is quick enough")],
-    bad: Annotated[str, typer.Option(help="a later one that is not")] = "HEAD",
+    good: Annotated[str, typer.Option(help="a git revision known to be good")],
+    bad: Annotated[str, typer.Option(help="a later revision known to be worse")] = "HEAD",
     target: TargetOption = None,
-    case: Annotated[str, typer.Option(help="key=value[,key=value] of the suite's cases")] = "",
+    case: Annotated[str, typer.Option(help="the suite's cases with key=value[,key=value]")] = "",
     suite: SuiteOption = "quick",
     kernel: KernelOption = None,
     metric: MetricOption = "latency",
@@ -80,7 +80,7 @@ def bisect(
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the first commit that is worse than a good one, each measured in pairs with it.
+    """Find the first commit that is worse than a good one, measuring each in pairs with it.
 
     Exit code 0: found. 3: several commits are left, or the bad one is not worse.
     """
@@ -111,8 +111,8 @@ def bisect(
         quiet=as_json,
     )
     tester.say(
-        f"{len(commits)} commits after {reference.commit.words}: the last one, then at most "
-        f"{bisecting.most_steps(len(commits))} more"
+        f"{len(commits)} commits after {reference.commit.words}: measuring the last one, then at "
+        f"most {bisecting.most_steps(len(commits))} more"
     )
     ended = bisecting.bisect(commits, tester.test)
     if as_json:
@@ -198,7 +198,7 @@ class _Tester:
                 raise TargetError(
                     outcome.target,
                     f"bisect stopped: {outcome.reason}",
-                    remedy="mend that, then begin again with the last good and bad commits",
+                    remedy="solve that, then start again with the last good and bad commits",
                 )
 
 
@@ -216,9 +216,9 @@ def _overrides(
     except SelectorProblem as problem:
         raise UsageError(f"--case: {problem}") from None
     except ValueError:
-        raise UsageError(f"--case {case}: patch_size and batch are whole numbers") from None
+        raise UsageError(f"--case {case}: patch_size and batch must be whole numbers") from None
     if "revision" in chosen:
-        raise UsageError("--case names no revision: bisect measures each against the good one")
+        raise UsageError("--case cannot name a revision: bisect compares each with the good one")
 
     def only(name: str) -> list[str] | None:
         return [chosen[name]] if name in chosen else None
@@ -250,9 +250,9 @@ def _conclusion(reference: Revision, ended: Found) -> list[str]:
     if not ended.suspects:
         end = ended.end.commit.words
         return [f"{end} is {ended.end.status}, not bad: there is nothing to find"]
-    lines = ["it is one of these, which could not be told apart (skipped or undecided):"]
+    lines = ["the first bad commit is one of these (skipped and undecided ones leave it open):"]
     lines += [f"  {commit.words}" for commit in ended.suspects]
-    return [*lines, "more --rounds, a wider --margin or a single --case may decide the undecided"]
+    return [*lines, "more --rounds, a wider --margin or a single --case may settle those undecided"]
 
 
 def _effect(verdict: Verdict) -> str:

@@ -43,21 +43,21 @@ MARGINS = (0.01, 0.02, 0.03, 0.05, 0.1)
 def calibrate(
     target: TargetOption = None,
     sampler_overhead: Annotated[
-        bool, typer.Option("--sampler-overhead", help="what sampling power costs, instead")
+        bool, typer.Option("--sampler-overhead", help="measure what sampling power costs instead")
     ] = False,
-    suite: Annotated[str, typer.Option(help="the one that you gate with")] = "quick",
+    suite: Annotated[str, typer.Option(help="the suite that you gate with")] = "quick",
     workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
-    kernel: Annotated[str, typer.Option(help="measured under two names")] = "torch",
+    kernel: Annotated[str, typer.Option(help="the kernel to measure, under two names")] = "torch",
     rounds: Annotated[int | None, typer.Option(min=6, help="pairs of blocks [12]")] = None,
     min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
     energy: Annotated[
-        bool | None, typer.Option("--energy/--no-energy", help="energy's floor too [the suite's]")
+        bool | None, typer.Option("--energy/--no-energy", help="also for energy [as in the suite]")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="of the order [random]")] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the order [random]")] = None,
     output: OutputOption = RESULTS,
     inventory: InventoryOption = None,
 ) -> None:
-    """Measure a target's noise floor: what two blocks of the very same thing differ by."""
+    """Measure a target's noise floor: by how much two blocks of the same thing differ."""
     found, targets = choose(inventory, target)
     seed = secrets.randbelow(2**31) if seed is None else seed
     if sampler_overhead:
@@ -107,13 +107,13 @@ def _show(floors: Sequence[CalibratedFloor]) -> None:
     print_rows([_row(one, floor) for one in floors for floor in one.floor.floors])
     for one in floors:
         for change in one.changes:
-            note(f"{one.target}: not as it was calibrated before, so that does not count: {change}")
+            note(f"{one.target}: earlier calibrations no longer count: {change}")
         if one.apart:
-            note(f"{one.target}: {one.apart} calibrations of other conditions or windows are kept")
+            note(f"{one.target}: {one.apart} calibrations under other conditions are kept apart")
         if one.days < FEWEST_DAYS:
             note(
                 f"{one.target}: calibrated on {one.days} day{'s' * (one.days != 1)}; "
-                f"do so on {FEWEST_DAYS} or more, they are combined"
+                f"repeat it on {FEWEST_DAYS} days or more; they are combined"
             )
         print(one.path)
 
@@ -129,7 +129,7 @@ def _row(one: CalibratedFloor, floor: MetricFloor) -> dict[str, Any]:
         "later block": percent(floor.slot_effect, 2),
         "drift": _fraction(floor.drift),
         **{
-            f"finds in {rounds}": _fraction(found)
+            f"detects in {rounds}": _fraction(found)
             for rounds, found in sorted(floor.detectable.items())
         },
         **{f"rounds at {100 * margin:g} %": _rounds(floor, margin) for margin in MARGINS},

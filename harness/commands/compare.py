@@ -74,14 +74,14 @@ def compare(
         list[str] | None, typer.Argument(help="a run's folder, two of them, or two case selectors")
     ] = None,
     base: Annotated[str | None, typer.Option(help="a git revision, or cases of the run")] = None,
-    new: Annotated[str | None, typer.Option(help="another, compared with it")] = None,
-    run: Annotated[Path | None, typer.Option(help="the run that two selectors are of")] = None,
+    new: Annotated[str | None, typer.Option(help="what is compared with it")] = None,
+    run: Annotated[Path | None, typer.Option(help="the run that the two selectors are for")] = None,
     target: TargetOption = None,
     suite: SuiteOption = "quick",
     workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
     method: Annotated[list[str] | None, typer.Option(help="only these [all but exact]")] = None,
     kernel: KernelOption = None,
-    patch_size: Annotated[list[int] | None, typer.Option(help="r of the paper")] = None,
+    patch_size: Annotated[list[int] | None, typer.Option(help="r in the paper")] = None,
     batch: Annotated[list[int] | None, typer.Option(help="images per step")] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or auto")] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
@@ -95,7 +95,7 @@ def compare(
         typer.Option(help="folder of a finished run's noise floors [its own or parent]"),
     ] = None,
     inconclusive: Annotated[
-        Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
+        Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
     ] = Policy.warn,
     seed: SeedOption = None,
     output: OutputOption = RESULTS,
@@ -125,7 +125,9 @@ def compare(
         _show_gate(judge_folder(folder, rule, calibration), as_json)
         return
     if calibration is not None:
-        raise UsageError("--calibration is for a finished run; here the floors below -o hold")
+        raise UsageError(
+            "--calibration is for a finished run; revisions use the floors in the -o folder"
+        )
     found, targets = choose(inventory, target)
     overrides = Overrides(
         workloads=workload,
@@ -198,8 +200,8 @@ def _show_identical(both: Sequence[Revision], as_json: bool) -> None:
         _print_json(_document(both, None))
         return
     print(
-        f"the artefacts are identical: {one.words} and {other.words} make the same payload, "
-        f"{both[0].payload.name}; nothing was measured"
+        f"the artefacts are identical: {one.words} and {other.words} build the same payload, "
+        f"{both[0].payload.name}, so nothing was measured"
     )
 
 
@@ -243,9 +245,9 @@ def _show_side_by_side(first: Path, second: Path, rule: Rule, as_json: bool) -> 
 
 def _print_side_by_side(found: SideBySide, margin: float) -> None:
     print(f"{found.second} against {found.first}: two runs, not measured in the same rounds.")
-    print("What drifted between them is in the differences; the intervals (95 %) know only the")
-    print("scatter within each run. For a verdict measure both in one run.")
-    print(f"higher, lower and alike are beyond or within {100 * margin:.3g} %.")
+    print("The differences include what drifted between the runs; the 95 % intervals cover only")
+    print("the scatter within each run. For a verdict, measure both in one run.")
+    print(f"Below, higher and lower mean by more than {100 * margin:.3g} %, alike means by less.")
     print_rows([_side_row(shift) for shift in found.shifts])
     for target, words in found.differences.items():
         for word in words:
@@ -263,7 +265,7 @@ def _side_row(shift: Shift) -> dict[str, Any]:
         "metric": f"{shift.metric} {shift.phase}".strip(),
         "second / first": change_words(shift.effect),
         "blocks": f"{shift.blocks[0]} and {shift.blocks[1]}",
-        "it is": f"{shift.status}: {shift.reason}" if shift.reason else shift.status,
+        "result": f"{shift.status}: {shift.reason}" if shift.reason else shift.status,
     }
 
 

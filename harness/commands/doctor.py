@@ -17,7 +17,7 @@ app = typer.Typer()
 def doctor(
     target: TargetOption = None, inventory: InventoryOption = None, as_json: JsonOption = False
 ) -> None:
-    """Say what stands between a target and a credible result, each with what mends it."""
+    """Say what stands between a target and a credible result, and how to put it right."""
     found, targets = choose(inventory, target or ["local"])
     examined = [doctors.examine(chosen, found) for chosen in targets]
     if as_json:

@@ -27,18 +27,18 @@ def export(
         str, typer.Option(help=", ".join(exports.FORMATS), autocompletion=_formats)
     ] = "csv",
     case: Annotated[
-        str, typer.Option(help="only these cases: method=exact,batch=8; left out of names")
+        str, typer.Option(help="only these cases: method=exact,batch=8; omitted from names")
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="file [standard output]")
+        Path | None, typer.Option("-o", "--output", help="file to write [standard output]")
     ] = None,
 ) -> None:
-    """Write a run's figures for other programs."""
+    """Export a run's figures for other programs."""
     if format not in exports.FORMATS:
-        raise UsageError(f"no format {format!r} — there are {', '.join(exports.FORMATS)}")
+        raise UsageError(f"unknown format {format!r} — choose from {', '.join(exports.FORMATS)}")
     binary = exports.FORMATS[format].binary
     if binary and output is None and sys.stdout.isatty():
-        raise UsageError(f"{format} is no text for a terminal — name a file with -o")
+        raise UsageError(f"{format} is a binary format — name a file with -o")
     content = exports.export(load_run(run), format, case)
     data = content if isinstance(content, bytes) else content.encode()
     if output is None:

@@ -48,7 +48,7 @@ def gate(
         typer.Option(help="folder of the noise floors [the run's own or parent]"),
     ] = None,
     inconclusive: Annotated[
-        Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
+        Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
     ] = Policy.warn,
     as_json: JsonOption = False,
     junit: Annotated[Path | None, typer.Option(help="write JUnit XML there")] = None,

@@ -22,7 +22,7 @@ def init(
         "inventory.yaml"
     ),
     simulated: Annotated[
-        bool, typer.Option("--simulated", help="this machine, with a simulated power meter")
+        bool, typer.Option("--simulated", help="for this machine with a simulated power meter")
     ] = False,
 ) -> None:
     """Write a commented inventory.yaml to start from."""
@@ -34,7 +34,7 @@ def init(
         with output.open("x") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(f"{output} is there already — choose another name with -o") from None
+        raise UsageError(f"{output} already exists — choose another name with -o") from None
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}") from None
     print(output)

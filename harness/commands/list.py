@@ -79,7 +79,7 @@ def kernel_rows(chosen: Iterable[Target] = (), inventory: Inventory | None = Non
 def _availability(reasons: Mapping[str, str | None] | None) -> str:
     """Return ``cpu: yes; cuda: torch sees no CUDA device``."""
     if not reasons:
-        return "not known"
+        return "unknown"
     return "; ".join(f"{device}: {reason or 'yes'}" for device, reason in reasons.items())
 
 
@@ -164,7 +164,7 @@ def list_(
     inventory: InventoryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what there is: targets, suites, workloads, methods, kernels, platforms, sensors."""
+    """List targets, suites, workloads, methods, kernels, platforms or sensors."""
     rows = _listed(what, inventory, target)
     if as_json:
         print(json.dumps([dict(row) for row in rows], indent=1))

@@ -149,7 +149,9 @@ def try_push(folder: Path, url: str) -> Attempt:
         pushed = store.push(folder, url)
     except StoreProblem as problem:
         again = f"gfbench push {shlex.quote(str(folder))} --store {shlex.quote(shown_url(url))}"
-        return Attempt(error=StoreProblem(f"{problem} — {folder} is as it was; again: {again}"))
+        return Attempt(
+            error=StoreProblem(f"{problem} — {folder} is unchanged; to try again: {again}")
+        )
     except (StoreRefusal, MissingExtra) as error:
         return Attempt(error=error)
     return Attempt(place=pushed.place, already=pushed.already)
@@ -160,19 +162,20 @@ def shown_url(url: str) -> str:
     return without_password(url)
 
 
-MetricOption = Annotated[str, typer.Option(help="of latency,energy,memory")]
-PhaseOption = Annotated[str, typer.Option(help="of forward,backward,step")]
-MarginOption = Annotated[str, typer.Option(help="the change that matters: 3% or 0.03")]
+MetricOption = Annotated[str, typer.Option(help="one or more of latency,energy,memory")]
+PhaseOption = Annotated[str, typer.Option(help="one or more of forward,backward,step")]
+MarginOption = Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")]
 SuiteOption = Annotated[str, typer.Option(help="a suite's name, or the path of its file")]
 KernelOption = Annotated[
     list[str] | None,
-    typer.Option(help="a kernel's name, or mine=FILE of a repository: the file at each revision"),
+    typer.Option(help="a kernel's name, or mine=FILE in a repository: as of each revision"),
 ]
 RoundsOption = Annotated[
-    int | None, typer.Option(min=1, help="pairs [as many as it takes: 8, 12, 16 or 20, and 8 more]")
+    int | None,
+    typer.Option(min=1, help="pairs [as many as needed: 8, 12, 16 or 20, and 8 to verify]"),
 ]
 WindowOption = Annotated[float | None, typer.Option("--min-window", help="seconds per window")]
-SeedOption = Annotated[int | None, typer.Option(help="of order and data [random]")]
+SeedOption = Annotated[int | None, typer.Option(help="seed of the order and the data [random]")]
 PHASE = "backward,step"  # a step adds the forward, which saves
 
 
@@ -205,5 +208,5 @@ class Policy(str, Enum):
 def required(store: str | None) -> str:
     """Return the store that was named; refuse to go on without one."""
     if store is None:
-        raise UsageError("say which store — --store file:///DIR or --store s3://BUCKET/DIR")
+        raise UsageError("no store given — use --store file:///DIR or --store s3://BUCKET/DIR")
     return store

@@ -17,31 +17,32 @@ app = typer.Typer()
 @app.command(epilog="Example: gfbench publish results --site public")
 def publish(
     runs: Annotated[
-        list[Path] | None, typer.Argument(metavar="RESULTS...", help="runs, or folders of runs")
+        list[Path] | None,
+        typer.Argument(metavar="RESULTS...", help="folders of runs, or of many runs"),
     ] = None,
-    site: Annotated[Path, typer.Option(help="folder of the site; updated if it is there")] = Path(
+    site: Annotated[Path, typer.Option(help="folder of the site; updated if it exists")] = Path(
         "public"
     ),
-    base_url: Annotated[str, typer.Option(help="where it will be, for feed and badges")] = "",
-    store: Annotated[str | None, typer.Option(help="also the runs of this store: URL")] = None,
+    base_url: Annotated[str, typer.Option(help="the site's address, for its feed and badges")] = "",
+    store: Annotated[str | None, typer.Option(help="publish this store's runs too: URL")] = None,
     reports: Annotated[
-        int, typer.Option(min=0, help="so many of the newest runs get their whole report")
+        int, typer.Option(min=0, help="how many of the newest runs get their full report")
     ] = 50,
     margin: Annotated[
-        float, typer.Option(min=0, max=1, help="changes of less do not count: 0.01 is 1 %")
+        float, typer.Option(min=0, max=1, help="ignore smaller changes: 0.01 is 1 %")
     ] = MARGIN,
     cache: Annotated[
-        Path | None, typer.Option(help="folder that keeps summaries [~/.cache/gfbench]")
+        Path | None, typer.Option(help="folder that caches summaries of runs [~/.cache/gfbench]")
     ] = None,
     state: Annotated[
-        Path | None, typer.Option(help="folder that keeps the site's memory [SITE/.gfbench]")
+        Path | None, typer.Option(help="folder of the site's state between builds [SITE/.gfbench]")
     ] = None,
 ) -> None:
     """Build the dashboard over all runs as a static site, or bring it up to date."""
     from reports.site import build, sources  # Jinja, NumPy and all: not for every command
 
     if not runs and store is None:
-        raise UsageError("nothing to publish — name folders of results, or --store URL")
+        raise UsageError("nothing to publish — give folders of results, or --store URL")
     found: list[build.Runs] = []
     if runs:
         found.append(sources.FolderRuns(runs, cache or sources.cache_home()))

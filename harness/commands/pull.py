@@ -17,10 +17,10 @@ def pull(
     run_id: Annotated[str, typer.Argument(metavar="RUN-ID", help="a run's id")],
     store: StoreOption = None,
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="folder in which the run's own is made")
+        Path, typer.Option("-o", "--output", help="folder in which to create the run's own")
     ] = RESULTS,
 ) -> None:
-    """Copy a run out of a store, every file checked against the run's manifest."""
+    """Copy a run out of a store, checking every file against the run's manifest."""
     url = required(store)
     from reports.store import store as stores
 

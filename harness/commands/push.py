@@ -15,10 +15,10 @@ app = typer.Typer()
 
 @app.command(epilog="Example: gfbench push results/* --store s3://lab/gfbench")
 def push(
-    runs: Annotated[list[Path], typer.Argument(help="runs' folders")],
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs")],
     store: StoreOption = None,
 ) -> None:
-    """Copy finished runs into a store; what is there already is left alone."""
+    """Copy finished runs into a store; runs that it already has are left alone."""
     url = required(store)
     codes = []
     for run in runs:
@@ -28,6 +28,6 @@ def push(
             note(f"gfbench: {attempt.error}")
             continue
         if attempt.already:
-            note(f"{run}: was there already")
+            note(f"{run}: already in the store")
         print(attempt.place)
     exit_with(gravest(codes))

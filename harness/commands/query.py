@@ -35,13 +35,13 @@ app = typer.Typer()
 def query(
     sql: Annotated[str, typer.Argument(help="one SELECT over the tables rows and runs")],
     results: Annotated[
-        list[Path] | None, typer.Argument(help="runs' folders or folders of them [results]")
+        list[Path] | None, typer.Argument(help="folders of runs, or of many runs [results]")
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="comma-separated values")] = False,
 ) -> None:
-    """Answer a question in SQL about the figures of many runs."""
+    """Query the figures of many runs with SQL."""
     if store is not None and results:
         raise UsageError("give --store URL or folders of results, not both")
     if as_json and as_csv:

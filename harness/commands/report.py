@@ -18,10 +18,11 @@ app = typer.Typer()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="one run's folder, or several")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="file [report.html of the first run]")
+        Path | None,
+        typer.Option("-o", "--output", help="file [report.html in the first run's folder]"),
     ] = None,
 ) -> None:
-    """Render the HTML report again, of one run or of several side by side."""
+    """Render the HTML report again, for one run or for several side by side."""
     path = write_report(runs, output or runs[0] / REPORT)
     if output is None:
         renew_in_manifest(runs[0], REPORT)

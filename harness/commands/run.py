@@ -54,17 +54,19 @@ def run(
     method: Annotated[list[str] | None, typer.Option(help="only these, and exact")] = None,
     kernel: Annotated[
         list[str] | None,
-        typer.Option(help="a kernel's name, mine=FILE.py or .c, or again=NAME for A/A"),
+        typer.Option(help="a kernel's name, mine=FILE (.py or .c), or again=NAME for an A/A test"),
     ] = None,
-    patch_size: Annotated[list[int] | None, typer.Option(help="r of the paper")] = None,
+    patch_size: Annotated[list[int] | None, typer.Option(help="r in the paper")] = None,
     batch: Annotated[list[int] | None, typer.Option(help="images per step")] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or auto")] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
-    rounds: Annotated[int | None, typer.Option(help="blocks per case; 6 for intervals")] = None,
+    rounds: Annotated[int | None, typer.Option(help="blocks per case; intervals take 6")] = None,
     min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
     energy: Annotated[
         bool | None,
-        typer.Option("--energy/--no-energy", help="windows long enough for energy [the suite's]"),
+        typer.Option(
+            "--energy/--no-energy", help="windows long enough for energy [as in the suite]"
+        ),
     ] = None,
     paper_mode: Annotated[
         bool,
@@ -73,29 +75,29 @@ def run(
     until_decided: Annotated[
         bool,
         typer.Option(
-            "--until-decided", help="measure until --new is judged against --base; sets the rounds"
+            "--until-decided", help="as many rounds as it takes to judge --new against --base"
         ),
     ] = False,
     base: Annotated[str | None, typer.Option(help="cases to compare with: kernel=torch")] = None,
     new: Annotated[str | None, typer.Option(help="cases to judge: kernel=native")] = None,
-    metric: Annotated[str, typer.Option(help="to decide: of latency,energy,memory")] = "latency",
-    margin: Annotated[str, typer.Option(help="the change that matters: 3% or 0.03")] = "3%",
-    phase: Annotated[str, typer.Option(help="to decide: of forward,backward,step")] = ",".join(
+    metric: Annotated[str, typer.Option(help="judge any of latency,energy,memory")] = "latency",
+    margin: Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")] = "3%",
+    phase: Annotated[str, typer.Option(help="judge any of forward,backward,step")] = ",".join(
         DEFAULT_PHASES
     ),
     inconclusive: Annotated[
-        Policy, typer.Option(help="exit code of an INCONCLUSIVE: 3, 1 or 0")
+        Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
     ] = Policy.warn,
     seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="show the plan only")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only show the plan")] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="start it and leave; `gfbench resume` collects")
+        bool, typer.Option("--detach", help="start it and return; `gfbench resume` collects")
     ] = False,
     store: StoreOption = None,
     output: OutputOption = RESULTS,
     inventory: InventoryOption = None,
 ) -> None:
-    """Measure a suite on targets and write the report; with --until-decided judge it too."""
+    """Measure a suite on targets and write the report; with --until-decided, judge it too."""
     if store is not None:
         check_store(store)
     rule = None
@@ -108,7 +110,7 @@ def run(
         if rounds is not None:
             raise UsageError("--until-decided sets the rounds itself — leave out --rounds")
     elif base or new:
-        raise UsageError("--base and --new go with --until-decided, or with `gfbench gate RUN`")
+        raise UsageError("--base and --new are for --until-decided and for `gfbench gate RUN`")
     found, targets = choose(inventory, target)
     kernels, own_kernels = user_kernels.parse(kernel or ())
     overrides = Overrides(
@@ -169,7 +171,7 @@ def show_finished(finished: Finished, store: str | None = None) -> None:
             others = ", ".join(outcome.shares_machine_with)
             note(f"{outcome.target} is the same machine as {others}: measured one after the other")
     if finished.invalid:
-        note(f"{finished.invalid} blocks are INVALID, faster than this machine can be")
+        note(f"{finished.invalid} blocks are INVALID: they were faster than this machine can be")
     if finished.gate is not None:
         print()
         print("\n".join(gate_text.lines(finished.gate, width)))
@@ -197,7 +199,7 @@ def _print_plan(suite: Suite, targets: Sequence[Target], seed: int) -> None:
     print(f"{len(plan.cases)} cases, {suite.rounds} rounds, {len(plan.blocks)} blocks, seed {seed}")
     print(f"about {duration(plan.estimate_s)} per target")
     if suite.energy:
-        print(f"windows of at least {MIN_WINDOW_S:g} s for energy; some sensors need longer ones")
+        print(f"energy takes windows of at least {MIN_WINDOW_S:g} s; some sensors need longer ones")
     for case in plan.cases:
         print(f"  {case.key}")
     for skipped in plan.skipped:

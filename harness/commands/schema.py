@@ -13,5 +13,5 @@ app = typer.Typer()
 
 @app.command(epilog="Example: gfbench schema > inventory.schema.json")
 def schema() -> None:
-    """Print the JSON Schema of inventory.yaml, so that an editor completes and checks it."""
+    """Print the JSON Schema of inventory.yaml, with which an editor completes and checks it."""
     print(json.dumps(inventories.json_schema(), indent=1))

@@ -56,7 +56,7 @@ def server(site: Path, port: int) -> ThreadingHTTPServer:
     """
     if not (site / "index.html").is_file():
         raise UsageError(
-            f"{site}: no site there — `gfbench publish RESULTS --site {site}` makes one"
+            f"{site} does not hold a site — make one with `gfbench publish RESULTS --site {site}`"
         )
     handler = partial(_Handler, directory=str(site.resolve()))
     try:
@@ -71,10 +71,10 @@ app = typer.Typer()
 @app.command(epilog="Example: gfbench serve public --port 8000")
 def serve(
     site: Annotated[Path, typer.Argument(help="folder of a site")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free port")] = 8000,
 ) -> None:
     """Show a site in the browser, on this machine only, until Ctrl-C."""
     with server(site, port) as running:
         print(f"http://127.0.0.1:{running.server_port}/", flush=True)
-        note("Ctrl-C ends it")
+        note("press Ctrl-C to stop")
         running.serve_forever()

@@ -128,12 +128,12 @@ app = typer.Typer()
 
 @app.command(epilog="Example: gfbench show results/20261122-190000-abc123")
 def show(
-    runs: Annotated[list[Path], typer.Argument(help="a run's folder; more for its history")],
+    runs: Annotated[list[Path], typer.Argument(help="a run's folder; more for the history")],
     history: Annotated[
-        bool, typer.Option("--history/--no-history", help="with the runs beside it")
+        bool, typer.Option("--history/--no-history", help="include the runs in the same folder")
     ] = True,
 ) -> None:
-    """Show a run's figures, also while it runs, and how they went over earlier runs."""
+    """Show a run's figures, even while it runs, and their history over earlier runs."""
     loaded = [(path, load_run(path)) for path in runs]
     folder, newest = max(loaded, key=lambda one: (one[1].header.started_at, one[1].run_id))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

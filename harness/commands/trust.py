@@ -20,13 +20,13 @@ def trust_(
     target: TargetOption = None,
     inventory: InventoryOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", help="record without asking; you have checked it")
+        bool, typer.Option("--yes", help="record without asking; only if you have checked the key")
     ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="also replace a key that has changed")
     ] = False,
 ) -> None:
-    """Show a target's host key and, after yes, record it in known_hosts."""
+    """Show a target's host key and record it in known_hosts once you confirm it."""
     if not target:
         raise UsageError("no target is given — use -t NAME, or -t user@host:port for a gateway")
     found = read_inventory(inventory)

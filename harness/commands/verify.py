@@ -18,10 +18,10 @@ app = typer.Typer()
 
 @app.command(epilog="Example: gfbench verify results/20261122-190000-abc123")
 def verify(
-    runs: Annotated[list[Path], typer.Argument(help="runs' folders")],
+    runs: Annotated[list[Path], typer.Argument(help="folders of runs")],
     as_json: JsonOption = False,
 ) -> None:
-    """Check runs' files, and every number of their reports, computed again from the samples."""
+    """Check the files of runs and recompute every number of their reports from the samples."""
     checked = [verifying.verify(run) for run in runs]
     if as_json:
         print(json.dumps([asdict(one) for one in checked], indent=1, ensure_ascii=False))

@@ -78,7 +78,7 @@ def aa_suite(suite: Suite, kernel: str) -> tuple[Suite, tuple[UserKernel, ...]]:
         roofline=False,
     )
     if methods[0] not in chosen.kernel(kernel).methods:
-        raise PlanError(f"--kernel {kernel}: it has no {methods[0]}")
+        raise PlanError(f"--kernel {kernel}: it does not implement {methods[0]}")
     return chosen, own
 
 
@@ -133,7 +133,7 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
     path = floor_path(directory, fingerprint)
     new = _entry(run, target)
     if not new["series"]:
-        raise ValueError(f"it takes {FEWEST_ROUNDS} rounds that are whole")
+        raise ValueError(f"it takes {FEWEST_ROUNDS} complete rounds")
     before = noise_floor.load(path)
     earlier = [one for one in (_history(path) if before else ()) if one["run_id"] != run.run_id]
     history = [*earlier, new]

@@ -97,11 +97,11 @@ def _rail_map(target: Target, probe: Probed) -> RailMap:
     plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
     rail_map = rail_map_of(plan)
     if not job_power(rail_map):
-        reason = plan.missing[0].reason if plan.missing else "its power comes from a file"
+        reason = plan.missing[0].reason if plan.missing else "its power is read from a file"
         raise CommandFailed(
             target.name,
             f"there is no sampler to measure: {reason}",
-            remedy="`gfbench doctor` shows what can be read, and what grants it",
+            remedy="`gfbench doctor` shows what can be read and how to get access to the rest",
         )
     return rail_map
 
@@ -152,7 +152,7 @@ def _measure(board: Board, folder: str, job: Job) -> tuple[BlockRecord, ...]:
     if failed or len(blocks) < len(job.blocks):
         reason = failed[0].reason if failed else "the runner ended early"
         raise CommandFailed(
-            board.target.name, f"calibration broke off: {reason}", remedy="try again"
+            board.target.name, f"the calibration ended early: {reason}", remedy="try again"
         )
     return blocks
 

@@ -37,7 +37,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     try:
         header = json.loads((folder / RUN).read_text())
     except (OSError, ValueError) as error:
-        raise ResultProblem(f"{folder}: no run there: {error}") from None
+        raise ResultProblem(f"{folder} does not hold a run: {error}") from None
     if not isinstance(header, dict):
         raise ResultProblem(f"{folder / RUN}: not a JSON object")
     return header

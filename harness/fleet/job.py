@@ -59,7 +59,7 @@ def plan_job(
         needed_s = recommended_window_s(rail_map) * (FOLDED if instants else 1)
         suite = replace(suite, min_window_s=max(suite.min_window_s, needed_s))
     elif suite.energy:
-        notes.append("energy is wanted, but there is no power to measure it by")
+        notes.append("energy was asked for, but power cannot be measured here")
     plan = make_plan(suite, seed=seed, probe=probe)
     job = Job(
         schema=SCHEMA,

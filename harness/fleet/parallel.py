@@ -61,7 +61,7 @@ def _guarded(session: Session) -> None:
         outcome.fail(error)
     except Exception as error:
         outcome.status, outcome.exit_code = "failed", 70
-        outcome.error, outcome.reason = type(error).__name__, f"a bug: {error}"
+        outcome.error, outcome.reason = type(error).__name__, f"a bug in gfbench: {error}"
         outcome.notes.append(traceback.format_exc())
         outcome.remedy = f"report it; the traceback is in {session.folder / SESSION}"
     session.end()

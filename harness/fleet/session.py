@@ -181,9 +181,8 @@ class Session:
         if probe.torch is None:
             raise CommandFailed(
                 self.target.name,
-                f"torch cannot be imported by {probe.executable}: "
-                f"{probe.torch_error or 'no reason given'}",
-                remedy="install torch there, or name the interpreter that has it with `python:`",
+                f"{probe.executable} cannot import torch: {probe.torch_error or 'no reason given'}",
+                remedy="install torch there, or set `python:` to the interpreter that has it",
             )
 
     def _keep_calibration(self, probe: Probe) -> None:
@@ -316,7 +315,7 @@ class Session:
         if failed:
             self.outcome.exit_code = 1
             self.outcome.reason = (
-                f"{len(failed)} of {len(job.blocks)} blocks failed, first "
+                f"{len(failed)} of {len(job.blocks)} blocks failed, the first of them "
                 f"{failed[0].case.key}: {failed[0].reason}"
             )
 
@@ -330,7 +329,7 @@ class Session:
         if load > self._processors + FOREIGN_LOAD:
             self.outcome.notes.append(
                 f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
-                "end what else runs there and measure again"
+                "stop what else runs there and measure again"
             )
 
     def _restore(self) -> None:

@@ -18,7 +18,7 @@ DEADLINE_S = 300.0
 INHERITED = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
 # The same bytes for everybody: no line endings converted, and nobody's post-checkout hook is run.
 OPTIONS = ("-c", "core.autocrlf=false", "-c", "core.hooksPath=/dev/null")
-FETCH = "`git fetch` may get it; a shallow clone of CI has one commit only (fetch-depth: 0)"
+FETCH = "try `git fetch`; a shallow clone in CI has only one commit (set fetch-depth: 0)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +52,11 @@ class Repository:
         try:
             done = _run(folder, "rev-parse", "--show-toplevel")
         except OSError as error:
-            raise UsageError(f"{folder}: git does not run: {error.strerror}") from None
+            raise UsageError(f"{folder}: git cannot be run: {error.strerror}") from None
         if done.returncode != 0 or not done.stdout.strip():
             raise UsageError(
-                f"{folder.absolute()} is in no git repository ({_last_line(done.stderr)}) — run "
-                "gfbench inside the one whose revisions you mean, or give --kernel NAME=FILE of it"
+                f"{folder.absolute()} is not in a git repository ({_last_line(done.stderr)}) — run "
+                "gfbench in the one whose revisions you mean, or give --kernel NAME=FILE from it"
             )
         return cls(root=Path(done.stdout.rstrip("\n")))
 

@@ -76,9 +76,9 @@ def _travels(path: Path) -> bool:
 def _check(path: str, files: Mapping[str, bytes]) -> None:
     parts = PurePosixPath(path).parts
     if not parts or path != "/".join(parts) or ".." in parts or "\\" in path or ":" in path:
-        raise PayloadError(f"{path!r} is no path inside the payload — use folder/file.py")
+        raise PayloadError(f"{path!r} is not a path inside the payload — use folder/file.py")
     if path in files:
-        raise PayloadError(f"{path} is in the payload already — give the file another name")
+        raise PayloadError(f"{path} is already in the payload — give the file another name")
 
 
 def _archive(files: Mapping[str, bytes]) -> bytes:

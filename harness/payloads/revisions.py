@@ -93,7 +93,7 @@ def check_committed(source: Source, commits: Sequence[Commit]) -> None:
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise UsageError(
-            f"{changed[0]}{more}: uncommitted changes are not measured, {asked} is the commit "
+            f"{changed[0]}{more}: uncommitted changes are not measured; {asked} is the commit "
             "without them — commit them, or put them aside with `git stash`"
         )
 
@@ -182,7 +182,7 @@ def _check_file(tree: Path, file: str, commit: Commit) -> None:
             f"{commit.words}: there is no {file} at {commit.asked} — choose revisions that have it"
         )
     if not path.resolve().is_relative_to(tree.resolve()):
-        raise UsageError(f"{commit.words}: {file} is a link out of its repository")
+        raise UsageError(f"{commit.words}: {file} is a link that leads out of its repository")
 
 
 def _packed(
@@ -206,8 +206,8 @@ def _block_kinds(messages: Path, commit: Commit) -> tuple[str, ...]:
     schema = str(said.get("SCHEMA"))
     if schema.split(".")[0] != SCHEMA.split(".")[0]:
         raise UsageError(
-            f"{commit.words}: its payload speaks {schema}, this gfbench {SCHEMA} — compare it with "
-            "a gfbench of that time, or choose a later revision"
+            f"{commit.words}: its payload uses schema {schema}, this gfbench {SCHEMA} — compare "
+            "it with a gfbench of its time, or choose a later revision"
         )
     kinds = said.get("BLOCK_KINDS")
     return tuple(map(str, kinds)) if isinstance(kinds, tuple) else ()
@@ -218,7 +218,9 @@ def _constants(path: Path, commit: Commit) -> dict[str, Any]:
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError) as error:
-        raise UsageError(f"{commit.words}: {WORKLOADS}/{path.name} is no Python: {error}") from None
+        raise UsageError(
+            f"{commit.words}: {WORKLOADS}/{path.name} is not valid Python: {error}"
+        ) from None
     found = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):

@@ -58,7 +58,7 @@ def parse(values: Sequence[str]) -> tuple[tuple[str, ...], tuple[UserKernel, ...
         if not equals:
             continue
         if not NAME.fullmatch(name) or name in KERNELS or name in own:
-            why = "it is taken" if name in KERNELS or name in own else "use a-z, 0-9, - and _"
+            why = "the name is taken" if name in KERNELS or name in own else "use a-z, 0-9, - and _"
             raise PlanError(f"--kernel {value}: {name!r} cannot be a kernel's name — {why}")
         own[name] = _alias(name, what) if what in KERNELS else _read(name, Path(what))
     return tuple(names), tuple(own.values())
@@ -87,7 +87,7 @@ def unpacked(read: Callable[[str], bytes]) -> tuple[UserKernel, ...]:
         listed = json.loads(read(LIST))
         return tuple(_from_payload(name, listed[name], read) for name in listed)
     except (ValueError, TypeError, KeyError) as error:
-        raise ResultProblem(f"{LIST} of a payload is broken: {error!r}") from None
+        raise ResultProblem(f"{LIST} in the payload is broken: {error!r}") from None
 
 
 def _from_payload(name: str, entry: Mapping[str, str], read: Callable[[str], bytes]) -> UserKernel:
@@ -115,7 +115,7 @@ def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[UserKernel, ...]:
         kernel = _from_entry(folder, entry)
         if kernel.sha256 != entry.get("source_sha256"):
             raise ResultProblem(
-                f"{folder}: kernel {entry['name']} is not the one that was measured"
+                f"{folder}: kernel {entry['name']} has changed since it was measured"
             )
         found.append(kernel)
     return tuple(found)
@@ -135,7 +135,7 @@ def _from_entry(folder: Path, entry: Mapping[str, Any]) -> UserKernel:
 
 
 def _alias(name: str, of: str) -> UserKernel:
-    info = KERNELS[of]._replace(name=name, description=f"{of} by another name")
+    info = KERNELS[of]._replace(name=name, description=f"{of} under another name")
     return UserKernel(info=info, kind="alias", of=of)
 
 
@@ -177,7 +177,7 @@ def _python_version(name: str, content: bytes, path: Path) -> str:
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError) as error:
-        raise PlanError(f"--kernel {name}={path}: is no Python: {error}") from None
+        raise PlanError(f"--kernel {name}={path}: is not valid Python: {error}") from None
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     values = {
         target.id: node.value

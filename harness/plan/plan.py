@@ -108,13 +108,13 @@ def _refused(suite: Suite, case: Case, probe: Probe | None) -> str | None:
         return f"{case.method} cannot do this layer: {reason}"
     kernel = suite.kernel(case.kernel)
     if case.method not in kernel.methods:
-        return f"the kernel {case.kernel} has no {case.method}"
+        return f"the kernel {case.kernel} does not implement {case.method}"
     reason = _unavailable(kernel, case.device, probe)
     if reason is not None:
         return reason
     if case.dtype not in kernel.dtypes:
         offered = ", ".join(kernel.dtypes)
-        return f"the kernel {case.kernel} has no {case.dtype}: it does {offered}"
+        return f"the kernel {case.kernel} does not support {case.dtype}, only {offered}"
     if probe is None:
         return None
     if case.device == "cuda" and _cuda(probe) is None:
@@ -163,7 +163,7 @@ def _does_not_fit(case: Case, probe: Probe) -> str | None:
         return None
     return (
         f"needs about {needed / 1e9:.2f} GB and {where} has {available / 1e9:.2f} GB available; "
-        "give a smaller --batch"
+        "choose a smaller --batch"
     )
 
 

@@ -213,7 +213,7 @@ def suite_from_json(data: Any) -> Suite:
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         return Suite(layers=layers, own_kernels=own, **{**fields, **lists})
     except (TypeError, KeyError, AttributeError) as error:
-        raise ResultProblem(f"run.json holds no complete suite: {error!r}") from None
+        raise ResultProblem(f"run.json does not hold a complete suite: {error!r}") from None
 
 
 def _kernel_from_json(data: Any) -> KernelInfo:
@@ -236,7 +236,7 @@ def _parse(path: Path) -> _SuiteFile:
     if document.problems:
         raise PlanError("\n".join(_complaint(path, problem) for problem in document.problems))
     if not isinstance(document.data, dict):
-        raise PlanError(f"{path}: a suite is a mapping that has at least `workloads:`")
+        raise PlanError(f"{path}: a suite must be a mapping with at least the key `workloads:`")
     try:
         return _SuiteFile.model_validate(document.data)
     except ValidationError as error:

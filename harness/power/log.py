@@ -128,7 +128,7 @@ def make_trace(log: bytes, rail_map: RailMap) -> LoggedTrace:
                 if path in ids_by_path:
                     out.append(f"{t_s},{ids_by_path[path]},{value}\n".encode())
             if not readings and raw.strip():
-                faults.add(sensor, "lines that are no reading")
+                faults.add(sensor, "lines that are not readings")
         elif sensor in ids:
             out.append(f"{t_s},{sensor},{raw}\n".encode())
     return LoggedTrace(trace=b"".join(out), raw=log if text else None, notes=faults.notes())

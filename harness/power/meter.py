@@ -74,7 +74,7 @@ def read_meter(path: Path) -> Meter:
         raise MeterProblem(f"{path} cannot be read: {error.strerror}") from None
     if len(readings) < MIN_READINGS:
         raise MeterProblem(
-            f"{path} holds {len(readings)} readings — it needs the columns time (seconds or "
+            f"{path} holds only {len(readings)} readings — it needs the columns time (seconds or "
             "ISO 8601) and watts"
         )
     table = np.array(readings, dtype=np.float64)
@@ -106,7 +106,7 @@ def align(meter: Meter, busy: Sequence[Window]) -> Alignment:
     if not best >= MIN_CORRELATION:
         raise MeterProblem(
             f"the meter's power does not follow the blocks (correlation {best:.2f}, "
-            f"{MIN_CORRELATION} needed) — is it another machine's, or was it not running?"
+            f"{MIN_CORRELATION} needed) — does it measure another machine, or was it not running?"
         )
     fine = [lag_s + step * coarse_s / 20 for step in range(-30, 31)]
     scores = [(_correlation(meter, busy, lag), lag) for lag in fine]
@@ -182,7 +182,7 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     load = load - load.mean()
     places = watts.size - load.size + 1
     if places < 1 or not load.any():
-        raise MeterProblem("the blocks are too short for this meter's interval to be seen")
+        raise MeterProblem("the meter reads too rarely to show blocks as short as these")
     size = 1 << (watts.size + load.size).bit_length()
     centred = watts - watts.mean()
     product = np.fft.irfft(np.fft.rfft(centred, size) * np.conj(np.fft.rfft(load, size)), size)
@@ -200,8 +200,8 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     rival = float(scores[away].max()) if away.any() else -1.0
     if scores[best] >= MIN_CORRELATION and rival > MAX_RIVAL * scores[best]:
         raise MeterProblem(
-            f"the meter's power fits the blocks at two places alike (correlations "
-            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or cut the file"
+            f"the meter's power fits the blocks equally well at two places (correlations "
+            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or cut the file to the run"
         )
     return float(begin - step_s - (meter.times_s[0] + best * step_s)), float(scores[best])
 

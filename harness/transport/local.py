@@ -95,7 +95,7 @@ class LocalTransport:
             if not (stop is not None and stop.is_set()):
                 self._check_end(process, argv, stderr.result(_END_S))
         except TooMuch:
-            raise self._failed(argv, f"has written a line above {limit_bytes} bytes") from None
+            raise self._failed(argv, f"has written a line over {limit_bytes} bytes") from None
         finally:
             _kill_group(process)
 

@@ -257,5 +257,5 @@ def _selected(inventory: Inventory | None, selector: str) -> tuple[Target, ...]:
     remedy = f"Choose from: {', '.join(choices)}."
     if inventory is None:
         remedy += " There is no inventory; `gfbench init` writes one."
-    message = f"no target is meant by {selector!r}{hint(selector, choices)}"
+    message = f"no target matches {selector!r}{hint(selector, choices)}"
     raise InventoryProblem(path, None, "", message, remedy)

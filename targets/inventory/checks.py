@@ -18,7 +18,7 @@ ADDRESS = re.compile(r"([^@\s:]+)@(\[[0-9A-Fa-f:.]+\]|[^@\s:\[\]]+)(?::([0-9]{1,
 _CONNECTION_KEYS = ("host", "port", "user", "identity_file", "gateway")
 _NAME_REMEDY = (
     "Use letters, digits, dot, underscore and hyphen, beginning with a letter or digit; "
-    "for a variable of env letters, digits and underscore."
+    "for a variable of env only letters, digits and underscore."
 )
 
 
@@ -65,7 +65,7 @@ def _schema_problem(place: KeyPath, kind: str, document: YamlDocument) -> YamlPr
     if kind == "extra_forbidden":
         keys = known_keys(place)
         message = f"unknown key{hint(str(place[-1]), keys)}"
-        return YamlProblem(line, key, message, f"Known here: {', '.join(keys)}.")
+        return YamlProblem(line, key, message, f"Known keys: {', '.join(keys)}.")
     if kind == "bad name":
         return YamlProblem(line, key, "not a name", _NAME_REMEDY)
     found = _found(document.data, place)
@@ -83,10 +83,10 @@ def _found(data: Any, place: KeyPath) -> str:
         case list():
             return "a list"
         case bool():
-            return f"{str(data).lower()} (a yes/no; quote it if text is meant)"
+            return f"{str(data).lower()} (a yes/no value; quote it if you mean text)"
         case str():
             return f'the text "{data}"'
-    return f"{data} (quote it if text is meant)"
+    return f"{data} (quote it if you mean text)"
 
 
 def hint(word: str, choices: Iterable[str]) -> str:
@@ -146,11 +146,13 @@ def _gateway_problems(entries: InventoryFile) -> list[_Unplaced]:
         if gateway in gateways and gateway != LOCAL:
             circle = _circle(name, gateways)
             if circle:
-                message = f"gateways in a circle: {' → '.join(circle)}"
-                found.append(_Unplaced(place, message, "Let one of them be reached directly."))
+                message = f"the gateways form a circle: {' → '.join(circle)}"
+                found.append(_Unplaced(place, message, "Remove the gateway of one of them."))
         elif not _is_address(gateway):
             message = f"{gateway} is neither a target nor user@host:port{hint(gateway, gateways)}"
-            found.append(_Unplaced(place, message, "Name a target with a host, or an address."))
+            found.append(
+                _Unplaced(place, message, "Name a target with a host, or give an address.")
+            )
     return list(dict.fromkeys(found))
 
 

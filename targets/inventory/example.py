@@ -10,7 +10,7 @@ EXAMPLE = """\
 #   gfbench doctor -t nano              what stands between a board and a credible result
 #   gfbench run -t nano --suite quick   one board; several: -t @bench, -t tag:cuda, -t all
 #
-# `gfbench schema` prints the JSON Schema of this file, for an editor to complete and check by.
+# `gfbench schema` prints the JSON Schema of this file, so that an editor can complete and check it.
 # This machine itself is always there, as `local`, without an entry.
 
 defaults: # for every target that does not say otherwise
@@ -46,7 +46,7 @@ targets:
     # An external meter instead of the board's own sensors:
     # power: { command: /usr/local/bin/print-watts }
 
-  jump: # the only machine of the lab that is reached from outside
+  jump: # the only machine of the lab that can be reached from outside
     host: gate.lab.example
     port: 2222
 
@@ -65,7 +65,7 @@ SIMULATED = """\
 #
 #   gfbench run -i {path} -t local --suite quick --energy
 #
-# Times, memory and gradients are measured. Power is made up: 2 W, and 3 W for each busy core.
+# Times, memory and gradients are measured. Power is made up: 2 W plus 3 W for each busy core.
 
 targets:
   local:

@@ -69,7 +69,7 @@ def read_yaml(text: str) -> YamlDocument:
 def _marked(error: yaml.MarkedYAMLError) -> YamlProblem:
     mark = error.problem_mark or error.context_mark
     words = ", ".join(part for part in (error.context, error.problem) if part)
-    remedy = "Mend the YAML here or on the line before: indentation, a colon, quotes, a bracket."
+    remedy = "Correct the YAML here or one line above: indentation, a colon, quotes, a bracket."
     return YamlProblem(mark.line + 1 if mark else None, "", f"not YAML: {words}", remedy)
 
 
@@ -87,7 +87,9 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, path)
         if id(node) in self.open:
-            raise YamlProblem(line, dotted(path), "an anchor contains itself", "Write it out.")
+            raise YamlProblem(
+                line, dotted(path), "an anchor contains itself", "Write it out in full."
+            )
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):
@@ -133,7 +135,9 @@ class _Reader:
                 merged.update(found)
             else:
                 line = part.start_mark.line + 1
-                self.problem(line, (*path, "<<"), "merges no mapping", "Merge an anchor of one.")
+                self.problem(
+                    line, (*path, "<<"), "only a mapping can be merged", "Merge the anchor of one."
+                )
         return merged
 
     def key(self, node: yaml.Node, path: KeyPath) -> str:

@@ -107,7 +107,7 @@ def _known(platform_id: str) -> Platform:
         return PLATFORMS[platform_id]
     except KeyError:
         choices = ", ".join(PLATFORMS)
-        raise ValueError(f"unknown platform {platform_id!r}; there are {choices}") from None
+        raise ValueError(f"unknown platform {platform_id!r}; choose from {choices}") from None
 
 
 def _numbered(
@@ -170,7 +170,7 @@ def _remedy(platform: Platform, raw: str | None) -> str:
         return platform.grant or METER
     if raw == "!ENODATA":
         return "The monitor's channel is switched off; see its in*_enable file."
-    return "Try again; if it stays, the driver or the monitor does not work: see dmesg."
+    return "Try again; if it persists, the driver or the monitor does not work: see dmesg."
 
 
 def _no_power(platform: Platform, sensed: Sensed) -> Missing:
@@ -178,7 +178,7 @@ def _no_power(platform: Platform, sensed: Sensed) -> Missing:
         return Missing(what="power", reason=platform.no_sensor, remedy=METER)
     if sensed.total is None:
         there = ", ".join(rail.name for rail in sensed.rails)
-        reason = f"no rule says which of the rails make the total (there are {there})"
+        reason = f"no rule says which rails add up to the total (found {there})"
         return Missing(what="power", reason=reason, remedy=METER)
     counted = {rail.name: rail.fault for rail in sensed.rails if rail.name in sensed.total.rails}
     lacking = [name for name in sensed.total.rails if counted.get(name) or name not in counted]

@@ -131,7 +131,7 @@ class Board:
         found = ina_rails(files, shunt_ohm=self.shunt_ohm)
         rails = tuple(rail.named(names.get(rail.name, rail.name)) for rail in found)
         if self.lone_monitor and len(rails) == 1:
-            rule = f"{rails[0].name}: the only INA monitor, taken to measure the board's supply"
+            rule = f"{rails[0].name}: the only INA monitor, assumed to measure the board's supply"
             total = Total(rails=(rails[0].name,), scope="board input", rule=rule)
             return Sensed(rails=rails, total=total, missing=())
         readable = {rail.name for rail in rails if rail.fault is None}

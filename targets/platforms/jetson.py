@@ -16,9 +16,9 @@ NO_RAILS = (
 
 CLOCKS = (
     Advice(what="Show the power mode", command="nvpmodel -q"),
-    Advice(what="Keep the present clocks for later", command="sudo jetson_clocks --store"),
+    Advice(what="Save the present clocks", command="sudo jetson_clocks --store"),
     Advice(what="Hold the clocks at their maximum", command="sudo jetson_clocks"),
-    Advice(what="Give the clocks back", command="sudo jetson_clocks --restore"),
+    Advice(what="Restore the saved clocks", command="sudo jetson_clocks --restore"),
 )
 EVIDENCE_4 = (
     Evidence(
@@ -37,7 +37,7 @@ EVIDENCE_5 = (
     ),
     Evidence(
         where="/sys/class/hwmon/hwmon*/oc[123]_event_cnt of soctherm_oc",
-        meaning="grown: OC1 under-voltage, OC2 average over-current, OC3 instant over-current",
+        meaning="increased: OC1 under-voltage, OC2 average over-current, OC3 instant over-current",
     ),
     Evidence(
         where="/sys/class/hwmon/hwmon*/curr*_crit_alarm of ina3221",
@@ -49,7 +49,7 @@ EVIDENCE_5 = (
 
 def module_input(rail: str, *, contains: str) -> Total:
     """Return the rule for a rail that feeds the whole module."""
-    rule = f"{rail}: what flows into the module; {contains} are fed from it and not added"
+    rule = f"{rail}: the input of the module; {contains} are fed from it and so not added"
     return Total(rails=(rail,), scope="module input", rule=rule)
 
 

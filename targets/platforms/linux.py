@@ -33,7 +33,7 @@ class X86:
     evidence: tuple[Evidence, ...] = (
         Evidence(
             where="/sys/devices/system/cpu/cpu*/thermal_throttle/*_count",
-            meaning="grown: the processor was too hot",
+            meaning="increased: the processor was too hot",
         ),
         _CLOCK_EVIDENCE,
     )
@@ -49,9 +49,9 @@ class X86:
         rails, names, missing = rapl_rails(files)
         if not names:
             return Sensed(rails=rails, total=None, missing=missing)
-        rule = f"{' + '.join(names)}: processor packages and, where counted apart, memory"
+        rule = f"{' + '.join(names)}: processor packages and, where counted separately, memory"
         if any(rail.name == "psys" for rail in rails):
-            rule += "; psys contains them and is not added"
+            rule += "; psys contains them and so is not added"
         return Sensed(
             rails=rails, total=Total(rails=names, scope="package", rule=rule), missing=missing
         )

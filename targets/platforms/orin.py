@@ -47,8 +47,8 @@ JETSON_AGX_ORIN = Board(
     totals=(
         module_sum(
             *("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),
-            why="side by side; VDDQ_VDD2_1V8AO is fed from VIN_SYS_5V0 and not added, "
-            "the carrier board is not in it",
+            why="independent rails; VDDQ_VDD2_1V8AO is fed from VIN_SYS_5V0 and so not "
+            "added; the carrier board is not included",
         ),
     ),
     grant=GRANT_HWMON,

@@ -17,7 +17,7 @@ JETSON_AGX_THOR = Board(
         ),
         module_sum(
             *("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"),
-            why="side by side; the carrier board is not in it",
+            why="independent rails; the carrier board is not included",
         ),
     ),
     grant=f"{GRANT_HWMON} /sys/class/hwmon/hwmon*/power1_input",

@@ -33,7 +33,7 @@ JETSON_AGX_XAVIER = Board(
     totals=(
         module_sum(
             *("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),
-            why="there is no rail for the input, the six lie side by side",
+            why="no rail measures the input; the six are independent of each other",
         ),
     ),
     grant=f"{GRANT_HWMON} || {GRANT_IIO}",

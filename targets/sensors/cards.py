@@ -59,7 +59,7 @@ def with_cards(plan: PowerPlan, probe: Mapping[str, Any]) -> PowerPlan:
 
 def _ranked(plan: PowerPlan, own: PlannedRail, probe: Mapping[str, Any]) -> PowerPlan:
     """Decide what is primary."""
-    rule = f"{own.name}: the whole card with its memory; processor and board are not in it"
+    rule = f"{own.name}: the whole card with its memory, without the processor and the board"
     card = Secondary(source="nvml", scope="card", rule=rule, total=(own.name,))
     if plan.total and not _cuda(probe):
         return replace(plan, secondary=(*plan.secondary, card))

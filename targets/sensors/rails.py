@@ -47,10 +47,10 @@ class Reading:
         if self.number is not None:
             return None
         if self.raw is None:
-            return f"{self.path} is not there"
+            return f"{self.path} does not exist"
         if self.raw.startswith("!"):
             return f"{self.path} is not readable ({self.raw[1:]})"
-        return f"{self.path} holds no number"
+        return f"{self.path} does not hold a number"
 
 
 @dataclass(frozen=True, kw_only=True)

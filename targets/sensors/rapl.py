@@ -16,7 +16,7 @@ from targets.sensors.rails import Files, Missing, Reading, SensedRail, folders, 
 
 GRANT = (
     "sudo chmod a+r /sys/class/powercap/intel-rapl*/energy_uj"
-    "  (until the next boot; a side channel, so only on hosts you trust; or run as root)"
+    "  (until the next boot; it opens a side channel, so only on hosts you trust; or run as root)"
 )
 STEP_J = 6.1e-5  # the usual unit, 2^-14 J
 UPDATE_S = 0.001
@@ -76,12 +76,12 @@ def rapl_rails(files: Files) -> tuple[tuple[SensedRail, ...], tuple[str, ...], t
     rails, total, missing = [], [], []
     for zone in kept:
         if zone.folder in mirrors:
-            reason = f"shows the energy of {mirrors[zone.folder].name} again (a mirrored die)"
+            reason = f"repeats the energy of {mirrors[zone.folder].name} (a mirrored die)"
             missing.append(
                 Missing(
                     what=names[zone.folder],
                     reason=reason,
-                    remedy="Nothing: it is not counted twice.",
+                    remedy="Nothing to do: it is not counted twice.",
                 )
             )
             continue

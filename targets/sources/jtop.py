@@ -16,7 +16,7 @@ def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan:
     total = platforms.total_of(platform_id, names)
     if total is None or not set(names).issuperset(total.rails):
         listed = ", ".join(names) or "no rails"
-        return no_power(facts, f"jtop shows {listed}: no total is known of these")
+        return no_power(facts, f"jtop shows {listed}; gfbench knows no total of these")
     return plan_of(
         source="jtop",
         total=total,

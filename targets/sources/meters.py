@@ -10,7 +10,7 @@ from targets.sensors.rails import PlannedRail, PowerPlan
 from targets.sources.base import Probe, Source, plan_of
 
 INTERVAL_S = 0.1  # a guess before the run, for the length of its windows
-RULE = "taken to measure the input of the board"
+RULE = "assumed to measure the input of the board"
 _WATTS = re.compile(r"\s*([+-]?[0-9]{1,9}(?:\.[0-9]{0,12})?(?:[eE][+-]?[0-9]{1,2})?)\s*[wW]?\s*")
 
 

@@ -14,9 +14,9 @@ INTERVAL_S = 0.2  # every reading starts a process
 STEP_A, STEP_V = 0.003, 0.0004
 TOLERANCE = 0.03
 RULE = (
-    "sum of volts x amperes of the PMIC's rails; not the board's input: conversion losses and all "
-    "that is fed from 5 V itself are not in it. Estimate of the input, from other people's "
-    "measurements, never used here: 1.1451 x sum + 0.5879 W"
+    "sum of volts x amperes of the PMIC's rails; not the board's input: it leaves out conversion "
+    "losses and all that is fed directly from 5 V. An estimate of the input from other people's "
+    "measurements, not used here: 1.1451 x sum + 0.5879 W"
 )
 
 

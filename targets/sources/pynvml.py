@@ -16,7 +16,7 @@ def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan:
     if PLATFORMS[platform_id].has_cards:
         plan = with_cards(plan, {**probe, "nvml": facts})
     if not plan.total:
-        return no_power(facts, "no NVIDIA card here tells its energy or power")
+        return no_power(facts, "no NVIDIA card here reports its energy or power")
     sensors = tuple(replace(sensor, kind="pynvml") for sensor in plan.sensors)
     return replace(plan, source="nvidia-ml-py", sensors=sensors, missing=())
 

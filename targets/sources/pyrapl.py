@@ -29,7 +29,7 @@ def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan:
         )
         for number, name in enumerate(names)
     )
-    rule = f"{' + '.join(names)}: processor packages and, where counted apart, memory (pyRAPL)"
+    rule = f"{' + '.join(names)}: processor packages and, where counted separately, memory (pyRAPL)"
     return plan_of(
         source="pyrapl",
         total=Total(rails=names, scope="package", rule=rule),

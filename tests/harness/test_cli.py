@@ -156,7 +156,7 @@ def test_init_writes_an_inventory_that_can_be_read_and_never_overwrites(lab: Lab
     assert yaml.safe_load((lab.folder / "inventory.yaml").read_text())["targets"]
     assert lab.here("list").returncode == 0
     before = (lab.folder / "inventory.yaml").read_text()
-    assert "there already" in lab.refused("init")
+    assert "already exists" in lab.refused("init")
     assert (lab.folder / "inventory.yaml").read_text() == before
 
 
@@ -232,7 +232,7 @@ def test_a_closed_pipe_is_no_error(lab: Lab) -> None:
         (["run", "-t", "local", "-i", "nosuch.yaml"], "nosuch.yaml"),
         (["nosuch"], "nosuch"),
         (["list", "nosuch"], "nosuch"),
-        (["resume", "nosuch"], "nosuch: no run there"),
+        (["resume", "nosuch"], "nosuch does not hold a run"),
         (["report", "nosuch"], "nosuch"),
         (["export", "nosuch"], "nosuch"),
         (["export", "nosuch", "--format", "xls"], "xls"),
@@ -362,7 +362,7 @@ def test_a_machine_that_measures_for_another_run_is_exit_4_and_resumable(lab: La
         wait_for_lease(lab)
         done = lab.gfbench(*RUN)
         assert done.returncode == 4
-        assert "the machine is measuring for run " in done.stderr
+        assert "the machine is busy with run " in done.stderr
         assert "gfbench resume" in done.stderr
     finally:
         first.send_signal(signal.SIGINT)

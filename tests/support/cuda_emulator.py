@@ -30,7 +30,7 @@ SOURCE = os.path.join(HERE, "..", "..", "workloads", cuda_passes.SOURCE)
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared")
 GUARD = 64  # elements before and after each tensor, not to be written, and NaN if read
 PROCESSORS = (1, 16, 640)  # of one block each: from one walk over a plane to many blocks for it
-LAYOUTS = ("planes", "pixels", "steps")  # NCHW, NHWC, and neither
+LAYOUTS = ("nchw", "nhwc", "steps")  # NCHW, NHWC, and neither
 
 
 class Emulator:
@@ -40,10 +40,10 @@ class Emulator:
         self._library = ctypes.CDLL(build(dtype, flags))
         self.launches: List[Tuple[str, Tuple[int, int]]] = []
 
-    def launch(self, name: str, task: ctypes.Structure, grid: Tuple[int, int]) -> None:
+    def launch(self, name: str, params: ctypes.Structure, grid: Tuple[int, int]) -> None:
         """Run all blocks of a kernel."""
         self.launches.append((name, grid))
-        getattr(self._library, name)(ctypes.byref(task), *grid)
+        getattr(self._library, name)(ctypes.byref(params), *grid)
 
 
 def build(dtype: torch.dtype, flags: Tuple[str, ...] = ()) -> str:
@@ -90,7 +90,7 @@ class Memory:
     def hold(self, tensor: torch.Tensor, layout: str) -> torch.Tensor:
         """Return a copy of maps (N, C, H, W) between guards, in a layout."""
         n, c, h, w = tensor.shape
-        if layout == "pixels":
+        if layout == "nhwc":
             held = self.empty((n, h, w, c), tensor.dtype).permute(0, 3, 1, 2)
         elif layout == "steps":  # every second row and third column of larger maps, upside down
             held = self.empty((c, n, 2 * h, 3 * w), tensor.dtype).transpose(0, 1)[:, :, 1::2, ::3]

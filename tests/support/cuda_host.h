@@ -1,7 +1,8 @@
 /* What the macros of gradient_filter.cu mean on a processor: blocks and threads are loops.
  *
- * A kernel becomes a function name(task, blocks, parts) that runs every block, one after the other,
- * and in each step every thread. The arithmetic of indices and numbers is that of the source.
+ * A kernel becomes a function name(params, blocks, parts) that runs the blocks one after the other,
+ * and in each step of a block the threads one after the other. The arithmetic of indices and
+ * elements is that of the source.
  */
 
 #include <math.h>
@@ -9,14 +10,14 @@
 #include <string.h>
 
 #define KERNEL(name) \
-    static void name##_block(task_t task, int BLOCK, int PART); \
-    void name(const task_t *task, int blocks, int parts) \
+    static void name##_block(params_t params, int BLOCK, int PART); \
+    void name(const params_t *params, int blocks, int parts) \
     { \
         for (int part = 0; part < parts; part++) \
             for (int block = 0; block < blocks; block++) \
-                name##_block(*task, block, part); \
+                name##_block(*params, block, part); \
     } \
-    static void name##_block(task_t task, int BLOCK, int PART)
+    static void name##_block(params_t params, int BLOCK, int PART)
 #define FUNCTION static inline
 #define SHARED
 #define UNROLL

@@ -11,31 +11,31 @@ from workloads.kernels.native import compiler, passes
 CHANGES = {
     "overrun": (
         "kernels/native/windows.h",
-        "copy_piece(out + tap * inputs, values, n);",
-        "copy_piece(out + tap * inputs, values, n), out[tap * inputs + n] = 0;",
+        "copy_panel_row(out + tap * c_in, values, n);",
+        "copy_panel_row(out + tap * c_in, values, n), out[tap * c_in + n] = 0;",
     ),
-    "overrun of planes": (
+    "overrun of NCHW": (
         "kernels/native/windows.h",
-        "for (index_t k = 0; k < length; k++)\n            out[j * length + k] = values[j];",
-        "for (index_t k = 0; k <= length; k++)\n            out[j * length + k] = values[j];",
+        "for (index_t k = 0; k < taps; k++)\n            out[j * taps + k] = values[j];",
+        "for (index_t k = 0; k <= taps; k++)\n            out[j * taps + k] = values[j];",
     ),
     "underrun": (
         "kernels/native/pixels.h",
-        "REAL *pixel = map + first;",
-        "REAL *pixel = map + first; if (i + j == 0) pixel[-1] = 0;",
+        "REAL *pixel = map + offset;",
+        "REAL *pixel = map + offset; if (i + j == 0) pixel[-1] = 0;",
     ),
     "unwritten scratch": (
         "kernels/native/patches.h",
         "memset(scratch, 0, (size_t)(wide * (b->i1 - b->i0)) * sizeof(REAL));",
         "(void)wide;",
     ),
-    "overrun within the working memory": (
+    "overrun within the workspace": (
         "kernels/native/panels.h",
-        "REAL *to = f->x + group * cells * BROAD;",
-        "REAL *to = f->x + group * cells * BROAD; to[cells * BROAD] = 0;",
+        "REAL *to = b->x_tail + group * cells * NR;",
+        "REAL *to = b->x_tail + group * cells * NR; to[cells * NR] = 0;",
     ),
 }
-FAULTS = (*CHANGES, "use after free", "working memory too small", "lost join")
+FAULTS = (*CHANGES, "use after free", "workspace too small", "lost join")
 
 
 def make(fault: str | None) -> None:
@@ -44,8 +44,8 @@ def make(fault: str | None) -> None:
         return
     if fault == "use after free":
         passes.__dict__["backward"] = _with_freed_memory
-    elif fault == "working memory too small":
-        passes.prepared = _smaller(passes.prepared)
+    elif fault == "workspace too small":
+        passes.prepare = _smaller(passes.prepare)
     elif fault == "lost join":
         compiler.FLAGS = (*compiler.FLAGS, "-DLOST_JOIN")
     else:
@@ -55,15 +55,16 @@ def make(fault: str | None) -> None:
 def _with_freed_memory(call: passes.Call, *tensors: Any) -> None:
     """Call C with the address of memory that is freed before C runs, as once was done."""
     addresses = [None if each is None else each.data_ptr() for each in tensors]
-    working_memory: Any = passes.__dict__["_working_memory"]
-    call.function(call.team, call.what, *addresses, working_memory(call.work).data_ptr())
+    workspace: Any = passes.__dict__["_workspace"]
+    unnamed = workspace(call.workspace_bytes).data_ptr()
+    call.function(call.thread_pool, call.desc, *addresses, unnamed)
 
 
 def _smaller(prepare: Callable[..., passes.Call]) -> Callable[..., passes.Call]:
     def prepared(*arguments: Any) -> passes.Call:
         call = prepare(*arguments)
-        call.what.work -= min(call.work, 16)
-        return call._replace(work=max(0, call.work - 64))
+        call.desc.workspace -= min(call.desc.workspace, 16)
+        return call._replace(workspace_bytes=max(0, call.workspace_bytes - 64))
 
     return prepared
 

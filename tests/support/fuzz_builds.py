@@ -19,12 +19,12 @@ import torch
 import workloads
 from workloads.kernels.native import compiler, passes, threads
 from workloads.kernels.native.library import library_of
-from workloads.kernels.native.threads import Team
+from workloads.kernels.native.threads import ThreadPool
 
 ROOT = Path(workloads.__file__).parents[1]
 SUPPORT = ROOT / "tests" / "support"
 NATIVE = ROOT / "workloads" / "kernels" / "native"
-TEAM = SUPPORT / "pthread_team.h"
+PTHREAD_POOL = SUPPORT / "pthread_team.h"
 DEBUG = "-DGFB_DEBUG"
 _SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
@@ -76,10 +76,11 @@ def use(build: Build) -> None:
     """Let kernel native be compiled and run so in this process."""
     compiler.FLAGS = (*compiler.FLAGS, *build.flags)
     if build.own_threads:
-        digest = hashlib.sha256(TEAM.read_bytes()).hexdigest()[:16]
-        compiler.FLAGS = (*compiler.FLAGS, f"-DTEAM_IS={digest}", "-include", str(TEAM))
+        digest = hashlib.sha256(PTHREAD_POOL.read_bytes()).hexdigest()[:16]
+        flags = (f"-DPTHREAD_POOL_IS={digest}", "-include", str(PTHREAD_POOL))
+        compiler.FLAGS = (*compiler.FLAGS, *flags)
         for module in (threads, passes):
-            module.__dict__["team_of"] = _own_team
+            module.__dict__["thread_pool_of"] = _own_thread_pool
     if build.without:
         native = compiler.native_flags()
         compiler.native_flags = lambda: (*native, f"-mno-{build.without}")
@@ -99,13 +100,13 @@ def count_lines(folder: Path) -> None:
 
 
 @functools.cache
-def _own_team(number: int) -> Team:
+def _own_thread_pool(number: int) -> ThreadPool:
     library = library_of(torch.float32)
     entries = [
         ctypes.cast(entry, ctypes.c_void_p).value
-        for entry in (library.pthread_parallel, library.pthread_number)
+        for entry in (library.pthread_parallel, library.pthread_thread_num)
     ]
-    return Team(*entries, number)
+    return ThreadPool(*entries, number)
 
 
 def command_line(build: Build) -> list[str]:

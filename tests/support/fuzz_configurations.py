@@ -14,7 +14,7 @@ from workloads.spec.geometry import Geometry, conv_geometry
 Pair = tuple[int, int]
 Shape = tuple[int, int, int, int]
 
-LAYOUTS = ("planes", "pixels", "planes within others", "pixels within others", "turned")
+LAYOUTS = ("nchw", "nhwc", "nchw within others", "nhwc within others", "transposed")
 EDGES = (1, 2, 3, 5, 6, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65)
 MOST_NUMBERS, MOST_NUMBERS_LARGE = 2 * 10**5, 2 * 10**7  # of x and of y each
 MOST_PRODUCTS, MOST_PRODUCTS_LARGE = 4 * 10**7, 2 * 10**9
@@ -43,12 +43,12 @@ class Configuration(NamedTuple):
     groups: int
     patch_size: Pair
     dtype: str = "float32"
-    x_layout: str = "planes"
-    grad_layout: str = "planes"
+    x_layout: str = "nchw"
+    grad_layout: str = "nchw"
     needs: tuple[bool, bool, bool] = (True, True, True)
     threads: int = 2
     chunk: float | None = None  # of the rows of patches; None: as the kernel chooses
-    slots: int = 0
+    accumulators: int = 0
     streaming: bool = False
     keeps: bool = False  # the working memory from one backward to the next
     chunk_bytes: int = 8 * 2**20
@@ -102,7 +102,7 @@ def short_configurations() -> Iterator[Configuration]:
     for shape, weight, patch_sizes in REPORTED:
         for side in patch_sizes:
             padding = (weight[2] // 2, weight[3] // 2)
-            lying = ("float32", "pixels", "pixels")
+            lying = ("float32", "nhwc", "nhwc")
             yield Configuration(shape, weight, (2, 2), padding, (1, 1), 1, (side, side), *lying)
     for number, layer in enumerate(distinct_layers()):
         numbers = max(layer.in_channels, layer.out_channels) * layer.height * layer.width
@@ -174,7 +174,7 @@ def _drawn(rng: random.Random, large: bool) -> Configuration | None:
         needs=_needs(rng),
         threads=rng.randint(1, 4),
         chunk=rng.choice([None, 0.0, rng.random(), rng.random() ** 4, 1.0]),
-        slots=rng.choice([0, 1, 2, 3, 4, 4, 5, 17]),
+        accumulators=rng.choice([0, 1, 2, 3, 4, 4, 5, 17]),
         streaming=rng.random() < 0.4,
         keeps=rng.random() < 0.5,
         chunk_bytes=rng.choice([1, 2000, 100000, 8 * 2**20]),

@@ -143,16 +143,16 @@ def _memory(build: Build, seed: int, number: int) -> Memory:
 def _gone_through(configuration: Configuration, paths: list[str]) -> Iterator[None]:
     """Let the kernel go the way that was drawn, and note it in ``paths``."""
     passes.__dict__["_kept"].__dict__.clear()
-    native.ready_call.cache_clear()
+    native.prepared_call.cache_clear()
     torch.set_num_threads(configuration.threads)
     cache_bytes = 0 if configuration.streaming else 2**50
     with contextlib.ExitStack() as stack:
         for module, name, value in (
             (passes, "last_cache_bytes", lambda: cache_bytes),
-            (passes, "KEPT_BYTES", 2**40 if configuration.keeps else 0),
-            (passes, "prepared", _prepared(passes.prepared, configuration, paths)),
+            (passes, "KEPT_WORKSPACE_BYTES", 2**40 if configuration.keeps else 0),
+            (passes, "prepare", _prepared(passes.prepare, configuration, paths)),
             (passes, "pool", _noted(passes.pool, configuration, paths)),
-            (native, "CHUNK_BYTES", configuration.chunk_bytes),
+            (native, "IMAGE_CHUNK_BYTES", configuration.chunk_bytes),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
         yield
@@ -162,34 +162,41 @@ def _prepared(
     prepare: Callable[..., passes.Call], configuration: Configuration, paths: list[str]
 ) -> Callable[..., passes.Call]:
     def prepared(
-        way: passes.Way, x_shape: Any, weight_shape: Any, axes: Any, *rest: Any
+        schedule: passes.Schedule, x_shape: Any, weight_shape: Any, axes: Any, *rest: Any
     ) -> passes.Call:
         if configuration.chunk is not None:
             rows = x_shape[0] * axes[0][0].number
-            chunk = max(1, round(configuration.chunk * rows))
-            slots = configuration.slots if way.function == "filtered" else 0
-            together = way.function == "filtered" and slots == 0
-            way = way._replace(chunk=rows if together else chunk, slots=slots)
-        paths.insert(0, _words(way, configuration.streaming))
-        return prepare(way, x_shape, weight_shape, axes, *rest)
+            chunk_rows = max(1, round(configuration.chunk * rows))
+            accumulators = 0
+            if schedule.function == "gfb_filtered":
+                accumulators = configuration.accumulators
+                if accumulators == 0:  # threads work together: one chunk
+                    chunk_rows = rows
+            schedule = schedule._replace(chunk_rows=chunk_rows, accumulators=accumulators)
+        paths.insert(0, _words(schedule, configuration.streaming))
+        return prepare(schedule, x_shape, weight_shape, axes, *rest)
 
     return prepared
 
 
-def _words(way: passes.Way, streaming: bool) -> str:
-    words = [way.function, "planes" if way.planes else "pixels"]
-    if way.function == "filtered":
-        words.append("apart" if way.slots else "together")
-    return ", ".join([*words, *["streaming"] * streaming])
+def _words(schedule: passes.Schedule, streaming: bool) -> str:
+    words = [schedule.function, "nchw" if schedule.nchw else "nhwc"]
+    if schedule.function == "gfb_filtered":
+        words.append("apart" if schedule.accumulators else "together")
+    if streaming:
+        words.append("streaming")
+    return ", ".join(words)
 
 
 def _noted(
     pool: Callable[..., None], configuration: Configuration, paths: list[str]
 ) -> Callable[..., None]:
     def noted(maps: passes.Maps, *arguments: Any) -> None:
-        words = ["pooled" if configuration.pooled else "by parts"]
-        words.append("planes" if maps.planes else "pixels")
-        paths.append(", ".join([*words, *["streaming"] * configuration.streaming]))
+        words = ["pooled" if configuration.pooled else "by image chunks"]
+        words.append("nchw" if maps.nchw else "nhwc")
+        if configuration.streaming:
+            words.append("streaming")
+        paths.append(", ".join(words))
         pool(maps, *arguments)
 
     return noted
@@ -220,7 +227,7 @@ def _tensors(configuration: Configuration, memory: Memory, seed: int) -> list[to
     made = []
     for shape, layout in (
         (configuration.x_shape, configuration.x_layout),
-        (configuration.weight_shape, rng.choice(["planes", configuration.x_layout])),
+        (configuration.weight_shape, rng.choice(["nchw", configuration.x_layout])),
         (grad_shape, configuration.grad_layout),
     ):
         values = torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)
@@ -248,11 +255,11 @@ def _strides(shape: torch.Size, layout: str, gaps: tuple[int, int, int]) -> tupl
     """Return strides with gaps after the numbers of a row, after rows and after images."""
     _, channels, height, width = shape
     dense, rows, images = gaps
-    if layout.startswith("planes"):
+    if layout.startswith("nchw"):
         row = width + dense
         plane = height * row + rows
         return channels * plane + images, plane, row, 1
-    if layout == "turned":
+    if layout == "transposed":
         return channels * height * width, height * width, 1, height
     pixel = channels + dense
     row = width * pixel + rows

@@ -1,10 +1,11 @@
-/* Calls of gradient_filter.c that recorded_calls.py wrote, made again by another processor.
+/* Repeat calls of gradient_filter.c that recorded_calls.py recorded, on another processor.
  *
- * Each array lies between pages that nobody may touch, flush against one of them; what it holds
- * after the call has to be what it held there. What `save` makes has the tiles and panels of this
- * processor: `filtered` takes it as it is made here. Working memory is what C asks for here.
+ * Each array lies between pages that may not be touched, flush against one of them. After the call
+ * it has to hold what it held after the recorded one. How gfb_save packs x~ and w~ depends on the
+ * processor, so gfb_filtered gets what gfb_save has packed here, and a workspace as large as it
+ * needs here.
  *
- * usage: native_replay FILE. Prints the number of calls; exits with 1 at a wrong one. */
+ * usage: native_replay FILE. Prints the number of calls; exits with 1 if a result was wrong. */
 
 #include "gradient_filter.c"
 #include "pthread_team.h"
@@ -17,10 +18,10 @@
 
 enum { MOST_ARGUMENTS = 9, ARRAYS = 7, GUARD = 1 << 16 };
 enum { STRUCTURE, INTEGER, NUMBER, NOTHING, ARRAY };
-static const char *const FUNCTIONS[] = {"pool_planes", "pool_pixels", "expand_planes",
-                                        "expand_pixels", "sum_runs", "repeat_runs", "save",
-                                        "depthwise", "filtered"};
-enum { POOL_PLANES, POOL_PIXELS, EXPAND_PLANES, EXPAND_PIXELS, SUM_RUNS, REPEAT_RUNS, SAVE,
+static const char *const FUNCTIONS[] = {
+    "gfb_pool_nchw",      "gfb_pool_nhwc", "gfb_expand_nchw", "gfb_expand_nhwc", "gfb_sum_windows",
+    "gfb_repeat_windows", "gfb_save",      "gfb_depthwise",   "gfb_filtered"};
+enum { POOL_NCHW, POOL_NHWC, EXPAND_NCHW, EXPAND_NHWC, SUM_WINDOWS, REPEAT_WINDOWS, SAVE,
        DEPTHWISE, FILTERED };
 
 typedef struct {
@@ -39,11 +40,11 @@ typedef struct {
 
 typedef struct {
     int64_t function, count, number;
-    team_t team;
+    thread_pool_t thread_pool;
     argument_t arguments[MOST_ARGUMENTS];
 } call_t;
 
-static array_t sums, tiles; /* what `save` has made last */
+static array_t x_sum, w_sum; /* what gfb_save packed last */
 
 static void *wanted(void *pointer)
 {
@@ -117,7 +118,8 @@ static int next_call(FILE *file, call_t *call)
     if (fread(&call->function, sizeof call->function, 1, file) != 1)
         return 0;
     call->number++;
-    call->team = (team_t){pthread_parallel, pthread_number, take_integer(file)};
+    call->thread_pool =
+        (thread_pool_t){pthread_parallel, pthread_thread_num, take_integer(file)};
     call->count = take_integer(file);
     for (int64_t k = 0; k < call->count; k++)
         read_argument(file, call->arguments + k);
@@ -146,56 +148,63 @@ static void *structure(const call_t *call, size_t size)
 
 static void do_save(const call_t *call)
 {
-    const saving_t *of = structure(call, sizeof *of);
-    index_t side = tile_channels((int)of->pixels), inputs = of->maps.channels / of->groups;
-    size_t numbers = (size_t)(divided(inputs, side) * side * of->outputs);
-    let_go(&sums);
-    let_go(&tiles);
-    sums = tiles = (array_t){NULL, 0, NULL};
+    const save_desc_t *desc = structure(call, sizeof *desc);
+    index_t tile = gfb_weight_tile_channels((int)desc->nhwc);
+    index_t inputs = desc->maps.channels / desc->groups;
+    size_t elements = (size_t)(ceil_div(inputs, tile) * tile * desc->outputs);
+    let_go(&x_sum);
+    let_go(&w_sum);
+    x_sum = w_sum = (array_t){NULL, 0, NULL};
     if (array(call, 2))
-        sums = array_of((size_t)call->arguments[2].size);
+        x_sum = array_of((size_t)call->arguments[2].size);
     if (array(call, 4))
-        tiles = array_of(numbers * sizeof(REAL));
-    save(&call->team, of, array(call, 1), sums.numbers, array(call, 3), tiles.numbers);
+        w_sum = array_of(elements * sizeof(REAL));
+    gfb_save(&call->thread_pool, desc, array(call, 1), x_sum.numbers, array(call, 3),
+             w_sum.numbers);
 }
 
 static void do_backward(const call_t *call)
 {
-    filter_t *of = structure(call, sizeof *of);
-    int whole = call->function == FILTERED;
-    REAL *const out[] = {array(call, 4), array(call, 5), array(call, 6)};
-    of->work = (whole ? filtered_work : depthwise_work)(of, out[0], out[1], out[2]);
-    array_t work = array_of((size_t)of->work * sizeof(REAL));
-    (whole ? filtered : depthwise)(&call->team, of, array(call, 1),
-                                   whole ? sums.numbers : array(call, 2),
-                                   whole ? tiles.numbers : array(call, 3), out[0], out[1], out[2],
-                                   work.numbers);
-    let_go(&work);
+    backward_desc_t *desc = structure(call, sizeof *desc);
+    const thread_pool_t *thread_pool = &call->thread_pool;
+    const REAL *grad = array(call, 1);
+    REAL *grad_x = array(call, 4), *grad_w = array(call, 5), *grad_bias = array(call, 6);
+    int filtered = call->function == FILTERED;
+    desc->workspace = (filtered ? gfb_filtered_workspace : gfb_depthwise_workspace)(
+        desc, grad_x, grad_w, grad_bias);
+    array_t workspace = array_of((size_t)desc->workspace * sizeof(REAL));
+    if (filtered)
+        gfb_filtered(thread_pool, desc, grad, x_sum.numbers, w_sum.numbers, grad_x, grad_w,
+                     grad_bias, workspace.numbers);
+    else
+        gfb_depthwise(thread_pool, desc, grad, array(call, 2), array(call, 3), grad_x, grad_w,
+                      grad_bias, workspace.numbers);
+    let_go(&workspace);
 }
 
 static void do_call(const call_t *call)
 {
     const argument_t *a = call->arguments;
-    const team_t *team = &call->team;
+    const thread_pool_t *thread_pool = &call->thread_pool;
     switch (call->function) {
-    case POOL_PLANES:
-    case POOL_PIXELS:
-        (call->function == POOL_PLANES ? pool_planes : pool_pixels)(
-            team, structure(call, sizeof(layout_t)), a[1].integer, array(call, 2), array(call, 3),
-            array(call, 4), a[5].number);
+    case POOL_NCHW:
+    case POOL_NHWC:
+        (call->function == POOL_NCHW ? gfb_pool_nchw : gfb_pool_nhwc)(
+            thread_pool, structure(call, sizeof(layout_t)), a[1].integer, array(call, 2),
+            array(call, 3), array(call, 4), a[5].number);
         break;
-    case EXPAND_PLANES:
-    case EXPAND_PIXELS:
-        (call->function == EXPAND_PLANES ? expand_planes : expand_pixels)(
-            team, structure(call, sizeof(layout_t)), a[1].integer, array(call, 2), array(call, 3),
-            (int)a[4].integer);
+    case EXPAND_NCHW:
+    case EXPAND_NHWC:
+        (call->function == EXPAND_NCHW ? gfb_expand_nchw : gfb_expand_nhwc)(
+            thread_pool, structure(call, sizeof(layout_t)), a[1].integer, array(call, 2),
+            array(call, 3), (int)a[4].integer);
         break;
-    case SUM_RUNS:
-        sum_runs(team, array(call, 0), a[1].integer, a[2].integer, array(call, 3));
+    case SUM_WINDOWS:
+        gfb_sum_windows(thread_pool, array(call, 0), a[1].integer, a[2].integer, array(call, 3));
         break;
-    case REPEAT_RUNS:
-        repeat_runs(team, array(call, 0), a[1].integer, a[2].integer, array(call, 3),
-                    (int)a[4].integer);
+    case REPEAT_WINDOWS:
+        gfb_repeat_windows(thread_pool, array(call, 0), a[1].integer, a[2].integer,
+                           array(call, 3), (int)a[4].integer);
         break;
     case SAVE:
         do_save(call);
@@ -205,24 +214,25 @@ static void do_call(const call_t *call)
     }
 }
 
-/* Whether an array holds what it should: numbers err by little of the largest one, NaN stays. */
+/* Whether an array holds what it should: errors are small beside its largest element, and NaN is
+ * where it was. */
 static int is_right(const argument_t *a)
 {
-    const REAL *found = a->array.numbers, *right = (const REAL *)a->after;
+    const REAL *actual = a->array.numbers, *expected = (const REAL *)a->after;
     int64_t n = a->size / (int64_t)sizeof(REAL);
     double largest = 1, error = 0, tolerance = sizeof(REAL) == sizeof(float) ? 1e-4 : 1e-10;
     for (int64_t i = 0; i < n; i++)
-        largest = fabs(right[i]) > largest ? fabs(right[i]) : largest;
+        largest = fabs(expected[i]) > largest ? fabs(expected[i]) : largest;
     for (int64_t i = 0; i < n; i++) {
-        if (isnan(right[i]) != isnan(found[i]))
+        if (isnan(expected[i]) != isnan(actual[i]))
             return 0;
-        double off = isnan(right[i]) ? 0 : fabs((double)found[i] - right[i]);
-        error = off > error ? off : error;
+        double difference = isnan(expected[i]) ? 0 : fabs((double)actual[i] - expected[i]);
+        error = difference > error ? difference : error;
     }
     return error <= tolerance * largest;
 }
 
-/* Whether an argument is to be as it was: not working memory, nor what only one processor lays out so. */
+/* Whether an argument has to be as it was: no workspace, and nothing packed for one processor. */
 static int is_comparable(const call_t *call, int64_t k)
 {
     if (call->arguments[k].kind != ARRAY)

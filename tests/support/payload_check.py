@@ -104,8 +104,10 @@ def native_errors(number: int, seed: int) -> Iterator[Tuple[float, float, str]]:
         for i, config in enumerate(configs):
             for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
                 layout = layouts[i % len(layouts)]
-                native.LEAST_CELLS, native.OWN_BYTES = ((64, 2**22), (1, 2000))[i // 3 % 2]
-                native.ready_call.cache_clear()
+                native.MIN_CELLS_PER_THREAD, native.THREAD_CHUNK_BYTES = ((64, 2**22), (1, 2000))[
+                    i // 3 % 2
+                ]
+                native.prepared_call.cache_clear()
                 error = gradient_error("gradient_filter", config, i, "native", dtype, layout)
                 yield error, tolerance, "native %s %s %s" % (layout.__name__, dtype, config)
 

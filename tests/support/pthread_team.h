@@ -1,6 +1,7 @@
-/* A team of pthreads, which ThreadSanitizer sees meet: what GOMP_parallel does, with new threads.
+/* A thread pool of pthreads, whose joins ThreadSanitizer sees: what GOMP_parallel does, with new
+ * threads for every call.
  *
- * With LOST_JOIN nobody waits for the others, which has to be found. */
+ * With LOST_JOIN nobody waits for the other threads: a fault that has to be found. */
 #ifndef PTHREAD_TEAM_H
 #define PTHREAD_TEAM_H
 
@@ -9,41 +10,43 @@
 
 typedef struct {
     void (*body)(void *);
-    void *shared;
-    int number;
-} teammate_t;
+    void *data;
+    int thread_num;
+} pthread_start_t;
 
-static __thread int teammate_number;
+static __thread int own_thread_num;
 
-int pthread_number(void) { return teammate_number; }
+/* What omp_get_thread_num does. */
+int pthread_thread_num(void) { return own_thread_num; }
 
-static void *run_teammate(void *given)
+static void *run_thread(void *given)
 {
-    teammate_t mate = *(teammate_t *)given;
+    pthread_start_t start = *(pthread_start_t *)given;
     free(given);
-    teammate_number = mate.number;
-    mate.body(mate.shared);
+    own_thread_num = start.thread_num;
+    start.body(start.data);
     return NULL;
 }
 
-void pthread_parallel(void (*body)(void *), void *shared, unsigned threads, unsigned flags)
+/* What GOMP_parallel does: body(data) in each of `threads` threads, the calling one included. */
+void pthread_parallel(void (*body)(void *), void *data, unsigned threads, unsigned flags)
 {
-    pthread_t *mates = calloc(threads, sizeof *mates);
+    pthread_t *others = calloc(threads, sizeof *others);
     (void)flags;
     for (unsigned k = 1; k < threads; k++) {
-        teammate_t *mate = malloc(sizeof *mate);
-        *mate = (teammate_t){body, shared, (int)k};
-        if (pthread_create(mates + k, NULL, run_teammate, mate))
+        pthread_start_t *start = malloc(sizeof *start);
+        *start = (pthread_start_t){body, data, (int)k};
+        if (pthread_create(others + k, NULL, run_thread, start))
             abort();
     }
-    body(shared);
+    body(data);
     for (unsigned k = 1; k < threads; k++)
 #if defined(LOST_JOIN)
-        pthread_detach(mates[k]);
+        pthread_detach(others[k]);
 #else
-        pthread_join(mates[k], NULL);
+        pthread_join(others[k], NULL);
 #endif
-    free(mates);
+    free(others);
 }
 
 #endif

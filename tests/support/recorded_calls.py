@@ -12,18 +12,18 @@ import torch
 from guarded_memory import GuardedMemory
 
 from workloads.kernels.native import library
-from workloads.kernels.native.threads import Team
+from workloads.kernels.native.threads import ThreadPool
 
 _FUNCTIONS = (
-    "pool_planes",
-    "pool_pixels",
-    "expand_planes",
-    "expand_pixels",
-    "sum_runs",
-    "repeat_runs",
-    "save",
-    "depthwise",
-    "filtered",
+    "gfb_pool_nchw",
+    "gfb_pool_nhwc",
+    "gfb_expand_nchw",
+    "gfb_expand_nhwc",
+    "gfb_sum_windows",
+    "gfb_repeat_windows",
+    "gfb_save",
+    "gfb_depthwise",
+    "gfb_filtered",
 )
 _STRUCTURE, _INTEGER, _NUMBER, _NOTHING, _ARRAY = range(5)
 _SIGNATURES: dict[str, Any] = library.__dict__["_SIGNATURES"]
@@ -43,11 +43,11 @@ class RecordedCalls:
         return _Library(self._library(dtype), self._recorded)
 
     def _recorded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(team: Team, *arguments: Any) -> None:
+        def call(thread_pool: ThreadPool, *arguments: Any) -> None:
             types = _SIGNATURES[name][1:]
             before = [self._bytes(*each) for each in zip(types, arguments, strict=True)]
-            function(team, *arguments)
-            self._write(_FUNCTIONS.index(name), team.threads, len(arguments))
+            function(thread_pool, *arguments)
+            self._write(_FUNCTIONS.index(name), thread_pool.threads, len(arguments))
             for type_, argument, bytes_ in zip(types, arguments, before, strict=True):
                 self._write_argument(type_, argument, bytes_)
 

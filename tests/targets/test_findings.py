@@ -63,7 +63,7 @@ def test_a_healthy_board_has_no_findings() -> None:
             "multi-user.target",
         ),
         ({"memory": {"available_bytes": 100 * 2**20}}, "error", "only 100 MiB", "multi-user"),
-        ({"memory": {"swap_total_bytes": 2**30}}, "note", "there is swap", "swapoff"),
+        ({"memory": {"swap_total_bytes": 2**30}}, "note", "swap is on", "swapoff"),
         ({"state": {"load_1m": 3.0}}, "warning", "busy: load 3.00 on 6 cores", "top"),
         ({"state": {"throttle": {"cpu0.core_throttle_count": 4}}}, "note", "is 4", "cooling"),
         ({"clock": {"wall_s": 400.0}}, "note", "-600 s off", "set-ntp"),

@@ -126,7 +126,7 @@ def test_a_pi_5_is_read_by_its_pmic_and_the_rule_owns_up_to_being_an_estimate() 
     assert (plan.source, plan.scope) == ("vcgencmd-pmic", "pmic sum")
     assert len(plan.total) == 12
     assert "not the board's input" in plan.rule
-    assert "Estimate" in plan.rule
+    assert "estimate" in plan.rule
     assert plan.sensors[0].argv == ("/usr/bin/vcgencmd", "pmic_read_adc")
     assert [channel.unit for channel in plan.channels] == ["V", "A"] * 12
 

@@ -1,4 +1,7 @@
-/* What the memory gives: reading, writing and copying long rows, for the floor under a case. */
+/* Memory bandwidth: long rows read, written and copied, for the floor under a case's time.
+ *
+ *     parallel for each block of 32768 elements:   sum, fill or copy it
+ */
 
 #include "rows.h"
 #include "team.h"
@@ -7,56 +10,62 @@ typedef struct {
     const REAL *src;
     REAL *out;
     double *sums;
-    index_t number;
+    index_t count; /* elements of src and out */
     int streaming;
-} rows_t;
+} row_args_t;
 
-enum { BLOCK = 16 * TILE };
+enum { BLOCK = 16 * SCRATCH /* elements of an item */ };
 
-static void read_some(const void *shared, index_t first, index_t last)
+/* sums[item] = the sum of block `item` of src. */
+static void read_body(const void *shared, index_t first, index_t last)
 {
-    const rows_t *task = shared;
+    const row_args_t *args = shared;
     for (index_t item = first; item < last; item++) {
         index_t begin = item * BLOCK;
-        task->sums[item] = total(task->src + begin, least(BLOCK, task->number - begin));
+        args->sums[item] = sum_row(args->src + begin, min_(BLOCK, args->count - begin));
     }
 }
 
-static void write_some(const void *shared, index_t first, index_t last)
+/* Blocks [first, last) of out = src[0]. */
+static void write_body(const void *shared, index_t first, index_t last)
 {
-    const rows_t *task = shared;
-    REAL scratch[TILE];
-    for (index_t k = 0; k < TILE; k++)
-        scratch[k] = task->src[0];
-    for (index_t at = first * BLOCK; at < least(last * BLOCK, task->number); at += TILE)
-        put(task->out + at, scratch, least(TILE, task->number - at), task->streaming);
+    const row_args_t *args = shared;
+    REAL scratch[SCRATCH];
+    for (index_t k = 0; k < SCRATCH; k++)
+        scratch[k] = args->src[0];
+    for (index_t at = first * BLOCK; at < min_(last * BLOCK, args->count); at += SCRATCH)
+        store_row(args->out + at, scratch, min_(SCRATCH, args->count - at), args->streaming);
 }
 
-static void copy_some(const void *shared, index_t first, index_t last)
+/* Blocks [first, last) of out = those of src. */
+static void copy_body(const void *shared, index_t first, index_t last)
 {
-    const rows_t *task = shared;
-    for (index_t at = first * BLOCK; at < least(last * BLOCK, task->number); at += TILE)
-        put(task->out + at, task->src + at, least(TILE, task->number - at), task->streaming);
+    const row_args_t *args = shared;
+    for (index_t at = first * BLOCK; at < min_(last * BLOCK, args->count); at += SCRATCH)
+        store_row(args->out + at, args->src + at, min_(SCRATCH, args->count - at),
+                  args->streaming);
 }
 
-static index_t blocks(index_t number) { return (number + BLOCK - 1) / BLOCK; }
-
-/* sums[i] = the sum of block i of 16384 elements: a read that cannot be left out. */
-void read_rows(const team_t *team, const REAL *src, index_t number, double *sums)
+/* Read src[0 .. count): sums[i] = the sum of its block i of 32768 elements, so that the compiler
+ * cannot leave the reads out. */
+void gfb_read_rows(const thread_pool_t *thread_pool, const REAL *src, index_t count, double *sums)
 {
-    rows_t task = {src, NULL, sums, number, 0};
-    for_all(team, read_some, &task, blocks(number), number);
+    row_args_t args = {src, NULL, sums, count, 0};
+    parallel_for(thread_pool, read_body, &args, ceil_div(count, BLOCK), count);
 }
 
-/* out = src[0] everywhere. */
-void write_rows(const team_t *team, const REAL *src, index_t number, REAL *out, int streaming)
+/* out[0 .. count) = src[0]. */
+void gfb_write_rows(const thread_pool_t *thread_pool, const REAL *src, index_t count, REAL *out,
+                    int streaming)
 {
-    rows_t task = {src, out, NULL, number, streaming};
-    for_all(team, write_some, &task, blocks(number), number);
+    row_args_t args = {src, out, NULL, count, streaming};
+    parallel_for(thread_pool, write_body, &args, ceil_div(count, BLOCK), count);
 }
 
-void copy_rows(const team_t *team, const REAL *src, index_t number, REAL *out, int streaming)
+/* out[0 .. count) = src[0 .. count). */
+void gfb_copy_rows(const thread_pool_t *thread_pool, const REAL *src, index_t count, REAL *out,
+                   int streaming)
 {
-    rows_t task = {src, out, NULL, number, streaming};
-    for_all(team, copy_some, &task, blocks(number), number);
+    row_args_t args = {src, out, NULL, count, streaming};
+    parallel_for(thread_pool, copy_body, &args, ceil_div(count, BLOCK), count);
 }

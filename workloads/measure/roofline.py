@@ -14,8 +14,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 import torch
 import torch.nn.functional as F
 
-from workloads.kernels.native import compiler, threads
-from workloads.kernels.native.threads import Team
+from workloads.kernels.native import compiler
+from workloads.kernels.native.threads import ThreadPool, thread_pool
 from workloads.machine.proc import available_bytes
 from workloads.measure import memory
 from workloads.spec.costs import Bandwidth, Rates
@@ -23,7 +23,7 @@ from workloads.spec.messages import to_json
 
 WORKING_SETS = tuple(2**power for power in range(20, 29, 2))  # 1 MiB to 256 MiB
 SOURCES = ("measure/roofline.c", "kernels/native/rows.h", "kernels/native/team.h")
-_BLOCK = 16384  # numbers that read_rows sums at a time
+_BLOCK = 32768  # elements that gfb_read_rows sums at a time
 _REPEATS = 12
 _LEAST_S = 0.03  # the least time for each, so that short runs are repeated more often
 
@@ -59,15 +59,15 @@ def _bandwidth(size: int, repeats: int) -> Bandwidth:
     copy: List[Callable[[], Any]] = [lambda: out[:half].copy_(src[:half])]
     library = _library()
     if library is not None:
-        team, number = threads.team(), src.numel()
+        threads, number = thread_pool(), src.numel()
         sums = torch.empty(-(-number // _BLOCK), dtype=torch.float64)
         source, target = src.data_ptr(), out.data_ptr()
-        read.append(lambda: library.read_rows(team, source, number, sums.data_ptr()))
+        read.append(lambda: library.gfb_read_rows(threads, source, number, sums.data_ptr()))
         for past in (0, 1):  # through the caches, and past them
-            arguments = (team, source, number, target, past)
-            write.append(functools.partial(library.write_rows, *arguments))
-            arguments = (team, source, half, target, past)
-            copy.append(functools.partial(library.copy_rows, *arguments))
+            arguments = (threads, source, number, target, past)
+            write.append(functools.partial(library.gfb_write_rows, *arguments))
+            arguments = (threads, source, half, target, past)
+            copy.append(functools.partial(library.gfb_copy_rows, *arguments))
     best = [size / min(_least_s(run, repeats) for run in runs) for runs in (read, write, copy)]
     return Bandwidth(size, *best)
 
@@ -91,12 +91,12 @@ def _library() -> Optional[ctypes.CDLL]:
         library = compiler.load(SOURCES, ("REAL=float",))
     except (compiler.CompilerError, OSError):
         return None
-    team = ctypes.POINTER(Team)
+    threads = ctypes.POINTER(ThreadPool)
     pointer, index = ctypes.c_void_p, ctypes.c_ssize_t
-    library.read_rows.argtypes = (team, pointer, index, pointer)
-    library.write_rows.argtypes = (team, pointer, index, pointer, ctypes.c_int)
-    library.copy_rows.argtypes = (team, pointer, index, pointer, ctypes.c_int)
-    for function in (library.read_rows, library.write_rows, library.copy_rows):
+    library.gfb_read_rows.argtypes = (threads, pointer, index, pointer)
+    library.gfb_write_rows.argtypes = (threads, pointer, index, pointer, ctypes.c_int)
+    library.gfb_copy_rows.argtypes = (threads, pointer, index, pointer, ctypes.c_int)
+    for function in (library.gfb_read_rows, library.gfb_write_rows, library.gfb_copy_rows):
         function.restype = None
     return library
 

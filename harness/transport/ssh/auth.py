@@ -75,7 +75,11 @@ class KeysOnly(AuthStrategy):
 def account(failure: AuthFailure) -> str:
     """Say which keys were tried and what became of each."""
     tried = [f"{source!r} ({_fate(result)})" for source, result in failure.result]
-    return ", ".join(tried) if tried else "no key at all: none is named, in ~/.ssh or in an agent"
+    return (
+        ", ".join(tried)
+        if tried
+        else "no key at all: found none in the settings, ~/.ssh or an agent"
+    )
 
 
 def locked_key(failure: AuthFailure) -> str | None:

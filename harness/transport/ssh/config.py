@@ -36,7 +36,7 @@ def load_ssh_config() -> SSHConfig:
             # Parsed one by one: what stands before the first Host of a file applies to every host.
             config.parse(io.StringIO("\n".join(_lines(path, path.parent))))
         except (OSError, ConfigParseError) as error:
-            remedy = f"see what `ssh -G localhost -F {path}` says of it"
+            remedy = f"see what `ssh -G localhost -F {path}` says about it"
             raise UsageError(f"{path}: {error} — {remedy}") from None
     return config
 

@@ -34,12 +34,12 @@ def explain(error: Exception, hop: Hop) -> Explanation:
         return _said(f"its ProxyCommand failed: {error}", "run the command by hand")
     if isinstance(error, IncompatiblePeer):
         remedy = "update the board's OpenSSH"
-        return _said(f"no way of encryption in common: {error}", remedy)
+        return _said(f"no encryption algorithm in common: {error}", remedy)
     if isinstance(error, NoValidConnectionsError):
         return explain(list(error.errors.values())[-1], hop)
     if isinstance(error, OSError):
         return _network(error, hop)
-    remedy = f"see what `ssh -v {_destination(hop)}` says; is it an SSH server, is it overloaded?"
+    remedy = f"see what `ssh -v {_destination(hop)}` says; is it an SSH server? is it overloaded?"
     return _said(str(error).strip() or "it closed the connection", remedy)
 
 
@@ -49,11 +49,11 @@ def _network(error: OSError, hop: Hop) -> Explanation:
         remedy = "check `host` in the inventory (an address or an alias of ~/.ssh/config) and DNS"
         return _said(f"name {hop.connection.host} not found", remedy)
     if isinstance(error, ConnectionRefusedError):
-        return _said("connection refused", f"start sshd there, or correct port {port}")
+        return _said("connection refused", f"start sshd there, or correct the port, {port}")
     if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
         return _said("no route to host", "check the board's power and network, and this machine's")
     if isinstance(error, TimeoutError):
-        return _said("timed out", "check that the board is on and that nothing filters the port")
+        return _said("timed out", "check that the board is on and that no firewall blocks the port")
     words = error.strerror or str(error) or type(error).__name__
     return _said(words.lower(), f"see what `ssh -v {_destination(hop)}` says")
 

@@ -124,7 +124,7 @@ class FabricTransport:
             if not (stop is not None and stop.is_set()):
                 self._link.within(_OPEN_S, step, lambda: self._check_end(channel, shown, stderr))
         except TooMuch:
-            raise self._failed(f"`{shown}` has written a line above {limit_bytes} bytes") from None
+            raise self._failed(f"`{shown}` has written a line over {limit_bytes} bytes") from None
         finally:
             with contextlib.suppress(deadlines.DeadlineExceeded):
                 deadlines.within(PROOF_OF_LIFE_S, channel.close)
@@ -173,7 +173,7 @@ class FabricTransport:
         """Return the exit status; negative when the command was ended by a signal."""
         status = channel.recv_exit_status()
         if status < 0 and not self._link.answers():
-            raise EOFError("the board has closed it")
+            raise EOFError("the board closed it")
         return status
 
     def _give_up(self, shown: str, channels: Sequence[paramiko.Channel]) -> None:
@@ -185,7 +185,7 @@ class FabricTransport:
             return self._link.answers()
 
         if not self._link.within(PROOF_OF_LIFE_S, f"running `{shown}`", close_and_ask):
-            raise self._link.broken(f"running `{shown}`", "the board has closed it")
+            raise self._link.broken(f"running `{shown}`", "the board closed it")
 
     def _chunks(
         self,
@@ -239,7 +239,7 @@ class FabricTransport:
                 raise
             client = None
         if client is None:
-            remedy = "enable `Subsystem sftp` there (package openssh-sftp-server)"
+            remedy = "enable `Subsystem sftp` on the board (package openssh-sftp-server)"
             raise CommandFailed(self._target, "its SSH server offers no SFTP", remedy=remedy)
         return client
 

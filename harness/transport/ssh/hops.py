@@ -77,7 +77,7 @@ def addressed(address: str) -> Target:
     """
     match = _ADDRESS.fullmatch(address.strip())
     if match is None:
-        raise UsageError(f"{address!r} is no address — write it as user@host:port")
+        raise UsageError(f"{address!r} is not an address — write it as user@host:port")
     user, bracketed, plain, port = match.groups()
     return Target(
         name=address, host=bracketed or plain, user=user, port=int(port) if port else None

@@ -46,14 +46,14 @@ def _changed(hop: Hop, shown: str, lines: tuple[KnownKey, ...]) -> tuple[str, st
     old = ", ".join(
         f"{line.key_type} {fingerprint(line.base64)} ({line.path}:{line.line})" for line in lines
     )
-    message = f"the host key of {hop.address} has CHANGED: it is now {shown}, known is {old}"
+    message = f"the host key of {hop.address} has CHANGED: it is now {shown}, but {old} is recorded"
     files = dict.fromkeys(str(line.path) for line in lines)
     removals = " and ".join(
         f"`ssh-keygen -R {shlex.quote(hop.key_name)} -f {shlex.quote(file)}`" for file in files
     )
     remedy = (
-        "this may be an attack, or a board that was flashed anew; only if you know it was, "
-        f"remove the old key by {removals}, then run `{trust_command(hop)}`"
+        "this may be an attack, or the board was flashed anew; only if you know that it was, "
+        f"remove the old key with {removals}, then run `{trust_command(hop)}`"
     )
     return message, remedy
 

@@ -59,7 +59,7 @@ class Link:
         except deadlines.DeadlineExceeded:
             self.close()
             late = f"timed out after {deadline_s:g} s while {self._step}"
-            remedy = "check that the board is on and that nothing filters the port"
+            remedy = "check that the board is on and that no firewall blocks the port"
             raise Unreachable(self.target, late, remedy=remedy) from None
         except BaseException:
             self.close()
@@ -98,7 +98,7 @@ class Link:
 
     def broken(self, step: str, why: str) -> Unreachable:
         """Return the error for a connection that broke off in a step."""
-        remedy = "check the board's power and network; what ran detached goes on"
+        remedy = "check the board's power and network; what was started detached goes on"
         return Unreachable(self.target, f"connection lost while {step}: {why}", remedy=remedy)
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ def fetch_host_key(
         UsageError: The target is this machine, or ssh_config names no file to record keys in.
     """
     if target.local:
-        raise UsageError(f"{target.name}: this machine is reached without SSH, it has no host key")
+        raise UsageError(f"{target.name}: reached without SSH, so there is no host key")
 
     def check(hop: Hop, key: paramiko.PKey) -> None:
         if (hop.name, hop.connection.original_host) == (target.name, target.host):
@@ -82,7 +82,7 @@ def record(host_key: HostKey, *, replace: bool = False) -> Path:
     if host_key.status == "known":
         return host_key.lines[0].path
     if host_key.status == "changed" and not replace:
-        remedy = "look at both fingerprints, and replace it only if the board was flashed anew"
+        remedy = "compare both fingerprints; use --replace only if the board was flashed anew"
         message = f"the host key of {host_key.host_entry} has CHANGED and was not recorded"
         raise UntrustedHost(host_key.target, message, remedy=remedy)
     path = Path(os.path.realpath(host_key.known_hosts_path))  # a link stays a link
@@ -132,7 +132,7 @@ def _refuse_out_of_reach(host_key: HostKey, path: Path) -> None:
     for line in host_key.lines:
         wild = any(set("*?!") & set(pattern) for pattern in line.patterns)
         if wild or os.path.realpath(line.path) != str(path):
-            message = f"the old host key in {line.path}:{line.line} is not for gfbench to remove"
+            message = f"gfbench may not remove the old host key in {line.path}:{line.line}"
             name, file = shlex.quote(host_key.host_entry), shlex.quote(str(line.path))
             remedy = f"edit that line, or run `ssh-keygen -R {name} -f {file}`, and try again"
             raise UntrustedHost(host_key.target, message, remedy=remedy)

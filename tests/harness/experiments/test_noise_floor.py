@@ -125,5 +125,5 @@ def test_a_run_of_too_few_rounds_gives_no_floor(calibrated: Calibrated, tmp_path
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     few = [line for line in lines if line.get("round", 0) < ROUNDS - 1]
     journal.write_text("".join(json.dumps(line) + "\n" for line in few))
-    with pytest.raises(ValueError, match="6 rounds"):
+    with pytest.raises(ValueError, match="6 complete rounds"):
         keep_floor(*_loaded(tmp_path, "20"), tmp_path / "elsewhere")

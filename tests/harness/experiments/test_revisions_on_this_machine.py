@@ -59,7 +59,7 @@ def test_a_revision_from_before_the_rooms_is_compared_with_one_of_today(tmp_path
     shutil.copytree(Path(workloads.__file__).parent, tmp_path / "workloads")
     repository.commit("Move into rooms")
     revisions = ("compare", "--base", "HEAD~1", "--new", "HEAD", "-t", "local")
-    what = ("--kernel", "torch", "--suite", "tiny.yaml", "--phase", "backward", "--margin", "900%")
+    what = ("--kernel", "torch", "--suite", "tiny.yaml", "--phase", "backward", "--margin", "90%")
     done = cli(*revisions, *what, "--rounds", "4", "-o", "results", "--json")
     assert done.returncode in (0, 3), done.stderr
     said = json.loads(done.stdout)

@@ -12,7 +12,7 @@ from gfbench_cli import Cli, Finished
 
 import workloads
 
-DOCUMENT = Path(workloads.__file__).parents[2] / "docs" / "kernels.md"
+DOCUMENT = Path(workloads.__file__).parents[1] / "docs" / "kernels.md"
 SUITE = """
 description: a layer that is large enough to be worth cheating on
 workloads:

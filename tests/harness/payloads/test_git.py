@@ -28,7 +28,7 @@ def test_a_folder_below_the_top_finds_its_repository(made: GitRepository) -> Non
 
 
 def test_a_folder_outside_of_any_repository_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"in no git repository.*--kernel NAME=FILE"):
+    with pytest.raises(UsageError, match=r"not in a git repository.*--kernel NAME=FILE"):
         Repository.around(tmp_path)
 
 

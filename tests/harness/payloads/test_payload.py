@@ -97,12 +97,12 @@ def test_extra_files_travel_beside_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/etc/x", "../x", "a/../x", "a//x", "", "a\\x", "c:x", "./x"])
 def test_an_extra_file_cannot_leave_the_payload(folder: Path, path: str) -> None:
-    with pytest.raises(PayloadError, match="is no path inside the payload"):
+    with pytest.raises(PayloadError, match="is not a path inside the payload"):
         pack(folder, {path: b""})
 
 
 def test_an_extra_file_cannot_take_the_place_of_ours(folder: Path) -> None:
-    with pytest.raises(PayloadError, match="is in the payload already"):
+    with pytest.raises(PayloadError, match="is already in the payload"):
         pack(folder, {"workloads/__main__.py": b""})
 
 

@@ -61,7 +61,8 @@ def test_what_cannot_be_a_kernel_is_refused(mine: Path, value: str, words: str) 
 
 
 @pytest.mark.parametrize(
-    ("source", "words"), [("def (", "is no Python"), ("VERSION = '1'\n", "it lacks available")]
+    ("source", "words"),
+    [("def (", "is not valid Python"), ("VERSION = '1'\n", "it lacks available")],
 )
 def test_a_file_that_is_no_kernel_is_refused(mine: Path, source: str, words: str) -> None:
     mine.write_text(source)
@@ -93,7 +94,7 @@ def test_a_changed_file_in_the_run_is_not_taken_for_the_measured_one(
     (tmp_path / "kernels" / own.of).write_bytes(own.content or b"")
     assert [kernel.sha256 for kernel in from_run(tmp_path, {"kernels": [entry]})] == [own.sha256]
     (tmp_path / "kernels" / own.of).write_text(data.wrong("NaN"))
-    with pytest.raises(ResultProblem, match="not the one"):
+    with pytest.raises(ResultProblem, match="has changed since it was measured"):
         from_run(tmp_path, {"kernels": [entry]})
     with pytest.raises(ResultProblem, match="does not say"):
         from_run(tmp_path, {"kernels": [{**entry, "of": "../../secret.py"}]})

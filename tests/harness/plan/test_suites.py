@@ -101,8 +101,8 @@ def test_broken_yaml_is_refused_with_file_and_line(tmp_path: Path) -> None:
         ("workloads:\n  - 5", "mine.yaml:2: workloads.0: Input should be a valid string"),
         ("workloads:\n  - name: x/y", "mine.yaml:2: workloads.0.name: String should match"),
         ("rounds: 3", "mine.yaml:1: workloads: Field required"),
-        ("", "mine.yaml: a suite is a mapping that has at least `workloads:`"),
-        ("- quick", "mine.yaml: a suite is a mapping that has at least `workloads:`"),
+        ("", "mine.yaml: a suite must be a mapping with at least the key `workloads:`"),
+        ("- quick", "mine.yaml: a suite must be a mapping with at least the key `workloads:`"),
         ("workloads: [none-such]", "mine.yaml: there is no workload 'none-such' — choose from"),
         ("workloads: [quick]\nmethods: [exakt]", "mine.yaml: there is no method 'exakt' — choose"),
         ("workloads: [quick]\nkernels: [x]", "mine.yaml: there is no kernel 'x' — choose from t"),
@@ -187,7 +187,7 @@ def test_a_suite_comes_back_out_of_run_json(name: str) -> None:
 
 @pytest.mark.parametrize("data", [None, {}, [], {"name": "x"}, "quick"])
 def test_a_run_json_without_a_suite_is_refused(data: object) -> None:
-    with pytest.raises(ResultProblem, match="no complete suite"):
+    with pytest.raises(ResultProblem, match="does not hold a complete suite"):
         suite_from_json(data)
 
 

@@ -13,7 +13,7 @@ import pytest
 import typer
 from make_run import FakeTarget, edit_json, make_run, write_json
 
-from harness.commands import run as measuring
+from harness import cli
 from reports.gate.document import document
 from reports.gate.judge import judge
 from reports.gate.verdict import Gate
@@ -378,5 +378,5 @@ def test_the_command_of_a_point_is_one_that_the_command_line_takes(tmp_path: Pat
 
 
 def run_options() -> list[list[str]]:
-    command: Any = typer.main.get_command(measuring.app)
+    command: Any = typer.main.get_command(cli.app)
     return [one.opts + one.secondary_opts for one in command.commands["run"].params]

@@ -197,7 +197,7 @@ def test_gateways_in_a_circle_are_told_with_the_way(tmp_path: Path) -> None:
 """
     problem = refused(tmp_path, text)
     assert [problem.line, *(other.line for other in problem.rest)] == [3, 4]
-    assert problem.message == "gateways in a circle: b → c → b"
+    assert problem.message == "the gateways form a circle: b → c → b"
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:

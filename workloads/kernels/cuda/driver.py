@@ -20,7 +20,7 @@ class DriverError(Exception):
 
 
 class Driver:
-    """The few calls of libcuda that are needed, with their errors as exceptions."""
+    """The functions of libcuda that are needed here, with their errors as exceptions."""
 
     def __init__(self, library: Any) -> None:
         """Wrap a loaded libcuda."""
@@ -31,15 +31,15 @@ class Driver:
         """Call a function of the driver.
 
         Raises:
-            DriverError: it does not return 0.
+            DriverError: it returns an error.
         """
         status = getattr(self._library, name)(*arguments)
         if status:
-            raise DriverError("%s: %s" % (name, self._words(status)))
+            raise DriverError("%s: %s" % (name, self._error_name(status)))
 
     @contextlib.contextmanager
     def on_device(self, index: int) -> Iterator[None]:
-        """Make the primary context of a device the thread's current one, for a while."""
+        """Make the primary context of a device the thread's current one within the block."""
         self.call("cuCtxPushCurrent_v2", self._primary(index))
         try:
             yield
@@ -47,7 +47,7 @@ class Driver:
             self.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
     def _primary(self, index: int) -> ctypes.c_void_p:
-        """Return the context; retained once and for good, as torch does."""
+        """Return a device's primary context, retained until the process ends, as torch does."""
         if index not in self._contexts:
             device, context = ctypes.c_int(), ctypes.c_void_p()
             self.call("cuInit", 0)
@@ -56,7 +56,7 @@ class Driver:
             self._contexts[index] = context
         return self._contexts[index]
 
-    def _words(self, status: int) -> str:
+    def _error_name(self, status: int) -> str:
         text = ctypes.c_char_p()
         if self._library.cuGetErrorName(status, ctypes.byref(text)) or not text.value:
             return "error %d" % status
@@ -68,7 +68,7 @@ def driver() -> Driver:
     """Return the machine's driver.
 
     Raises:
-        DriverError: it has none.
+        DriverError: there is none.
     """
     try:
         return Driver(ctypes.CDLL(LIBRARY))
@@ -83,27 +83,27 @@ class Module:
         """Load an image (cubin or PTX) on the device of this index.
 
         Raises:
-            DriverError: the driver does not take it.
+            DriverError: the driver cannot load it.
         """
         self._driver, self._index = driver, index
         self._functions: Dict[str, ctypes.c_void_p] = {}
         self._module = ctypes.c_void_p()
         with driver.on_device(index):
-            # PTX is text and ends in a zero; a cubin knows its own length.
+            # PTX is text that ends with a zero byte; a cubin contains its own length.
             driver.call("cuModuleLoadData", ctypes.byref(self._module), image + b"\0")
 
-    def launch(self, name: str, task: ctypes.Structure, grid: Tuple[int, int]) -> None:
+    def launch(self, name: str, params: ctypes.Structure, grid: Tuple[int, int]) -> None:
         """Start a kernel on torch's current stream of the device; returns before it is done.
 
         Args:
             name: the kernel.
-            task: its one argument; the driver copies it before this returns.
+            params: its one argument; the driver copies it before this returns.
             grid: blocks in x and y.
 
         Raises:
-            DriverError: it cannot be started, or something before it failed.
+            DriverError: it cannot be started, or an earlier kernel has failed.
         """
-        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(task))
+        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(params))
         stream = ctypes.c_void_p(torch.cuda.current_stream(self._index).cuda_stream)
         shared_bytes = 0
         with self._driver.on_device(self._index):

@@ -1,20 +1,27 @@
-/* The memory-bound passes of the filtered convolution on a GPU; the products are cuBLAS's.
+/* The memory-bound passes of the filtered convolution on a GPU; cuBLAS does the products.
  *
- * pool_*    sums or means over patches of maps, for g~ and x~, with what is wanted in the same
- *           read: the sums of the channels (bias gradient), the products with x~ (depthwise g_w)
- * expand_*  a patch's value on all its pixels, for g_x, and zeros where no patch is
+ * gfb_pool_*    sums or means over patches of maps, for g~ and x~; in the same read the sums of the
+ *               channels (bias gradient) and the dot products with x~ (g_w of depthwise layers)
+ * gfb_expand_*  each cell's value on all pixels of its patch, for g_x; zeros on pixels in no patch
  *
- * One pass serves every layout: strides come with the call, and only which threads are neighbours
- * differs. The sum of a window and its broadcast are the same passes, one patch per window.
+ *     for each plane (a channel of an image), for each item of the plane, in parallel:
+ *       pool:    an item is a patch: add up its pixels, write a cell, add to the thread's sums
+ *       expand:  an item is a column of a band of rows: write its value down the column
+ *     pool only: reduce the sums of the threads of each plane
+ *
+ * One pass serves every layout: strides come with the call, and only the assignment of threads to
+ * items and planes differs, so that neighbouring threads read neighbouring addresses. The sum of a
+ * window of weights and g_w on every tap are the same passes, with one patch for each window.
  *
  * C that is C++ as well. NVRTC compiles it, once per type (-DREAL_F32, -DREAL_F64, -DREAL_F16),
- * with no header at all; the tests compile the very same lines for the processor, and cuda_host.h
- * gives these macros their meaning there. A kernel is a row of steps, each taken by all threads
- * of a block: EACH_THREAD ends in a barrier.
+ * without any header; the tests compile the same lines for the processor, with cuda_host.h, which
+ * defines these macros for it. A kernel is a sequence of steps, each done by all threads of a
+ * block: EACH_THREAD ends in a barrier.
  */
 
 #ifdef __CUDACC_RTC__
-#define KERNEL(name) extern "C" __global__ void __launch_bounds__(THREADS) name(const task_t task)
+#define KERNEL(name) \
+    extern "C" __global__ void __launch_bounds__(THREADS) name(const params_t params)
 #define FUNCTION static __device__ __forceinline__
 #define SHARED __shared__
 #define UNROLL _Pragma("unroll")
@@ -22,7 +29,7 @@
 #define PART ((int)blockIdx.y)
 #define EACH_THREAD(t) \
     for (int t = (int)threadIdx.x, pending = 1; pending; pending = 0, __syncthreads())
-#define FETCH(address) __ldg(address) /* nothing that is read is written: Maxwell may cache it */
+#define FETCH(address) __ldg(address) /* what is read is never written: Maxwell may cache it */
 #else
 #include "cuda_host.h"
 #endif
@@ -32,7 +39,7 @@ enum { THREADS = 256 };
 typedef long long index_t;
 
 #if defined(REAL_F16)
-typedef unsigned short real_t; /* the bits: conversions are instructions, cuda_fp16.h a file */
+typedef unsigned short real_t; /* the bits: cuda_fp16.h is a file, conversions are instructions */
 typedef float sum_t;
 #elif defined(REAL_F64)
 typedef double real_t;
@@ -62,98 +69,116 @@ FUNCTION sum_t load(const real_t *from) { return float_of_half(FETCH(from)); }
 FUNCTION void store(real_t *to, sum_t value) { *to = half_of_float(value); }
 #endif
 
-/* Run i along an axis is [start + i length, start + (i + 1) length), cut to [0, stop). */
+/* Patches along one axis: patch i is [start + i length, start + (i + 1) length), cut to
+ * [0, stop). */
 typedef struct {
-    int start, length, number, stop;
-} runs_t;
+    int start, length, count, stop;
+} patches_t;
 
 /* Elements from one image, channel, row and column to the next. */
 typedef struct {
     index_t image, channel, row, column;
 } strides_t;
 
-/* All that a pass is told. A plane is one channel of one image. */
+/* The parameters of a pass. Maps are (N, C, height, width), grids (N, C, rows.count,
+ * columns.count); a plane is one channel of one image.
+ *
+ * How threads share the work: the low `fast_bits` bits of a thread's index are the fast index, the
+ * others the slow one; threads with neighbouring fast indices are in one warp. One of the two
+ * indices picks the plane, the other one the item. */
 typedef struct {
     strides_t map, grid, other;
-    runs_t rows, columns;
+    patches_t rows, columns;
     int planes, channels, height, width;
-    int items;       /* per plane: patches to pool; bands x columns to expand */
-    int stretch;     /* items of a plane that one block walks */
-    int fast_bits;   /* of a thread's index; neighbours differ in them, the rest is slow */
-    int by_channel;  /* whether the fast ones tell the plane, and the slow the item, or not */
-    int first_band;  /* to expand: -1 if there are rows above the patches, otherwise 0 */
-    double scale;    /* of the means; 0 for sums */
-    real_t *maps;    /* read by pool, written by expand */
-    real_t *cells;   /* the grid: written by pool unless NULL, read by expand */
-    sum_t *sums;     /* (parts, planes) or NULL: the sums of what was read */
-    sum_t *products; /* (parts, planes) or NULL: the sums of means x others */
-    const real_t *others;  /* a grid of the same patches */
-    const real_t *factors; /* (channels) or NULL: what expand multiplies with */
-} task_t;
+    int items;          /* per plane: patches to pool, or bands times columns to expand */
+    int items_per_part; /* items of a plane that one block does */
+    int fast_bits;
+    int by_channel;     /* whether the fast index picks the plane, for NHWC; otherwise the item */
+    int first_band;     /* of expand: -1 if there are rows above the patches, otherwise 0 */
+    double scale;       /* of the means; 0: sums */
+    real_t *maps;       /* read by pool, written by expand */
+    real_t *cells;      /* the grid: written by pool unless NULL, read by expand */
+    sum_t *sums;        /* (parts, planes) or NULL: sums of the pixels that were read */
+    sum_t *products;    /* (parts, planes) or NULL: dot products of the cells and `others` */
+    const real_t *others;  /* a grid of the same patches, with strides `other` */
+    const real_t *factors; /* (channels) or NULL: what expand multiplies the cells by */
+} params_t;
 
-/* How many threads of a block share a plane: a power of two, as all numbers of threads. */
-FUNCTION int sharers(const task_t *task)
+/* How many threads of a block share a plane; a power of two. */
+FUNCTION int threads_per_plane(const params_t *params)
 {
-    return task->by_channel ? THREADS >> task->fast_bits : 1 << task->fast_bits;
+    return params->by_channel ? THREADS >> params->fast_bits : 1 << params->fast_bits;
 }
 
-/* A thread's place: its plane, and where it starts and how it steps among the plane's items. */
+/* A thread's part of the work: a plane and, of each part of its items, every step-th from
+ * `first_item` on. */
 typedef struct {
-    int plane, item, items;
-} place_t;
+    int plane, first_item, step;
+} assignment_t;
 
-FUNCTION place_t place_of(const task_t *task, int block, int t)
+FUNCTION assignment_t assignment_of(const params_t *params, int block, int t)
 {
-    int fast = t & ((1 << task->fast_bits) - 1), slow = t >> task->fast_bits;
-    int plane = task->by_channel ? fast : slow;
-    place_t place;
-    place.item = task->by_channel ? slow : fast;
-    place.items = sharers(task);
-    place.plane = block * (THREADS / place.items) + plane;
-    return place;
+    int fast = t & ((1 << params->fast_bits) - 1), slow = t >> params->fast_bits;
+    int plane = params->by_channel ? fast : slow;
+    assignment_t a;
+    a.first_item = params->by_channel ? slow : fast;
+    a.step = threads_per_plane(params);
+    a.plane = block * (THREADS / a.step) + plane;
+    return a;
 }
 
-/* A walk over items that are numbered row by row, without a division per step. */
+/* The row and column of an item, for items numbered row by row; advanced by a constant number of
+ * items without a division. */
 typedef struct {
-    int row, column, down, right, across;
-} walk_t;
+    int row, column, row_step, column_step, columns;
+} position_t;
 
-FUNCTION walk_t walk_from(int item, int step, int across)
+FUNCTION position_t position_of(int item, int step, int columns)
 {
-    walk_t walk;
-    walk.row = item / across, walk.column = item % across;
-    walk.down = step / across, walk.right = step % across;
-    walk.across = across;
-    return walk;
+    position_t at;
+    at.row = item / columns, at.column = item % columns;
+    at.row_step = step / columns, at.column_step = step % columns;
+    at.columns = columns;
+    return at;
 }
 
-FUNCTION void advance(walk_t *walk)
+FUNCTION void advance(position_t *at)
 {
-    walk->row += walk->down;
-    walk->column += walk->right;
-    if (walk->column >= walk->across) {
-        walk->column -= walk->across;
-        walk->row++;
+    at->row += at->row_step;
+    at->column += at->column_step;
+    if (at->column >= at->columns) {
+        at->column -= at->columns;
+        at->row++;
     }
 }
 
-FUNCTION int cut(const runs_t *runs, int i)
+/* Return the first pixel of patch i along its axis, or `stop` after the last one. */
+FUNCTION int patch_begin(const patches_t *patches, int i)
 {
-    int at = runs->start + i * runs->length;
-    return at < 0 ? 0 : at < runs->stop ? at : runs->stop;
+    int at = patches->start + i * patches->length;
+    return at < 0 ? 0 : at < patches->stop ? at : patches->stop;
 }
 
-FUNCTION index_t place_in(const strides_t *strides, int image, int channel, int row, int column)
+FUNCTION index_t offset_of(const strides_t *strides, int image, int channel, int row, int column)
 {
     return image * strides->image + channel * strides->channel + row * strides->row +
            column * strides->column;
 }
 
+/* Return the end of a part's items; the last part may have fewer. */
+FUNCTION int part_end(const params_t *params, int part)
+{
+    return params->items - part * params->items_per_part < params->items_per_part
+               ? params->items
+               : (part + 1) * params->items_per_part;
+}
+
 /* pool ---------------------------------------------------------------------------------------- */
 
-/* Whole boxes of `length` x `length`, if that is not 0, are read by loads that wait for nothing. */
-FUNCTION sum_t sum_box(const real_t *box, const strides_t *strides, int rows, int columns,
-                       int length)
+/* Return the sum of pixels (rows, columns). A whole patch of `length` x `length`, if that is not 0,
+ * is read by unrolled loads that do not wait for each other. */
+FUNCTION sum_t sum_patch(const real_t *pixels, const strides_t *strides, int rows, int columns,
+                         int length)
 {
     sum_t sum = 0;
     if (length && rows == length && columns == length) {
@@ -161,80 +186,82 @@ FUNCTION sum_t sum_box(const real_t *box, const strides_t *strides, int rows, in
         for (int h = 0; h < length; h++) {
             UNROLL
             for (int w = 0; w < length; w++)
-                sum += load(box + h * strides->row + w * strides->column);
+                sum += load(pixels + h * strides->row + w * strides->column);
         }
         return sum;
     }
     for (int h = 0; h < rows; h++)
         for (int w = 0; w < columns; w++)
-            sum += load(box + h * strides->row + w * strides->column);
+            sum += load(pixels + h * strides->row + w * strides->column);
     return sum;
 }
 
-FUNCTION void pool_items(const task_t *task, int part, place_t place, int length, sum_t *sum,
+/* Pool a thread's patches of one part; add their pixels to *sum, and the products of their cells
+ * and `others` to *product. */
+FUNCTION void pool_items(const params_t *params, int part, assignment_t a, int length, sum_t *sum,
                          sum_t *product)
 {
-    int image = place.plane / task->channels, channel = place.plane % task->channels;
-    int first = part * task->stretch + place.item;
-    int last = task->items - part * task->stretch < task->stretch
-                   ? task->items
-                   : (part + 1) * task->stretch;
-    walk_t at = walk_from(first, place.items, task->columns.number);
-    for (int item = first; item < last; item += place.items, advance(&at)) {
-        int top = cut(&task->rows, at.row), left = cut(&task->columns, at.column);
-        int rows = cut(&task->rows, at.row + 1) - top;
-        int columns = cut(&task->columns, at.column + 1) - left;
-        const real_t *box = task->maps + place_in(&task->map, image, channel, top, left);
-        sum_t value = sum_box(box, &task->map, rows, columns, length);
+    int image = a.plane / params->channels, channel = a.plane % params->channels;
+    int first = part * params->items_per_part + a.first_item, end = part_end(params, part);
+    position_t at = position_of(first, a.step, params->columns.count);
+    for (int item = first; item < end; item += a.step, advance(&at)) {
+        int top = patch_begin(&params->rows, at.row);
+        int left = patch_begin(&params->columns, at.column);
+        int rows = patch_begin(&params->rows, at.row + 1) - top;
+        int columns = patch_begin(&params->columns, at.column + 1) - left;
+        const real_t *pixels = params->maps + offset_of(&params->map, image, channel, top, left);
+        sum_t value = sum_patch(pixels, &params->map, rows, columns, length);
         *sum += value;
-        if (task->scale != 0 && rows > 0 && columns > 0)
-            value *= (sum_t)task->scale / (sum_t)(rows * columns);
-        if (task->cells)
-            store(task->cells + place_in(&task->grid, image, channel, at.row, at.column), value);
-        if (task->products)
-            *product += value * load(task->others + place_in(&task->other, image, channel, at.row,
-                                                             at.column));
+        if (params->scale != 0 && rows > 0 && columns > 0)
+            value *= (sum_t)params->scale / (sum_t)(rows * columns);
+        if (params->cells)
+            store(params->cells + offset_of(&params->grid, image, channel, at.row, at.column),
+                  value);
+        if (params->products)
+            *product += value * load(params->others + offset_of(&params->other, image, channel,
+                                                                at.row, at.column));
     }
 }
 
-/* Add up what the threads of each plane have found, always in the same order, and write it. */
-FUNCTION void gather(const task_t *task, int block, int part, sum_t *found, sum_t *sums)
+/* Add up the partial sums (THREADS) of the threads of each plane, always in the same order, and
+ * write them to sums (parts, planes). */
+FUNCTION void reduce(const params_t *params, int block, int part, sum_t *partial, sum_t *sums)
 {
-    int apart = task->by_channel ? 1 << task->fast_bits : 1;
-    for (int half = sharers(task) / 2; half > 0; half /= 2)
+    int stride = params->by_channel ? 1 << params->fast_bits : 1; /* between a plane's threads */
+    for (int half = threads_per_plane(params) / 2; half > 0; half /= 2)
         EACH_THREAD(t)
-            if (place_of(task, block, t).item < half)
-                found[t] += found[t + half * apart];
+            if (assignment_of(params, block, t).first_item < half)
+                partial[t] += partial[t + half * stride];
     EACH_THREAD(t)
     {
-        place_t place = place_of(task, block, t);
-        if (place.item == 0 && place.plane < task->planes)
-            sums[(index_t)part * task->planes + place.plane] = found[t];
+        assignment_t a = assignment_of(params, block, t);
+        if (a.first_item == 0 && a.plane < params->planes)
+            sums[(index_t)part * params->planes + a.plane] = partial[t];
     }
 }
 
-FUNCTION void pool(const task_t *task, int block, int part, int length)
+FUNCTION void pool(const params_t *params, int block, int part, int length)
 {
     SHARED sum_t sums[THREADS];
     SHARED sum_t products[THREADS];
     EACH_THREAD(t)
     {
-        place_t place = place_of(task, block, t);
+        assignment_t a = assignment_of(params, block, t);
         sum_t sum = 0, product = 0;
-        if (place.plane < task->planes)
-            pool_items(task, part, place, length, &sum, &product);
+        if (a.plane < params->planes)
+            pool_items(params, part, a, length, &sum, &product);
         sums[t] = sum;
         products[t] = product;
     }
-    if (task->sums)
-        gather(task, block, part, sums, task->sums);
-    if (task->products)
-        gather(task, block, part, products, task->products);
+    if (params->sums)
+        reduce(params, block, part, sums, params->sums);
+    if (params->products)
+        reduce(params, block, part, products, params->products);
 }
 
 /* expand -------------------------------------------------------------------------------------- */
 
-/* Write one value down one column of a band of rows. */
+/* Write one value to `rows` pixels of a column; unrolled if there are `length` of them. */
 FUNCTION void fill_column(real_t *to, index_t stride, int rows, sum_t value, int length)
 {
     if (length && rows == length) {
@@ -247,48 +274,46 @@ FUNCTION void fill_column(real_t *to, index_t stride, int rows, sum_t value, int
         store(to + h * stride, value);
 }
 
-/* The bands of rows are what lies above the patches, each row of patches, and what lies below. */
-FUNCTION void expand_items(const task_t *task, int part, place_t place, int length)
+/* Expand a thread's items of one part: columns of bands. The bands are the rows above the patches,
+ * the rows of each patch row, and the rows below. */
+FUNCTION void expand_items(const params_t *params, int part, assignment_t a, int length)
 {
-    const runs_t *rows = &task->rows, *columns = &task->columns;
-    int image = place.plane / task->channels, channel = place.plane % task->channels;
-    int right = cut(columns, columns->number);
-    int first = part * task->stretch + place.item;
-    int last = task->items - part * task->stretch < task->stretch
-                   ? task->items
-                   : (part + 1) * task->stretch;
-    sum_t factor = task->factors ? load(task->factors + channel) : 1;
-    walk_t at = walk_from(first, place.items, task->width);
-    for (int item = first; item < last; item += place.items, advance(&at)) {
-        int i = at.row + task->first_band, within = at.column - columns->start;
-        int top = i < 0 ? 0 : cut(rows, i);
-        int bottom = i < rows->number ? cut(rows, i + 1) : task->height;
+    const patches_t *rows = &params->rows, *columns = &params->columns;
+    int image = a.plane / params->channels, channel = a.plane % params->channels;
+    int right = patch_begin(columns, columns->count);
+    int first = part * params->items_per_part + a.first_item, end = part_end(params, part);
+    sum_t factor = params->factors ? load(params->factors + channel) : 1;
+    position_t at = position_of(first, a.step, params->width);
+    for (int item = first; item < end; item += a.step, advance(&at)) {
+        int i = at.row + params->first_band, within = at.column - columns->start;
+        int top = i < 0 ? 0 : patch_begin(rows, i);
+        int bottom = i < rows->count ? patch_begin(rows, i + 1) : params->height;
         sum_t value = 0;
-        if (i >= 0 && i < rows->number && within >= 0 && at.column < right) {
+        if (i >= 0 && i < rows->count && within >= 0 && at.column < right) {
             int j = within / (length ? length : columns->length);
-            value = factor * load(task->cells + place_in(&task->grid, image, channel, i, j));
+            value = factor * load(params->cells + offset_of(&params->grid, image, channel, i, j));
         }
-        fill_column(task->maps + place_in(&task->map, image, channel, top, at.column),
-                    task->map.row, bottom - top, value, length);
+        fill_column(params->maps + offset_of(&params->map, image, channel, top, at.column),
+                    params->map.row, bottom - top, value, length);
     }
 }
 
-FUNCTION void expand(const task_t *task, int block, int part, int length)
+FUNCTION void expand(const params_t *params, int block, int part, int length)
 {
     EACH_THREAD(t)
     {
-        place_t place = place_of(task, block, t);
-        if (place.plane < task->planes)
-            expand_items(task, part, place, length);
+        assignment_t a = assignment_of(params, block, t);
+        if (a.plane < params->planes)
+            expand_items(params, part, a, length);
     }
 }
 
 /* kernels ------------------------------------------------------------------------------------- */
 
-/* For square patches of the usual lengths the loops are unrolled; 0 takes any. */
+/* Square patches of the usual lengths have kernels with unrolled loops; 0 is for any patches. */
 #define PASSES(length) \
-    KERNEL(pool_##length) { pool(&task, BLOCK, PART, length); } \
-    KERNEL(expand_##length) { expand(&task, BLOCK, PART, length); }
+    KERNEL(gfb_pool_##length) { pool(&params, BLOCK, PART, length); } \
+    KERNEL(gfb_expand_##length) { expand(&params, BLOCK, PART, length); }
 
 PASSES(0)
 PASSES(1)

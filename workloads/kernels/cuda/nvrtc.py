@@ -1,8 +1,8 @@
 """NVRTC, NVIDIA's run-time compiler, through ctypes: CUDA C in, an image for the driver out.
 
-Any NVRTC from CUDA 10.2 on will do, and no other build tool is needed. That which came with torch
-is preferred, as it fits the driver that torch runs on. Images are kept in a folder: compiling takes
-a second, on a small board several.
+Any NVRTC from CUDA 10.2 on will do, and no other build tool is needed. The one that came with torch
+is preferred, because it fits the driver that torch runs on. Images are kept in a folder: compiling
+takes a second, on a small board several.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ LOADER_NAMES = (
     "libnvrtc.so",
     "libnvrtc.so.13",
     "libnvrtc.so.12",
-    "libnvrtc.so.11.2",  # of all of CUDA 11.2 to 11.8
+    "libnvrtc.so.11.2",  # of CUDA 11.2 to 11.8
     "libnvrtc.so.11.1",
     "libnvrtc.so.11.0",
     "libnvrtc.so.10.2",
@@ -28,7 +28,7 @@ LOADER_NAMES = (
 SYSTEM_FOLDERS = ("/usr/local/cuda/lib64", "/usr/local/cuda/targets/*/lib")
 CHOICE = "GFBENCH_NVRTC"  # environment: the path of the library to use
 
-# What CUDA 10.2 to 11.1 compile for: they cannot be asked.
+# What NVRTC of CUDA 10.2 to 11.1 compiles for; it has no function that says so.
 _ARCHES_BEFORE_11_2 = {
     (10, 2): (30, 32, 35, 37, 50, 52, 53, 60, 61, 62, 70, 72, 75),
     (11, 0): (35, 37, 50, 52, 53, 60, 61, 62, 70, 72, 75, 80),
@@ -41,7 +41,7 @@ class NvrtcError(Exception):
 
 
 class Target(NamedTuple):
-    """What an image is made for: ``sm_87``, machine code, or ``compute_87``, PTX."""
+    """What an image is compiled for: ``sm_87`` is machine code, ``compute_87`` is PTX."""
 
     arch: str
     binary: bool
@@ -68,23 +68,23 @@ class Nvrtc:
             raise NvrtcError("%s is of CUDA %d.%d, older than 10.2" % (path, *self.version))
 
     def arches(self) -> Tuple[int, ...]:
-        """Return the architectures that it compiles for, such as 53 and 87, ascending."""
+        """Return the architectures it can compile for, such as 53 and 87, in ascending order."""
         if self.version in _ARCHES_BEFORE_11_2:
             return _ARCHES_BEFORE_11_2[self.version]
-        number = ctypes.c_int()
-        self._check(self._library.nvrtcGetNumSupportedArchs(ctypes.byref(number)))
-        found = (ctypes.c_int * number.value)()
-        self._check(self._library.nvrtcGetSupportedArchs(found))
-        return tuple(sorted(found))
+        count = ctypes.c_int()
+        self._check(self._library.nvrtcGetNumSupportedArchs(ctypes.byref(count)))
+        arches = (ctypes.c_int * count.value)()
+        self._check(self._library.nvrtcGetSupportedArchs(arches))
+        return tuple(sorted(arches))
 
     def target(self, capability: Tuple[int, int]) -> Target:
-        """Return what to compile for a device, (5, 3) for sm_53.
+        """Return what to compile for a device of a compute capability, such as (5, 3).
 
-        Machine code where it can be, as the driver may be too old for this NVRTC's PTX; PTX for
-        the nearest older architecture where the device is newer than NVRTC.
+        That is machine code if possible, because the driver may be too old for this NVRTC's PTX;
+        PTX of the nearest older architecture if the device is newer than this NVRTC.
 
         Raises:
-            NvrtcError: the device is older than anything that it compiles for.
+            NvrtcError: the device is older than all architectures it can compile for.
         """
         device, arches = 10 * capability[0] + capability[1], self.arches()
         older = [arch for arch in arches if arch <= device]
@@ -98,7 +98,7 @@ class Nvrtc:
         return Target("compute_%d" % older[-1], False)
 
     def compile(self, source: bytes, name: str, target: Target, defines: Sequence[str]) -> bytes:
-        """Return the image of CUDA C, to be given to cuModuleLoadData.
+        """Compile CUDA C and return the image, for cuModuleLoadData.
 
         Raises:
             NvrtcError: the source does not compile; the message holds the compiler's log.
@@ -110,20 +110,23 @@ class Nvrtc:
             )
         )
         try:
-            options = ["--gpu-architecture=" + target.arch, *("-D" + text for text in defines)]
-            texts = (ctypes.c_char_p * len(options))(*(text.encode("ascii") for text in options))
+            options = ["--gpu-architecture=" + target.arch]
+            options += ["-D" + define for define in defines]
+            texts = [option.encode("ascii") for option in options]
             with _locale_kept():
-                status = library.nvrtcCompileProgram(program, len(options), texts)
+                status = library.nvrtcCompileProgram(
+                    program, len(texts), (ctypes.c_char_p * len(texts))(*texts)
+                )
             if status:
                 log = self._output("nvrtcGetProgramLog", program).rstrip(b"\0")
-                words = log.decode("utf-8", "replace").strip()[-2000:]
-                raise NvrtcError("%s: %s: %s" % (name, self._error(status), words))
+                text = log.decode("utf-8", "replace").strip()[-2000:]
+                raise NvrtcError("%s: %s: %s" % (name, self._error(status), text))
             return self._output("nvrtcGetCUBIN" if target.binary else "nvrtcGetPTX", program)
         finally:
             library.nvrtcDestroyProgram(ctypes.byref(program))
 
     def _output(self, getter: str, program: ctypes.c_void_p) -> bytes:
-        """Return what NVRTC's ``getter`` gives, sized by its fellow of the same name + Size."""
+        """Return the bytes that ``getter`` of NVRTC writes; ``getter`` + Size says how many."""
         size = ctypes.c_size_t()
         self._check(getattr(self._library, getter + "Size")(program, ctypes.byref(size)))
         data = ctypes.create_string_buffer(size.value)
@@ -142,7 +145,7 @@ class Nvrtc:
 
 @contextlib.contextmanager
 def _locale_kept() -> Iterator[None]:
-    """Put the thread's locale back: CUDA 11.8's leaves it at "C", where text is read as ASCII."""
+    """Restore the thread's locale: NVRTC of CUDA 11.8 sets it to "C", which reads text as ASCII."""
     try:
         use = ctypes.CDLL(None).uselocale
     except AttributeError:  # not the C library of Linux
@@ -157,10 +160,10 @@ def _locale_kept() -> Iterator[None]:
 
 
 def find() -> Nvrtc:
-    """Return the NVRTC to use: the one chosen, else torch's, else the system's.
+    """Return the NVRTC that the user chose, or torch's, or the system's.
 
     Raises:
-        NvrtcError: there is none; the message says where it was looked for.
+        NvrtcError: there is none; the message says where it was searched.
     """
     chosen = os.environ.get(CHOICE)
     if chosen:
@@ -176,7 +179,7 @@ def find() -> Nvrtc:
 
 
 def torch_folders() -> List[str]:
-    """Return where torch and the packages it depends on keep their libraries."""
+    """Return the folders where torch and the packages that it depends on have their libraries."""
     torch_folder = os.path.dirname(torch.__file__)
     packages = os.path.dirname(torch_folder)
     return [
@@ -187,23 +190,25 @@ def torch_folders() -> List[str]:
 
 
 def in_folders(folders: Sequence[str]) -> List[str]:
-    """Return the NVRTC libraries in folders: those of torch's own CUDA first, then the newest."""
-    paths = [
-        path for folder in folders for path in glob.glob(os.path.join(folder, "libnvrtc*.so*"))
-    ]
-    named = [(path, _version_in_name(path)) for path in paths]
-    ours = int((torch.version.cuda or "0").split(".")[0])
-    named.sort(key=lambda item: (item[1][0] == ours, item[1]), reverse=True)
-    return [path for path, version in named if version is not None and _is_library(path)]
+    """Return the NVRTC libraries in folders: those of torch's CUDA first, and the newest first."""
+    torch_major = int((torch.version.cuda or "0").split(".")[0])
+    libraries = []
+    for folder in folders:
+        for path in glob.glob(os.path.join(folder, "libnvrtc*.so*")):
+            if _is_compiler(path):
+                version = _version_in_name(path)
+                libraries.append((version[0] == torch_major, version, path))
+    libraries.sort(key=lambda library: library[:2], reverse=True)
+    return [path for _, _, path in libraries]
 
 
-def _is_library(path: str) -> bool:
-    """Tell the compiler from its helpers, libnvrtc-builtins.so and libnvrtc.alt.so."""
+def _is_compiler(path: str) -> bool:
+    """Return whether this is the compiler, not libnvrtc-builtins.so or libnvrtc.alt.so."""
     return re.match(r"libnvrtc(-[0-9a-f]{8})?\.so(\.[\d.]+)?$", os.path.basename(path)) is not None
 
 
 def _version_in_name(path: str) -> Tuple[int, ...]:
-    """Return (11, 2) for libnvrtc.so.11.2, (0,) where the name tells none."""
+    """Return (11, 2) for libnvrtc.so.11.2, and (0,) where the name has no version."""
     digits = os.path.basename(path).partition(".so.")[2].split(".")
     return tuple(int(part) for part in digits if part.isdigit()) or (0,)
 
@@ -211,7 +216,7 @@ def _version_in_name(path: str) -> Tuple[int, ...]:
 def compile_kept(
     nvrtc: Nvrtc, source: bytes, name: str, capability: Tuple[int, int], defines: Sequence[str]
 ) -> bytes:
-    """Return the image for a device out of the folder, compiling it if it is not there yet.
+    """Return the image for a device from the folder, compiling it if it is not there yet.
 
     Raises:
         NvrtcError: it cannot be compiled.
@@ -219,10 +224,9 @@ def compile_kept(
     target = nvrtc.target(capability)
     key = "\n".join(["%d.%d" % nvrtc.version, target.arch, *defines, ""])
     digest = hashlib.sha256(key.encode("ascii") + source).hexdigest()[:16]
-    stem = os.path.splitext(name)[0]
-    path = os.path.join(
-        kept_folder(), "%s-%s.%s" % (stem, digest, "cubin" if target.binary else "ptx")
-    )
+    suffix = "cubin" if target.binary else "ptx"
+    file_name = "%s-%s.%s" % (os.path.splitext(name)[0], digest, suffix)
+    path = os.path.join(kept_folder(), file_name)
     image = _read(path)
     if image is None:
         image = nvrtc.compile(source, name, target, defines)
@@ -250,7 +254,7 @@ def _read(path: str) -> Optional[bytes]:
 
 
 def _write(path: str, data: bytes) -> None:
-    """Write a file whole or not at all, also when others write it, or the power fails."""
+    """Write a file whole or not at all, even if others write it too or the power fails."""
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     fd, partial = tempfile.mkstemp(dir=os.path.dirname(path))
     try:

@@ -1,11 +1,11 @@
 """Kernel "cuda": passes in CUDA C over the full-size maps, cuBLAS on the small grids in between.
 
-g is read once and pooled, two products with w~ and x~ follow, and g_x is written once. A grid has
-its channels first, (C, N, P_h, P_w), where the maps are NCHW, and last where they are NHWC: either
-way it is a matrix of channels and patches, so both products are single ones, batched over the
-groups, and no layout is converted. A depthwise layer needs no product: its g_w is summed while g
-is pooled, and w~ multiplied in while g_x is written. In half, what a pass adds up is kept in
-float32 and rounded once, where it is stored.
+g is read once and pooled, multiplied by w~ and by x~, and g_x is written once. In memory a grid is
+(C, N, P_h, P_w) where the maps are NCHW, and (N, P_h, P_w, C) where they are NHWC: either way it is
+a matrix of channels and patches, so that each product is a single call, batched over the groups,
+and no layout is converted. A depthwise layer needs no matrix product: its g_w is summed while g is
+pooled, and g~ is multiplied by w~ while g_x is written. In half, sums are kept in float32 and
+rounded once, when they are stored.
 Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
 equations (2), (3) and (5); patches and 1 / s^2 as ``gradient_filter`` of the torch kernel.
 """
@@ -45,10 +45,13 @@ def available(device: torch.device, dtype: torch.dtype) -> Optional[str]:
 def save(
     x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, need_x: bool, need_w: bool
 ) -> Tuple[Maybe, Maybe]:
-    """Return (x~, w~): what g_w and g_x will need; w itself where the window is kept."""
+    """Return (x~, w~), which g_w and g_x will need; w itself where the window is kept.
+
+    x~ is (N, C_i, P_h, P_w), w~ (C_o, C_i / groups, 1, 1).
+    """
     x_sum = None
     if need_w:
-        x_sum = _grid(x, geometry)
+        x_sum = _empty_grid(x, geometry)
         cuda_passes.pool(x, geometry.input_patches, x_sum)
     if not need_x:
         return x_sum, None
@@ -67,21 +70,25 @@ def gradients(
     if not need_x and not need_w:
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     x_sum, window = x_sum if need_w else None, window if need_x else None
-    way = _depthwise if _is_depthwise(geometry) else _filtered
-    return way(grad_output, x_sum, window, geometry, need_b)
+    if _is_depthwise(geometry):
+        return _depthwise(grad_output, x_sum, window, geometry, need_b)
+    return _filtered(grad_output, x_sum, window, geometry, need_b)
 
 
 OPERATORS = {"gradient_filter": Operator(save, gradients)}
 
 
-# the two ways through ------------------------------------------------------------------------
+# with matrix products, and without -----------------------------------------------------------
 
 
 def _filtered(
     grad_output: torch.Tensor, x_sum: Maybe, window: Maybe, geometry: Geometry, need_b: bool
 ) -> Tuple[Maybe, Maybe, Maybe]:
-    """Pool, do the backward of a small convolution, expand."""
-    grad = _grid(grad_output, geometry)
+    """Return (g_x, g_w, g_b): pool g, multiply by w~ and x~, expand to g_x.
+
+    No g_w without x~, and no g_x without w~.
+    """
+    grad = _empty_grid(grad_output, geometry)
     grad_bias, _ = cuda_passes.pool(
         grad_output, geometry.output_patches, grad, _scale(geometry), sums=need_b
     )
@@ -97,8 +104,11 @@ def _filtered(
 def _depthwise(
     grad_output: torch.Tensor, x_sum: Maybe, window: Maybe, geometry: Geometry, need_b: bool
 ) -> Tuple[Maybe, Maybe, Maybe]:
-    """Do the products within the passes: each output channel has one input channel of its own."""
-    grad = None if window is None else _grid(grad_output, geometry)
+    """Return (g_x, g_w, g_b) where each output channel has an input channel of its own.
+
+    The passes multiply, cell by cell. No g_w without x~, and no g_x without w~.
+    """
+    grad = None if window is None else _empty_grid(grad_output, geometry)
     grad_bias, product = cuda_passes.pool(
         grad_output, geometry.output_patches, grad, _scale(geometry), need_b, x_sum
     )
@@ -145,7 +155,7 @@ def _matrices(grid: torch.Tensor, groups: int) -> torch.Tensor:
 
 
 def _multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Return the products per group; of one alone cuBLAS may split the long inner dimension."""
+    """Return the products per group; a single one is no batch, so that cuBLAS may split its K."""
     if left.shape[0] == 1:
         return torch.mm(left[0], right[0])[None]
     return torch.bmm(left, right)
@@ -160,12 +170,12 @@ def _is_depthwise(geometry: Geometry) -> bool:
 
 
 def _scale(geometry: Geometry) -> float:
-    """Return 1 / s^2, which belongs to both gradients and is applied once, to g~."""
+    """Return 1 / s^2, which both gradients contain; g~ is multiplied by it, once."""
     return 1.0 / (geometry.stride[0] * geometry.stride[1])
 
 
-def _grid(maps: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-    """Return an unwritten grid (N, C, P_h, P_w) for maps: a matrix in the maps' own order."""
+def _empty_grid(maps: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Return an unwritten grid (N, C, P_h, P_w) of maps, channels first or last as theirs are."""
     n, channels = maps.shape[:2]
     rows, columns = geometry.grid
     if cuda_passes.by_channel(maps.stride(), maps.shape):
@@ -175,10 +185,10 @@ def _grid(maps: torch.Tensor, geometry: Geometry) -> torch.Tensor:
 
 def _empty_input(grad_output: torch.Tensor, geometry: Geometry) -> torch.Tensor:
     """Return unwritten g_x in the memory format of dL/dy."""
-    pixels = cuda_passes.by_channel(grad_output.stride(), grad_output.shape)
+    nhwc = cuda_passes.by_channel(grad_output.stride(), grad_output.shape)
     return torch.empty(
         geometry.x_shape,
         dtype=grad_output.dtype,
         device=grad_output.device,
-        memory_format=torch.channels_last if pixels else torch.contiguous_format,
+        memory_format=torch.channels_last if nhwc else torch.contiguous_format,
     )

@@ -1,10 +1,10 @@
-"""Shared objects compiled on the board from C that travels with the payload, once, and kept.
+"""Shared objects, compiled on the board from the C sources in the payload, and kept there.
 
-An object's name says all that it depends on: source, flags, compiler and processor. It is put
-in place by a rename under a lock, so that processes that start together compile once and never
-load half a file. Where there is no compiler, an object that the controller has compiled and left
-there is taken, if its content is what its name says. The folder is the payload's own where it
-runs from an archive, else ``$XDG_CACHE_HOME/gfbench`` (``~/.cache/gfbench``).
+An object's name has a hash of all that it depends on: sources, flags, compiler and processor. The
+object is renamed to it under a lock, so that processes that start together compile once and never
+load half a file. Where there is no compiler, an object is used that the controller has compiled and
+pushed, if its content has the hash in its name. The folder lies beside the payload's archive if the
+payload runs from one; otherwise it is ``$XDG_CACHE_HOME/gfbench`` (``~/.cache/gfbench``).
 """
 
 import ctypes
@@ -28,22 +28,22 @@ TIMEOUT_S = 300.0
 
 
 class CompilerError(Exception):
-    """The object cannot be made or loaded here; the message says why."""
+    """The object cannot be compiled or loaded here; the message says why."""
 
 
 class NoCompiler(CompilerError):
-    """There is no compiler, nor an object that somebody else has made."""
+    """There is no compiler, and no object that the controller has pushed."""
 
 
 def load(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> ctypes.CDLL:
-    """Return the library made of files of ``workloads/kernels``, compiling it if need be.
+    """Return the library of sources in ``workloads/kernels``, compiling it if it is not there yet.
 
     Args:
         sources: the file to compile, then the headers that it includes.
         defines: macros, ``NAME=value``.
 
     Raises:
-        CompilerError: there is no compiler, it fails, or what it made cannot be loaded.
+        CompilerError: there is no compiler, it fails, or its object cannot be loaded.
     """
     try:
         return ctypes.CDLL(build(sources, defines))
@@ -77,7 +77,7 @@ def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
         return path
     lock = Lock(path + ".lock")
     try:
-        lock.acquire(TIMEOUT_S)  # in vain: then both compile, and the last rename wins
+        lock.acquire(TIMEOUT_S)  # if that fails, both processes compile and the last rename wins
         if not os.path.exists(path):
             _compile(compiler, arguments, texts, path)
     finally:
@@ -86,7 +86,7 @@ def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
 
 
 def _pushed(texts: Dict[str, bytes], defines: Tuple[str, ...]) -> Optional[str]:
-    """Return the object that a controller has left here for these sources, if it is whole."""
+    """Return the object that the controller has pushed for these sources, if it is whole."""
     stem = object_stem(texts.items(), defines, platform.machine())
     folder = cache_folder()
     for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
@@ -105,17 +105,19 @@ def find_compiler() -> Tuple[str, str]:
     """Return the path of the board's C compiler and its version.
 
     Raises:
-        CompilerError: none is on PATH.
+        NoCompiler: there is none on PATH.
+        CompilerError: it does not run.
     """
     for name in COMPILERS:
         path = shutil.which(name)
         if path:
             return path, _run([path, "--version"]).split("\n")[0]
-    raise NoCompiler("no C compiler: %s and %s are not on PATH" % _listed(COMPILERS))
+    names = ", ".join(COMPILERS[:-1]), COMPILERS[-1]
+    raise NoCompiler("no C compiler: %s and %s are not on PATH" % names)
 
 
 def native_flags() -> Tuple[str, ...]:
-    """Return the flag that makes a compiler use all of this processor."""
+    """Return the flag by which a compiler uses all instructions of this processor."""
     if platform.machine().startswith(("arm", "aarch64")):
         return ("-mcpu=native",)
     return ("-march=native",)
@@ -131,7 +133,10 @@ def cache_folder() -> str:
 
 
 def _compile(compiler: str, arguments: Tuple[str, ...], texts: Dict[str, bytes], path: str) -> None:
-    """Compile beside ``path`` and rename; without the native flag where it is not understood."""
+    """Compile in a folder beside ``path`` and rename the object to it.
+
+    A compiler that does not know ``native_flags`` compiles without them.
+    """
     folder = tempfile.mkdtemp(dir=os.path.dirname(path))
     try:
         for source, text in texts.items():
@@ -171,7 +176,3 @@ def _run(command: List[str]) -> str:
     if ran.returncode != 0:
         raise CompilerError("%s failed: %s" % (command[0], ran.stdout.strip()[-2000:]))
     return str(ran.stdout)
-
-
-def _listed(names: Tuple[str, ...]) -> Tuple[str, str]:
-    return ", ".join(names[:-1]), names[-1]

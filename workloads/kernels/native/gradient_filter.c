@@ -1,14 +1,31 @@
-/* What kernel native calls: its whole backward, and the passes of what goes by parts.
+/* Kernel native: what Python calls. Each function runs in all threads and returns when it is done.
  *
- * save              what a forward saves: x~ and the window sums w~, in tiles
- * filtered          the whole backward, products included
- * depthwise         the whole backward of a depthwise layer, which needs no product
- * pool_*, expand_*  sums or means over patches of maps, and a patch's value on all its pixels
- * sum_runs, repeat_runs   the window sums w~, and g_w's one value on every tap
+ *     forward    gfb_save              x~ and w~, packed for the products of the backward
+ *     backward   gfb_filtered          the whole backward of a layer, products included
+ *                gfb_depthwise         the whole backward of a depthwise layer
+ *     by parts   gfb_pool_*            sums or means over patches: maps to a grid
+ *                gfb_expand_*          each cell's value on all pixels of its patch: a grid to maps
+ *                gfb_sum_windows       w~, dense
+ *                gfb_repeat_windows    g_w from one value per window
  *
- * *_planes walk maps whose columns are dense (NCHW), *_pixels maps whose channels are (NHWC); the
- * first three do both.
- * Compiled once per type, -DREAL=float and -DREAL=double.
+ * Notation, for a convolution of x (N, C_i, H, W) by w (C_o, C_i / groups, k_h, k_w) with stride s:
+ *
+ *     g                the gradient of the output y, (N, C_o, H_y, W_y)
+ *     g_x, g_w, g_b    the gradients of x, w and the bias
+ *     patch            r_h x r_w pixels of y, and the pixels of x that lie under them
+ *     cell             a patch's element of the patch grid, (N, C, P_h, P_w)
+ *     g~, x~           the means of g, times 1 / s^2, and the sums of x, over their patches: grids
+ *     w~               the sums of w over its windows, (C_o, C_i / groups)
+ *     window, tap      the k_h k_w elements of w for one pair of channels, and one of them
+ *
+ * The filtered backward (Yang, Li, Marculescu, CVPR 2023, equations 2, 3 and 5) makes g_x and g_w
+ * products of small matrices:
+ *
+ *     g_x = w~^T g~, each cell on all pixels of its patch;  g_w = g~ x~^T, on every tap
+ *
+ * *_nchw are for maps whose columns are dense, *_nhwc for maps whose channels are; gfb_save,
+ * gfb_filtered and gfb_depthwise do both. Strides travel with the layout, so maps may be slices.
+ * Compiled once per type, with -DREAL=float and -DREAL=double.
  */
 
 #include "depthwise.h"
@@ -19,293 +36,338 @@
 #include "team.h"
 #include "windows.h"
 
-/* planes: columns are dense ------------------------------------------------------------------- */
+/* loops over blocks of channels, NCHW --------------------------------------------------------- */
 
-/* Pool some channels of an image to cells that lie `channel` and `cell` numbers apart. */
-static void pool_lanes(const pool_t *task, index_t n, index_t c0, index_t lanes, REAL *grid,
-                       index_t channel, index_t cell)
+/* Pool channels [c0, c0 + channels) of image n to a grid, at most CHANNEL_BLOCK of them: the cell m
+ * of channel c goes to grid[c * channel_stride + m * cell_stride], one of the strides being 1. */
+static void pool_channel_block(const pool_args_t *args, index_t n, index_t c0, index_t channels,
+                               REAL *grid, index_t channel_stride, index_t cell_stride)
 {
-    const layout_t *l = task->l;
-    const REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
-    REAL cells[LANES * CELLS];
-    running_t sums[LANES] = {{{0}, 0}};
-    for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
-        pool_blocks(&task->walk, map, lanes, &b, task->scale, cells, sums);
-        store_lanes(cells, lanes, cells_of(&b), grid + (b.i0 * l->columns.number + b.j0) * cell,
-                    channel, cell);
+    const layout_t *l = args->l;
+    const REAL *map = args->map + n * l->map_stride.n + c0 * l->map_stride.c;
+    REAL cells[CHANNEL_BLOCK * BLOCK_CELLS];
+    accumulator_t sums[CHANNEL_BLOCK] = {{{0}, 0}};
+    for (block_t b = before_row(0); next_block(&args->tiling, &b, l->rows.count);) {
+        pool_channels(&args->tiling, map, channels, &b, args->scale, cells, sums);
+        store_cells(cells, channels, block_cells(&b),
+                    grid + (b.i0 * l->columns.count + b.j0) * cell_stride, channel_stride,
+                    cell_stride);
     }
-    for (index_t c = 0; task->sums && c < lanes; c++)
-        task->sums[n * l->channels + c0 + c] = (REAL)ended(sums + c);
+    for (index_t c = 0; args->sums && c < channels; c++)
+        args->sums[n * l->channels + c0 + c] = (REAL)accumulated(sums + c);
 }
 
-/* Each item is LANES channels of an image: they lie side by side in the grid. */
-static void pool_some_planes(const void *shared, index_t first, index_t last)
+/* Pool maps (N, C, H, W) to a grid. Each item is CHANNEL_BLOCK channels of an image, which are
+ * neighbours in the grid. */
+static void pool_nchw_body(const void *shared, index_t first, index_t last)
 {
-    const pool_t *task = shared;
-    const layout_t *l = task->l;
-    index_t parts = divided(l->channels, LANES);
+    const pool_args_t *args = shared;
+    const layout_t *l = args->l;
+    index_t blocks = ceil_div(l->channels, CHANNEL_BLOCK);
     for (index_t item = first; item < last; item++) {
-        index_t n = item / parts, c0 = item % parts * LANES;
-        pool_lanes(task, n, c0, least(LANES, l->channels - c0),
-                   task->grid + n * l->grid_image + c0 * l->grid_channel, l->grid_channel,
-                   l->grid_cell);
-    }
-}
-
-enum { SIDE = BROAD < LANES ? BROAD : LANES /* channels of a panel that are pooled together */ };
-
-/* Pool to panels of x~, as panels.h has them: each item is SIDE channels of an image. */
-static void pool_some_panels(const void *shared, index_t first, index_t last)
-{
-    const pool_t *task = shared;
-    const layout_t *l = task->l;
-    index_t ci = l->channels / task->groups, parts = divided(ci, SIDE);
-    index_t cells = l->rows.number * l->columns.number;
-    for (index_t item = first; item < last; item++) {
-        index_t n = item / (parts * task->groups), group = item / parts % task->groups;
-        index_t c = item % parts * SIDE, c0 = c / BROAD * BROAD, width = least(BROAD, ci - c0);
-        REAL *panel = task->grid + (group * ci + c0) * cells * task->images + n * cells * width;
-        pool_lanes(task, n, group * ci + c, least(SIDE, ci - c), panel + c - c0, 1, width);
+        index_t n = item / blocks, c0 = item % blocks * CHANNEL_BLOCK;
+        pool_channel_block(args, n, c0, min_(CHANNEL_BLOCK, l->channels - c0),
+                           args->grid + n * l->grid_stride.n + c0 * l->grid_stride.c,
+                           l->grid_stride.c, l->grid_stride.cell);
     }
 }
 
-static void expand_some_planes(const void *shared, index_t first, index_t last)
+enum {
+    PANEL_BLOCK = NR < CHANNEL_BLOCK ? NR : CHANNEL_BLOCK /* channels of a panel pooled together */
+};
+
+/* Pool maps (N, C, H, W) to the packed panels of x~: (groups, panels, cells, NR), the last panel of
+ * a group only as wide as it has channels. Each item is PANEL_BLOCK channels of an image. */
+static void pack_x_sums_nchw_body(const void *shared, index_t first, index_t last)
 {
-    const expand_t *task = shared;
-    const layout_t *l = task->l;
-    index_t parts = (l->channels + LANES - 1) / LANES;
+    const pool_args_t *args = shared;
+    const layout_t *l = args->l;
+    index_t ci = l->channels / args->groups, blocks = ceil_div(ci, PANEL_BLOCK);
+    index_t cells = l->rows.count * l->columns.count;
     for (index_t item = first; item < last; item++) {
-        index_t n = item / parts, c0 = item % parts * LANES;
-        index_t lanes = least(LANES, l->channels - c0);
-        const REAL *grid = task->grid + n * l->grid_image + c0 * l->grid_channel;
-        REAL *map = task->map + n * l->map_image + c0 * l->map_channel;
-        REAL cells[LANES * CELLS];
-        for (block_t b = before(0); next_block(&task->walk, &b, l->rows.number);) {
-            load_lanes(grid + (b.i0 * l->columns.number + b.j0) * l->grid_cell, l->grid_channel,
-                       l->grid_cell, lanes, cells_of(&b), cells);
-            expand_blocks(&task->walk, cells, lanes, &b, map, task->streaming);
+        index_t n = item / (blocks * args->groups), group = item / blocks % args->groups;
+        index_t c = item % blocks * PANEL_BLOCK, c0 = c / NR * NR, width = min_(NR, ci - c0);
+        REAL *panel = args->grid + (group * ci + c0) * cells * args->images + n * cells * width;
+        pool_channel_block(args, n, group * ci + c, min_(PANEL_BLOCK, ci - c), panel + c - c0, 1,
+                           width);
+    }
+}
+
+/* Expand a grid to maps (N, C, H, W). Each item is CHANNEL_BLOCK channels of an image. */
+static void expand_nchw_body(const void *shared, index_t first, index_t last)
+{
+    const expand_args_t *args = shared;
+    const layout_t *l = args->l;
+    index_t blocks = ceil_div(l->channels, CHANNEL_BLOCK);
+    for (index_t item = first; item < last; item++) {
+        index_t n = item / blocks, c0 = item % blocks * CHANNEL_BLOCK;
+        index_t channels = min_(CHANNEL_BLOCK, l->channels - c0);
+        const REAL *grid = args->grid + n * l->grid_stride.n + c0 * l->grid_stride.c;
+        REAL *map = args->map + n * l->map_stride.n + c0 * l->map_stride.c;
+        REAL cells[CHANNEL_BLOCK * BLOCK_CELLS];
+        for (block_t b = before_row(0); next_block(&args->tiling, &b, l->rows.count);) {
+            load_cells(grid + (b.i0 * l->columns.count + b.j0) * l->grid_stride.cell,
+                       l->grid_stride.c, l->grid_stride.cell, channels, block_cells(&b), cells);
+            expand_channels(&args->tiling, cells, channels, &b, map, args->streaming);
         }
     }
 }
 
-/* what is called ------------------------------------------------------------------------------ */
+/* the passes, one by one ----------------------------------------------------------------------- */
 
-/* grid = sums over patches of `images` maps, or scale x their means where scale is not 0.
- * sums, if not NULL: the sums of each map, (images, channels) for planes and
- * (images, rows.number, channels) for pixels. */
-void pool_planes(const team_t *team, const layout_t *l, index_t images, const REAL *map,
-                 REAL *grid, REAL *sums, double scale)
+/* Elements of the maps of `images` images, as far as patches reach. */
+static inline index_t map_elements(const layout_t *l, index_t images)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l), images, 1};
-    index_t items = images * ((l->channels + LANES - 1) / LANES);
-    for_all(team, pool_some_planes, &task, items,
-            images * l->channels * l->rows.stop * l->columns.stop);
+    return images * l->channels * l->rows.stop * l->columns.stop;
 }
 
-void pool_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *map,
-                 REAL *grid, REAL *sums, double scale)
+/* Pool maps (images, C, H, W), columns dense, to a grid (images, C, P_h, P_w) of any layout: sums
+ * over patches, or `scale` times the means if scale is not 0. sums, unless NULL: (images, C), those
+ * of each map. */
+void gfb_pool_nchw(const thread_pool_t *thread_pool, const layout_t *l, index_t images,
+                   const REAL *map, REAL *grid, REAL *sums, double scale)
 {
-    pool_t task = {l, map, grid, sums, (REAL)scale, walk_of(l), images, 1};
-    index_t items = images * l->rows.number;
-    for_all(team, pool_some_pixels, &task, items,
-            images * l->channels * l->rows.stop * l->columns.stop);
+    pool_args_t args = {l, map, grid, sums, (REAL)scale, tiling_of(l), images, 1};
+    index_t items = images * ceil_div(l->channels, CHANNEL_BLOCK);
+    parallel_for(thread_pool, pool_nchw_body, &args, items, map_elements(l, images));
 }
 
-/* map = each patch's value on all its pixels; pixels that are in no patch are left alone. */
-void expand_planes(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
-                   REAL *map, int streaming)
+/* The same for maps whose channels are dense, (images, H, W, C) in memory, to a grid whose channels
+ * are dense. sums, unless NULL: (images, P_h, C), those of each patch row. */
+void gfb_pool_nhwc(const thread_pool_t *thread_pool, const layout_t *l, index_t images,
+                   const REAL *map, REAL *grid, REAL *sums, double scale)
 {
-    expand_t task = {l, grid, map, streaming, walk_of(l)};
-    index_t items = images * ((l->channels + LANES - 1) / LANES);
-    for_all(team, expand_some_planes, &task, items,
-            images * l->channels * l->rows.stop * l->columns.stop);
+    pool_args_t args = {l, map, grid, sums, (REAL)scale, tiling_of(l), images, 1};
+    index_t items = images * l->rows.count;
+    parallel_for(thread_pool, pool_nhwc_body, &args, items, map_elements(l, images));
 }
 
-void expand_pixels(const team_t *team, const layout_t *l, index_t images, const REAL *grid,
-                   REAL *map, int streaming)
+/* Expand a grid (images, C, P_h, P_w) to maps (images, C, H, W), columns dense: each cell's value
+ * on all pixels of its patch. Pixels in no patch are left as they are. */
+void gfb_expand_nchw(const thread_pool_t *thread_pool, const layout_t *l, index_t images,
+                     const REAL *grid, REAL *map, int streaming)
 {
-    expand_t task = {l, grid, map, streaming, walk_of(l)};
-    index_t items = images * l->rows.number;
-    for_all(team, expand_some_pixels, &task, items,
-            images * l->channels * l->rows.stop * l->columns.stop);
+    expand_args_t args = {l, grid, map, streaming, tiling_of(l)};
+    index_t items = images * ceil_div(l->channels, CHANNEL_BLOCK);
+    parallel_for(thread_pool, expand_nchw_body, &args, items, map_elements(l, images));
 }
 
-/* out[j] = the sum of run j of `number` dense runs. */
-void sum_runs(const team_t *team, const REAL *src, index_t number, index_t length, REAL *out)
+/* The same for maps and grids whose channels are dense. */
+void gfb_expand_nhwc(const thread_pool_t *thread_pool, const layout_t *l, index_t images,
+                     const REAL *grid, REAL *map, int streaming)
 {
-    windows_t task = {src, out, length, LANES * 4, number, 0};
-    for_all(team, sum_some_runs, &task, (number + task.most - 1) / task.most, number * length);
+    expand_args_t args = {l, grid, map, streaming, tiling_of(l)};
+    index_t items = images * l->rows.count;
+    parallel_for(thread_pool, expand_nhwc_body, &args, items, map_elements(l, images));
 }
 
-/* The number of channels of x that lie side by side in w~'s tiles. */
-index_t tile_channels(int pixels) { return pixels ? BROAD : TALL; }
+enum { WINDOWS_AT_ONCE = 64 /* windows of an item of gfb_sum_windows */ };
 
-/* The number of channels of x that lie side by side in x~'s panels. */
-index_t panel_channels(void) { return BROAD; }
+/* out[j] = the sum of window j of w (count, taps), dense. */
+void gfb_sum_windows(const thread_pool_t *thread_pool, const REAL *weight, index_t count,
+                     index_t taps, REAL *out)
+{
+    windows_args_t args = {weight, out, taps, WINDOWS_AT_ONCE, count, 0};
+    parallel_for(thread_pool, sum_windows_body, &args, ceil_div(count, args.per_item),
+                 count * taps);
+}
 
-/* What a forward saves of maps and of w (C_o, C_i / groups, taps), whatever the tensors. */
+/* Every tap of window j of grad_w (count, taps), dense, = values[j]. */
+void gfb_repeat_windows(const thread_pool_t *thread_pool, const REAL *values, index_t count,
+                        index_t taps, REAL *grad_w, int streaming)
+{
+    index_t per_item = taps < SCRATCH ? SCRATCH / taps : 1;
+    windows_args_t args = {values, grad_w, taps, per_item, count, streaming};
+    parallel_for(thread_pool, repeat_windows_body, &args, ceil_div(count, args.per_item),
+                 count * taps);
+}
+
+/* the forward ---------------------------------------------------------------------------------- */
+
+/* Return the channels of x in a tile of packed w~: MR in NCHW, NR in NHWC. */
+index_t gfb_weight_tile_channels(int nhwc) { return nhwc ? NR : MR; }
+
+/* Return the channels of x in a packed panel of x~. */
+index_t gfb_panel_channels(void) { return NR; }
+
+/* What gfb_save needs to know of x (N, C_i, H, W) and of w. */
 typedef struct {
     layout_t maps;
     index_t images, groups, outputs, taps;
-    index_t pixels; /* channels are dense: w is (C_o, taps, C_i / groups) then */
-} saving_t;
+    index_t nhwc; /* channels are dense: w is (outputs, taps, C_i / groups); otherwise it is
+                   * (outputs, C_i / groups, taps) */
+} save_desc_t;
 
-/* x~ (sums) in panels, and w~ (groups, tiles of C_i / groups, C_o / groups, tile_channels), zeros
- * after the last channel. NULL: not wanted. */
-void save(const team_t *team, const saving_t *of, const REAL *map, REAL *sums,
-                 const REAL *weight, REAL *tiles)
+/* Pack what the backward needs: x_sum, x~ in panels (groups, panels, cells, NR), N C_i P_h P_w
+ * elements in all, and w_sum, w~ in tiles (groups, tiles, C_o / groups, tile channels), zeros after
+ * a group's last channel. Either may be NULL: not wanted. */
+void gfb_save(const thread_pool_t *thread_pool, const save_desc_t *desc, const REAL *map,
+              REAL *x_sum, const REAL *weight, REAL *w_sum)
 {
-    const layout_t *l = &of->maps;
-    pool_t pool = {l, map, sums, NULL, 0, walk_of(l), of->images, of->groups};
-    tiles_t windows = {weight, tiles, of->outputs / of->groups, l->channels / of->groups, of->taps};
-    index_t parts = tiles ? of->groups * divided(windows.outputs, ROWS_AT_ONCE) : 0;
-    index_t items = sums ? of->images * of->groups * divided(windows.inputs, SIDE) : 0;
-    index_t rows = sums ? of->images * l->rows.number : 0;
-    loop_t planes[] = {
-        loop_over(sum_some_tiles, &windows, parts, team->threads),
-        loop_over(pool_some_panels, &pool, items, team->threads),
+    const layout_t *l = &desc->maps;
+    pool_args_t pool = {l, map, x_sum, NULL, 0, tiling_of(l), desc->images, desc->groups};
+    pack_weight_args_t pack = {weight, w_sum, desc->outputs / desc->groups,
+                               l->channels / desc->groups, desc->taps};
+    index_t weight_items = w_sum ? desc->groups * ceil_div(pack.c_out, PACKED_OUTPUTS) : 0;
+    index_t map_items =
+        x_sum ? desc->images * desc->groups * ceil_div(pack.c_in, PANEL_BLOCK) : 0;
+    index_t map_rows = x_sum ? desc->images * l->rows.count : 0;
+    index_t threads = thread_pool->threads;
+    loop_t nchw[] = {
+        fine_grained_loop(pack_weight_nchw_body, &pack, weight_items, threads),
+        fine_grained_loop(pack_x_sums_nchw_body, &pool, map_items, threads),
     };
-    loop_t pixels[] = {
-        loop_over(sum_some_wide_tiles, &windows, tiles ? of->outputs : 0, team->threads),
-        loop_over(pool_some_pixel_panels, &pool, rows, team->threads),
+    loop_t nhwc[] = {
+        fine_grained_loop(pack_weight_nhwc_body, &pack, w_sum ? desc->outputs : 0, threads),
+        fine_grained_loop(pack_x_sums_nhwc_body, &pool, map_rows, threads),
     };
-    run_loops(team, of->pixels ? pixels : planes, 2,
-              (sums ? of->images * l->channels * l->rows.stop * l->columns.stop : 0) +
-                  (tiles ? of->outputs * windows.inputs * of->taps : 0));
+    run_loops(thread_pool, desc->nhwc ? nhwc : nchw, 2,
+              (x_sum ? map_elements(l, desc->images) : 0) +
+                  (w_sum ? desc->outputs * pack.c_in * desc->taps : 0));
 }
 
-/* Run j of `number` dense runs of out = src[j]. */
-void repeat_runs(const team_t *team, const REAL *src, index_t number, index_t length, REAL *out,
-                 int streaming)
+/* the backward of a depthwise layer ------------------------------------------------------------ */
+
+/* Return the elements of the workspace of gfb_depthwise, the same whatever is wanted. */
+index_t gfb_depthwise_workspace(const backward_desc_t *desc, REAL *grad_x, REAL *grad_w,
+                                REAL *grad_bias)
 {
-    windows_t task = {src, out, length, length < TILE ? TILE / length : 1, number, streaming};
-    for_all(team, repeat_some_runs, &task, (number + task.most - 1) / task.most, number * length);
+    (void)grad_x, (void)grad_w, (void)grad_bias;
+    return desc->nhwc ? depthwise_parts(desc) * partial_sums_size(desc) : 0;
 }
 
-/* How many numbers of working memory the backward of a depthwise layer takes. */
-index_t depthwise_work(const filter_t *of, REAL *grad_x, REAL *grad_w, REAL *grad_bias)
+/* The whole backward of a depthwise layer: arguments as of gfb_filtered, except that x_sum is a
+ * grid (N, C_i, P_h, P_w) in the layout of the maps and w_sum is dense, (C_o). In NCHW each channel
+ * of x may have up to CHANNEL_BLOCK channels of y, in NHWC it has one. */
+void gfb_depthwise(const thread_pool_t *thread_pool, const backward_desc_t *desc, const REAL *grad,
+                   const REAL *x_sum, const REAL *w_sum, REAL *grad_x, REAL *grad_w,
+                   REAL *grad_bias, REAL *workspace)
 {
-    (void)grad_x, (void)grad_w, (void)grad_bias; /* the same whatever is wanted */
-    return of->pixels ? depthwise_parts(of) * part_of_sums(of) : 0;
-}
-
-/* The backward of a depthwise layer: arguments as of `filtered`, but x~ has a grid of its own and w~
- * is dense. Where columns are dense there may be up to 16 outputs per input; where channels are,
- * there is one. */
-void depthwise(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
-               const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
-{
-    index_t parts = depthwise_parts(of);
-    index_t pixels = of->images * of->out.channels * of->out.rows.stop * of->out.columns.stop;
-    depthwise_t task = {of, &of->out, &of->in, grad, x_sum, window, grad_x, grad_w, grad_bias, work,
-                        walk_of(&of->out), walk_of(&of->in)};
-    CHECK(depthwise_work(of, grad_x, grad_w, grad_bias) == of->work);
-    if (!of->pixels) {
-        for_all(team, depthwise_some_planes, &task,
-                divided(of->in.channels, depthwise_lanes(&task)), pixels);
+    index_t parts = depthwise_parts(desc);
+    index_t elements = map_elements(&desc->out, desc->images);
+    depthwise_args_t args = {desc,   &desc->out, &desc->in, grad,      x_sum,
+                             w_sum,  grad_x,     grad_w,    grad_bias, workspace,
+                             tiling_of(&desc->out), tiling_of(&desc->in)};
+    GFB_CHECK(gfb_depthwise_workspace(desc, grad_x, grad_w, grad_bias) == desc->workspace);
+    if (!desc->nhwc) {
+        parallel_for(thread_pool, depthwise_nchw_body, &args,
+                     ceil_div(desc->in.channels, depthwise_channels(&args)), elements);
         return;
     }
-    for_all(team, depthwise_some_pixels, &task, parts, pixels);
+    parallel_for(thread_pool, depthwise_nhwc_body, &args, parts, elements);
     if (grad_w || grad_bias)
-        for_all(team, gather_depthwise, &task, divided(of->out.channels, GATHERED),
-                2 * parts * of->out.channels);
+        parallel_for(thread_pool, reduce_depthwise_nhwc_body, &args,
+                     ceil_div(desc->out.channels, REDUCED), 2 * parts * desc->out.channels);
 }
 
 /* the whole backward --------------------------------------------------------------------------- */
 
-/* Repeat what all slots have of g_w's values [first, last), in parts of `most`, on every tap. */
-static void finish_windows(const void *shared, index_t first, index_t last)
+/* Finish g_w in NCHW: add up the accumulators, write each value on every tap of its window. Each
+ * item is windows_at_once windows. */
+static void finish_gw_nchw_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    index_t number = f->out->channels * inputs(f), most = most_windows(f);
-    REAL gathered[TILE];
+    const backward_t *b = shared;
+    index_t count = b->out->channels * group_inputs(b), most = windows_at_once(b);
+    REAL values[SCRATCH];
     for (index_t item = first; item < last; item++) {
-        index_t begin = item * most, n = least(most, number - begin);
-        gather_values(f, begin, n, gathered);
-        fill_exactly(gathered, n, f->of->taps, f->grad_w + begin * f->of->taps);
+        index_t begin = item * most, n = min_(most, count - begin);
+        sum_accumulators(b, begin, n, values);
+        repeat_on_taps_nchw(values, n, b->desc->taps, b->grad_w + begin * b->desc->taps);
     }
 }
 
-/* The same of weights in channels-last: each item is a channel of y. */
-static void finish_rows(const void *shared, index_t first, index_t last)
+/* The same in NHWC: each item is a channel of y. */
+static void finish_gw_nhwc_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    index_t ci = inputs(f), taps = f->of->taps;
-    REAL gathered[TILE];
+    const backward_t *b = shared;
+    index_t ci = group_inputs(b), taps = b->desc->taps;
+    REAL values[SCRATCH];
     for (index_t item = first; item < last; item++)
-        for (index_t c = 0; c < ci; c += TILE) {
-            index_t n = least(TILE, ci - c);
-            gather_values(f, item * ci + c, n, gathered);
-            repeat_on_taps(gathered, n, taps, ci, f->grad_w + item * ci * taps + c);
+        for (index_t c = 0; c < ci; c += SCRATCH) {
+            index_t n = min_(SCRATCH, ci - c);
+            sum_accumulators(b, item * ci + c, n, values);
+            repeat_on_taps_nhwc(values, n, taps, ci, b->grad_w + item * ci * taps + c);
         }
 }
 
-static inline loop_t finishings(const filtered_t *f)
+/* The loop that finishes g_w; empty if g_w is not wanted. */
+static inline loop_t finish_gw_loop(const backward_t *b)
 {
-    index_t number = f->grad_w ? f->out->channels * inputs(f) : 0;
-    if (f->of->pixels)
-        return loop_over(finish_rows, f, f->grad_w ? f->out->channels : 0, f->threads);
-    return loop_over(finish_windows, f, divided(number, most_windows(f)), f->threads);
+    index_t count = b->grad_w ? b->out->channels * group_inputs(b) : 0;
+    if (b->desc->nhwc)
+        return fine_grained_loop(finish_gw_nhwc_body, b, b->grad_w ? b->out->channels : 0,
+                                 b->threads);
+    return fine_grained_loop(finish_gw_nchw_body, b, ceil_div(count, windows_at_once(b)),
+                             b->threads);
 }
 
-/* All threads do all rows: they meet after each stage. */
-static void filter_together(const team_t *team, filtered_t *f)
+/* The schedule in which all threads do all rows together: they meet after each step. */
+static void filter_together(const thread_pool_t *thread_pool, backward_t *b)
 {
-    f->last = f->of->images * f->out->rows.number;
+    b->last_row = b->desc->images * b->out->rows.count;
     loop_t loops[] = {
-        expansions(f),
-        additions(f),
+        expand_gx_loop(b),
+        sum_gb_loop(b),
     };
-    pool_all(team, f);
-    multiply_all(team, f);
-    run_loops(team, loops, 2, SMALL);
+    pack_all(thread_pool, b);
+    multiply_all(thread_pool, b);
+    run_loops(thread_pool, loops, 2, MIN_PARALLEL);
 }
 
-/* Each thread does chunks of its own; then all put their g_w together. */
-static void filter_apart(const team_t *team, const filtered_t *f)
+/* The schedule in which each thread does chunks alone: they meet once, to finish g_w and g_b. */
+static void filter_apart(const thread_pool_t *thread_pool, const backward_t *b)
 {
-    chunks_t task = {f, {{0}}};
-    index_t rows = f->of->images * f->out->rows.number;
-    index_t number = f->grad_w ? f->out->channels * inputs(f) : 0;
-    divide(divided(rows, f->of->chunk), least(f->of->slots, SHARES), task.share);
-    loop_t chunks = {chunks_some, &task, f->of->slots, 1};
+    chunks_t chunks = {b, {{0}}};
+    index_t rows = b->desc->images * b->out->rows.count;
+    index_t count = b->grad_w ? b->out->channels * group_inputs(b) : 0;
+    split_items(ceil_div(rows, b->desc->chunk_rows), min_(b->desc->accumulators, MAX_SHARES),
+                chunks.shares);
+    loop_t chunk_loop = {chunks_body, &chunks, b->desc->accumulators, 1};
     loop_t loops[] = {
-        finishings(f),
-        additions(f),
+        finish_gw_loop(b),
+        sum_gb_loop(b),
     };
-    run_loops(team, &chunks, 1, SMALL);
-    run_loops(team, loops, 2, number * f->of->taps);
+    run_loops(thread_pool, &chunk_loop, 1, MIN_PARALLEL);
+    run_loops(thread_pool, loops, 2, count * b->desc->taps);
 }
 
-static filtered_t filtered_of(const filter_t *of)
+static backward_t backward_of(const backward_desc_t *desc)
 {
-    return (filtered_t){.of = of, .out = &of->out, .in = &of->in, .out_walk = walk_of(&of->out),
-                        .in_walk = walk_of(&of->in)};
+    return (backward_t){.desc = desc, .out = &desc->out, .in = &desc->in,
+                        .out_tiling = tiling_of(&desc->out), .in_tiling = tiling_of(&desc->in)};
 }
 
-/* How many numbers of working memory a backward takes; what is not NULL is wanted. */
-index_t filtered_work(const filter_t *of, REAL *grad_x, REAL *grad_w, REAL *grad_bias)
+/* Return the elements of the workspace of gfb_filtered; of the gradients, what is not NULL is
+ * wanted. */
+index_t gfb_filtered_workspace(const backward_desc_t *desc, REAL *grad_x, REAL *grad_w,
+                               REAL *grad_bias)
 {
-    filtered_t f = filtered_of(of);
-    f.grad_x = grad_x, f.grad_w = grad_w, f.grad_bias = grad_bias;
-    return divide_work(&f, NULL);
+    backward_t b = backward_of(desc);
+    b.grad_x = grad_x, b.grad_w = grad_w, b.grad_bias = grad_bias;
+    return divide_workspace(&b, NULL);
 }
 
-/* The whole backward of a layer; x~ and w~ as `save` has them, and g_w as w. grad_x, grad_w,
- * grad_bias: NULL where not wanted. work: as many numbers as filtered_work tells. */
-void filtered(const team_t *team, const filter_t *of, const REAL *grad, const REAL *x_sum,
-              const REAL *window, REAL *grad_x, REAL *grad_w, REAL *grad_bias, REAL *work)
+/* The whole backward of a layer.
+ *
+ * grad is g (N, C_o, H_y, W_y) in the layout desc->out; x_sum and w_sum are x~ and w~ as gfb_save
+ * packs them. Written: grad_x (N, C_i, H, W) in the layout desc->in, except for pixels in no patch;
+ * grad_w (C_o, C_i / groups, taps), dense in the layout of w; grad_bias (C_o). NULL: not wanted.
+ * x_sum is read for grad_w only, w_sum for grad_x only. workspace: desc->workspace elements, as
+ * gfb_filtered_workspace has returned them, aligned to 64 bytes. */
+void gfb_filtered(const thread_pool_t *thread_pool, const backward_desc_t *desc, const REAL *grad,
+                  const REAL *x_sum, const REAL *w_sum, REAL *grad_x, REAL *grad_w,
+                  REAL *grad_bias, REAL *workspace)
 {
-    filtered_t f = filtered_of(of);
-    f.threads = team->threads;
-    f.grad = grad, f.x_sum = x_sum, f.window = window;
-    f.grad_x = grad_x, f.grad_w = grad_w, f.grad_bias = grad_bias;
-    index_t taken = divide_work(&f, work);
-    CHECK(taken == of->work && are_apart(&f, 1));
+    backward_t b = backward_of(desc);
+    b.threads = thread_pool->threads;
+    b.grad = grad, b.x_sum = x_sum, b.w_sum = w_sum;
+    b.grad_x = grad_x, b.grad_w = grad_w, b.grad_bias = grad_bias;
+    index_t taken = divide_workspace(&b, workspace);
+    GFB_CHECK(taken == desc->workspace && guards_are_intact(&b, 1));
     (void)taken;
-    if (of->slots > 0)
-        filter_apart(team, &f);
+    if (desc->accumulators > 0)
+        filter_apart(thread_pool, &b);
     else
-        filter_together(team, &f);
-    CHECK(are_apart(&f, 0));
+        filter_together(thread_pool, &b);
+    GFB_CHECK(guards_are_intact(&b, 0));
 }

@@ -7,7 +7,7 @@ from typing import Dict, Optional, Tuple
 import torch
 
 from workloads.kernels.native import compiler
-from workloads.kernels.native.threads import Team
+from workloads.kernels.native.threads import ThreadPool
 from workloads.spec.geometry import Patches
 
 SOURCES = (
@@ -29,72 +29,89 @@ Axes = Tuple[Patches, Patches]
 Strides = Tuple[int, ...]
 
 
-class _Runs(ctypes.Structure):
+class _Patches(ctypes.Structure):
+    """``patches_t`` of patches.h: the patches along one axis."""
+
     _fields_ = [(name, ctypes.c_ssize_t) for name in Patches._fields]
 
 
 class _Layout(ctypes.Structure):
+    """``layout_t`` of patches.h: maps and the grid of their patches, strides in elements."""
+
     _fields_ = [
         ("channels", ctypes.c_ssize_t),
-        ("rows", _Runs),
-        ("columns", _Runs),
+        ("rows", _Patches),
+        ("columns", _Patches),
         ("map_strides", ctypes.c_ssize_t * 4),  # image, channel, row, column
         ("grid_strides", ctypes.c_ssize_t * 3),  # image, channel, cell
     ]
 
 
-class Filter(ctypes.Structure):
-    """What a backward is of: ``filter_t`` of patches.h."""
+class BackwardDesc(ctypes.Structure):
+    """``backward_desc_t`` of patches.h: a backward but for its tensors."""
 
     _fields_ = [
         ("out", _Layout),
         ("in", _Layout),
-        *[(name, ctypes.c_ssize_t) for name in ("images", "groups", "taps", "slots", "chunk")],
+        ("images", ctypes.c_ssize_t),
+        ("groups", ctypes.c_ssize_t),
+        ("taps", ctypes.c_ssize_t),
+        ("accumulators", ctypes.c_ssize_t),
+        ("chunk_rows", ctypes.c_ssize_t),
         ("scale", ctypes.c_double),
         ("streaming", ctypes.c_ssize_t),
-        ("pixels", ctypes.c_ssize_t),
-        ("work", ctypes.c_ssize_t),
+        ("nhwc", ctypes.c_ssize_t),
+        ("workspace", ctypes.c_ssize_t),
     ]
 
 
-class Saving(ctypes.Structure):
-    """What a forward saves, of what: ``saving_t`` of gradient_filter.c."""
+class SaveDesc(ctypes.Structure):
+    """``save_desc_t`` of gradient_filter.c: what a forward saves, but for the tensors."""
 
     _fields_ = [
         ("maps", _Layout),
-        *[(name, ctypes.c_ssize_t) for name in ("images", "groups", "outputs", "taps", "pixels")],
+        ("images", ctypes.c_ssize_t),
+        ("groups", ctypes.c_ssize_t),
+        ("outputs", ctypes.c_ssize_t),
+        ("taps", ctypes.c_ssize_t),
+        ("nhwc", ctypes.c_ssize_t),
     ]
 
 
-_POINTER, _INDEX, _INT = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int
-_REAL, _TEAM, _MAPS = ctypes.c_double, ctypes.POINTER(Team), ctypes.POINTER(_Layout)
-_FILTER, _SAVING = ctypes.POINTER(Filter), ctypes.POINTER(Saving)
-_POOL = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _POINTER, _REAL)
-_EXPAND = (_TEAM, _MAPS, _INDEX, _POINTER, _POINTER, _INT)
-_BACKWARD = (_TEAM, _FILTER, *[_POINTER] * 7)
-_WORK = (_FILTER, *[_POINTER] * 3)
-_SIGNATURES = {
-    "pool_planes": _POOL,
-    "pool_pixels": _POOL,
-    "expand_planes": _EXPAND,
-    "expand_pixels": _EXPAND,
-    "sum_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER),
-    "save": (_TEAM, _SAVING, *[_POINTER] * 4),
-    "repeat_runs": (_TEAM, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
-    "depthwise": _BACKWARD,
-    "depthwise_work": _WORK,
-    "filtered": _BACKWARD,
-    "filtered_work": _WORK,
-    "panel_channels": (),
-    "tile_channels": (_INT,),
+_POINTER, _INDEX, _INT, _DOUBLE = ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int, ctypes.c_double
+_THREAD_POOL, _LAYOUT = ctypes.POINTER(ThreadPool), ctypes.POINTER(_Layout)
+_BACKWARD_DESC, _SAVE_DESC = ctypes.POINTER(BackwardDesc), ctypes.POINTER(SaveDesc)
+_POOL = (_THREAD_POOL, _LAYOUT, _INDEX, _POINTER, _POINTER, _POINTER, _DOUBLE)
+_EXPAND = (_THREAD_POOL, _LAYOUT, _INDEX, _POINTER, _POINTER, _INT)
+_BACKWARD = (_THREAD_POOL, _BACKWARD_DESC, *[_POINTER] * 7)
+_SIGNATURES = {  # of functions that return nothing
+    "gfb_pool_nchw": _POOL,
+    "gfb_pool_nhwc": _POOL,
+    "gfb_expand_nchw": _EXPAND,
+    "gfb_expand_nhwc": _EXPAND,
+    "gfb_sum_windows": (_THREAD_POOL, _POINTER, _INDEX, _INDEX, _POINTER),
+    "gfb_repeat_windows": (_THREAD_POOL, _POINTER, _INDEX, _INDEX, _POINTER, _INT),
+    "gfb_save": (_THREAD_POOL, _SAVE_DESC, *[_POINTER] * 4),
+    "gfb_depthwise": _BACKWARD,
+    "gfb_filtered": _BACKWARD,
+}
+_SIZE_SIGNATURES = {  # of functions that return a number of elements or channels
+    "gfb_depthwise_workspace": (_BACKWARD_DESC, *[_POINTER] * 3),
+    "gfb_filtered_workspace": (_BACKWARD_DESC, *[_POINTER] * 3),
+    "gfb_panel_channels": (),
+    "gfb_weight_tile_channels": (_INT,),
 }
 
 
+# the library ---------------------------------------------------------------------------------
+
+
 def unavailable(dtype: torch.dtype) -> Optional[str]:
-    """Return why the passes cannot be had here in this type; None if they can. Tries once."""
+    """Return why the library cannot be had here in this type; None if it can. Tries once."""
     if dtype not in _libraries and dtype not in _reasons:
         try:
-            _libraries[dtype] = _declared(compiler.load(SOURCES, ("REAL=" + TYPES[dtype],)))
+            library = compiler.load(SOURCES, ("REAL=" + TYPES[dtype],))
+            _libraries[dtype] = _with_signatures(library)
         except (compiler.CompilerError, OSError) as error:
             _reasons[dtype] = str(error)
     return _reasons.get(dtype)
@@ -113,12 +130,13 @@ def library_of(dtype: torch.dtype) -> ctypes.CDLL:
     return _libraries[dtype]
 
 
-def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+def _with_signatures(library: ctypes.CDLL) -> ctypes.CDLL:
     for name, arguments in _SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = arguments, None
-    for name in ("depthwise_work", "filtered_work", "panel_channels", "tile_channels"):
-        getattr(library, name).restype = ctypes.c_ssize_t
+    for name, arguments in _SIZE_SIGNATURES.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = arguments, _INDEX
     return library
 
 
@@ -128,8 +146,8 @@ def layout_of(channels: int, axes: Axes, map_strides: Strides, grid_strides: Str
     rows, columns = axes
     return _Layout(
         channels,
-        _Runs(*rows),
-        _Runs(*columns),
+        _Patches(*rows),
+        _Patches(*columns),
         (ctypes.c_ssize_t * 4)(*map_strides),
         (ctypes.c_ssize_t * 3)(*grid_strides),
     )

@@ -1,35 +1,42 @@
-/* Products of small matrices, in tiles of registers: a panel of BROAD columns at a time.
+/* The GEMM micro-kernel: a register tile of MR x NR elements, updated by rank-1 steps.
  *
- * A tile is TALL x BROAD numbers; per step of the product it takes TALL numbers of one matrix,
- * each broadcast, and BROAD of the other, which lie side by side.
+ *     for k in 0 .. K:                     one row of a packed panel of B (K, NR), in 2 vectors
+ *       for i in 0 .. MR:                  one element of A, broadcast
+ *         tile[i][0 .. NR) += A[i][k] * B[k][0 .. NR)
+ *
+ * As in BLIS, but with A read where it lies: both of its strides are arguments. The tile takes
+ * 2 MR vector registers, of the 16 or 32 that there are.
  */
 
-#ifndef GFBENCH_PRODUCTS_H
-#define GFBENCH_PRODUCTS_H
+#ifndef GFB_MICROKERNEL_H
+#define GFB_MICROKERNEL_H
 
 #include "rows.h"
 
 enum {
 #if defined(__AVX__) && !defined(__AVX512F__)
-    TALL = 6, /* of 16 registers */
+    MR = 6, /* 12 of 16 registers */
 #else
-    TALL = 8, /* of 32 */
+    MR = 8, /* 16 of 32 registers (AVX-512, NEON); under SSE some are spilled */
 #endif
-    DEEP = 256 /* steps of a product whose other side is packed at a time: fits the L1 cache */
+    KC = 256 /* depth of a product that reads one packed panel again and again: KC x NR elements
+              * of it stay in the L1 cache */
 };
 
+/* A register tile: MR rows of NR = 2 VLEN columns. */
 typedef struct {
-    wide_t rows[TALL][2];
+    vec_t rows[MR][2];
 } tile_t;
 
-/* tile[i][j] += the sum over k < n of a[i * a_row + k * a_step] * b[k * BROAD + j]. */
-INLINE void multiply(const REAL *a, index_t a_row, index_t a_step, const REAL *b, index_t n,
-                     tile_t *tile)
+/* tile += A B: tile[i][j] += the sum over k < depth of a[i * a_row + k * a_step] * b[k * NR + j],
+ * for A (MR, depth) with strides a_row and a_step and a packed panel B (depth, NR). */
+GFB_INLINE void microkernel(const REAL *a, index_t a_row, index_t a_step, const REAL *b,
+                            index_t depth, tile_t *tile)
 {
-    for (index_t k = 0; k < n; k++) {
-        wide_t left = *(const wide_t *)(b + k * BROAD);
-        wide_t right = *(const wide_t *)(b + k * BROAD + WIDE);
-        for (int i = 0; i < TALL; i++) {
+    for (index_t k = 0; k < depth; k++) {
+        vec_t left = *(const vec_t *)(b + k * NR);
+        vec_t right = *(const vec_t *)(b + k * NR + VLEN);
+        for (int i = 0; i < MR; i++) {
             REAL value = a[i * a_row + k * a_step];
             tile->rows[i][0] += value * left;
             tile->rows[i][1] += value * right;
@@ -37,31 +44,33 @@ INLINE void multiply(const REAL *a, index_t a_row, index_t a_step, const REAL *b
     }
 }
 
-INLINE void put_whole_tile(const tile_t *tile, REAL *out, index_t stride, int add)
+/* Write a whole tile to out (MR, NR), row-major with a stride, or add it to what is there. */
+GFB_INLINE void store_full_tile(const tile_t *tile, REAL *out, index_t stride, int add)
 {
-    for (int i = 0; i < TALL; i++)
+    for (int i = 0; i < MR; i++)
         for (int half = 0; half < 2; half++) {
-            wide_t *at = (wide_t *)(out + i * stride + half * WIDE);
-            wide_t value = tile->rows[i][half];
+            vec_t *at = (vec_t *)(out + i * stride + half * VLEN);
+            vec_t value = tile->rows[i][half];
             if (add)
                 value += *at;
             *at = value;
         }
 }
 
-/* Write a tile, or its first rows and columns, or add it to what is there. */
-INLINE void put_tile(const tile_t *tile, REAL *out, index_t stride, index_t rows, index_t columns,
-                     int add)
+/* Do the same for the first `rows` rows and `columns` columns of a tile at the matrix's edge; both
+ * may be more than the tile has. */
+GFB_INLINE void store_tile(const tile_t *tile, REAL *out, index_t stride, index_t rows,
+                           index_t columns, int add)
 {
-    if (rows >= TALL && columns >= BROAD) {
-        put_whole_tile(tile, out, stride, add);
+    if (rows >= MR && columns >= NR) {
+        store_full_tile(tile, out, stride, add);
         return;
     }
-    REAL edge[TALL * BROAD];
-    put_whole_tile(tile, edge, BROAD, 0);
-    for (index_t i = 0; i < least(rows, TALL); i++)
-        for (index_t j = 0; j < least(columns, BROAD); j++)
-            out[i * stride + j] = edge[i * BROAD + j] + (add ? out[i * stride + j] : 0);
+    REAL edge[MR * NR];
+    store_full_tile(tile, edge, NR, 0);
+    for (index_t i = 0; i < min_(rows, MR); i++)
+        for (index_t j = 0; j < min_(columns, NR); j++)
+            out[i * stride + j] = edge[i * NR + j] + (add ? out[i * stride + j] : 0);
 }
 
 #endif

@@ -1,122 +1,133 @@
-/* Maps so narrow that a row of pixels is a few vectors: pooled and expanded in registers.
+/* Pooling and expanding of narrow NCHW maps, whose pixel rows are 1 to 4 vectors, in registers.
  *
- * Needs loads and stores of the first numbers of a vector, which AVX-512 has; elsewhere no walk
- * is narrow, and the loops over runs of any length do these maps too.
+ *     for each pixel row of a patch row:   add its vectors to those in registers
+ *     log2(patch width) times:             add neighbouring lanes, which halves the vectors
+ *     store one lane per patch             to the packed panels of the patch grid
+ *
+ * and the reverse to expand. Needs the masked loads and stores of AVX-512; on other processors
+ * these maps go through the loops over segments of any length as well.
  */
 
-#ifndef GFBENCH_NARROW_H
-#define GFBENCH_NARROW_H
+#ifndef GFB_NARROW_H
+#define GFB_NARROW_H
 
 #include "runs.h"
 
-enum { NARROWEST = 4 /* vectors of a row of pixels */ };
+enum { MAX_ROW_VECTORS = 4 /* vectors of a pixel row of a narrow map */ };
 
 #if defined(__AVX512F__)
-#if OF(REAL, _IS_SINGLE)
-#define MASK_OF(n) ((__mmask16)((1u << (n)) - 1))
-#define LOAD_MASKED(from, mask) ((wide_t)_mm512_maskz_loadu_ps(mask, from))
-#define STORE_MASKED(to, value, mask) _mm512_mask_storeu_ps(to, mask, (__m512)(value))
+#if GFB_IS_FLOAT
+#define GFB_MASK(n) ((__mmask16)((1u << (n)) - 1))
+#define GFB_LOAD_MASKED(from, mask) ((vec_t)_mm512_maskz_loadu_ps(mask, from))
+#define GFB_STORE_MASKED(to, value, mask) _mm512_mask_storeu_ps(to, mask, (__m512)(value))
 #else
-#define MASK_OF(n) ((__mmask8)((1u << (n)) - 1))
-#define LOAD_MASKED(from, mask) ((wide_t)_mm512_maskz_loadu_pd(mask, from))
-#define STORE_MASKED(to, value, mask) _mm512_mask_storeu_pd(to, mask, (__m512d)(value))
+#define GFB_MASK(n) ((__mmask8)((1u << (n)) - 1))
+#define GFB_LOAD_MASKED(from, mask) ((vec_t)_mm512_maskz_loadu_pd(mask, from))
+#define GFB_STORE_MASKED(to, value, mask) _mm512_mask_storeu_pd(to, mask, (__m512d)(value))
 #endif
 
-INLINE wide_t spread(REAL value) { return (wide_t){0} + value; }
+/* Return a vector of VLEN times the same value. */
+GFB_INLINE vec_t broadcast(REAL value) { return (vec_t){0} + value; }
 
-/* Vector k of a row of n numbers. */
-INLINE wide_t load_part(const REAL *row, index_t k, index_t n)
+/* Return vector k of a row of n elements, zeros after the row's end. */
+GFB_INLINE vec_t load_row_vector(const REAL *row, index_t k, index_t n)
 {
-    const REAL *from = row + k * WIDE;
-    index_t left = n - k * WIDE;
-    return left >= WIDE ? *(const wide_t *)from : LOAD_MASKED(from, MASK_OF(left));
+    const REAL *from = row + k * VLEN;
+    index_t left = n - k * VLEN;
+    return left >= VLEN ? *(const vec_t *)from : GFB_LOAD_MASKED(from, GFB_MASK(left));
 }
 
-INLINE void store_part(REAL *row, index_t k, index_t n, wide_t value)
+/* Store vector k of a row of n elements, nothing after the row's end. */
+GFB_INLINE void store_row_vector(REAL *row, index_t k, index_t n, vec_t value)
 {
-    index_t left = n - k * WIDE;
-    if (left >= WIDE)
-        *(wide_t *)(row + k * WIDE) = value;
+    index_t left = n - k * VLEN;
+    if (left >= VLEN)
+        *(vec_t *)(row + k * VLEN) = value;
     else
-        STORE_MASKED(row + k * WIDE, value, MASK_OF(left));
+        GFB_STORE_MASKED(row + k * VLEN, value, GFB_MASK(left));
 }
 
-/* The n numbers from m on of a row in panels: number m is at m / BROAD * stride + m % BROAD. */
-INLINE wide_t load_cells(const REAL *panels, index_t stride, index_t m, index_t n)
+/* Return cells [m, m + n) of a channel, n <= VLEN, from packed panels: cell m is at
+ * panels[m / NR * stride + m % NR]. */
+GFB_INLINE vec_t load_panel_cells(const REAL *panels, index_t stride, index_t m, index_t n)
 {
-    index_t at = m % BROAD, here = BROAD - at;
-    const REAL *from = panels + m / BROAD * stride + at;
+    index_t at = m % NR, here = NR - at; /* here: cells up to the panel's end */
+    const REAL *from = panels + m / NR * stride + at;
     if (n <= here)
-        return LOAD_MASKED(from, MASK_OF(n));
-    wide_t value = LOAD_MASKED(from, MASK_OF(here));
-    return value + LOAD_MASKED(from - at + stride - here, MASK_OF(n) & ~MASK_OF(here));
+        return GFB_LOAD_MASKED(from, GFB_MASK(n));
+    vec_t value = GFB_LOAD_MASKED(from, GFB_MASK(here));
+    return value + GFB_LOAD_MASKED(from - at + stride - here, GFB_MASK(n) & ~GFB_MASK(here));
 }
 
-INLINE void store_cells(REAL *panels, index_t stride, index_t m, index_t n, wide_t value)
+/* The reverse of load_panel_cells. */
+GFB_INLINE void store_panel_cells(REAL *panels, index_t stride, index_t m, index_t n, vec_t value)
 {
-    index_t at = m % BROAD, here = BROAD - at;
-    REAL *to = panels + m / BROAD * stride + at;
+    index_t at = m % NR, here = NR - at;
+    REAL *to = panels + m / NR * stride + at;
     if (n <= here) {
-        STORE_MASKED(to, value, MASK_OF(n));
+        GFB_STORE_MASKED(to, value, GFB_MASK(n));
         return;
     }
-    STORE_MASKED(to, value, MASK_OF(here));
-    STORE_MASKED(to - at + stride - here, value, MASK_OF(n) & ~MASK_OF(here));
+    GFB_STORE_MASKED(to, value, GFB_MASK(here));
+    GFB_STORE_MASKED(to - at + stride - here, value, GFB_MASK(n) & ~GFB_MASK(here));
 }
 
-/* One row of patches: its `number` cells, from m on in panels, = sums over `rows` rows of `stop`
- * pixels, times a vector, and another one for the last vector. Patches are 2 or 4 pixels long, the
- * vectors' pairs are added so many times (halvings). */
-INLINE void pool_vectors(const REAL *box, index_t stride, index_t rows, index_t stop,
-                         index_t number, int vectors, int halvings, wide_t scale, wide_t last,
-                         REAL *panels, index_t panel, index_t m, wide_t *running)
+/* Pool one patch row of one channel: pixels (rows, width), row-major with a stride, to cells
+ * [m, m + patches) of panels. `vectors` are those of a pixel row; patches are 2^halvings pixels
+ * wide. Cells are the sums over patches times `scale`, in the last vector of cells times
+ * `last_scale`. The sums of all pixels are added to *accumulator. */
+GFB_INLINE void pool_narrow_patch_row(const REAL *pixels, index_t stride, index_t rows,
+                                      index_t width, index_t patches, int vectors, int halvings,
+                                      vec_t scale, vec_t last_scale, REAL *panels,
+                                      index_t panel_stride, index_t m, vec_t *accumulator)
 {
-    wide_t sums[NARROWEST + 1];
+    vec_t sums[MAX_ROW_VECTORS + 1];
     for (index_t line = 0; line < rows * vectors; line++)
-        __builtin_prefetch(box + AHEAD + line * WIDE);
+        __builtin_prefetch(pixels + PREFETCH + line * VLEN);
     for (int k = 0; k < vectors; k++) {
-        sums[k] = load_part(box, k, stop);
+        sums[k] = load_row_vector(pixels, k, width);
         for (index_t row = 1; row < rows; row++)
-            sums[k] += load_part(box + row * stride, k, stop);
-        *running += sums[k];
+            sums[k] += load_row_vector(pixels + row * stride, k, width);
+        *accumulator += sums[k];
     }
     int left = vectors;
-    for (int time = 0; time < halvings; time++) {
-        sums[left] = (wide_t){0};
+    for (int step = 0; step < halvings; step++) {
+        sums[left] = (vec_t){0};
         left = (left + 1) / 2;
         for (int k = 0; k < left; k++)
-            sums[k] = PICK(sums[2 * k], sums[2 * k + 1], OF(REAL, _EVEN)) +
-                      PICK(sums[2 * k], sums[2 * k + 1], OF(REAL, _ODD));
+            sums[k] = add_lane_pairs(sums[2 * k], sums[2 * k + 1]);
     }
     for (int k = 0; k < left; k++)
-        store_cells(panels, panel, m + k * WIDE, least(number - k * WIDE, WIDE),
-                    sums[k] * (k < left - 1 ? scale : last));
+        store_panel_cells(panels, panel_stride, m + k * VLEN, min_(patches - k * VLEN, VLEN),
+                          sums[k] * (k < left - 1 ? scale : last_scale));
 }
 
-/* One row of patches: each cell on its pixels of `rows` rows. */
-INLINE void expand_vectors(const REAL *panels, index_t panel, index_t m, index_t number,
-                           index_t stop, int vectors, int halvings, REAL *box, index_t stride,
-                           index_t rows)
+/* Expand one patch row of one channel: cells [m, m + patches) of panels, each to all pixels of its
+ * patch in pixels (rows, width), row-major with a stride. Vectors and halvings as above. */
+GFB_INLINE void expand_narrow_patch_row(const REAL *panels, index_t panel_stride, index_t m,
+                                        index_t patches, index_t width, int vectors, int halvings,
+                                        REAL *pixels, index_t stride, index_t rows)
 {
-    wide_t pixels[NARROWEST + 1];
-    int parts = vectors;
-    for (int time = 0; time < halvings; time++)
-        parts = (parts + 1) / 2;
-    for (int k = 0; k < parts; k++)
-        pixels[k] = load_cells(panels, panel, m + k * WIDE, least(number - k * WIDE, WIDE));
-    for (int time = halvings; time > 0; time--) {
-        int now = vectors;
-        for (int k = 1; k < time; k++)
-            now = (now + 1) / 2;
-        for (int k = (now + 1) / 2 - 1; k >= 0; k--) {
-            wide_t value = pixels[k];
-            pixels[2 * k + 1] = PICK(value, value, OF(REAL, _HIGH));
-            pixels[2 * k] = PICK(value, value, OF(REAL, _LOW));
+    vec_t values[MAX_ROW_VECTORS + 1];
+    int cell_vectors = vectors;
+    for (int step = 0; step < halvings; step++)
+        cell_vectors = (cell_vectors + 1) / 2;
+    for (int k = 0; k < cell_vectors; k++)
+        values[k] = load_panel_cells(panels, panel_stride, m + k * VLEN,
+                                     min_(patches - k * VLEN, VLEN));
+    for (int step = halvings; step > 0; step--) {
+        int doubled = vectors; /* vectors after this step */
+        for (int k = 1; k < step; k++)
+            doubled = (doubled + 1) / 2;
+        for (int k = (doubled + 1) / 2 - 1; k >= 0; k--) { /* from the last one, in place */
+            vec_t value = values[k];
+            values[2 * k + 1] = GFB_SHUFFLE(value, value, DUP_HIGH);
+            values[2 * k] = GFB_SHUFFLE(value, value, DUP_LOW);
         }
     }
     for (index_t row = 0; row < rows; row++)
         for (int k = 0; k < vectors; k++)
-            store_part(box + row * stride, k, stop, pixels[k]);
+            store_row_vector(pixels + row * stride, k, width, values[k]);
 }
 #endif
 

@@ -1,549 +1,644 @@
-/* The whole backward of a filtered layer.
+/* The whole backward of a filtered layer: pool g, two matrix products, expand to g_x.
  *
- * g is read once and pooled to panels (panel, C_o, BROAD cells); two products with w~ and x~
- * follow, whose operands lie in caches; g_x is written once. Threads do chunks of rows of patches
- * alone, each with a g_w of its own, or all rows together, stage by stage. Rows of patches are
- * numbered through all images.
+ * Per group, with cells = N P_h P_w patches and the patch sums or means as matrices:
  *
- * x~ is in panels of BROAD channels, the last one of a group as narrow as it needs to be:
- * (panel, cell, channel), cells of all images.
+ *     g_x's cells (C_i, cells) = w~^T (C_i, C_o) g~ (C_o, cells)
+ *     g_w         (C_o, C_i)   = g~   (C_o, cells) x~^T (cells, C_i)
  *
- * Where channels are dense, g~ and g_x's values are rows of channels, a row per cell: no panels.
+ * The loop nest, for NCHW; M is cut in tiles of MR, N in tiles of NR, K in blocks of KC:
+ *
+ *     for each chunk of patch rows                      in parallel, or one chunk at a time
+ *       pack g~: pool g to panels of NR cells           g is read once
+ *       for each panel of NR channels of x~             g_w:  N = C_i, K = the chunk's cells
+ *         for each KC cells
+ *           for each MR channels of y                   M = C_o
+ *             microkernel; add the tile to an accumulator of g_w
+ *       for each panel of NR cells of g~                g_x:  N = cells, K = C_o
+ *         for each MR channels of x                     M = C_i
+ *           microkernel; store the tile to panels of NR cells
+ *       expand these panels to g_x                      g_x is written once
+ *     add up the accumulators of g_w, repeat each value on every tap
+ *
+ * A chunk's g~ and g_x's cells stay in a thread's caches from one step to the next. There are two
+ * schedules: each thread does chunks alone, with a g_w accumulator of its own; or, if there are too
+ * few patch rows for that, there is a single chunk and all threads share the work of each step.
+ * Patch rows are counted through all images: row n P_h + i is patch row i of image n.
+ *
+ * Layouts, of a chunk except for x~:
+ *     g~ and g_x's cells, NCHW   packed panels (cells / NR, C, NR): cell m of channel c is at
+ *                                [m / NR][c][m % NR]
+ *     g~ and g_x's cells, NHWC   a row of channels for each cell, padded: (cells, padded_row(C))
+ *     x~                         packed panels (groups, panels, all cells, NR channels); the last
+ *                                panel of a group is only as wide as it has channels left
+ *     w~                         packed tiles (groups, tiles, C_o / groups, MR channels of x), or
+ *                                NR of them in NHWC, where cells and channels swap M and N in g_x
  */
 
-#ifndef GFBENCH_FILTERED_H
-#define GFBENCH_FILTERED_H
+#ifndef GFB_PANELS_H
+#define GFB_PANELS_H
 
 #include "patches.h"
 #include "pixels.h"
 #include "microkernel.h"
 #include "windows.h"
 
+/* One backward, on one chunk of it; each thread that works alone has a copy of its own. */
 typedef struct {
-    const filter_t *of;
-    const layout_t *out, *in;
+    const backward_desc_t *desc;
+    const layout_t *out, *in; /* of g and of g_x */
     index_t threads;
-    const REAL *grad, *x_sum, *window; /* x~ in panels, w~ in tiles, for pixels in wide ones */
+    const REAL *grad, *x_sum, *w_sum;  /* g; x~ and w~, packed */
     REAL *grad_x, *grad_w, *grad_bias; /* NULL: not wanted */
-    walk_t out_walk, in_walk;
-    REAL *g, *x, *v, *values, *sums; /* panels of g~, narrow ones of x~, of g_x's values; g_w's
-                                        values; sums of the maps of g, or of its rows of patches */
-    index_t slot_size;   /* numbers from one slot's panels and values of g_w to the next one's */
-    int fresh;           /* nothing has been added to g_w's values yet */
-    index_t first, last; /* rows of the chunk */
-} filtered_t;
+    tiling_t out_tiling, in_tiling;
+    REAL *g_cells;   /* g~ */
+    REAL *x_tail;    /* each group's last panel of x~, widened by zeros: (groups, cells, NR) */
+    REAL *gx_cells;  /* g_x's values on the patch grid */
+    REAL *gw_values; /* accumulator of g_w, one value per window: (C_o, C_i / groups) */
+    REAL *gb_sums;   /* sums of g: (workspaces, N, C_o) or, in NHWC, (N, P_h, C_o) */
+    index_t thread_size;         /* elements from one thread's g_cells .. gw_values to the next's */
+    int gw_is_empty;             /* nothing has been added to gw_values yet */
+    index_t first_row, last_row; /* the chunk: patch rows [first_row, last_row) */
+} backward_t;
 
-static inline index_t inputs(const filtered_t *f) { return f->in->channels / f->of->groups; }
-static inline index_t outputs(const filtered_t *f) { return f->out->channels / f->of->groups; }
-static inline index_t broads(const filtered_t *f)
+/* sizes --------------------------------------------------------------------------------------- */
+
+/* Channels of x or of y in one group. */
+static inline index_t group_inputs(const backward_t *b)
 {
-    return f->of->groups * divided(inputs(f), BROAD);
+    return b->in->channels / b->desc->groups;
 }
 
-static inline index_t chunk_cells(const filtered_t *f)
+static inline index_t group_outputs(const backward_t *b)
 {
-    return (f->last - f->first) * f->out->columns.number;
+    return b->out->channels / b->desc->groups;
 }
 
-static inline index_t all_cells(const filtered_t *f)
+/* Panels of x~, in all groups. */
+static inline index_t x_panels(const backward_t *b)
 {
-    return f->of->images * f->out->rows.number * f->out->columns.number;
+    return b->desc->groups * ceil_div(group_inputs(b), NR);
 }
 
-static inline index_t slots_of(const filtered_t *f) { return f->of->slots > 0 ? f->of->slots : 1; }
-
-/* A tile of the last group may take rows after g~'s last channel; what it makes of them is cut. */
-static inline index_t panel_rows(const filtered_t *f) { return f->out->channels + TALL - 1; }
-
-/* The numbers from one cell's row of channels to the next one's: an odd number of vectors, so that
- * columns of rows do not all fall into the same few places of a cache. */
-static inline index_t row_of(index_t channels) { return (divided(channels, WIDE) | 1) * WIDE; }
-
-/* How many rows of sums there are. */
-static inline index_t summed(const filtered_t *f)
+/* Cells of the chunk, and of all images. */
+static inline index_t chunk_cells(const backward_t *b)
 {
-    return f->of->images * (f->of->pixels ? f->out->rows.number : slots_of(f));
+    return (b->last_row - b->first_row) * b->out->columns.count;
 }
+
+static inline index_t all_cells(const backward_t *b)
+{
+    return b->desc->images * b->out->rows.count * b->out->columns.count;
+}
+
+/* Threads that work alone, each with a workspace of its own, or 1 if all work together. */
+static inline index_t workspaces(const backward_t *b)
+{
+    return b->desc->accumulators > 0 ? b->desc->accumulators : 1;
+}
+
+/* Rows of a packed panel of g~: C_o, and some to spare, as the last tile of the last group may read
+ * up to MR - 1 rows after them. What comes of those is never stored. */
+static inline index_t g_panel_rows(const backward_t *b) { return b->out->channels + MR - 1; }
+
+/* Elements of a cell's row of channels in NHWC, padded to an odd number of vectors: a column of the
+ * matrix then does not map to only a few sets of a cache. */
+static inline index_t padded_row(index_t channels) { return (ceil_div(channels, VLEN) | 1) * VLEN; }
+
+/* Rows (C_o) of gb_sums. */
+static inline index_t gb_sum_rows(const backward_t *b)
+{
+    return b->desc->images * (b->desc->nhwc ? b->out->rows.count : workspaces(b));
+}
+
+/* workspace ----------------------------------------------------------------------------------- */
 
 enum {
-    PARTS = 5, /* of the working memory: sums, g~, x~, g_x's values, g_w's values */
+    WORKSPACE_PARTS = 5, /* gb_sums; for each thread g_cells, x_tail, gx_cells, gw_values */
 #if defined(GFB_DEBUG)
-    APART = 64 /* numbers after each part that nothing may touch */
+    GUARD_ELEMENTS = 64 /* elements after each part, which nothing may touch */
 #else
-    APART = 0
+    GUARD_ELEMENTS = 0
 #endif
 };
 
-/* The numbers of each part; each slot has its own of all but the first. */
-static inline void part_sizes(const filtered_t *f, index_t *sizes)
+/* Compute the elements of each part of the workspace; of all but the first, of one thread's. */
+static inline void part_sizes(const backward_t *b, index_t *sizes)
 {
-    index_t cells = f->of->chunk * f->out->columns.number, wide = divided(cells, BROAD) * BROAD;
-    index_t co = f->out->channels, ci = f->in->channels;
-    int narrow = f->grad_w && inputs(f) % BROAD > 0, own = f->grad_w && f->of->slots > 0;
-    sizes[0] = f->grad_bias ? summed(f) * co : 0;
-    sizes[1] = f->of->pixels ? (cells + TALL) * row_of(co) : wide * panel_rows(f);
-    sizes[2] = narrow ? cells * f->of->groups * BROAD : 0;
-    sizes[3] = !f->grad_x ? 0 : f->of->pixels ? cells * row_of(ci) : wide * ci;
-    sizes[4] = own ? co * inputs(f) : 0;
+    index_t cells = b->desc->chunk_rows * b->out->columns.count;
+    index_t panelled_cells = ceil_div(cells, NR) * NR;
+    index_t co = b->out->channels, ci = b->in->channels;
+    int has_tail = b->grad_w && group_inputs(b) % NR > 0;
+    int accumulates = b->grad_w && b->desc->accumulators > 0;
+    sizes[0] = b->grad_bias ? gb_sum_rows(b) * co : 0;
+    sizes[1] = b->desc->nhwc ? (cells + MR) * padded_row(co) : panelled_cells * g_panel_rows(b);
+    sizes[2] = has_tail ? cells * b->desc->groups * NR : 0;
+    sizes[3] = 0;
+    if (b->grad_x)
+        sizes[3] = b->desc->nhwc ? cells * padded_row(ci) : panelled_cells * ci;
+    sizes[4] = accumulates ? co * group_inputs(b) : 0;
 }
 
-static inline index_t room_of(index_t size) { return divided(size, 16) * 16 + APART; }
+/* Elements from the start of a part to that of the next, which is aligned as the workspace is. */
+static inline index_t padded_size(index_t size) { return ceil_div(size, 16) * 16 + GUARD_ELEMENTS; }
 
-/* Divide the working memory, 64-byte aligned, if there is any; returns the numbers that it takes. */
-static index_t divide_work(filtered_t *f, REAL *work)
+/* Set the pointers of all parts, the first thread's; `workspace` is aligned to 64 bytes, or NULL.
+ * Returns the elements that it takes. */
+static index_t divide_workspace(backward_t *b, REAL *workspace)
 {
-    REAL **parts[PARTS] = {&f->sums, &f->g, &f->x, &f->v, &f->values};
-    index_t sizes[PARTS], at = 0;
-    part_sizes(f, sizes);
-    for (int k = 0; k < PARTS; k++) {
-        *parts[k] = work ? work + at : NULL;
-        at += room_of(sizes[k]);
+    REAL **parts[WORKSPACE_PARTS] = {&b->gb_sums, &b->g_cells, &b->x_tail, &b->gx_cells,
+                                     &b->gw_values};
+    index_t sizes[WORKSPACE_PARTS], at = 0;
+    part_sizes(b, sizes);
+    for (int k = 0; k < WORKSPACE_PARTS; k++) {
+        *parts[k] = workspace ? workspace + at : NULL;
+        at += padded_size(sizes[k]);
     }
-    f->slot_size = at - room_of(sizes[0]);
-    return room_of(sizes[0]) + f->slot_size * slots_of(f);
+    b->thread_size = at - padded_size(sizes[0]);
+    return padded_size(sizes[0]) + b->thread_size * workspaces(b);
 }
 
 #if defined(GFB_DEBUG)
-/* Whether nothing was written between the parts since they were marked, which is done first. */
-static int are_apart(const filtered_t *f, int mark)
+/* Mark the guards between the parts of the workspace, or return whether all marks are intact. */
+static int guards_are_intact(const backward_t *b, int mark)
 {
-    REAL *parts[PARTS] = {f->sums, f->g, f->x, f->v, f->values};
-    index_t sizes[PARTS];
-    part_sizes(f, sizes);
-    for (int k = 0; k < PARTS; k++)
-        for (index_t slot = 0; slot < (k > 0 ? slots_of(f) : 1); slot++) {
-            unsigned char *gap = (unsigned char *)(parts[k] + slot * f->slot_size + sizes[k]);
-            size_t size = (size_t)(room_of(sizes[k]) - sizes[k]) * sizeof(REAL);
-            for (size_t i = 0; i < size; i++)
+    REAL *parts[WORKSPACE_PARTS] = {b->gb_sums, b->g_cells, b->x_tail, b->gx_cells, b->gw_values};
+    index_t sizes[WORKSPACE_PARTS];
+    part_sizes(b, sizes);
+    for (int k = 0; k < WORKSPACE_PARTS; k++)
+        for (index_t thread = 0; thread < (k > 0 ? workspaces(b) : 1); thread++) {
+            unsigned char *guard = (unsigned char *)(parts[k] + thread * b->thread_size + sizes[k]);
+            size_t bytes = (size_t)(padded_size(sizes[k]) - sizes[k]) * sizeof(REAL);
+            for (size_t i = 0; i < bytes; i++)
                 if (mark)
-                    gap[i] = 0xff; /* NaN, so that what is read shows as well */
-                else if (gap[i] != 0xff)
+                    guard[i] = 0xff; /* NaN, so that reading it shows as well */
+                else if (guard[i] != 0xff)
                     return 0;
         }
     return 1;
 }
 #endif
 
-/* panels: cell m of channel c is at (m / BROAD, c, m % BROAD) ---------------------------------- */
+/* packing: g to g~, and g_x's cells to g_x ----------------------------------------------------- */
 
-static void store_panels(const REAL *cells, index_t n, REAL *panels, index_t stride, index_t m)
+/* Write cells[0 .. n), dense, as cells [m, m + n) of a channel in packed panels, `panel_stride`
+ * apart; `panels` is the channel's row in the first of them. */
+static void store_panels(const REAL *cells, index_t n, REAL *panels, index_t panel_stride,
+                         index_t m)
 {
-    index_t at = m % BROAD;
-    panels += m / BROAD * stride;
-    for (index_t count; n > 0; n -= count, cells += count, panels += stride, at = 0) {
-        count = least(BROAD - at, n);
-        copy_piece(panels + at, cells, count);
+    index_t at = m % NR;
+    panels += m / NR * panel_stride;
+    for (index_t count; n > 0; n -= count, cells += count, panels += panel_stride, at = 0) {
+        count = min_(NR - at, n);
+        copy_panel_row(panels + at, cells, count);
     }
 }
 
-static void load_panels(const REAL *panels, index_t stride, index_t m, index_t n, REAL *cells)
+/* The reverse of store_panels. */
+static void load_panels(const REAL *panels, index_t panel_stride, index_t m, index_t n,
+                        REAL *cells)
 {
-    index_t at = m % BROAD;
-    panels += m / BROAD * stride;
-    for (index_t count; n > 0; n -= count, cells += count, panels += stride, at = 0) {
-        count = least(BROAD - at, n);
-        copy_piece(cells, panels + at, count);
+    index_t at = m % NR;
+    panels += m / NR * panel_stride;
+    for (index_t count; n > 0; n -= count, cells += count, panels += panel_stride, at = 0) {
+        count = min_(NR - at, n);
+        copy_panel_row(cells, panels + at, count);
     }
 }
 
-/* Part `item` of a chunk: its rows of one image in one channel. */
+/* What a chunk has of one plane: patch rows [begin, end) of image n, channel c. */
 typedef struct {
-    index_t n, c, begin, end, cell; /* image, channel, its rows of patches, the first's cell */
-} part_t;
+    index_t n, c, begin, end;
+    index_t first_cell; /* of `begin`, among the chunk's */
+} plane_rows_t;
 
-/* The parts of a chunk in one channel. */
-static inline index_t images_of(const filtered_t *f)
+/* Return how many images the chunk has rows of. */
+static inline index_t chunk_images(const backward_t *b)
 {
-    index_t down = f->out->rows.number;
-    return f->last > f->first ? (f->last - 1) / down - f->first / down + 1 : 0;
+    index_t down = b->out->rows.count;
+    return b->last_row > b->first_row ? (b->last_row - 1) / down - b->first_row / down + 1 : 0;
 }
 
-static inline part_t part_of(const filtered_t *f, index_t channels, index_t item)
+/* Return what the chunk has of plane `item`, planes being (chunk_images, channels). */
+static inline plane_rows_t plane_rows_of(const backward_t *b, index_t channels, index_t item)
 {
-    index_t down = f->out->rows.number, n = f->first / down + item / channels;
-    index_t begin = f->first - n * down > 0 ? f->first - n * down : 0;
-    part_t part = {n, item % channels, begin, least(f->last - n * down, down),
-                   (n * down + begin - f->first) * f->out->columns.number};
-    return part;
+    index_t down = b->out->rows.count, n = b->first_row / down + item / channels;
+    index_t begin = b->first_row - n * down > 0 ? b->first_row - n * down : 0;
+    plane_rows_t rows = {n, item % channels, begin, min_(b->last_row - n * down, down),
+                         (n * down + begin - b->first_row) * b->out->columns.count};
+    return rows;
 }
 
-/* Pool rows of the planes of some channels, one after the other, as memory is read fastest. */
-static void pool_planes_to_panels(const filtered_t *f, part_t part, index_t channels)
+/* Pool `channels` planes of g from rows.c on, one after the other, as memory is read fastest: their
+ * cells to the packed panels of g~, their sums to gb_sums. */
+static void pack_g_planes(const backward_t *b, plane_rows_t rows, index_t channels)
 {
-    const layout_t *l = f->out;
-    const REAL *plane = f->grad + part.n * l->map_image + part.c * l->map_channel;
-    REAL *panels = f->g + part.c * BROAD, scale = (REAL)f->of->scale;
-    index_t panel = panel_rows(f) * BROAD;
-    REAL *sums = f->sums + part.n * l->channels + part.c;
-    int adds = part.begin > 0 || f->of->slots > 0; /* to what this thread has summed of them */
-    running_t running[LANES] = {{{0}, 0}};
+    const layout_t *l = b->out;
+    const REAL *plane = b->grad + rows.n * l->map_stride.n + rows.c * l->map_stride.c;
+    REAL *panels = b->g_cells + rows.c * NR, scale = (REAL)b->desc->scale;
+    index_t panel_stride = g_panel_rows(b) * NR;
+    REAL *sums = b->gb_sums + rows.n * l->channels + rows.c;
+    int adds = rows.begin > 0 || b->desc->accumulators > 0; /* sums of other rows are there */
+    accumulator_t accumulators[CHANNEL_BLOCK] = {{{0}, 0}};
 #if defined(__AVX512F__)
-    if (f->out_walk.vectors > 0) {
-        bands_t bands = {&f->out_walk, channels, part.begin, part.end, part.cell, panel, BROAD};
-        pool_narrow(&bands, plane, scale, panels, running);
-        part.begin = part.end;
+    if (b->out_tiling.row_vectors > 0) {
+        narrow_rows_t narrow = {&b->out_tiling, channels,     rows.begin, rows.end,
+                                rows.first_cell, panel_stride, NR};
+        pool_narrow(&narrow, plane, scale, panels, accumulators);
+        rows.begin = rows.end;
     }
 #endif
-    for (index_t c = 0; part.begin < part.end && c < channels; c++) {
-        REAL cells[CELLS];
-        index_t m = part.cell;
-        for (block_t b = before(part.begin); next_block(&f->out_walk, &b, part.end);
-             m += cells_of(&b)) {
-            pool_block(&f->out_walk, plane + c * l->map_channel, &b, scale, cells, running + c);
-            store_panels(cells, cells_of(&b), panels + c * BROAD, panel, m);
+    for (index_t c = 0; rows.begin < rows.end && c < channels; c++) {
+        REAL cells[BLOCK_CELLS];
+        index_t m = rows.first_cell;
+        for (block_t block = before_row(rows.begin);
+             next_block(&b->out_tiling, &block, rows.end); m += block_cells(&block)) {
+            pool_block(&b->out_tiling, plane + c * l->map_stride.c, &block, scale, cells,
+                       accumulators + c);
+            store_panels(cells, block_cells(&block), panels + c * NR, panel_stride, m);
         }
     }
-    for (index_t c = 0; f->grad_bias && c < channels; c++)
-        sums[c] = (adds ? sums[c] : 0) + (REAL)ended(running + c);
+    for (index_t c = 0; b->grad_bias && c < channels; c++)
+        sums[c] = (adds ? sums[c] : 0) + (REAL)accumulated(accumulators + c);
 }
 
-static void expand_planes_from_panels(const filtered_t *f, part_t part, index_t channels)
+/* The reverse: expand the packed panels of g_x's cells to `channels` planes of g_x. */
+static void expand_gx_planes(const backward_t *b, plane_rows_t rows, index_t channels)
 {
-    const layout_t *l = f->in;
-    REAL *plane = f->grad_x + part.n * l->map_image + part.c * l->map_channel;
-    const REAL *panels = f->v + part.c * BROAD;
-    index_t panel = l->channels * BROAD;
+    const layout_t *l = b->in;
+    REAL *plane = b->grad_x + rows.n * l->map_stride.n + rows.c * l->map_stride.c;
+    const REAL *panels = b->gx_cells + rows.c * NR;
+    index_t panel_stride = l->channels * NR;
 #if defined(__AVX512F__)
-    if (f->in_walk.vectors > 0 && !f->of->streaming) {
-        bands_t bands = {&f->in_walk, channels, part.begin, part.end, part.cell, panel, BROAD};
-        expand_narrow(&bands, panels, plane);
+    if (b->in_tiling.row_vectors > 0 && !b->desc->streaming) {
+        narrow_rows_t narrow = {&b->in_tiling, channels,     rows.begin, rows.end,
+                                rows.first_cell, panel_stride, NR};
+        expand_narrow(&narrow, panels, plane);
         return;
     }
 #endif
     for (index_t c = 0; c < channels; c++) {
-        REAL cells[CELLS];
-        index_t m = part.cell;
-        for (block_t b = before(part.begin); next_block(&f->in_walk, &b, part.end);
-             m += cells_of(&b)) {
-            load_panels(panels + c * BROAD, panel, m, cells_of(&b), cells);
-            expand_block(&f->in_walk, cells, &b, plane + c * l->map_channel, f->of->streaming);
+        REAL cells[BLOCK_CELLS];
+        index_t m = rows.first_cell;
+        for (block_t block = before_row(rows.begin);
+             next_block(&b->in_tiling, &block, rows.end); m += block_cells(&block)) {
+            load_panels(panels + c * NR, panel_stride, m, block_cells(&block), cells);
+            expand_block(&b->in_tiling, cells, &block, plane + c * l->map_stride.c,
+                         b->desc->streaming);
         }
     }
 }
 
-/* Items are images and channels; of LANES channels at most at a time. */
-static void pool_to_panels(const void *shared, index_t first, index_t last)
+/* Items are the chunk's planes of g, (images, channels), taken CHANNEL_BLOCK at a time. */
+static void pack_g_nchw_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    index_t channels = f->out->channels;
+    const backward_t *b = shared;
+    index_t channels = b->out->channels;
     for (index_t count; first < last; first += count) {
-        part_t part = part_of(f, channels, first);
-        count = least(least(LANES, channels - part.c), last - first);
-        pool_planes_to_panels(f, part, count);
+        plane_rows_t rows = plane_rows_of(b, channels, first);
+        count = min_(min_(CHANNEL_BLOCK, channels - rows.c), last - first);
+        pack_g_planes(b, rows, count);
     }
 }
 
-static void expand_from_panels(const void *shared, index_t first, index_t last)
+/* Items are the chunk's planes of g_x, taken CHANNEL_BLOCK at a time. */
+static void expand_gx_nchw_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    index_t channels = f->in->channels;
+    const backward_t *b = shared;
+    index_t channels = b->in->channels;
     for (index_t count; first < last; first += count) {
-        part_t part = part_of(f, channels, first);
-        count = least(least(LANES, channels - part.c), last - first);
-        expand_planes_from_panels(f, part, count);
+        plane_rows_t rows = plane_rows_of(b, channels, first);
+        count = min_(min_(CHANNEL_BLOCK, channels - rows.c), last - first);
+        expand_gx_planes(b, rows, count);
     }
 }
 
-/* Where channels are dense, items are rows of patches. */
-static void pool_to_rows(const void *shared, index_t first, index_t last)
+/* Items are the chunk's patch rows: pool g to rows of channels, with sums of their own. */
+static void pack_g_nhwc_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    const layout_t *l = f->out;
-    index_t down = l->rows.number, apart = row_of(l->channels);
-    for (index_t row = f->first + first; row < f->first + last; row++)
-        pool_row(l, f->grad + row / down * l->map_image, row % down, (REAL)f->of->scale,
-                 f->g + (row - f->first) * l->columns.number * apart, apart,
-                 f->grad_bias ? f->sums + row * l->channels : NULL);
+    const backward_t *b = shared;
+    const layout_t *l = b->out;
+    index_t down = l->rows.count, cell_stride = padded_row(l->channels);
+    for (index_t row = b->first_row + first; row < b->first_row + last; row++)
+        pool_patch_row(l, b->grad + row / down * l->map_stride.n, row % down,
+                       (REAL)b->desc->scale,
+                       b->g_cells + (row - b->first_row) * l->columns.count * cell_stride,
+                       cell_stride, b->grad_bias ? b->gb_sums + row * l->channels : NULL);
 }
 
-static void expand_from_rows(const void *shared, index_t first, index_t last)
+/* Items are the chunk's patch rows: expand rows of channels to g_x. */
+static void expand_gx_nhwc_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    const layout_t *l = f->in;
-    index_t down = l->rows.number, apart = row_of(l->channels);
-    int streaming = f->of->streaming && streamable(l, f->grad_x);
-    for (index_t row = f->first + first; row < f->first + last; row++)
-        expand_row(l, f->v + (row - f->first) * l->columns.number * apart, apart, row % down,
-                   f->grad_x + row / down * l->map_image, streaming);
+    const backward_t *b = shared;
+    const layout_t *l = b->in;
+    index_t down = l->rows.count, cell_stride = padded_row(l->channels);
+    int streaming = b->desc->streaming && can_stream(l, b->grad_x);
+    for (index_t row = b->first_row + first; row < b->first_row + last; row++)
+        expand_patch_row(l, b->gx_cells + (row - b->first_row) * l->columns.count * cell_stride,
+                         cell_stride, row % down, b->grad_x + row / down * l->map_stride.n,
+                         streaming);
 }
 
-static inline loop_t poolings(const filtered_t *f)
+/* The loop that pools the chunk's g to g~. */
+static inline loop_t pack_g_loop(const backward_t *b)
 {
-    if (f->of->pixels)
-        return loop_over(pool_to_rows, f, f->last - f->first, f->threads);
-    return loop_over(pool_to_panels, f, images_of(f) * f->out->channels, f->threads);
+    if (b->desc->nhwc)
+        return fine_grained_loop(pack_g_nhwc_body, b, b->last_row - b->first_row, b->threads);
+    return fine_grained_loop(pack_g_nchw_body, b, chunk_images(b) * b->out->channels, b->threads);
 }
 
-static inline loop_t expansions(const filtered_t *f)
+/* The loop that expands the chunk's g_x; empty if g_x is not wanted. */
+static inline loop_t expand_gx_loop(const backward_t *b)
 {
-    if (f->of->pixels)
-        return loop_over(expand_from_rows, f, f->grad_x ? f->last - f->first : 0, f->threads);
-    return loop_over(expand_from_panels, f, f->grad_x ? images_of(f) * f->in->channels : 0,
-                     f->threads);
+    index_t items = 0;
+    if (b->desc->nhwc) {
+        if (b->grad_x)
+            items = b->last_row - b->first_row;
+        return fine_grained_loop(expand_gx_nhwc_body, b, items, b->threads);
+    }
+    if (b->grad_x)
+        items = chunk_images(b) * b->in->channels;
+    return fine_grained_loop(expand_gx_nchw_body, b, items, b->threads);
 }
 
-static index_t packings(const filtered_t *f)
+/* packing: x~, whose panels come from the forward ---------------------------------------------- */
+
+/* Items of pad_x_tail_body: NR cells of the chunk each; none if every panel is NR channels wide. */
+static index_t x_tail_items(const backward_t *b)
 {
-    return f->grad_w && inputs(f) % BROAD > 0 ? divided(chunk_cells(f), BROAD) : 0;
+    return b->grad_w && group_inputs(b) % NR > 0 ? ceil_div(chunk_cells(b), NR) : 0;
 }
 
-/* x~'s panel `broad`, from the chunk's first cell on. */
-static inline const REAL *panel_of(const filtered_t *f, index_t broad, index_t *width)
+/* Return x~'s panel `index` from the chunk's first cell on: (cells, *width channels), dense. */
+static inline const REAL *x_panel(const backward_t *b, index_t index, index_t *width)
 {
-    index_t ci = inputs(f), wide = divided(ci, BROAD), c0 = broad % wide * BROAD;
-    *width = least(BROAD, ci - c0);
-    return f->x_sum + (broad / wide * ci + c0) * all_cells(f) +
-           f->first * f->out->columns.number * *width;
+    index_t ci = group_inputs(b), panels = ceil_div(ci, NR), c0 = index % panels * NR;
+    *width = min_(NR, ci - c0);
+    return b->x_sum + (index / panels * ci + c0) * all_cells(b) +
+           b->first_row * b->out->columns.count * *width;
 }
 
-/* Make each group's narrow panel as wide as the others, zeros after the last channel: BROAD cells
- * each item. */
-static void pack_sums(const void *shared, index_t begin, index_t end)
+/* Copy each group's last, narrower panel of x~ to x_tail, (cells, NR), zeros after its channels. */
+static void pad_x_tail_body(const void *shared, index_t begin, index_t end)
 {
-    const filtered_t *f = shared;
-    index_t cells = chunk_cells(f), wide = divided(inputs(f), BROAD);
-    index_t last = least(end * BROAD, cells), width;
-    for (index_t group = 0; group < f->of->groups; group++) {
-        const REAL *x = panel_of(f, group * wide + wide - 1, &width);
-        REAL *to = f->x + group * cells * BROAD;
-        for (index_t m = begin * BROAD; m < last; m++)
-            for (index_t j = 0; j < BROAD; j++)
-                to[m * BROAD + j] = j < width ? x[m * width + j] : 0;
+    const backward_t *b = shared;
+    index_t cells = chunk_cells(b), panels = ceil_div(group_inputs(b), NR);
+    index_t last = min_(end * NR, cells), width;
+    for (index_t group = 0; group < b->desc->groups; group++) {
+        const REAL *x = x_panel(b, group * panels + panels - 1, &width);
+        REAL *to = b->x_tail + group * cells * NR;
+        for (index_t m = begin * NR; m < last; m++)
+            for (index_t j = 0; j < NR; j++)
+                to[m * NR + j] = j < width ? x[m * width + j] : 0;
     }
 }
 
 /* products ------------------------------------------------------------------------------------ */
 
-/* Tiles [first, last) of a group's channels of x, in one panel: g_x's values = w~^T g~. */
-static void multiply_windows(const filtered_t *f, index_t panel, index_t group, index_t first,
+/* g_x's cells (C_i, cells) = w~^T g~ of one group, NCHW: tiles [first, last) of MR channels of x,
+ * in one panel of NR cells. K = C_o. */
+static void multiply_gx_nchw(const backward_t *b, index_t panel, index_t group, index_t first,
                              index_t last)
 {
-    index_t ci = inputs(f), co = outputs(f), tiles = divided(ci, TALL);
-    const REAL *g = f->g + (panel * panel_rows(f) + group * co) * BROAD;
-    REAL *v = f->v + (panel * f->in->channels + group * ci) * BROAD;
+    index_t ci = group_inputs(b), co = group_outputs(b), tiles = ceil_div(ci, MR);
+    const REAL *g = b->g_cells + (panel * g_panel_rows(b) + group * co) * NR;
+    REAL *out = b->gx_cells + (panel * b->in->channels + group * ci) * NR;
     for (index_t t = first; t < last; t++) {
         tile_t tile = {{{{0}}}};
-        multiply(f->window + (group * tiles + t) * co * TALL, 1, TALL, g, co, &tile);
-        put_tile(&tile, v + t * TALL * BROAD, BROAD, ci - t * TALL, BROAD, 0);
+        microkernel(b->w_sum + (group * tiles + t) * co * MR, 1, MR, g, co, &tile);
+        store_tile(&tile, out + t * MR * NR, NR, ci - t * MR, NR, 0);
     }
 }
 
-/* The same where channels are dense: a panel is QUADS x TALL cells, a tile BROAD channels. */
-enum { QUADS = 4 };
+enum { MC = 4 * MR /* cells of a block of rows of g~, which stay in the L1 cache for all tiles */ };
 
-static void multiply_rows(const filtered_t *f, index_t panel, index_t group, index_t first,
-                          index_t last)
+/* g_x's cells (cells, C_i) = g~ w~ of one group, NHWC: tiles [first, last) of NR channels of x, in
+ * one block of MC cells. K = C_o. */
+static void multiply_gx_nhwc(const backward_t *b, index_t block, index_t group, index_t first,
+                             index_t last)
 {
-    index_t ci = inputs(f), co = outputs(f), tiles = divided(ci, BROAD), cells = chunk_cells(f);
-    index_t g_row = row_of(f->out->channels), v_row = row_of(f->in->channels);
-    index_t begin = panel * QUADS * TALL, end = least(begin + QUADS * TALL, cells);
+    index_t ci = group_inputs(b), co = group_outputs(b), tiles = ceil_div(ci, NR);
+    index_t cells = chunk_cells(b);
+    index_t g_row = padded_row(b->out->channels), out_row = padded_row(b->in->channels);
+    index_t begin = block * MC, end = min_(begin + MC, cells);
     for (index_t t = first; t < last; t++)
-        for (index_t m = begin; m < end; m += TALL) {
+        for (index_t m = begin; m < end; m += MR) {
             tile_t tile = {{{{0}}}};
-            multiply(f->g + m * g_row + group * co, g_row, 1,
-                     f->window + (group * tiles + t) * co * BROAD, co, &tile);
-            put_tile(&tile, f->v + m * v_row + group * ci + t * BROAD, v_row, end - m,
-                     ci - t * BROAD, 0);
+            microkernel(b->g_cells + m * g_row + group * co, g_row, 1,
+                        b->w_sum + (group * tiles + t) * co * NR, co, &tile);
+            store_tile(&tile, b->gx_cells + m * out_row + group * ci + t * NR, out_row, end - m,
+                       ci - t * NR, 0);
         }
 }
 
-/* Write a tile of g_w's values, or its first rows and columns, on every tap of their windows. at:
- * the first one's place among the values. */
-static void repeat_tile(const filtered_t *f, const tile_t *tile, index_t at, index_t rows,
-                        index_t columns)
+/* Write a finished tile of g_w's values, its first `rows` rows and `columns` columns at an edge, on
+ * every tap of grad_w. `index` is that of the tile's first value in (C_o, C_i / groups). */
+static void store_tile_on_taps(const backward_t *b, const tile_t *tile, index_t index, index_t rows,
+                               index_t columns)
 {
-    REAL values[TALL * BROAD];
-    index_t n = least(columns, BROAD), ci = inputs(f), taps = f->of->taps;
-    put_whole_tile(tile, values, BROAD, 0);
-    for (index_t i = 0; i < least(rows, TALL); i++, at += ci)
-        if (f->of->pixels)
-            repeat_on_taps(values + i * BROAD, n, taps, ci,
-                           f->grad_w + at / ci * ci * taps + at % ci);
+    REAL values[MR * NR];
+    index_t n = min_(columns, NR), ci = group_inputs(b), taps = b->desc->taps;
+    store_full_tile(tile, values, NR, 0);
+    for (index_t i = 0; i < min_(rows, MR); i++, index += ci)
+        if (b->desc->nhwc)
+            repeat_on_taps_nhwc(values + i * NR, n, taps, ci,
+                                b->grad_w + index / ci * ci * taps + index % ci);
         else
-            fill_exactly(values + i * BROAD, n, taps, f->grad_w + at * taps);
+            repeat_on_taps_nchw(values + i * NR, n, taps, b->grad_w + index * taps);
 }
 
-/* Tiles [first, last) of a group's channels of y, BROAD channels of x: g_w's values = g~ x~^T.
- * They join the slot's or, where all rows are done together, are final. */
-static void multiply_sums(const filtered_t *f, index_t broad, index_t first, index_t last)
+/* g_w's values (C_o, C_i) = g~ x~^T: tiles [first, last) of MR channels of y of a group, in one
+ * panel of NR channels of x. K = the chunk's cells. Tiles are added to the accumulator gw_values,
+ * or go to grad_w where all threads work together: then a tile is final. */
+static void multiply_gw(const backward_t *b, index_t panel, index_t first, index_t last)
 {
-    index_t ci = inputs(f), co = outputs(f), rows = panel_rows(f), cells = chunk_cells(f);
-    index_t wide = divided(ci, BROAD), group = broad / wide, c0 = broad % wide * BROAD, width;
-    index_t deep = f->of->slots > 0 ? DEEP : cells, row = row_of(f->out->channels);
-    const REAL *x = panel_of(f, broad, &width);
-    x = width < BROAD ? f->x + group * cells * BROAD : x;
-    for (index_t m0 = 0; m0 < cells; m0 += deep)
+    index_t ci = group_inputs(b), co = group_outputs(b), rows = g_panel_rows(b);
+    index_t cells = chunk_cells(b), panels = ceil_div(ci, NR), width;
+    index_t group = panel / panels, c0 = panel % panels * NR;
+    index_t depth = b->desc->accumulators > 0 ? KC : cells, row = padded_row(b->out->channels);
+    const REAL *x = x_panel(b, panel, &width);
+    x = width < NR ? b->x_tail + group * cells * NR : x;
+    for (index_t m0 = 0; m0 < cells; m0 += depth)
         for (index_t t = first; t < last; t++) {
-            const REAL *g = f->g + (m0 / BROAD * rows + group * co + t * TALL) * BROAD;
-            index_t end = least(m0 + deep, cells), at = (group * co + t * TALL) * ci + c0;
+            const REAL *g = b->g_cells + (m0 / NR * rows + group * co + t * MR) * NR;
+            index_t end = min_(m0 + depth, cells), index = (group * co + t * MR) * ci + c0;
             tile_t tile = {{{{0}}}};
-            if (f->of->pixels)
-                multiply(f->g + m0 * row + group * co + t * TALL, 1, row, x + m0 * BROAD, end - m0,
-                         &tile);
+            if (b->desc->nhwc)
+                microkernel(b->g_cells + m0 * row + group * co + t * MR, 1, row, x + m0 * NR,
+                            end - m0, &tile);
             else
-                for (index_t m = m0; m < end; m += BROAD, g += rows * BROAD)
-                    multiply(g, BROAD, 1, x + m * BROAD, least(BROAD, end - m), &tile);
-            if (f->of->slots > 0)
-                put_tile(&tile, f->values + at, ci, co - t * TALL, ci - c0, !f->fresh || m0 > 0);
+                for (index_t m = m0; m < end; m += NR, g += rows * NR)
+                    microkernel(g, NR, 1, x + m * NR, min_(NR, end - m), &tile);
+            if (b->desc->accumulators > 0)
+                store_tile(&tile, b->gw_values + index, ci, co - t * MR, ci - c0,
+                           !b->gw_is_empty || m0 > 0);
             else
-                repeat_tile(f, &tile, at, co - t * TALL, ci - c0);
+                store_tile_on_taps(b, &tile, index, co - t * MR, ci - c0);
         }
 }
 
-/* stages, each in all threads ----------------------------------------------------------------- */
-
-static void pool_all(const team_t *team, const filtered_t *f)
-{
-    index_t pixels = all_cells(f) * f->out->rows.length * f->out->columns.length;
-    loop_t loops[] = {
-        loop_over(pack_sums, f, packings(f), f->threads),
-        poolings(f),
-    };
-    run_loops(team, loops, 2, pixels * f->out->channels);
-}
-
-/* Products are cut so that there are some for each thread. */
+/* How the products are cut into items: several for each thread. */
 typedef struct {
-    index_t panels, tiles, cuts; /* of g_x: cells, and channels of x in so many parts */
-    index_t broads, downs, parts; /* of g_w: channels of x, and channels of y in so many parts */
-} shares_t;
+    index_t gx_blocks;          /* of cells, in all groups: panels of NR (NCHW) or blocks of MC */
+    index_t gx_tiles, gx_parts; /* of channels of x in a group, in so many parts */
+    index_t gw_panels;          /* of channels of x, in all groups */
+    index_t gw_tiles, gw_parts; /* of channels of y in a group, in so many parts */
+} partition_t;
 
-static shares_t shares_of(const filtered_t *f)
+static partition_t partition_of(const backward_t *b)
 {
-    index_t wide = f->of->pixels ? QUADS * TALL : BROAD, tall = f->of->pixels ? BROAD : TALL;
-    shares_t s = {f->of->groups * divided(chunk_cells(f), wide), divided(inputs(f), tall), 0,
-                  broads(f), divided(outputs(f), TALL), 0};
-    s.cuts = least(divided(4 * f->threads, s.panels), s.tiles);
-    s.parts = least(4 * f->threads, s.downs);
-    return s;
+    index_t block = b->desc->nhwc ? MC : NR, tile = b->desc->nhwc ? NR : MR;
+    partition_t p = {b->desc->groups * ceil_div(chunk_cells(b), block),
+                     ceil_div(group_inputs(b), tile), 0,
+                     x_panels(b), ceil_div(group_outputs(b), MR), 0};
+    p.gx_parts = min_(ceil_div(4 * b->threads, p.gx_blocks), p.gx_tiles);
+    p.gw_parts = min_(4 * b->threads, p.gw_tiles);
+    return p;
 }
 
-/* In the order of g_w, so that each thread's share of it is one piece: what lies next to it is
- * fetched ahead, and belongs to the same thread. */
-static void multiply_some_sums(const void *shared, index_t first, index_t last)
+/* Items are (groups, gw_parts, panels of a group), the order of g_w in memory: a thread's share of
+ * them is one piece of g_w, and what the hardware prefetches next to it is the same thread's. */
+static void multiply_gw_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    shares_t s = shares_of(f);
-    index_t wide = s.broads / f->of->groups; /* of a group */
+    const backward_t *b = shared;
+    partition_t p = partition_of(b);
+    index_t panels = p.gw_panels / b->desc->groups; /* of a group */
     for (index_t item = first; item < last; item++) {
-        index_t part = item / wide % s.parts, group = item / wide / s.parts;
-        multiply_sums(f, group * wide + item % wide, part * s.downs / s.parts,
-                      (part + 1) * s.downs / s.parts);
+        index_t part = item / panels % p.gw_parts, group = item / panels / p.gw_parts;
+        multiply_gw(b, group * panels + item % panels, part * p.gw_tiles / p.gw_parts,
+                    (part + 1) * p.gw_tiles / p.gw_parts);
     }
 }
 
-static void multiply_some_windows(const void *shared, index_t first, index_t last)
+/* Items are (blocks of cells, groups, gx_parts). */
+static void multiply_gx_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    shares_t s = shares_of(f);
+    const backward_t *b = shared;
+    partition_t p = partition_of(b);
     for (index_t item = first; item < last; item++) {
-        index_t panel = item / s.cuts, cut = item % s.cuts;
-        (f->of->pixels ? multiply_rows : multiply_windows)(
-            f, panel / f->of->groups, panel % f->of->groups, cut * s.tiles / s.cuts,
-            (cut + 1) * s.tiles / s.cuts);
+        index_t block = item / p.gx_parts, part = item % p.gx_parts;
+        (b->desc->nhwc ? multiply_gx_nhwc : multiply_gx_nchw)(
+            b, block / b->desc->groups, block % b->desc->groups, part * p.gx_tiles / p.gx_parts,
+            (part + 1) * p.gx_tiles / p.gx_parts);
     }
 }
 
-/* g_w's come first: they are the longer ones. */
-static void multiply_all(const team_t *team, const filtered_t *f)
+/* schedule: all threads together --------------------------------------------------------------- */
+
+/* Pool g to g~ and widen the last panels of x~, in all threads. */
+static void pack_all(const thread_pool_t *thread_pool, const backward_t *b)
 {
-    shares_t s = shares_of(f);
+    index_t pixels = all_cells(b) * b->out->rows.length * b->out->columns.length;
     loop_t loops[] = {
-        {multiply_some_sums, f, f->grad_w ? s.broads * s.parts : 0, 1},
-        {multiply_some_windows, f, f->grad_x ? s.panels * s.cuts : 0, 1},
+        fine_grained_loop(pad_x_tail_body, b, x_tail_items(b), b->threads),
+        pack_g_loop(b),
     };
-    run_loops(team, loops, 2, chunk_cells(f) * inputs(f) * outputs(f));
+    run_loops(thread_pool, loops, 2, pixels * b->out->channels);
 }
 
-/* chunks of a thread's own -------------------------------------------------------------------- */
+/* Do both products, in all threads; g_w's items come first because they take longer. */
+static void multiply_all(const thread_pool_t *thread_pool, const backward_t *b)
+{
+    partition_t p = partition_of(b);
+    loop_t loops[] = {
+        {multiply_gw_body, b, b->grad_w ? p.gw_panels * p.gw_parts : 0, 1},
+        {multiply_gx_body, b, b->grad_x ? p.gx_blocks * p.gx_parts : 0, 1},
+    };
+    run_loops(thread_pool, loops, 2, chunk_cells(b) * group_inputs(b) * group_outputs(b));
+}
 
+/* schedule: each thread alone, chunk by chunk -------------------------------------------------- */
+
+/* What the threads that work alone share: the chunks that are left. */
 typedef struct {
-    const filtered_t *f;
-    share_t share[SHARES]; /* of the chunks */
+    const backward_t *backward;
+    share_t shares[MAX_SHARES];
 } chunks_t;
 
-/* All of a chunk by one thread, whose caches keep what lies between its passes. */
-static void do_chunk(filtered_t *f)
+/* Do all of a chunk in the calling thread, whose caches keep what lies between its steps. */
+static void do_chunk(backward_t *b)
 {
-    shares_t s = shares_of(f);
-    loop_t pool = poolings(f), expand = expansions(f);
-    pool.body(f, 0, pool.items);
-    if (packings(f) > 0)
-        pack_sums(f, 0, packings(f));
-    for (index_t broad = 0; f->grad_w && broad < s.broads; broad++)
-        multiply_sums(f, broad, 0, s.downs);
-    f->fresh = 0;
-    if (!f->grad_x)
+    partition_t p = partition_of(b);
+    loop_t pack = pack_g_loop(b), expand = expand_gx_loop(b);
+    pack.body(b, 0, pack.items);
+    if (x_tail_items(b) > 0)
+        pad_x_tail_body(b, 0, x_tail_items(b));
+    for (index_t panel = 0; b->grad_w && panel < p.gw_panels; panel++)
+        multiply_gw(b, panel, 0, p.gw_tiles);
+    b->gw_is_empty = 0;
+    if (!b->grad_x)
         return;
-    for (index_t panel = 0; panel < s.panels; panel++)
-        (f->of->pixels ? multiply_rows : multiply_windows)(f, panel / f->of->groups,
-                                                           panel % f->of->groups, 0, s.tiles);
-    expand.body(f, 0, expand.items);
+    for (index_t block = 0; block < p.gx_blocks; block++)
+        (b->desc->nhwc ? multiply_gx_nhwc : multiply_gx_nchw)(b, block / b->desc->groups,
+                                                              block % b->desc->groups, 0,
+                                                              p.gx_tiles);
+    expand.body(b, 0, expand.items);
 }
 
-/* Each item is a slot, which takes chunks while there are any. */
-static void chunks_some(const void *shared, index_t first, index_t last)
+/* Each item is a workspace: the thread that takes it does chunks in it while there are any. */
+static void chunks_body(const void *shared, index_t first, index_t last)
 {
-    chunks_t *task = (chunks_t *)shared;
-    index_t rows = task->f->of->images * task->f->out->rows.number;
-    index_t shares = least(task->f->of->slots, SHARES), chunk;
-    for (index_t slot = first; slot < last; slot++) {
-        filtered_t f = *task->f;
-        index_t ahead = slot * f.slot_size, number = f.of->images * f.out->channels;
-        CHECK(slot < slots_of(&f));
-        f.g += ahead, f.x += ahead, f.v += ahead, f.values += ahead;
-        f.sums += f.of->pixels ? 0 : slot * number; /* rows of patches have theirs */
-        f.fresh = 1;
-        if (f.grad_bias && !f.of->pixels)
-            memset(f.sums, 0, (size_t)number * sizeof(REAL));
-        while (claim(task->share, shares, slot % shares, 1, &chunk)) {
-            f.first = chunk * f.of->chunk;
-            f.last = least(f.first + f.of->chunk, rows);
-            CHECK(f.first < f.last && f.last - f.first <= f.of->chunk);
-            do_chunk(&f);
+    chunks_t *chunks = (chunks_t *)shared;
+    index_t rows = chunks->backward->desc->images * chunks->backward->out->rows.count;
+    index_t shares = min_(chunks->backward->desc->accumulators, MAX_SHARES), chunk;
+    for (index_t item = first; item < last; item++) {
+        backward_t b = *chunks->backward;
+        index_t offset = item * b.thread_size, sums = b.desc->images * b.out->channels;
+        GFB_CHECK(item < workspaces(&b));
+        b.g_cells += offset, b.x_tail += offset, b.gx_cells += offset, b.gw_values += offset;
+        b.gb_sums += b.desc->nhwc ? 0 : item * sums; /* in NHWC each patch row has its own */
+        b.gw_is_empty = 1;
+        if (b.grad_bias && !b.desc->nhwc)
+            memset(b.gb_sums, 0, (size_t)sums * sizeof(REAL));
+        while (claim_items(chunks->shares, shares, item % shares, 1, &chunk)) {
+            b.first_row = chunk * b.desc->chunk_rows;
+            b.last_row = min_(b.first_row + b.desc->chunk_rows, rows);
+            GFB_CHECK(b.first_row < b.last_row && b.last_row - b.first_row <= b.desc->chunk_rows);
+            do_chunk(&b);
         }
-        if (f.grad_w && f.fresh)
-            memset(f.values, 0, (size_t)(f.out->channels * inputs(&f)) * sizeof(REAL));
+        if (b.grad_w && b.gw_is_empty)
+            memset(b.gw_values, 0, (size_t)(b.out->channels * group_inputs(&b)) * sizeof(REAL));
     }
 }
 
-/* How many of g_w's values are repeated at a time. */
-static index_t most_windows(const filtered_t *f)
+/* Return how many windows of g_w are written at a time. */
+static index_t windows_at_once(const backward_t *b)
 {
-    return f->of->taps < TILE ? TILE / f->of->taps : 1;
+    return b->desc->taps < SCRATCH ? SCRATCH / b->desc->taps : 1;
 }
 
-/* out = n of g_w's values from `begin` on: the sums over the slots. */
-static void gather_values(const filtered_t *f, index_t begin, index_t n, REAL *out)
+/* out[0 .. n) = g_w's values [begin, begin + n): the sums over all accumulators. */
+static void sum_accumulators(const backward_t *b, index_t begin, index_t n, REAL *out)
 {
-    copy(out, f->values + begin, n);
-    for (index_t slot = 1; slot < f->of->slots; slot++) {
-        const REAL *other = f->values + slot * f->slot_size + begin;
+    copy_row(out, b->gw_values + begin, n);
+    for (index_t thread = 1; thread < b->desc->accumulators; thread++) {
+        const REAL *other = b->gw_values + thread * b->thread_size + begin;
         for (index_t i = 0; i < n; i++)
             out[i] += other[i];
     }
 }
 
-enum { ADDED = 64 /* channels whose sums are added at a time */ };
+enum { SUMMED = 64 /* channels of an item of sum_gb_body */ };
 
-static void add_sums(const void *shared, index_t first, index_t last)
+/* g_b = the sums over all rows of gb_sums. Each item is SUMMED channels. */
+static void sum_gb_body(const void *shared, index_t first, index_t last)
 {
-    const filtered_t *f = shared;
-    index_t channels = f->out->channels;
-    for (index_t c0 = first * ADDED; c0 < least(last * ADDED, channels); c0 += ADDED) {
-        index_t count = least(ADDED, channels - c0);
-        double sums[ADDED] = {0};
-        for (index_t n = 0; n < summed(f); n++)
+    const backward_t *b = shared;
+    index_t channels = b->out->channels;
+    for (index_t c0 = first * SUMMED; c0 < min_(last * SUMMED, channels); c0 += SUMMED) {
+        index_t count = min_(SUMMED, channels - c0);
+        double sums[SUMMED] = {0};
+        for (index_t n = 0; n < gb_sum_rows(b); n++)
             for (index_t c = 0; c < count; c++)
-                sums[c] += f->sums[n * channels + c0 + c];
+                sums[c] += b->gb_sums[n * channels + c0 + c];
         for (index_t c = 0; c < count; c++)
-            f->grad_bias[c0 + c] = (REAL)sums[c];
+            b->grad_bias[c0 + c] = (REAL)sums[c];
     }
 }
 
-static inline loop_t additions(const filtered_t *f)
+/* The loop that finishes g_b; empty if g_b is not wanted. */
+static inline loop_t sum_gb_loop(const backward_t *b)
 {
-    return (loop_t){add_sums, f, f->grad_bias ? divided(f->out->channels, ADDED) : 0, 1};
+    return (loop_t){sum_gb_body, b, b->grad_bias ? ceil_div(b->out->channels, SUMMED) : 0, 1};
 }
 
 #endif

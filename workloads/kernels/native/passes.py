@@ -1,8 +1,9 @@
-"""The compiled passes of gradient_filter.c, called on tensors through ctypes.
+"""The compiled functions of gradient_filter.c, called on tensors through ctypes.
 
-A pass reads maps and writes a grid of patches, or the other way round. Strides travel with the
-call, so that any layout whose columns or whose channels are dense is walked in place. ctypes
-lets go of the interpreter's lock while a pass runs; its loops run in torch's own OpenMP threads.
+A pass reads maps (N, C, H, W) and writes a grid of their patches (N, C, P_h, P_w), or the other way
+round; a backward does everything in one call. Strides are passed along, so that tensors whose
+columns are dense (NCHW) or whose channels are (NHWC) are read and written where they lie. ctypes
+releases the interpreter's lock during a call; the loops run in torch's own OpenMP threads.
 """
 
 import functools
@@ -12,35 +13,42 @@ from typing import Callable, NamedTuple, Optional, Tuple
 
 import torch
 
-from workloads.kernels.native.library import Axes, Filter, Saving, Strides, layout_of, library_of
-from workloads.kernels.native.threads import Team, team, team_of
+from workloads.kernels.native.library import (
+    Axes,
+    BackwardDesc,
+    SaveDesc,
+    Strides,
+    layout_of,
+    library_of,
+)
+from workloads.kernels.native.threads import ThreadPool, thread_pool, thread_pool_of
 
-MOST_DEPTHWISE = 16  # outputs per input, LANES in the source
-KEPT_BYTES = 16 * 2**20  # of working memory, from one backward to the next
-_NO_CACHE_BYTES = 32 * 2**20  # taken where the processor's last cache is not known
+MAX_DEPTHWISE_MULTIPLIER = 16  # output channels per input channel; CHANNEL_BLOCK in the source
+KEPT_WORKSPACE_BYTES = 16 * 2**20  # a workspace up to this size is kept for the next backward
+_UNKNOWN_CACHE_BYTES = 32 * 2**20  # assumed where the size of the last cache is not known
 
 
 class Maps(NamedTuple):
-    """Maps (N, C, H, W) that a pass can walk in place: ``planes`` (NCHW) or pixels (NHWC)."""
+    """Maps (N, C, H, W) that C reads or writes in place: columns dense (``nchw``), or channels."""
 
     tensor: torch.Tensor
-    planes: bool
+    nchw: bool
 
     def address(self, image: int) -> int:
-        """Return where an image's data begin."""
+        """Return the address of an image's first element."""
         tensor = self.tensor
         return int(tensor.data_ptr()) + image * tensor.stride(0) * tensor.element_size()
 
 
 class Grid(NamedTuple):
-    """Patches (N, C, P_h, P_w) of maps, laid out as these: strides of image, channel and cell."""
+    """Patches (N, C, P_h, P_w) of maps, and their strides: of image, channel and cell."""
 
     tensor: torch.Tensor
     strides: Tuple[int, int, int]
 
 
-def walkable(tensor: torch.Tensor) -> Maps:
-    """Return maps as they lie where a pass can walk them, else a contiguous copy."""
+def in_place(tensor: torch.Tensor) -> Maps:
+    """Return maps (N, C, H, W) as they lie if columns or channels are dense, else a copy."""
     if tensor.is_contiguous():
         return Maps(tensor, True)
     if tensor.is_contiguous(memory_format=torch.channels_last):
@@ -61,22 +69,23 @@ def pool(
     scale: float = 0.0,
     sums: Optional[torch.Tensor] = None,
 ) -> None:
-    """Sum patches of images [first, last) into the first cells of ``grid``.
+    """Sum the patches of images [first, last) of ``maps`` into the first images of ``grid``.
 
     Args:
-        maps: what is pooled.
-        axes: the patches.
-        grid: written; its layout (planes or pixels) is that of ``maps``.
+        maps: (N, C, H, W).
+        axes: the patches, of rows and of columns.
+        grid: written; (>= last - first, C, P_h, P_w), with dense channels if the maps have them.
         images: first and last.
-        scale: if not 0, write ``scale`` times the means instead.
-        sums: written with the sums of the channels: (images, C) or (images, P_h, C), as maps are.
+        scale: if not 0, ``scale`` times the means is written instead of the sums.
+        sums: written with the sums of the maps' pixels: (images, C), or (images, P_h, C) if
+            channels are dense.
     """
     tensor = maps.tensor
     layout = layout_of(tensor.shape[1], axes, tensor.stride(), grid.strides)
     library = library_of(tensor.dtype)
-    function = library.pool_planes if maps.planes else library.pool_pixels
+    function = library.gfb_pool_nchw if maps.nchw else library.gfb_pool_nhwc
     function(
-        team(),
+        thread_pool(),
         layout,
         images[1] - images[0],
         maps.address(images[0]),
@@ -87,127 +96,42 @@ def pool(
 
 
 def expand(grid: Grid, axes: Axes, maps: Maps, images: Tuple[int, int]) -> None:
-    """Write the values of ``grid`` on all pixels of their patches, in images [first, last).
+    """Write each cell of ``grid`` to all pixels of its patch, in images [first, last) of ``maps``.
 
-    Maps that no cache will hold are written past the caches.
+    Pixels in no patch are left as they are. Maps that the last cache cannot hold are written past
+    the caches.
+
+    Args:
+        grid: (>= last - first, C, P_h, P_w), with dense channels if the maps have them.
+        axes: the patches, of rows and of columns.
+        maps: written; (N, C, H, W).
+        images: first and last.
     """
     tensor = maps.tensor
     layout = layout_of(tensor.shape[1], axes, tensor.stride(), grid.strides)
     library = library_of(tensor.dtype)
-    function = library.expand_planes if maps.planes else library.expand_pixels
+    function = library.gfb_expand_nchw if maps.nchw else library.gfb_expand_nhwc
     function(
-        team(),
+        thread_pool(),
         layout,
         images[1] - images[0],
         grid.tensor.data_ptr(),
         maps.address(images[0]),
-        streams(_bytes(tensor)),
+        exceeds_last_cache(_bytes(tensor)),
     )
 
 
 def sum_windows(weight: torch.Tensor) -> torch.Tensor:
-    """Return w~ (C_o, C_i / groups, 1, 1): the sum of each window."""
+    """Return w~ (C_o, C_i / groups, 1, 1), the sum of each window of w (C_o, C_i / groups, ...)."""
     taps = weight.shape[2] * weight.shape[3]
     if taps == 1 or not weight.is_contiguous():
         return weight.sum((2, 3), keepdim=True)
     sums = torch.empty(
         (weight.shape[0], weight.shape[1], 1, 1), dtype=weight.dtype, device=weight.device
     )
-    library_of(weight.dtype).sum_runs(
-        team(), weight.data_ptr(), sums.numel(), taps, sums.data_ptr()
-    )
+    library = library_of(weight.dtype)
+    library.gfb_sum_windows(thread_pool(), weight.data_ptr(), sums.numel(), taps, sums.data_ptr())
     return sums
-
-
-def save(
-    maps: Maps, axes: Axes, weight: torch.Tensor, groups: int, need_x: bool, need_w: bool
-) -> Tuple[Optional[torch.Tensor], Optional[torch.Tensor]]:
-    """Return (x~, w~) as a backward of ``filtered`` reads them, both in one go.
-
-    Args:
-        maps: x.
-        axes: the patches of x.
-        weight: w (C_o, C_i / groups, k_h, k_w), dense in the layout of x.
-        groups: of the convolution.
-        need_x: whether w~ is needed, for g_x.
-        need_w: whether x~ is needed, for g_w.
-
-    Returns:
-        x~ in panels, in one dimension (see ``unpanelled``), and w~ in tiles (tiles of C_i / groups
-        in all groups, C_o / groups, channels of a tile), zeros after a group's last channel; None
-        for what is not needed. Tiles are those of ``tile_channels``.
-    """
-    tensor, sums, tiles = maps.tensor, None, None
-    what, cells, shape = _saving(
-        tensor.shape,
-        tensor.stride(),
-        axes,
-        weight.shape,
-        groups,
-        not maps.planes,
-        tile_channels(tensor.dtype, maps.planes),
-    )
-    if need_w:
-        sums = tensor.new_empty(cells)
-    if need_x:
-        tiles = tensor.new_empty(shape)
-    library_of(tensor.dtype).save(
-        team(),
-        what,
-        tensor.data_ptr(),
-        None if sums is None else sums.data_ptr(),
-        None if tiles is None else weight.data_ptr(),
-        None if tiles is None else tiles.data_ptr(),
-    )
-    return sums, tiles
-
-
-def tile_channels(dtype: torch.dtype, planes: bool) -> int:
-    """Return how many channels of x a tile of w~ has: more where channels are dense."""
-    return int(library_of(dtype).tile_channels(not planes))
-
-
-@functools.lru_cache(maxsize=4096)
-def _saving(
-    x_shape: Tuple[int, ...],
-    x_strides: Strides,
-    axes: Axes,
-    weight_shape: Tuple[int, ...],
-    groups: int,
-    pixels: bool,
-    side: int,
-) -> Tuple[Saving, int, Tuple[int, ...]]:
-    """Return what C is told, the numbers of x~ and the shape of w~ in tiles."""
-    images, channels = x_shape[:2]
-    outputs, inputs, height, width = weight_shape
-    maps = layout_of(channels, axes, x_strides, (0, 0, 0))
-    return (
-        Saving(maps, images, groups, outputs, height * width, pixels),
-        images * channels * axes[0].number * axes[1].number,
-        (groups * -(-inputs // side), outputs // groups, side),
-    )
-
-
-def unpanelled(sums: torch.Tensor, shape: Tuple[int, int, int, int], groups: int) -> torch.Tensor:
-    """Return x~ of ``shape`` (N, C_i, P_h, P_w), channels side by side, from its panels.
-
-    A panel has some channels of a group, as many as ``panel_channels`` of the source or what is
-    left of them: (cells of all images, channels).
-    """
-    images, channels, rows, columns = shape
-    side, cells = library_of(sums.dtype).panel_channels(), images * rows * columns
-    widths = [min(side, channels // groups - c) for c in range(0, channels // groups, side)]
-    sizes = [cells * width for width in widths * groups]
-    panels = sums.split(sizes)  # type: ignore[no-untyped-call]
-    plain = torch.cat([panel.view(cells, -1) for panel in panels], 1)
-    return plain.view(images, rows, columns, channels).permute(0, 3, 1, 2)
-
-
-def untiled(tiles: torch.Tensor, shape: Tuple[int, int, int, int], groups: int) -> torch.Tensor:
-    """Return w~ (C_o, C_i / groups, 1, 1) from its tiles."""
-    by_group = tiles.view(groups, -1, *tiles.shape[1:])
-    plain = by_group.transpose(1, 2).reshape(shape[0], -1)
-    return plain[:, : shape[1]].reshape(shape)
 
 
 def repeat_taps(values: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch.Tensor:
@@ -216,33 +140,140 @@ def repeat_taps(values: torch.Tensor, shape: Tuple[int, int, int, int]) -> torch
     if taps == 1:
         return values.view(shape)
     grad_w = torch.empty(shape, dtype=values.dtype, device=values.device)
-    streaming = streams(_bytes(grad_w))
-    library_of(values.dtype).repeat_runs(
-        team(), values.data_ptr(), values.numel(), taps, grad_w.data_ptr(), streaming
+    streaming = exceeds_last_cache(_bytes(grad_w))
+    library_of(values.dtype).gfb_repeat_windows(
+        thread_pool(), values.data_ptr(), values.numel(), taps, grad_w.data_ptr(), streaming
     )
     return grad_w
 
 
-class Way(NamedTuple):
-    """How a whole backward goes."""
+# the forward: x~ and w~, packed --------------------------------------------------------------
 
-    function: str  # of the source: "filtered" or "depthwise"
-    planes: bool  # of g and g_x, else pixels
-    chunk: int = 1  # rows of patches that are done at a time, counted through all images
-    slots: int = 0  # threads that do chunks of their own; 0 where all do all rows together
+
+def save(
+    maps: Maps, axes: Axes, weight: torch.Tensor, groups: int, need_x: bool, need_w: bool
+) -> Tuple[Optional[torch.Tensor], Optional[torch.Tensor]]:
+    """Return (x~, w~), packed for ``gfb_filtered``.
+
+    Args:
+        maps: x (N, C_i, H, W).
+        axes: the patches of x.
+        weight: w (C_o, C_i / groups, k_h, k_w), dense in the layout of x.
+        groups: of the convolution.
+        need_x: whether w~ is needed, for g_x.
+        need_w: whether x~ is needed, for g_w.
+
+    Returns:
+        x~ in panels, in one dimension (see ``unpack_x_sums``), and w~ in tiles (groups x tiles,
+        C_o / groups, channels of a tile), zeros after a group's last channel; None for what is not
+        needed. ``weight_tile_channels`` is the number of channels of a tile.
+    """
+    tensor, x_sum, w_sum = maps.tensor, None, None
+    desc, x_sum_elements, w_sum_shape = _save_desc(
+        tensor.shape,
+        tensor.stride(),
+        axes,
+        weight.shape,
+        groups,
+        not maps.nchw,
+        weight_tile_channels(tensor.dtype, maps.nchw),
+    )
+    if need_w:
+        x_sum = tensor.new_empty(x_sum_elements)
+    if need_x:
+        w_sum = tensor.new_empty(w_sum_shape)
+    library_of(tensor.dtype).gfb_save(
+        thread_pool(),
+        desc,
+        tensor.data_ptr(),
+        None if x_sum is None else x_sum.data_ptr(),
+        None if w_sum is None else weight.data_ptr(),
+        None if w_sum is None else w_sum.data_ptr(),
+    )
+    return x_sum, w_sum
+
+
+def weight_tile_channels(dtype: torch.dtype, nchw: bool) -> int:
+    """Return how many input channels a tile of w~ has, which depends on the maps' layout."""
+    return int(library_of(dtype).gfb_weight_tile_channels(not nchw))
+
+
+@functools.lru_cache(maxsize=4096)
+def _save_desc(
+    x_shape: Tuple[int, ...],
+    x_strides: Strides,
+    axes: Axes,
+    weight_shape: Tuple[int, ...],
+    groups: int,
+    nhwc: bool,
+    tile_channels: int,
+) -> Tuple[SaveDesc, int, Tuple[int, ...]]:
+    """Return the description for C, the number of elements of x~ and the shape of packed w~."""
+    images, channels = x_shape[:2]
+    outputs, inputs, height, width = weight_shape
+    maps = layout_of(channels, axes, x_strides, (0, 0, 0))
+    return (
+        SaveDesc(maps, images, groups, outputs, height * width, nhwc),
+        images * channels * axes[0].number * axes[1].number,
+        (groups * -(-inputs // tile_channels), outputs // groups, tile_channels),
+    )
+
+
+def unpack_x_sums(
+    packed: torch.Tensor, shape: Tuple[int, int, int, int], groups: int
+) -> torch.Tensor:
+    """Return x~ of ``shape`` (N, C_i, P_h, P_w), channels dense, from its packed panels.
+
+    A panel is (N P_h P_w, channels): ``gfb_panel_channels`` channels of a group, or what is left.
+    """
+    images, channels, rows, columns = shape
+    per_group, cells = channels // groups, images * rows * columns
+    panel_channels = library_of(packed.dtype).gfb_panel_channels()
+    sizes = []
+    for _ in range(groups):
+        for first in range(0, per_group, panel_channels):
+            sizes.append(cells * min(panel_channels, per_group - first))
+    panels = packed.split(sizes)  # type: ignore[no-untyped-call]
+    dense = torch.cat([panel.view(cells, -1) for panel in panels], 1)
+    return dense.view(images, rows, columns, channels).permute(0, 3, 1, 2)
+
+
+def unpack_w_sums(
+    packed: torch.Tensor, shape: Tuple[int, int, int, int], groups: int
+) -> torch.Tensor:
+    """Return w~ of ``shape`` (C_o, C_i / groups, 1, 1) from its packed tiles."""
+    by_group = packed.view(groups, -1, *packed.shape[1:])  # (groups, tiles, C_o / groups, channels)
+    dense = by_group.transpose(1, 2).reshape(shape[0], -1)  # (C_o, tiles x channels)
+    return dense[:, : shape[1]].reshape(shape)
+
+
+# the backward in one call --------------------------------------------------------------------
+
+
+class Schedule(NamedTuple):
+    """Which function does a backward, and how its patch rows are shared among the threads.
+
+    ``accumulators`` threads work alone on chunks of ``chunk_rows``, each with a g_w of its own, or
+    all threads work together if it is 0. Patch rows are counted through all images.
+    """
+
+    function: str  # of the source: "gfb_filtered" or "gfb_depthwise"
+    nchw: bool  # columns of g and g_x are dense; otherwise channels are
+    chunk_rows: int = 1
+    accumulators: int = 0
 
 
 class Call(NamedTuple):
-    """A whole backward in C, but for the tensors: what stays from one to the next."""
+    """A backward in C but for its tensors: what stays the same from one to the next."""
 
     function: Callable[..., None]
-    team: Team
-    what: Filter
-    work: int  # bytes of working memory
+    thread_pool: ThreadPool
+    desc: BackwardDesc
+    workspace_bytes: int
 
 
-def prepared(
-    way: Way,
+def prepare(
+    schedule: Schedule,
     x_shape: Tuple[int, ...],
     weight_shape: Tuple[int, ...],
     axes: Tuple[Axes, Axes],
@@ -253,44 +284,46 @@ def prepared(
     wanted: Tuple[bool, bool, bool],
     threads: int,
 ) -> Call:
-    """Return what ``backward`` takes: the backward of a layer whose windows are summed.
+    """Return the call for ``backward`` of a layer whose windows are summed.
 
     Args:
-        way: how.
+        schedule: which function, and how its work is shared.
         x_shape: of x (N, C_i, H, W).
         weight_shape: of w (C_o, C_i / groups, k_h, k_w).
         axes: the patches of y and of x.
-        grad_strides: of dL/dy, whose columns are dense; if pixels, its channels.
+        grad_strides: of g (N, C_o, H_y, W_y), whose columns or channels are dense.
         dtype: of all tensors.
         groups: of the convolution.
         scale: 1 / s^2.
-        wanted: g_x, g_w, g_b.
-        threads: that may be used.
+        wanted: whether g_x, g_w and g_b are.
+        threads: how many to use.
     """
-    library, size = library_of(dtype), torch.finfo(dtype).bits // 8
-    x_strides = _dense(x_shape[1:], way.planes)
-    grid = _dense((x_shape[1], axes[1][0].number, axes[1][1].number), way.planes)
-    what = Filter(
+    library, element_size = library_of(dtype), torch.finfo(dtype).bits // 8
+    grid_shape = (x_shape[1], axes[1][0].number, axes[1][1].number)
+    x_strides = _dense_strides(x_shape[1:], schedule.nchw)
+    image, channel, _, cell = _dense_strides(grid_shape, schedule.nchw)
+    desc = BackwardDesc(
         layout_of(weight_shape[0], axes[0], grad_strides, (0, 0, 0)),
-        layout_of(x_shape[1], axes[1], x_strides, (grid[0], grid[1], grid[3])),
+        layout_of(x_shape[1], axes[1], x_strides, (image, channel, cell)),
         x_shape[0],
         groups,
         weight_shape[2] * weight_shape[3],
-        way.slots,
-        way.chunk,
+        schedule.accumulators,
+        schedule.chunk_rows,
         scale,
-        streams(x_shape[0] * x_strides[0] * size),
-        not way.planes,
+        exceeds_last_cache(x_shape[0] * x_strides[0] * element_size),
+        not schedule.nchw,
     )
-    what.work = getattr(library, way.function + "_work")(what, *wanted)
-    return Call(getattr(library, way.function), team_of(threads), what, what.work * size)
+    desc.workspace = getattr(library, schedule.function + "_workspace")(desc, *wanted)
+    function = getattr(library, schedule.function)
+    return Call(function, thread_pool_of(threads), desc, desc.workspace * element_size)
 
 
 def backward(
     call: Call,
     grad: torch.Tensor,
     x_sum: Optional[torch.Tensor],
-    window: Optional[torch.Tensor],
+    w_sum: Optional[torch.Tensor],
     grad_x: Optional[torch.Tensor],
     grad_w: Optional[torch.Tensor],
     grad_bias: Optional[torch.Tensor],
@@ -298,52 +331,53 @@ def backward(
     """Do the whole backward of a layer whose windows are summed.
 
     Args:
-        call: made ready for just these tensors.
-        grad: dL/dy.
-        x_sum: x~ with ``grad_w``, None without: in panels for ``filtered``, else dense.
-        window: w~ with ``grad_x``, None without: in tiles for ``filtered``, else dense.
-        grad_x: written, dense; None where not wanted, as the next two.
-        grad_w: written, dense, its layout that of g_x.
-        grad_bias: written.
+        call: prepared for tensors of these shapes and layouts.
+        grad: g (N, C_o, H_y, W_y).
+        x_sum: x~, needed for ``grad_w``: packed for ``gfb_filtered``, else (N, C_i, P_h, P_w),
+            dense in the layout of g.
+        w_sum: w~, needed for ``grad_x``: packed for ``gfb_filtered``, else dense.
+        grad_x: written; (N, C_i, H, W), dense in the layout of g. None if not wanted, as the next.
+        grad_w: written; (C_o, C_i / groups, k_h, k_w), dense in the layout of g.
+        grad_bias: written; (C_o).
     """
-    work = _working_memory(call.work)  # named: it has to live until the call has returned
+    workspace = _workspace(call.workspace_bytes)  # a name keeps it alive until the call returns
     call.function(
-        call.team,
-        call.what,
+        call.thread_pool,
+        call.desc,
         grad.data_ptr(),
         None if x_sum is None else x_sum.data_ptr(),
-        None if window is None else window.data_ptr(),
+        None if w_sum is None else w_sum.data_ptr(),
         None if grad_x is None else grad_x.data_ptr(),
         None if grad_w is None else grad_w.data_ptr(),
         None if grad_bias is None else grad_bias.data_ptr(),
-        work.data_ptr(),
+        workspace.data_ptr(),
     )
 
 
-def _dense(shape: Tuple[int, ...], planes: bool) -> Tuple[int, int, int, int]:
-    """Return the strides of maps whose images are dense, of shape (C, H, W)."""
+def _dense_strides(shape: Tuple[int, ...], nchw: bool) -> Tuple[int, int, int, int]:
+    """Return the strides (image, channel, row, column) of dense maps with images (C, H, W)."""
     channels, height, width = shape
-    if planes:
+    if nchw:
         return channels * height * width, height * width, width, 1
     return channels * height * width, 1, channels * width, channels
 
 
-def _working_memory(size: int) -> torch.Tensor:
-    """Return so many bytes or more, the last call's again where they are few.
+def _workspace(size: int) -> torch.Tensor:
+    """Return at least ``size`` bytes; a small workspace is kept, one for each Python thread.
 
-    Fresh ones lie now here, now there, between gradients that then move about too, and what moves
-    leaves the caches: up to a seventh of a small layer's backward. Each thread has its own.
+    A fresh one would lie at another address every time and shift the gradients that are allocated
+    around it, and what shifts is no longer in the caches: up to a seventh of a small layer's time.
     """
-    if size > KEPT_BYTES:
+    if size > KEPT_WORKSPACE_BYTES:
         return torch.empty(size, dtype=torch.uint8)
-    kept: Optional[torch.Tensor] = getattr(_kept, "memory", None)
+    kept: Optional[torch.Tensor] = getattr(_kept, "workspace", None)
     if kept is None or kept.numel() < size:
-        kept = _kept.memory = torch.empty(size, dtype=torch.uint8)
+        kept = _kept.workspace = torch.empty(size, dtype=torch.uint8)
     return kept
 
 
-def streams(size: int) -> bool:
-    """Return whether so many bytes are too many for the last cache to keep what is written."""
+def exceeds_last_cache(size: int) -> bool:
+    """Return whether the last cache cannot hold so many bytes: they are written past it then."""
     return size > last_cache_bytes()
 
 
@@ -353,7 +387,7 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 @functools.lru_cache(maxsize=None)
 def last_cache_bytes() -> int:
-    """Return the size of the processor's last cache, or a common one where it is not told."""
+    """Return the size of the processor's last cache, or a usual one if the system does not say."""
     folder = "/sys/devices/system/cpu/cpu0/cache"
     largest = 0
     try:
@@ -363,7 +397,7 @@ def last_cache_bytes() -> int:
                     largest = max(largest, int(file.read().strip().rstrip("K")) * 1024)
     except (OSError, ValueError):
         pass
-    return largest or _NO_CACHE_BYTES
+    return largest or _UNKNOWN_CACHE_BYTES
 
 
 _kept = threading.local()

@@ -1,339 +1,392 @@
-/* Patches of maps whose columns are dense (NCHW): pooled to cells of a grid, and back. */
+/* Pooling and expanding of NCHW maps (columns dense): pixels to cells of the patch grid, and back.
+ *
+ *     for each block of patches of a plane (one channel of one image):
+ *       for each patch row:        add up its pixel rows, vector by vector     (sum_bands)
+ *         for each patch:          add up its columns                          (sum_segments)
+ *       sums to scaled means, and a running sum of all pixels for g_b
+ *
+ * and the reverse to expand: each cell's value on all pixels of its patch. A block's cells are
+ * written dense, BLOCK_CELLS apart for each channel; the callers put them into a grid or into the
+ * packed panels of a product.
+ *
+ * This file also has the structures that Python passes; their fields are mirrored there.
+ */
 
-#ifndef GFBENCH_PATCHES_H
-#define GFBENCH_PATCHES_H
+#ifndef GFB_PATCHES_H
+#define GFB_PATCHES_H
 
 #include "narrow.h"
 #include "runs.h"
 #include "team.h"
 
-/* Run i along an axis is [start + i length, start + (i + 1) length), cut to [0, stop). */
+/* Patches along one axis: patch i is [start + i length, start + (i + 1) length), cut to
+ * [0, stop). `start` may be negative. */
 typedef struct {
-    index_t start, length, number, stop;
-} runs_t;
+    index_t start, length, count, stop;
+} patches_t;
 
-/* Maps (images, channels, height, width) and their grid of patches; strides in elements. */
+/* Maps (N, C, H, W) and the grid of their patches (N, C, P_h, P_w); strides in elements. Cells of
+ * a grid are evenly spaced, row-major. */
 typedef struct {
     index_t channels;
-    runs_t rows, columns;
-    index_t map_image, map_channel, map_row, map_column;
-    index_t grid_image, grid_channel, grid_cell; /* cells of a grid are evenly spaced, row-major */
+    patches_t rows, columns;
+    struct {
+        index_t n, c, h, w;
+    } map_stride;
+    struct {
+        index_t n, c, cell;
+    } grid_stride;
 } layout_t;
 
-/* What a backward is of, whatever the tensors: as Python keeps it. */
+/* A backward but for its tensors; prepared once per geometry. */
 typedef struct {
-    layout_t out, in; /* of g and of g_x; grids are those of g~ and x~ unless in panels */
+    layout_t out, in; /* of g and of g_x; a grid's strides are used of x~ only, by gfb_depthwise */
     index_t images, groups, taps;
-    index_t slots; /* threads that do whole chunks of their own; 0: all do all rows together */
-    index_t chunk; /* rows of patches that are done at a time */
-    double scale;
-    index_t streaming, pixels; /* pixels: channels are dense, not columns */
-    index_t work; /* numbers of working memory, as filtered_work or depthwise_work tells */
-} filter_t;
+    index_t accumulators; /* threads that work on chunks alone, each with an accumulator of g_w of
+                           * its own; 0: all threads work on all rows together */
+    index_t chunk_rows;   /* patch rows of a chunk, counted through all images */
+    double scale;         /* 1 / s^2 */
+    index_t streaming;    /* write g_x past the caches */
+    index_t nhwc;         /* channels are dense; otherwise columns are */
+    index_t workspace;    /* elements; see gfb_filtered_workspace and gfb_depthwise_workspace */
+} backward_desc_t;
 
-/* How all planes of a layout are walked: in blocks of `down` rows of patches and all columns, or
- * of `across` columns of one row. Rows of patches [whole, cut) are not cut. */
+/* How every plane of a layout is cut into blocks: of `block_rows` patch rows and all columns, or of
+ * one patch row and `block_columns` columns. */
 typedef struct {
     const layout_t *l;
-    index_t down, across, whole, cut;
-    int vectors; /* of a row of pixels, where narrow maps have a way of their own; else 0 */
-} walk_t;
+    index_t block_rows, block_columns;
+    index_t first_full, end_full; /* patch rows [first_full, end_full) have their full height, the
+                                   * others are cut off at the map's edge */
+    int row_vectors; /* vectors of a pixel row, if pool_narrow can do these maps; otherwise 0 */
+} tiling_t;
 
-/* What is pooled or expanded. */
+/* What the loops that pool maps into a grid share. */
 typedef struct {
     const layout_t *l;
     const REAL *map;
-    REAL *grid, *sums;
-    REAL scale;
-    walk_t walk;
-    index_t images, groups; /* of panels */
-} pool_t;
+    REAL *grid;
+    REAL *sums; /* of each map; NULL: not wanted */
+    REAL scale; /* of the means; 0: sums */
+    tiling_t tiling;
+    index_t images, groups; /* of packed panels */
+} pool_args_t;
 
+/* What the loops that expand a grid to maps share. */
 typedef struct {
     const layout_t *l;
     const REAL *grid;
     REAL *map;
     int streaming;
-    walk_t walk;
-} expand_t;
+    tiling_t tiling;
+} expand_args_t;
 
-/* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid, all columns unless i1 = i0 + 1,
- * so that its cells follow each other. */
+/* A block of patches: rows [i0, i1) and columns [j0, j1) of a grid; all columns unless
+ * i1 = i0 + 1, so that the cells of a block follow each other. */
 typedef struct {
     index_t i0, i1, j0, j1;
 } block_t;
 
-static inline index_t cut(const runs_t *runs, index_t i)
+/* Return the first pixel of patch i along its axis, or `stop` after the last one. */
+static inline index_t patch_begin(const patches_t *patches, index_t i)
 {
-    index_t at = runs->start + i * runs->length;
-    return at < 0 ? 0 : least(at, runs->stop);
+    index_t at = patches->start + i * patches->length;
+    return at < 0 ? 0 : min_(at, patches->stop);
 }
 
-static inline int exact(const runs_t *runs)
+/* Whether the patches start at pixel 0 and reach just to the axis' end. */
+static inline int cover_exactly(const patches_t *patches)
 {
-    return runs->start == 0 && runs->number == divided(runs->stop, runs->length);
+    return patches->start == 0 && patches->count == ceil_div(patches->stop, patches->length);
 }
 
-static inline int vectors_of(const layout_t *l)
+/* Return the vectors of a pixel row where pool_narrow and expand_narrow can do these maps. */
+static inline int narrow_row_vectors(const layout_t *l)
 {
 #if defined(__AVX512F__)
-    index_t length = l->columns.length, vectors = divided(l->columns.stop, WIDE);
-    if ((length == 2 || length == 4) && vectors <= NARROWEST && exact(&l->rows) &&
-        exact(&l->columns))
+    index_t length = l->columns.length, vectors = ceil_div(l->columns.stop, VLEN);
+    if ((length == 2 || length == 4) && vectors <= MAX_ROW_VECTORS && cover_exactly(&l->rows) &&
+        cover_exactly(&l->columns))
         return (int)vectors;
 #endif
     (void)l;
     return 0;
 }
 
-/* Blocks are of at most CELLS cells and TILE columns, or of one cell. */
-static walk_t walk_of(const layout_t *l)
+/* Return blocks of at most BLOCK_CELLS cells and SCRATCH columns of pixels, or of one cell where
+ * even a single patch is wider than that. */
+static tiling_t tiling_of(const layout_t *l)
 {
-    index_t most = least(CELLS, TILE / l->columns.length), number = l->columns.number;
-    const runs_t *rows = &l->rows;
-    walk_t walk = {l, 1, number, 0, 0, vectors_of(l)};
-    if (number <= most)
-        walk.down = most / number;
+    index_t most = min_(BLOCK_CELLS, SCRATCH / l->columns.length), count = l->columns.count;
+    const patches_t *rows = &l->rows;
+    tiling_t tiling = {l, 1, count, 0, 0, narrow_row_vectors(l)};
+    if (count <= most)
+        tiling.block_rows = most / count;
     else
-        walk.across = most > 0 ? most : 1;
-    walk.whole = rows->start < 0 ? (rows->length - 1 - rows->start) / rows->length : 0;
-    walk.cut = rows->stop > rows->start ? (rows->stop - rows->start) / rows->length : 0;
-    return walk;
+        tiling.block_columns = most > 0 ? most : 1;
+    tiling.first_full = rows->start < 0 ? (rows->length - 1 - rows->start) / rows->length : 0;
+    tiling.end_full = rows->stop > rows->start ? (rows->stop - rows->start) / rows->length : 0;
+    return tiling;
 }
 
-/* Before the first block of rows of patches from i on. */
-static inline block_t before(index_t i) { return (block_t){i, i, 0, 0}; }
+/* Return the state from which next_block steps to the first block of patch rows from i on. */
+static inline block_t before_row(index_t i) { return (block_t){i, i, 0, 0}; }
 
-/* Step to the next block above row `end` of patches. */
-static inline int next_block(const walk_t *walk, block_t *b, index_t end)
+/* Step to the next block of patch rows before `end`; returns 0 if there is none. */
+static inline int next_block(const tiling_t *tiling, block_t *b, index_t end)
 {
-    index_t number = walk->l->columns.number;
-    int same_row = b->j1 > 0 && b->j1 < number;
+    index_t count = tiling->l->columns.count;
+    int same_row = b->j1 > 0 && b->j1 < count;
     b->i0 = same_row ? b->i0 : b->i1;
     b->j0 = same_row ? b->j1 : 0;
-    b->i1 = least(b->i0 + walk->down, end);
-    b->j1 = least(b->j0 + walk->across, number);
+    b->i1 = min_(b->i0 + tiling->block_rows, end);
+    b->j1 = min_(b->j0 + tiling->block_columns, count);
     return b->i0 < end;
 }
 
-static inline index_t cells_of(const block_t *b) { return (b->i1 - b->i0) * (b->j1 - b->j0); }
+static inline index_t block_cells(const block_t *b) { return (b->i1 - b->i0) * (b->j1 - b->j0); }
 
-/* The rows of patches from i on that are alike: whole ones, or one that is cut. */
-static inline index_t alike(const walk_t *walk, index_t i, index_t end)
+/* Return how many patch rows from i on, before `end`, can be done alike: all that have their full
+ * height, or one that is cut off. */
+static inline index_t uniform_rows(const tiling_t *tiling, index_t i, index_t end)
 {
-    return i < walk->whole || i >= walk->cut ? 1 : least(walk->cut, end) - i;
+    return i < tiling->first_full || i >= tiling->end_full ? 1 : min_(tiling->end_full, end) - i;
 }
 
-/* Add the cells to the running sum and turn them, sums of patches `rows` high in `bands` rows, into
- * scaled means, if scale is not 0. */
-static void average(const layout_t *l, REAL *cells, index_t bands, index_t rows, index_t j0,
-                    index_t j1, REAL scale, running_t *running)
+/* Accumulate the sums over patches in cells (bands, j1 - j0), whose patches are `rows` pixels high,
+ * and turn them into `scale` times the means; a scale of 0 leaves them. */
+static void accumulate_and_average(const layout_t *l, REAL *cells, index_t bands, index_t rows,
+                                   index_t j0, index_t j1, REAL scale, accumulator_t *accumulator)
 {
-    const runs_t *columns = &l->columns;
-    index_t across = j1 - j0, last = columns->stop - (columns->number - 1) * columns->length;
+    const patches_t *columns = &l->columns;
+    index_t across = j1 - j0, last = columns->stop - (columns->count - 1) * columns->length;
     REAL each = scale != 0 ? scale / (REAL)(rows * columns->length) : 0;
-    add_and_scale(cells, bands * across, each, running);
-    if (scale != 0 && j1 == columns->number && last < columns->length)
-        for (index_t i = 0; i < bands; i++)
+    accumulate_and_scale(cells, bands * across, each, accumulator);
+    if (scale != 0 && j1 == columns->count && last < columns->length)
+        for (index_t i = 0; i < bands; i++) /* the last patch of a row has fewer columns */
             cells[(i + 1) * across - 1] *= (REAL)columns->length / (REAL)last;
 }
 
-/* Sum a box one number after the other: for a patch that is longer than a scratch row. */
-static REAL sum_box(const REAL *src, index_t stride, index_t rows, index_t columns)
+/* Return the sum of pixels (rows, columns), row-major with a stride: a patch wider than a scratch
+ * row. */
+static REAL sum_wide_patch(const REAL *pixels, index_t stride, index_t rows, index_t columns)
 {
     double sum = 0;
     for (index_t h = 0; h < rows; h++)
-        sum += total(src + h * stride, columns);
+        sum += sum_row(pixels + h * stride, columns);
     return (REAL)sum;
 }
 
+/* narrow maps --------------------------------------------------------------------------------- */
+
 #if defined(__AVX512F__)
-/* does(vectors of a row of pixels, how often pairs are added), as constants. */
-#define EACH_WIDTH(walk, does)                                      \
-    switch ((walk)->vectors * 2 + ((walk)->l->columns.length == 4)) { \
-    case 2: does(1, 1); break;                                      \
-    case 3: does(1, 2); break;                                      \
-    case 4: does(2, 1); break;                                      \
-    case 5: does(2, 2); break;                                      \
-    case 6: does(3, 1); break;                                      \
-    case 7: does(3, 2); break;                                      \
-    case 8: does(4, 1); break;                                      \
-    case 9: does(4, 2); break;                                      \
+/* Call `does` with (vectors of a pixel row, log2 of the patches' width) as constants. */
+#define GFB_EACH_ROW_WIDTH(tiling, does)                                      \
+    switch ((tiling)->row_vectors * 2 + ((tiling)->l->columns.length == 4)) { \
+    case 2: does(1, 1); break;                                                \
+    case 3: does(1, 2); break;                                                \
+    case 4: does(2, 1); break;                                                \
+    case 5: does(2, 2); break;                                                \
+    case 6: does(3, 1); break;                                                \
+    case 7: does(3, 2); break;                                                \
+    case 8: does(4, 1); break;                                                \
+    case 9: does(4, 2); break;                                                \
     }
 
-/* Rows [begin, end) of patches of `channels` channels. A channel's cells lie from m on in a row of
- * panels, which are `panel` numbers apart, one channel's row `apart` numbers from the next one's;
- * if both are BROAD, or there is one channel, that is a plain row. */
+/* Patch rows [begin, end) of `channels` channels, and where their cells lie in panels: cell m of
+ * channel c at panels[c * channel_stride + m / NR * panel_stride + m % NR], the first one being
+ * m = first_cell. With a panel_stride of NR that is a dense row of cells for each channel. */
 typedef struct {
-    const walk_t *walk;
-    index_t channels, begin, end, m, panel, apart;
-} bands_t;
+    const tiling_t *tiling;
+    index_t channels, begin, end, first_cell, panel_stride, channel_stride;
+} narrow_rows_t;
 
-INLINE index_t whole_bands(const bands_t *b)
+/* Return how many of the patch rows have their full height. */
+GFB_INLINE index_t full_rows(const narrow_rows_t *r)
 {
-    index_t end = least(b->walk->cut, b->end);
-    return end > b->begin ? end - b->begin : 0;
+    index_t end = min_(r->tiling->end_full, r->end);
+    return end > r->begin ? end - r->begin : 0;
 }
 
-INLINE index_t rows_left(const bands_t *b)
+/* Return the pixel rows of the last patch row if it is cut off, otherwise 0. */
+GFB_INLINE index_t last_row_height(const narrow_rows_t *r)
 {
-    const runs_t *rows = &b->walk->l->rows;
-    return b->end > b->walk->cut ? rows->stop - b->walk->cut * rows->length : 0;
+    const patches_t *rows = &r->tiling->l->rows;
+    return r->end > r->tiling->end_full ? rows->stop - r->tiling->end_full * rows->length : 0;
 }
 
-INLINE void pool_bands(const bands_t *b, const REAL *map, REAL scale, REAL *panels,
-                       running_t *running, int vectors, int halvings)
+/* pool_narrow with two constants where this is inlined: vectors of a pixel row, and log2 of the
+ * patches' width. */
+GFB_INLINE void pool_narrow_of(const narrow_rows_t *r, const REAL *map, REAL scale, REAL *panels,
+                               accumulator_t *accumulators, int vectors, int halvings)
 {
-    const layout_t *l = b->walk->l;
-    index_t stop = l->columns.stop, number = l->columns.number, length = 1 << halvings;
-    index_t whole = whole_bands(b), left = rows_left(b), rows = l->rows.length, row = l->map_row;
-    wide_t last = spread(1); /* what the last vector is scaled by besides */
+    const layout_t *l = r->tiling->l;
+    index_t width = l->columns.stop, patches = l->columns.count, length = 1 << halvings;
+    index_t full = full_rows(r), last_height = last_row_height(r);
+    index_t rows = l->rows.length, stride = l->map_stride.h;
+    vec_t cut_column = broadcast(1); /* corrects the mean of a last patch with fewer columns */
     if (scale != 0)
-        last[(number - 1) % WIDE] = (REAL)length / (REAL)((stop - 1) % length + 1);
-    wide_t each = spread(scale != 0 ? scale / (REAL)(rows * length) : 1);
-    wide_t end = spread(scale != 0 && left > 0 ? scale / (REAL)(left * length) : 1);
-    wide_t each_last = each * last, end_last = end * last;
-    for (index_t c = 0; c < b->channels; c++, panels += b->apart) {
-        const REAL *box = map + c * l->map_channel + b->begin * rows * row;
-        index_t m = b->m;
-        wide_t lanes = running[c].lanes;
-        for (index_t band = 0; band < whole; band++, box += rows * row, m += number)
+        cut_column[(patches - 1) % VLEN] = (REAL)length / (REAL)((width - 1) % length + 1);
+    vec_t each = broadcast(scale != 0 ? scale / (REAL)(rows * length) : 1);
+    vec_t last =
+        broadcast(scale != 0 && last_height > 0 ? scale / (REAL)(last_height * length) : 1);
+    vec_t each_cut = each * cut_column, last_cut = last * cut_column;
+    for (index_t c = 0; c < r->channels; c++, panels += r->channel_stride) {
+        const REAL *pixels = map + c * l->map_stride.c + r->begin * rows * stride;
+        index_t m = r->first_cell;
+        vec_t lanes = accumulators[c].lanes;
+        for (index_t i = 0; i < full; i++, pixels += rows * stride, m += patches)
             if (rows == length)
-                pool_vectors(box, row, length, stop, number, vectors, halvings, each, each_last,
-                             panels, b->panel, m, &lanes);
+                pool_narrow_patch_row(pixels, stride, length, width, patches, vectors, halvings,
+                                      each, each_cut, panels, r->panel_stride, m, &lanes);
             else
-                pool_vectors(box, row, rows, stop, number, vectors, halvings, each, each_last,
-                             panels, b->panel, m, &lanes);
-        if (left > 0)
-            pool_vectors(box, row, left, stop, number, vectors, halvings, end, end_last, panels,
-                         b->panel, m, &lanes);
-        running[c].lanes = lanes;
+                pool_narrow_patch_row(pixels, stride, rows, width, patches, vectors, halvings,
+                                      each, each_cut, panels, r->panel_stride, m, &lanes);
+        if (last_height > 0)
+            pool_narrow_patch_row(pixels, stride, last_height, width, patches, vectors, halvings,
+                                  last, last_cut, panels, r->panel_stride, m, &lanes);
+        accumulators[c].lanes = lanes;
     }
 }
 
-static void pool_narrow(const bands_t *b, const REAL *map, REAL scale, REAL *panels,
-                        running_t *running)
+/* Pool patch rows of narrow maps into panels: sums, or `scale` times the means if it is not 0.
+ * accumulators[c] takes the sum of channel c's pixels. `map` is the first channel's plane. */
+static void pool_narrow(const narrow_rows_t *r, const REAL *map, REAL scale, REAL *panels,
+                        accumulator_t *accumulators)
 {
-#define POOL(vectors, halvings) pool_bands(b, map, scale, panels, running, vectors, halvings)
-    EACH_WIDTH(b->walk, POOL)
+#define GFB_POOL(vectors, halvings) \
+    pool_narrow_of(r, map, scale, panels, accumulators, vectors, halvings)
+    GFB_EACH_ROW_WIDTH(r->tiling, GFB_POOL)
 }
 
-INLINE void expand_bands(const bands_t *b, const REAL *panels, REAL *map, int vectors,
-                         int halvings)
+/* expand_narrow with constants, as pool_narrow_of. */
+GFB_INLINE void expand_narrow_of(const narrow_rows_t *r, const REAL *panels, REAL *map,
+                                 int vectors, int halvings)
 {
-    const layout_t *l = b->walk->l;
-    index_t stop = l->columns.stop, number = l->columns.number, length = 1 << halvings;
-    index_t whole = whole_bands(b), left = rows_left(b), rows = l->rows.length, row = l->map_row;
-    for (index_t c = 0; c < b->channels; c++, panels += b->apart) {
-        REAL *box = map + c * l->map_channel + b->begin * rows * row;
-        index_t m = b->m;
-        for (index_t band = 0; band < whole; band++, box += rows * row, m += number)
+    const layout_t *l = r->tiling->l;
+    index_t width = l->columns.stop, patches = l->columns.count, length = 1 << halvings;
+    index_t full = full_rows(r), last_height = last_row_height(r);
+    index_t rows = l->rows.length, stride = l->map_stride.h;
+    for (index_t c = 0; c < r->channels; c++, panels += r->channel_stride) {
+        REAL *pixels = map + c * l->map_stride.c + r->begin * rows * stride;
+        index_t m = r->first_cell;
+        for (index_t i = 0; i < full; i++, pixels += rows * stride, m += patches)
             if (rows == length)
-                expand_vectors(panels, b->panel, m, number, stop, vectors, halvings, box, row,
-                               length);
+                expand_narrow_patch_row(panels, r->panel_stride, m, patches, width, vectors,
+                                        halvings, pixels, stride, length);
             else
-                expand_vectors(panels, b->panel, m, number, stop, vectors, halvings, box, row,
-                               rows);
-        if (left > 0)
-            expand_vectors(panels, b->panel, m, number, stop, vectors, halvings, box, row, left);
+                expand_narrow_patch_row(panels, r->panel_stride, m, patches, width, vectors,
+                                        halvings, pixels, stride, rows);
+        if (last_height > 0)
+            expand_narrow_patch_row(panels, r->panel_stride, m, patches, width, vectors, halvings,
+                                    pixels, stride, last_height);
     }
 }
 
-/* The reverse. */
-static void expand_narrow(const bands_t *b, const REAL *panels, REAL *map)
+/* The reverse of pool_narrow: each cell's value on all pixels of its patch. */
+static void expand_narrow(const narrow_rows_t *r, const REAL *panels, REAL *map)
 {
-#define EXPAND(vectors, halvings) expand_bands(b, panels, map, vectors, halvings)
-    EACH_WIDTH(b->walk, EXPAND)
+#define GFB_EXPAND(vectors, halvings) expand_narrow_of(r, panels, map, vectors, halvings)
+    GFB_EACH_ROW_WIDTH(r->tiling, GFB_EXPAND)
 }
 #endif
 
-/* Pool a block of one channel into cells, sums or scaled means; its pixels join the running sum. */
-static void pool_block(const walk_t *walk, const REAL *plane, const block_t *b, REAL scale,
-                       REAL *cells, running_t *running)
+/* maps of any width --------------------------------------------------------------------------- */
+
+/* Pool a block of one plane into cells (i1 - i0, j1 - j0), dense: sums, or `scale` times the means
+ * if it is not 0. The accumulator takes the sum of the block's pixels. */
+static void pool_block(const tiling_t *tiling, const REAL *plane, const block_t *b, REAL scale,
+                       REAL *cells, accumulator_t *accumulator)
 {
-    const layout_t *l = walk->l;
+    const layout_t *l = tiling->l;
     index_t length = l->columns.length, across = b->j1 - b->j0, wide = across * length;
-    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
+    index_t left = patch_begin(&l->columns, b->j0);
+    index_t columns = patch_begin(&l->columns, b->j1) - left;
     index_t lead = columns > 0 ? left - (l->columns.start + b->j0 * length) : 0;
-    REAL scratch[TILE];
-    if (columns < wide && length <= TILE)
+    REAL scratch[SCRATCH]; /* (patch rows, wide): the pixel rows of each patch row, added up */
+    if (columns < wide && length <= SCRATCH)
         memset(scratch, 0, (size_t)(wide * (b->i1 - b->i0)) * sizeof(REAL));
     for (index_t i = b->i0, bands; i < b->i1; i += bands) {
-        bands = alike(walk, i, b->i1);
-        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + bands) - top;
-        index_t high = i < walk->whole || i >= walk->cut ? rows : l->rows.length;
-        const REAL *box = plane + top * l->map_row + left;
+        bands = uniform_rows(tiling, i, b->i1);
+        index_t top = patch_begin(&l->rows, i), rows = patch_begin(&l->rows, i + bands) - top;
+        index_t high = i < tiling->first_full || i >= tiling->end_full ? rows : l->rows.length;
+        const REAL *pixels = plane + top * l->map_stride.h + left;
         REAL *band = scratch + (i - b->i0) * wide, *row = cells + (i - b->i0) * across;
-        if (length > TILE) {
-            *row = sum_box(box, l->map_row, rows, columns); /* a block of one cell */
-        } else if (columns == wide && rows > 0 && length % 2 == 0 && across * length / 2 >= WIDE) {
+        if (length > SCRATCH) {
+            *row = sum_wide_patch(pixels, l->map_stride.h, rows, columns); /* one cell */
+        } else if (columns == wide && rows > 0 && length % 2 == 0 && across * length / 2 >= VLEN) {
             REAL *half = length == 2 ? row : band;
-            add_bands_pairs(box, l->map_row, high, bands, wide / 2, half);
+            sum_bands_pairs(pixels, l->map_stride.h, high, bands, wide / 2, half);
             if (length > 2)
-                reduce_runs(band, bands * across, length / 2, row);
+                sum_scratch_segments(band, bands * across, length / 2, row);
         } else {
             if (columns > 0 && rows > 0)
-                add_bands(box, l->map_row, high, bands, band + lead, wide, columns);
+                sum_bands(pixels, l->map_stride.h, high, bands, band + lead, wide, columns);
             else
                 memset(band, 0, (size_t)wide * sizeof(REAL));
-            reduce_runs(band, bands * across, length, row);
+            sum_scratch_segments(band, bands * across, length, row);
         }
-        average(l, row, bands, high, b->j0, b->j1, scale, running);
+        accumulate_and_average(l, row, bands, high, b->j0, b->j1, scale, accumulator);
     }
 }
 
-/* Write the values of a block's cells on all pixels of their patches, in one channel. */
-static void expand_block(const walk_t *walk, const REAL *cells, const block_t *b, REAL *plane,
+/* Expand a block: cells (i1 - i0, j1 - j0), dense, each to all pixels of its patch in one plane. */
+static void expand_block(const tiling_t *tiling, const REAL *cells, const block_t *b, REAL *plane,
                          int streaming)
 {
-    const layout_t *l = walk->l;
+    const layout_t *l = tiling->l;
     index_t length = l->columns.length, across = b->j1 - b->j0;
-    index_t left = cut(&l->columns, b->j0), columns = cut(&l->columns, b->j1) - left;
+    index_t left = patch_begin(&l->columns, b->j0);
+    index_t columns = patch_begin(&l->columns, b->j1) - left;
     index_t lead = left - (l->columns.start + b->j0 * length);
-    REAL scratch[TILE + LANES];
+    REAL scratch[SCRATCH + FILL]; /* (patch rows, across * length): a pixel row of each patch row */
     if (columns < 1)
         return;
-    if (length <= TILE)
-        fill_runs(cells, cells_of(b), length, scratch);
+    if (length <= SCRATCH)
+        fill_segments(cells, block_cells(b), length, scratch);
     for (index_t i = b->i0; i < b->i1; i++) {
-        index_t top = cut(&l->rows, i), rows = cut(&l->rows, i + 1) - top;
-        REAL *box = plane + top * l->map_row + left;
-        if (length <= TILE)
-            put_rows(box, l->map_row, rows, scratch + (i - b->i0) * across * length + lead, columns,
-                     streaming);
+        index_t top = patch_begin(&l->rows, i), rows = patch_begin(&l->rows, i + 1) - top;
+        REAL *pixels = plane + top * l->map_stride.h + left;
+        if (length <= SCRATCH)
+            replicate_row(pixels, l->map_stride.h, rows,
+                          scratch + (i - b->i0) * across * length + lead, columns, streaming);
         else
             for (index_t k = 0; k < rows * columns; k++)
-                box[k / columns * l->map_row + k % columns] = cells[i - b->i0];
+                pixels[k / columns * l->map_stride.h + k % columns] = cells[i - b->i0];
     }
 }
 
-/* The same for channels whose cells are rows CELLS apart. */
-static void pool_blocks(const walk_t *walk, const REAL *map, index_t channels, const block_t *b,
-                        REAL scale, REAL *cells, running_t *running)
+/* pool_block of `channels` neighbouring channels, the first one's plane being `map`: cells are
+ * (channels, cells of the block), BLOCK_CELLS apart, and accumulators[c] is channel c's. */
+static void pool_channels(const tiling_t *tiling, const REAL *map, index_t channels,
+                          const block_t *b, REAL scale, REAL *cells, accumulator_t *accumulators)
 {
 #if defined(__AVX512F__)
-    if (walk->vectors > 0) {
-        bands_t bands = {walk, channels, b->i0, b->i1, 0, BROAD, CELLS};
-        pool_narrow(&bands, map, scale, cells, running);
+    if (tiling->row_vectors > 0) {
+        narrow_rows_t rows = {tiling, channels, b->i0, b->i1, 0, NR, BLOCK_CELLS};
+        pool_narrow(&rows, map, scale, cells, accumulators);
         return;
     }
 #endif
     for (index_t c = 0; c < channels; c++)
-        pool_block(walk, map + c * walk->l->map_channel, b, scale, cells + c * CELLS, running + c);
+        pool_block(tiling, map + c * tiling->l->map_stride.c, b, scale, cells + c * BLOCK_CELLS,
+                   accumulators + c);
 }
 
-static void expand_blocks(const walk_t *walk, const REAL *cells, index_t channels, const block_t *b,
-                          REAL *map, int streaming)
+/* The reverse of pool_channels. */
+static void expand_channels(const tiling_t *tiling, const REAL *cells, index_t channels,
+                            const block_t *b, REAL *map, int streaming)
 {
 #if defined(__AVX512F__)
-    if (walk->vectors > 0 && !streaming) {
-        bands_t bands = {walk, channels, b->i0, b->i1, 0, BROAD, CELLS};
-        expand_narrow(&bands, cells, map);
+    if (tiling->row_vectors > 0 && !streaming) {
+        narrow_rows_t rows = {tiling, channels, b->i0, b->i1, 0, NR, BLOCK_CELLS};
+        expand_narrow(&rows, cells, map);
         return;
     }
 #endif
     for (index_t c = 0; c < channels; c++)
-        expand_block(walk, cells + c * CELLS, b, map + c * walk->l->map_channel, streaming);
+        expand_block(tiling, cells + c * BLOCK_CELLS, b, map + c * tiling->l->map_stride.c,
+                     streaming);
 }
 
 #endif

@@ -1,176 +1,194 @@
-/* Maps whose channels are dense (NHWC): pooled to cells of a grid, and back, by vectors of channels. */
+/* Pooling and expanding of NHWC maps (channels dense): pixels to cells of the grid, and back.
+ *
+ *     for each patch row, for each patch:
+ *       for each strip of channels:          4 vectors, or 1, in registers
+ *         for each pixel of the patch:       add the strip's vectors, or write them
+ *
+ * Patches of 2 x 2 and 4 x 4 pixels, the usual ones, have loops of constant length.
+ */
 
-#ifndef GFBENCH_PIXELS_H
-#define GFBENCH_PIXELS_H
+#ifndef GFB_PIXELS_H
+#define GFB_PIXELS_H
 
 #include "patches.h"
 
-/* The pixels of a patch, from the first one on. */
+/* The size of a patch in pixels, after what lies outside of the map has been cut off. */
 typedef struct {
     index_t rows, columns;
-} box_t;
+} extent_t;
 
-/* Whether whole vectors may be streamed to maps: they have to be aligned, all of them. */
-static inline int streamable(const layout_t *l, const REAL *map)
+/* Return the extent of patch (i, j); *offset: of its first pixel from the map's. */
+static inline extent_t patch_extent(const layout_t *l, index_t i, index_t j, index_t *offset)
 {
-    return (size_t)map % sizeof(wide_t) == 0 && l->channels % WIDE == 0 &&
-           l->map_image % WIDE == 0 && l->map_row % WIDE == 0 && l->map_column % WIDE == 0;
+    index_t top = patch_begin(&l->rows, i), left = patch_begin(&l->columns, j);
+    *offset = top * l->map_stride.h + left * l->map_stride.w;
+    return (extent_t){patch_begin(&l->rows, i + 1) - top, patch_begin(&l->columns, j + 1) - left};
 }
 
-/* A few vectors of channels that lie side by side: their lines are read and written in the order of
- * addresses. */
+/* Whether maps can be written by streaming stores: whole vectors, all of them aligned. */
+static inline int can_stream(const layout_t *l, const REAL *map)
+{
+    return (size_t)map % sizeof(vec_t) == 0 && l->channels % VLEN == 0 &&
+           l->map_stride.n % VLEN == 0 && l->map_stride.h % VLEN == 0 &&
+           l->map_stride.w % VLEN == 0;
+}
+
+/* A strip: up to 4 vectors of neighbouring channels of a pixel, or of a cell. Their cache lines are
+ * read and written in ascending order. */
 enum { STRIP = 4 };
 typedef struct {
-    wide_t v[STRIP];
+    vec_t v[STRIP];
 } strip_t;
 
-/* sum = the sum over a box of pixels, of so many vectors, each of n channels. */
-INLINE void add_box(const layout_t *l, const REAL *first, index_t rows, index_t columns,
-                    index_t vectors, index_t n, strip_t *sum)
+/* sum = the sum over pixels (rows, columns) of one strip, `vectors` vectors of n channels each. */
+GFB_INLINE void sum_strip(const layout_t *l, const REAL *first, index_t rows, index_t columns,
+                          index_t vectors, index_t n, strip_t *sum)
 {
     for (index_t k = 0; k < vectors; k++)
-        sum->v[k] = (wide_t){0};
+        sum->v[k] = (vec_t){0};
     for (index_t h = 0; h < rows; h++)
         for (index_t w = 0; w < columns; w++)
             for (index_t k = 0; k < vectors; k++) {
-                const REAL *from = first + h * l->map_row + w * l->map_column + k * WIDE;
-                __builtin_prefetch(from + AHEAD); /* rows of a box are no pattern: see runs.h */
-                sum->v[k] += take(from, n);
+                const REAL *from = first + h * l->map_stride.h + w * l->map_stride.w + k * VLEN;
+                __builtin_prefetch(from + PREFETCH); /* for the reason given at sum_band_pairs */
+                sum->v[k] += load_partial(from, n);
             }
 }
 
-INLINE void fill_box(const layout_t *l, REAL *first, index_t rows, index_t columns,
-                     index_t vectors, index_t n, const strip_t *value, int streaming)
+/* The reverse: write one strip to each of the pixels (rows, columns). */
+GFB_INLINE void fill_strip(const layout_t *l, REAL *first, index_t rows, index_t columns,
+                           index_t vectors, index_t n, const strip_t *value, int streaming)
 {
     for (index_t h = 0; h < rows; h++)
         for (index_t w = 0; w < columns; w++)
             for (index_t k = 0; k < vectors; k++)
-                give(first + h * l->map_row + w * l->map_column + k * WIDE, value->v[k], n,
-                     streaming);
+                store_partial(first + h * l->map_stride.h + w * l->map_stride.w + k * VLEN,
+                              value->v[k], n, streaming);
 }
 
-/* does(first channel, vectors, channels of each, rows, columns) for all channels; the usual boxes are
- * constants, which are unrolled. */
-#define EACH_STRIP(channels, does, high, wide)                    \
+/* Call does(first channel, vectors, channels of each vector, rows, columns) for strips that make up
+ * all channels. */
+#define GFB_EACH_STRIP_OF(channels, does, rows, columns)          \
     do {                                                          \
         index_t c = 0;                                            \
-        for (; c + STRIP * WIDE <= (channels); c += STRIP * WIDE) \
-            does(c, STRIP, WIDE, high, wide);                     \
-        for (; c + WIDE <= (channels); c += WIDE)                 \
-            does(c, 1, WIDE, high, wide);                         \
+        for (; c + STRIP * VLEN <= (channels); c += STRIP * VLEN) \
+            does(c, STRIP, VLEN, rows, columns);                  \
+        for (; c + VLEN <= (channels); c += VLEN)                 \
+            does(c, 1, VLEN, rows, columns);                      \
         if (c < (channels))                                       \
-            does(c, 1, (channels) - c, high, wide);               \
-    } while (0)
-#define EACH_STRIP_OF(box, channels, does)                        \
-    do {                                                          \
-        if ((box).rows == 2 && (box).columns == 2)                \
-            EACH_STRIP(channels, does, 2, 2);                     \
-        else if ((box).rows == 4 && (box).columns == 4)           \
-            EACH_STRIP(channels, does, 4, 4);                     \
-        else                                                      \
-            EACH_STRIP(channels, does, (box).rows, (box).columns); \
+            does(c, 1, (channels) - c, rows, columns);            \
     } while (0)
 
-/* The box of patch (i, j); *at: where it begins in a map. */
-static inline box_t box_of(const layout_t *l, index_t i, index_t j, index_t *at)
-{
-    index_t top = cut(&l->rows, i), left = cut(&l->columns, j);
-    *at = top * l->map_row + left * l->map_column;
-    return (box_t){cut(&l->rows, i + 1) - top, cut(&l->columns, j + 1) - left};
-}
+/* Do so with the rows and columns of an extent, as constants if they are usual ones. */
+#define GFB_EACH_STRIP(extent, channels, does)                                    \
+    do {                                                                          \
+        if ((extent).rows == 2 && (extent).columns == 2)                          \
+            GFB_EACH_STRIP_OF(channels, does, 2, 2);                              \
+        else if ((extent).rows == 4 && (extent).columns == 4)                     \
+            GFB_EACH_STRIP_OF(channels, does, 4, 4);                              \
+        else                                                                      \
+            GFB_EACH_STRIP_OF(channels, does, (extent).rows, (extent).columns);   \
+    } while (0)
 
-/* out = the sums, times `each`, over a box of some channels; sums, if not NULL: joined by the sums. */
-static void pool_box(const layout_t *l, const REAL *pixel, box_t box, index_t channels, REAL each,
-                     REAL *out, REAL *sums)
+/* Pool one patch, whose first pixel is `pixel`: out[c] = the sum over it, times `scale`, for each
+ * of some channels. Adds the sums to sums[c] unless that is NULL. */
+static void pool_patch(const layout_t *l, const REAL *pixel, extent_t extent, index_t channels,
+                       REAL scale, REAL *out, REAL *sums)
 {
-#define POOL_STRIP(at, vectors, some, high, wide)                                            \
+#define GFB_POOL_STRIP(at, vectors, some, high, wide)                                        \
     do {                                                                                     \
         strip_t sum;                                                                         \
-        add_box(l, pixel + (at), high, wide, vectors, some, &sum);                           \
+        sum_strip(l, pixel + (at), high, wide, vectors, some, &sum);                         \
         for (index_t k = 0; k < (vectors); k++) {                                            \
-            give(out + (at) + k * WIDE, sum.v[k] * each, some, 0);                           \
+            store_partial(out + (at) + k * VLEN, sum.v[k] * scale, some, 0);                 \
             if (sums)                                                                        \
-                join(sums + (at) + k * WIDE, sum.v[k], some);                                \
+                add_partial(sums + (at) + k * VLEN, sum.v[k], some);                         \
         }                                                                                    \
     } while (0)
-    EACH_STRIP_OF(box, channels, POOL_STRIP);
+    GFB_EACH_STRIP(extent, channels, GFB_POOL_STRIP);
 }
 
-/* Row i of patches of a map to cells `apart`: their sums, or scaled means where scale is not 0. */
-static void pool_row(const layout_t *l, const REAL *map, index_t i, REAL scale, REAL *cell,
-                     index_t apart, REAL *sums)
+/* Pool patch row i of a map (H, W, C) to cells (P_w, C), cell_stride apart: sums, or `scale` times
+ * the means if it is not 0. sums, unless NULL: (C), those of the patch row. */
+static void pool_patch_row(const layout_t *l, const REAL *map, index_t i, REAL scale, REAL *cell,
+                           index_t cell_stride, REAL *sums)
 {
-    index_t first;
+    index_t offset;
     if (sums)
         memset(sums, 0, (size_t)l->channels * sizeof(REAL));
-    for (index_t j = 0; j < l->columns.number; j++, cell += apart) {
-        box_t box = box_of(l, i, j, &first);
-        REAL each = scale == 0 ? 1 : scale / (REAL)(box.rows * box.columns);
-        pool_box(l, map + first, box, l->channels, each, cell, sums);
+    for (index_t j = 0; j < l->columns.count; j++, cell += cell_stride) {
+        extent_t extent = patch_extent(l, i, j, &offset);
+        REAL each = scale == 0 ? 1 : scale / (REAL)(extent.rows * extent.columns);
+        pool_patch(l, map + offset, extent, l->channels, each, cell, sums);
     }
 }
 
-/* The reverse. */
-static void expand_row(const layout_t *l, const REAL *cell, index_t apart, index_t i, REAL *map,
-                       int streaming)
+/* Expand cells (P_w, C), cell_stride apart, each to all pixels of its patch in patch row i of a map
+ * (H, W, C). */
+static void expand_patch_row(const layout_t *l, const REAL *cell, index_t cell_stride, index_t i,
+                             REAL *map, int streaming)
 {
-    index_t first;
-    for (index_t j = 0; j < l->columns.number; j++, cell += apart) {
-        box_t box = box_of(l, i, j, &first);
-        REAL *pixel = map + first;
-#define EXPAND_STRIP(at, vectors, some, high, wide)                                          \
+    index_t offset;
+    for (index_t j = 0; j < l->columns.count; j++, cell += cell_stride) {
+        extent_t extent = patch_extent(l, i, j, &offset);
+        REAL *pixel = map + offset;
+#define GFB_EXPAND_STRIP(at, vectors, some, high, wide)                                      \
     do {                                                                                     \
         strip_t value;                                                                       \
         for (index_t k = 0; k < (vectors); k++)                                              \
-            value.v[k] = take(cell + (at) + k * WIDE, some);                                 \
-        fill_box(l, pixel + (at), high, wide, vectors, some, &value, streaming);             \
+            value.v[k] = load_partial(cell + (at) + k * VLEN, some);                         \
+        fill_strip(l, pixel + (at), high, wide, vectors, some, &value, streaming);           \
     } while (0)
-        EACH_STRIP_OF(box, l->channels, EXPAND_STRIP);
+        GFB_EACH_STRIP(extent, l->channels, GFB_EXPAND_STRIP);
     }
 }
 
-/* Each item is a row of patches: its sums are its own. */
-static void pool_some_pixels(const void *shared, index_t first, index_t last)
+/* Pool maps (N, H, W, C) to a grid (N, P_h, P_w, C). Each item is a patch row of an image, with
+ * sums of its own: (N, P_h, C). */
+static void pool_nhwc_body(const void *shared, index_t first, index_t last)
 {
-    const pool_t *task = shared;
-    const layout_t *l = task->l;
-    index_t down = l->rows.number, across = l->columns.number;
+    const pool_args_t *args = shared;
+    const layout_t *l = args->l;
+    index_t down = l->rows.count, across = l->columns.count;
     for (index_t item = first; item < last; item++) {
         index_t n = item / down, i = item % down;
-        REAL *sums = task->sums ? task->sums + item * l->channels : NULL;
-        pool_row(l, task->map + n * l->map_image, i, task->scale,
-                 task->grid + n * l->grid_image + i * across * l->grid_cell, l->grid_cell, sums);
+        REAL *sums = args->sums ? args->sums + item * l->channels : NULL;
+        pool_patch_row(l, args->map + n * l->map_stride.n, i, args->scale,
+                       args->grid + n * l->grid_stride.n + i * across * l->grid_stride.cell,
+                       l->grid_stride.cell, sums);
     }
 }
 
-static void expand_some_pixels(const void *shared, index_t first, index_t last)
+/* Expand a grid (N, P_h, P_w, C) to maps (N, H, W, C). Each item is a patch row of an image. */
+static void expand_nhwc_body(const void *shared, index_t first, index_t last)
 {
-    const expand_t *task = shared;
-    const layout_t *l = task->l;
-    index_t down = l->rows.number, across = l->columns.number;
-    int streaming = task->streaming && streamable(l, task->map);
+    const expand_args_t *args = shared;
+    const layout_t *l = args->l;
+    index_t down = l->rows.count, across = l->columns.count;
+    int streaming = args->streaming && can_stream(l, args->map);
     for (index_t item = first; item < last; item++) {
         index_t n = item / down, i = item % down;
-        expand_row(l, task->grid + n * l->grid_image + i * across * l->grid_cell, l->grid_cell, i,
-                   task->map + n * l->map_image, streaming);
+        expand_patch_row(l, args->grid + n * l->grid_stride.n + i * across * l->grid_stride.cell,
+                         l->grid_stride.cell, i, args->map + n * l->map_stride.n, streaming);
     }
 }
 
-/* Pool to panels of x~, as panels.h has them: each item is a row of patches. */
-static void pool_some_pixel_panels(const void *shared, index_t first, index_t last)
+/* Pool maps (N, H, W, C) to the packed panels of x~: (groups, panels, cells, NR), the last panel of
+ * a group only as wide as it has channels. Each item is a patch row of an image. */
+static void pack_x_sums_nhwc_body(const void *shared, index_t first, index_t last)
 {
-    const pool_t *task = shared;
-    const layout_t *l = task->l;
-    index_t down = l->rows.number, across = l->columns.number, from;
-    index_t ci = l->channels / task->groups, cells = task->images * down * across;
+    const pool_args_t *args = shared;
+    const layout_t *l = args->l;
+    index_t down = l->rows.count, across = l->columns.count, offset;
+    index_t ci = l->channels / args->groups, cells = args->images * down * across;
     for (index_t item = first; item < last; item++)
         for (index_t j = 0; j < across; j++) {
-            box_t box = box_of(l, item % down, j, &from);
-            const REAL *pixel = task->map + item / down * l->map_image + from;
+            extent_t extent = patch_extent(l, item % down, j, &offset);
+            const REAL *pixel = args->map + item / down * l->map_stride.n + offset;
             for (index_t c = 0, width; c < l->channels; c += width) { /* panel by panel */
-                width = least(BROAD, ci - c % ci);
-                pool_box(l, pixel + c, box, width, 1,
-                         task->grid + c * cells + (item * across + j) * width, NULL);
+                width = min_(NR, ci - c % ci);
+                pool_patch(l, pixel + c, extent, width, 1,
+                           args->grid + c * cells + (item * across + j) * width, NULL);
             }
         }
 }

@@ -1,137 +1,136 @@
-/* Runs of numbers along a row: summed, filled, turned; with shuffles of vectors. */
+/* Segmented sums and fills of a row, and transposes: what needs shuffles between vector lanes.
+ *
+ * A segment is the run of `length` elements of a row that one patch (or one window of weights)
+ * covers. Pooling sums each segment to one element, expanding fills each segment with one:
+ *
+ *     for each segment j:  out[j] = the sum of src[j * length .. (j + 1) * length)
+ *     for each segment j:  out[j * length .. (j + 1) * length) = values[j]
+ *
+ * Segments of 2 and 4 elements, the usual patch sizes, take shuffles of whole vectors.
+ */
 
-#ifndef GFBENCH_RUNS_H
-#define GFBENCH_RUNS_H
+#ifndef GFB_RUNS_H
+#define GFB_RUNS_H
 
 #include "rows.h"
 
-/* Numbers picked from two vectors: the even and the odd ones of both. */
+#define GFB_PASTE(a, b) GFB_PASTE_(a, b)
+#define GFB_PASTE_(a, b) a##b
+
+/* GFB_IS_FLOAT: whether REAL is float. GFB_VLEN: VLEN as the preprocessor knows it. */
+#define GFB_IS_FLOAT GFB_PASTE(GFB_IS_FLOAT_, REAL)
+#define GFB_IS_FLOAT_float 1
+#define GFB_IS_FLOAT_double 0
+#define GFB_VLEN GFB_PASTE(GFB_VLEN_, REAL)
+#if defined(__AVX512F__)
+#define GFB_VLEN_float 16
+#define GFB_VLEN_double 8
+#elif defined(__AVX__)
+#define GFB_VLEN_float 8
+#define GFB_VLEN_double 4
+#else
+#define GFB_VLEN_float 4
+#define GFB_VLEN_double 2
+#endif
+
+/* GFB_SHUFFLE(a, b, TABLE) returns a vector of lanes picked from the 2 VLEN lanes of a and b by
+ * one of the tables below, GFB_TABLE_VLEN:
+ * EVEN, ODD            the even or odd lanes of a and b;
+ * DUP_LOW, DUP_HIGH    the lanes of a's lower or upper half, each twice;
+ * ZIP_LOW, ZIP_HIGH    the lower or upper halves of a and b, interleaved. */
+#define GFB_SHUFFLE(a, b, table) GFB_SHUFFLE_BY(a, b, GFB_PASTE(GFB_##table##_, GFB_VLEN))
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
-#define PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define GFB_SHUFFLE_BY(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #endif
 #endif
-#if !defined(PICK) /* gcc before 12 */
-#define PICK(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (b))){__VA_ARGS__})
-#endif
-#define PASTE(a, b) a##b
-#define OF(type, what) PASTE(type, what)
-#define float_IS_SINGLE 1
-#define double_IS_SINGLE 0
-
-/* By number of lanes: the even and odd numbers of two vectors, both halves' numbers twice, and both
- * halves of two vectors in turns. */
-#define EVEN_2 0, 2
-#define EVEN_4 EVEN_2, 4, 6
-#define EVEN_8 EVEN_4, 8, 10, 12, 14
-#define EVEN_16 EVEN_8, 16, 18, 20, 22, 24, 26, 28, 30
-#define ODD_2 1, 3
-#define ODD_4 ODD_2, 5, 7
-#define ODD_8 ODD_4, 9, 11, 13, 15
-#define ODD_16 ODD_8, 17, 19, 21, 23, 25, 27, 29, 31
-#define LOW_2 0, 0
-#define LOW_4 LOW_2, 1, 1
-#define LOW_8 LOW_4, 2, 2, 3, 3
-#define LOW_16 LOW_8, 4, 4, 5, 5, 6, 6, 7, 7
-#define HIGH_2 1, 1
-#define HIGH_4 2, 2, 3, 3
-#define HIGH_8 4, 4, 5, 5, 6, 6, 7, 7
-#define HIGH_16 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15
-#define ZIP_LOW_2 0, 2
-#define ZIP_LOW_4 0, 4, 1, 5
-#define ZIP_LOW_8 0, 8, 1, 9, 2, 10, 3, 11
-#define ZIP_LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define ZIP_HIGH_2 1, 3
-#define ZIP_HIGH_4 2, 6, 3, 7
-#define ZIP_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
-#define ZIP_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
-#if defined(__AVX512F__)
-#define float_EVEN EVEN_16
-#define float_ODD ODD_16
-#define float_LOW LOW_16
-#define float_HIGH HIGH_16
-#define double_EVEN EVEN_8
-#define double_ODD ODD_8
-#define double_LOW LOW_8
-#define double_HIGH HIGH_8
-#define float_ZIP_LOW ZIP_LOW_16
-#define float_ZIP_HIGH ZIP_HIGH_16
-#define double_ZIP_LOW ZIP_LOW_8
-#define double_ZIP_HIGH ZIP_HIGH_8
-#elif defined(__AVX__)
-#define float_EVEN EVEN_8
-#define float_ODD ODD_8
-#define float_LOW LOW_8
-#define float_HIGH HIGH_8
-#define double_EVEN EVEN_4
-#define double_ODD ODD_4
-#define double_LOW LOW_4
-#define double_HIGH HIGH_4
-#define float_ZIP_LOW ZIP_LOW_8
-#define float_ZIP_HIGH ZIP_HIGH_8
-#define double_ZIP_LOW ZIP_LOW_4
-#define double_ZIP_HIGH ZIP_HIGH_4
-#else
-#define float_EVEN EVEN_4
-#define float_ODD ODD_4
-#define float_LOW LOW_4
-#define float_HIGH HIGH_4
-#define double_EVEN EVEN_2
-#define double_ODD ODD_2
-#define double_LOW LOW_2
-#define double_HIGH HIGH_2
-#define float_ZIP_LOW ZIP_LOW_4
-#define float_ZIP_HIGH ZIP_HIGH_4
-#define double_ZIP_LOW ZIP_LOW_2
-#define double_ZIP_HIGH ZIP_HIGH_2
+#if !defined(GFB_SHUFFLE_BY) /* gcc before 12 */
+#define GFB_SHUFFLE_BY(a, b, ...) __builtin_shuffle(a, b, (__typeof__((a) < (b))){__VA_ARGS__})
 #endif
 
-/* out[j] = the sum of pair j of n; out may be src. */
-static void add_pairs(const REAL *src, index_t n, REAL *out)
+#define GFB_EVEN_2 0, 2
+#define GFB_EVEN_4 GFB_EVEN_2, 4, 6
+#define GFB_EVEN_8 GFB_EVEN_4, 8, 10, 12, 14
+#define GFB_EVEN_16 GFB_EVEN_8, 16, 18, 20, 22, 24, 26, 28, 30
+#define GFB_ODD_2 1, 3
+#define GFB_ODD_4 GFB_ODD_2, 5, 7
+#define GFB_ODD_8 GFB_ODD_4, 9, 11, 13, 15
+#define GFB_ODD_16 GFB_ODD_8, 17, 19, 21, 23, 25, 27, 29, 31
+#define GFB_DUP_LOW_2 0, 0
+#define GFB_DUP_LOW_4 GFB_DUP_LOW_2, 1, 1
+#define GFB_DUP_LOW_8 GFB_DUP_LOW_4, 2, 2, 3, 3
+#define GFB_DUP_LOW_16 GFB_DUP_LOW_8, 4, 4, 5, 5, 6, 6, 7, 7
+#define GFB_DUP_HIGH_2 1, 1
+#define GFB_DUP_HIGH_4 2, 2, 3, 3
+#define GFB_DUP_HIGH_8 4, 4, 5, 5, 6, 6, 7, 7
+#define GFB_DUP_HIGH_16 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15
+#define GFB_ZIP_LOW_2 0, 2
+#define GFB_ZIP_LOW_4 0, 4, 1, 5
+#define GFB_ZIP_LOW_8 0, 8, 1, 9, 2, 10, 3, 11
+#define GFB_ZIP_LOW_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define GFB_ZIP_HIGH_2 1, 3
+#define GFB_ZIP_HIGH_4 2, 6, 3, 7
+#define GFB_ZIP_HIGH_8 4, 12, 5, 13, 6, 14, 7, 15
+#define GFB_ZIP_HIGH_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+
+/* Return the sums of the VLEN pairs of neighbouring lanes of a and b. */
+GFB_INLINE vec_t add_lane_pairs(vec_t a, vec_t b)
+{
+    return GFB_SHUFFLE(a, b, EVEN) + GFB_SHUFFLE(a, b, ODD);
+}
+
+/* segmented sums ------------------------------------------------------------------------------ */
+
+/* out[j] = src[2 j] + src[2 j + 1] for j < n; out may be src. */
+static void sum_pairs(const REAL *src, index_t n, REAL *out)
 {
     index_t j = 0;
-    for (; j + WIDE <= n; j += WIDE) {
-        wide_t a = *(const wide_t *)(src + 2 * j), b = *(const wide_t *)(src + 2 * j + WIDE);
-        *(wide_t *)(out + j) = PICK(a, b, OF(REAL, _EVEN)) + PICK(a, b, OF(REAL, _ODD));
+    for (; j + VLEN <= n; j += VLEN) {
+        vec_t a = *(const vec_t *)(src + 2 * j), b = *(const vec_t *)(src + 2 * j + VLEN);
+        *(vec_t *)(out + j) = add_lane_pairs(a, b);
     }
     for (; j < n; j++)
         out[j] = src[2 * j] + src[2 * j + 1];
 }
 
-/* out[j] = the sum of pair j of n >= WIDE in the sum of rows; the last vector may overlap. Fetches
- * what follows in the order of addresses: two or four rows read at once are no pattern that
- * processors foresee (three times slower from main memory). */
-INLINE void add_band_pairs(const REAL *restrict src, index_t stride, index_t rows, index_t n,
-                           REAL *restrict out)
+/* out[j] = the sum over the rows of src (rows, 2 n) of elements 2 j and 2 j + 1, for n >= VLEN.
+ *
+ * Prefetches by software. Reading 2 or 4 rows side by side, each only once, is an access pattern
+ * that hardware prefetchers do not recognize; without this, maps that lie in main memory take
+ * three times as long. Addresses are prefetched in ascending order, `rows` rows at once. */
+GFB_INLINE void sum_band_pairs(const REAL *restrict src, index_t stride, index_t rows, index_t n,
+                               REAL *restrict out)
 {
-    for (index_t j = 0; j < n; j += WIDE) {
-        index_t at = least(j, n - WIDE);
+    for (index_t j = 0; j < n; j += VLEN) {
+        index_t at = min_(j, n - VLEN);
         const REAL *from = src + 2 * at;
         for (index_t line = 0; line < 2 * rows; line++)
-            __builtin_prefetch(src + AHEAD + 2 * j * rows + line * WIDE);
-        wide_t a = *(const wide_t *)from, b = *(const wide_t *)(from + WIDE);
+            __builtin_prefetch(src + PREFETCH + 2 * j * rows + line * VLEN);
+        vec_t a = *(const vec_t *)from, b = *(const vec_t *)(from + VLEN);
         for (index_t row = 1; row < rows; row++) {
-            a += *(const wide_t *)(from + row * stride);
-            b += *(const wide_t *)(from + row * stride + WIDE);
+            a += *(const vec_t *)(from + row * stride);
+            b += *(const vec_t *)(from + row * stride + VLEN);
         }
-        *(wide_t *)(out + at) = PICK(a, b, OF(REAL, _EVEN)) + PICK(a, b, OF(REAL, _ODD));
+        *(vec_t *)(out + at) = add_lane_pairs(a, b);
     }
 }
 
-/* The same of each band; bands follow each other in out. */
-static void add_bands_pairs(const REAL *src, index_t stride, index_t rows, index_t bands,
+/* sum_band_pairs of each band of `rows` rows: src (bands * rows, 2 n), row-major with a stride, to
+ * out (bands, n), dense. */
+static void sum_bands_pairs(const REAL *src, index_t stride, index_t rows, index_t bands,
                             index_t n, REAL *out)
 {
     for (index_t band = 0; band < bands; band++, src += rows * stride, out += n)
         if (rows == 2)
-            add_band_pairs(src, stride, 2, n, out);
+            sum_band_pairs(src, stride, 2, n, out);
         else if (rows == 4)
-            add_band_pairs(src, stride, 4, n, out);
+            sum_band_pairs(src, stride, 4, n, out);
         else
-            add_band_pairs(src, stride, rows, n, out);
+            sum_band_pairs(src, stride, rows, n, out);
 }
 
-INLINE void add_each(const REAL *src, index_t n, index_t length, REAL *out)
+/* sum_segments one element at a time, for a length that may be a constant. */
+GFB_INLINE void sum_segments_of(const REAL *src, index_t n, index_t length, REAL *out)
 {
     for (index_t j = 0; j < n; j++) {
         REAL sum = src[j * length];
@@ -141,40 +140,47 @@ INLINE void add_each(const REAL *src, index_t n, index_t length, REAL *out)
     }
 }
 
-/* out[j] = the sum of run j of n. */
-static void add_runs(const REAL *src, index_t n, index_t length, REAL *out)
+enum { LONG_SEGMENT = 32 /* elements from which on a segment is summed in vectors and double */ };
+
+/* out[j] = the sum of segment j < n of src (n, length), dense. */
+static void sum_segments(const REAL *src, index_t n, index_t length, REAL *out)
 {
     switch (length) {
-    case 1: copy(out, src, n); break;
-    case 2: add_pairs(src, n, out); break;
-    case 3: add_each(src, n, 3, out); break;
-    case 9: add_each(src, n, 9, out); break;
+    case 1: copy_row(out, src, n); break;
+    case 2: sum_pairs(src, n, out); break;
+    case 3: sum_segments_of(src, n, 3, out); break;
+    case 9: sum_segments_of(src, n, 9, out); break;
     default:
-        if (length < 2 * LANES)
-            add_each(src, n, length, out);
-        else /* long sums in vectors and in double, or their errors would show */
+        if (length < LONG_SEGMENT)
+            sum_segments_of(src, n, length, out);
+        else /* rounding errors of a plain sum in REAL would show */
             for (index_t j = 0; j < n; j++)
-                out[j] = (REAL)total(src + j * length, length);
+                out[j] = (REAL)sum_row(src + j * length, length);
     }
 }
 
-/* Do the same, the runs being scratch: halves them while it can. */
-static void reduce_runs(REAL *runs, index_t n, index_t length, REAL *out)
+/* sum_segments of a scratch row, which it overwrites: sums pairs in place, as often as the length
+ * can be halved. */
+static void sum_scratch_segments(REAL *src, index_t n, index_t length, REAL *out)
 {
     for (; length % 2 == 0 && length > 2; length /= 2)
-        add_pairs(runs, n * length / 2, runs);
-    add_runs(runs, n, length, out);
+        sum_pairs(src, n * length / 2, src);
+    sum_segments(src, n, length, out);
 }
 
-/* out[2 j] = out[2 j + 1] = values[j]; values may be the upper half of out. */
-static void double_each(const REAL *values, index_t n, REAL *out)
+/* segmented fills ----------------------------------------------------------------------------- */
+
+enum { FILL = 16 /* elements that fill_segments writes at a time, and may write too many */ };
+
+/* out[2 j] = out[2 j + 1] = values[j] for j < n; values may be the upper half of out. */
+static void fill_pairs(const REAL *values, index_t n, REAL *out)
 {
     index_t j = 0;
-    for (; j + WIDE <= n; j += WIDE) {
-        wide_t a = *(const wide_t *)(values + j);
-        wide_t low = PICK(a, a, OF(REAL, _LOW)), high = PICK(a, a, OF(REAL, _HIGH));
-        *(wide_t *)(out + 2 * j) = low;
-        *(wide_t *)(out + 2 * j + WIDE) = high;
+    for (; j + VLEN <= n; j += VLEN) {
+        vec_t a = *(const vec_t *)(values + j);
+        vec_t low = GFB_SHUFFLE(a, a, DUP_LOW), high = GFB_SHUFFLE(a, a, DUP_HIGH);
+        *(vec_t *)(out + 2 * j) = low;
+        *(vec_t *)(out + 2 * j + VLEN) = high;
     }
     for (; j < n; j++) {
         REAL value = values[j];
@@ -183,94 +189,103 @@ static void double_each(const REAL *values, index_t n, REAL *out)
 }
 
 #if defined(__AVX512F__)
-#if OF(REAL, _IS_SINGLE)
-typedef int choice_t __attribute__((vector_size(sizeof(wide_t))));
-#define CHOOSE(values, choice) ((wide_t)_mm512_permutexvar_ps((__m512i)(choice), (__m512)(values)))
+#if GFB_IS_FLOAT
+typedef int lane_indices_t __attribute__((vector_size(sizeof(vec_t))));
+#define GFB_PERMUTE(values, indices) \
+    ((vec_t)_mm512_permutexvar_ps((__m512i)(indices), (__m512)(values)))
 #else
-typedef long long choice_t __attribute__((vector_size(sizeof(wide_t))));
-#define CHOOSE(values, choice) ((wide_t)_mm512_permutexvar_pd((__m512i)(choice), (__m512d)(values)))
+typedef long long lane_indices_t __attribute__((vector_size(sizeof(vec_t))));
+#define GFB_PERMUTE(values, indices) \
+    ((vec_t)_mm512_permutexvar_pd((__m512i)(indices), (__m512d)(values)))
 #endif
 
-enum { USUAL = 9 /* the length of a window of 3 x 3 */ };
+enum { NINE = 9 /* length of a segment that fill_nines does: the taps of a 3 x 3 window */ };
 
-/* Fill runs of the usual length, a vector of values at a time. Returns how many. */
-static index_t fill_usual(const REAL *values, index_t n, REAL *out)
+/* Fill segments of NINE elements, VLEN of them at a time: each vector of values makes NINE vectors
+ * of out. Returns how many segments were filled, n rounded down to a multiple of VLEN. */
+static index_t fill_nines(const REAL *values, index_t n, REAL *out)
 {
-    choice_t choices[USUAL];
+    lane_indices_t indices[NINE];
     index_t j = 0;
-    for (int k = 0; k < USUAL; k++)
-        for (int lane = 0; lane < WIDE; lane++)
-            choices[k][lane] = (k * WIDE + lane) / USUAL;
-    for (; j + WIDE <= n; j += WIDE, out += WIDE * USUAL) {
-        wide_t value = *(const wide_t *)(values + j);
-        for (int k = 0; k < USUAL; k++)
-            *(wide_t *)(out + k * WIDE) = CHOOSE(value, choices[k]);
+    for (int k = 0; k < NINE; k++)
+        for (int lane = 0; lane < VLEN; lane++)
+            indices[k][lane] = (k * VLEN + lane) / NINE;
+    for (; j + VLEN <= n; j += VLEN, out += VLEN * NINE) {
+        vec_t value = *(const vec_t *)(values + j);
+        for (int k = 0; k < NINE; k++)
+            *(vec_t *)(out + k * VLEN) = GFB_PERMUTE(value, indices[k]);
     }
     return j;
 }
 #else
-enum { USUAL = -1 };
-#define fill_usual(values, n, out) 0
+enum { NINE = -1 /* no segment has this length */ };
+#define fill_nines(values, n, out) 0
 #endif
 
-/* Fill n runs with a value each. Writes up to LANES numbers past the last run. */
-static void fill_runs(const REAL *restrict values, index_t n, index_t length, REAL *restrict out)
+/* Fill segment j < n of out (n, length), dense, with values[j]. Writes up to FILL elements past the
+ * last segment. */
+static void fill_segments(const REAL *restrict values, index_t n, index_t length,
+                          REAL *restrict out)
 {
     if (length == 1) {
-        copy(out, values, n);
+        copy_row(out, values, n);
     } else if (length == 2) {
-        double_each(values, n, out);
+        fill_pairs(values, n, out);
     } else if (length == 4) {
-        double_each(values, n, out + 2 * n); /* in the upper half, which the second time clears */
-        double_each(out + 2 * n, 2 * n, out);
+        fill_pairs(values, n, out + 2 * n); /* to the upper half, which is read below */
+        fill_pairs(out + 2 * n, 2 * n, out);
     } else {
-        for (index_t j = length == USUAL ? fill_usual(values, n, out) : 0; j < n; j++)
-            for (index_t k = 0; k < length; k += LANES) /* overlaps the next run, filled next */
-                for (int lane = 0; lane < LANES; lane++)
+        for (index_t j = length == NINE ? fill_nines(values, n, out) : 0; j < n; j++)
+            for (index_t k = 0; k < length; k += FILL) /* into the next segment, filled next */
+                for (int lane = 0; lane < FILL; lane++)
                     out[j * length + k + lane] = values[j];
     }
 }
 
-/* How many of n runs, the first ones, are filled with nothing written past the last one of all. */
-static inline index_t exact_runs(index_t n, index_t length)
+/* Return how many of n segments, counted from the first, fill_segments can do without writing past
+ * the end of all n. */
+static inline index_t segments_without_overrun(index_t n, index_t length)
 {
-    index_t slack = divided(LANES, length), inside = n > slack ? n - slack : 0;
+    index_t slack = ceil_div(FILL, length), inside = n > slack ? n - slack : 0;
     if (length == 1 || length == 2 || length == 4)
         return n;
-    return length == USUAL && n / WIDE * WIDE > inside ? n / WIDE * WIDE : inside;
+    return length == NINE && n / VLEN * VLEN > inside ? n / VLEN * VLEN : inside;
 }
 
-/* Turn a square: each time the upper half's rows go between the lower half's, which moves one bit
- * of the row's number to the column's. */
-INLINE void turn_square(const REAL *in, index_t in_stride, REAL *out, index_t out_stride)
+/* transposes ---------------------------------------------------------------------------------- */
+
+/* Transpose a square (VLEN, VLEN) in registers. Each of the log2(VLEN) steps interleaves the upper
+ * half of the rows with the lower half, which moves one bit of an element's row number to its
+ * column number. */
+GFB_INLINE void transpose_square(const REAL *in, index_t in_stride, REAL *out, index_t out_stride)
 {
-    wide_t rows[WIDE], next[WIDE];
-    for (int k = 0; k < WIDE; k++)
-        rows[k] = *(const wide_t *)(in + k * in_stride);
-    for (int bit = 1; bit < WIDE; bit *= 2) {
-        for (int k = 0; k < WIDE / 2; k++) {
-            next[2 * k] = PICK(rows[k], rows[k + WIDE / 2], OF(REAL, _ZIP_LOW));
-            next[2 * k + 1] = PICK(rows[k], rows[k + WIDE / 2], OF(REAL, _ZIP_HIGH));
+    vec_t rows[VLEN], next[VLEN];
+    for (int k = 0; k < VLEN; k++)
+        rows[k] = *(const vec_t *)(in + k * in_stride);
+    for (int bit = 1; bit < VLEN; bit *= 2) {
+        for (int k = 0; k < VLEN / 2; k++) {
+            next[2 * k] = GFB_SHUFFLE(rows[k], rows[k + VLEN / 2], ZIP_LOW);
+            next[2 * k + 1] = GFB_SHUFFLE(rows[k], rows[k + VLEN / 2], ZIP_HIGH);
         }
-        for (int k = 0; k < WIDE; k++)
+        for (int k = 0; k < VLEN; k++)
             rows[k] = next[k];
     }
-    for (int k = 0; k < WIDE; k++)
-        *(wide_t *)(out + k * out_stride) = rows[k];
+    for (int k = 0; k < VLEN; k++)
+        *(vec_t *)(out + k * out_stride) = rows[k];
 }
 
-/* out[i * out_stride + j] = in[j * in_stride + i] for i < rows, j < columns. The last squares
- * overlap those before. */
-static void turn(const REAL *in, index_t in_stride, index_t rows, index_t columns,
-                 REAL *restrict out, index_t out_stride)
+/* Transpose in (columns, rows) to out (rows, columns), both row-major with a stride:
+ * out[i * out_stride + j] = in[j * in_stride + i]. The last squares overlap those before. */
+static void transpose(const REAL *in, index_t in_stride, index_t rows, index_t columns,
+                      REAL *restrict out, index_t out_stride)
 {
-    if (rows >= WIDE && columns >= WIDE) {
-        for (index_t i = 0, down; i < rows; i = down + WIDE) {
-            down = least(i, rows - WIDE);
-            for (index_t j = 0, across; j < columns; j = across + WIDE) {
-                across = least(j, columns - WIDE);
-                turn_square(in + across * in_stride + down, in_stride,
-                            out + down * out_stride + across, out_stride);
+    if (rows >= VLEN && columns >= VLEN) {
+        for (index_t i = 0, row; i < rows; i = row + VLEN) {
+            row = min_(i, rows - VLEN);
+            for (index_t j = 0, column; j < columns; j = column + VLEN) {
+                column = min_(j, columns - VLEN);
+                transpose_square(in + column * in_stride + row, in_stride,
+                                 out + row * out_stride + column, out_stride);
             }
         }
         return;
@@ -280,29 +295,29 @@ static void turn(const REAL *in, index_t in_stride, index_t rows, index_t column
             out[i * out_stride + j] = in[j * in_stride + i];
 }
 
-/* Write `lanes` rows of n cells, CELLS apart, to a grid: out[lane * channel + i * cell], where
- * either the cells or the channels are dense. */
-static void store_lanes(const REAL *cells, index_t lanes, index_t n, REAL *out, index_t channel,
-                        index_t cell)
+/* Write cells (channels, n), BLOCK_CELLS apart, to a grid: out[c * channel_stride + m *
+ * cell_stride]. One of the two strides is 1: channels are dense (NHWC) or cells are (NCHW). */
+static void store_cells(const REAL *cells, index_t channels, index_t n, REAL *out,
+                        index_t channel_stride, index_t cell_stride)
 {
-    if (channel == 1) {
-        turn(cells, CELLS, n, lanes, out, cell);
+    if (channel_stride == 1) {
+        transpose(cells, BLOCK_CELLS, n, channels, out, cell_stride);
         return;
     }
-    for (index_t c = 0; c < lanes; c++)
-        copy(out + c * channel, cells + c * CELLS, n);
+    for (index_t c = 0; c < channels; c++)
+        copy_row(out + c * channel_stride, cells + c * BLOCK_CELLS, n);
 }
 
-/* Do the reverse. */
-static void load_lanes(const REAL *in, index_t channel, index_t cell, index_t lanes, index_t n,
-                       REAL *cells)
+/* The reverse of store_cells: read cells (channels, n), BLOCK_CELLS apart, from a grid. */
+static void load_cells(const REAL *in, index_t channel_stride, index_t cell_stride,
+                       index_t channels, index_t n, REAL *cells)
 {
-    if (channel == 1) {
-        turn(in, cell, lanes, n, cells, CELLS);
+    if (channel_stride == 1) {
+        transpose(in, cell_stride, channels, n, cells, BLOCK_CELLS);
         return;
     }
-    for (index_t c = 0; c < lanes; c++)
-        copy(cells + c * CELLS, in + c * channel, n);
+    for (index_t c = 0; c < channels; c++)
+        copy_row(cells + c * BLOCK_CELLS, in + c * channel_stride, n);
 }
 
 #endif

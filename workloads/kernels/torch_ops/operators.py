@@ -1,10 +1,15 @@
 """Kernel "torch": the filtered backward composed of torch operations, for every geometry.
 
-Both operators read x (N, C_i, H, W), w (C_o, C_i / groups, k_h, k_w) and g = dL/dy
-(N, C_o, H_y, W_y) once and work on the patch grid (P_h, P_w) in between.
+The operators read x (N, C_i, H, W), w (C_o, C_i / groups, k_h, k_w) and g = dL/dy
+(N, C_o, H_y, W_y) once and work on the patch grid (P_h, P_w) in between:
+
+    forward:   x~ = the sums of x over its patches, w~ = the sums of w over its windows
+    backward:  g~ = the means of g over its patches
+               g_x = w~^T g~, on all pixels of the patch;  g_w = g~ x~^T, on every tap
+
 Source: Yang, Li, Marculescu, "Efficient On-device Training via Gradient Filtering", CVPR 2023,
-equations (2), (3) and (5); ``gradient_filter`` places the patches under the stride and divides by
-s^2, ``gradient_filter_published`` does what the published operator does.
+equations (2), (3) and (5). ``gradient_filter`` takes the patches of x under the stride and divides
+by s^2; ``gradient_filter_published`` does what the published operator does.
 """
 
 from typing import Optional, Sequence, Tuple
@@ -38,7 +43,10 @@ def available(device: torch.device, dtype: torch.dtype) -> Optional[str]:
 def save(
     x: torch.Tensor, weight: torch.Tensor, geometry: Geometry, need_x: bool, need_w: bool
 ) -> Tuple[Maybe, Maybe]:
-    """Return (x~, w~): what g_w and g_x will need; w itself where the window is kept."""
+    """Return (x~, w~), which g_w and g_x will need; w itself where the window is kept.
+
+    x~ is (N, C_i, P_h, P_w), w~ (C_o, C_i / groups, 1, 1).
+    """
     x_sum = sum_patches(x, geometry.input_patches) if need_w else None  # (N, C_i, P_h, P_w)
     if not need_x:
         return x_sum, None
@@ -58,7 +66,7 @@ def gradients(
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     grad = sum_patches(grad_output, geometry.output_patches)  # (N, C_o, P_h, P_w)
     grad_bias = grad.sum((0, 2, 3)) if need_b else None  # exact: every pixel is in one patch
-    # 1 / s^2 belongs to both gradients, so it is applied once, to g~.
+    # Both gradients contain the factor 1 / s^2: g~ is multiplied by it, once.
     scale = 1.0 / (geometry.stride[0] * geometry.stride[1])
     average_(grad, geometry.output_patches, scale)
     step = grid_dilation(geometry) if geometry.keeps_window else None
@@ -133,24 +141,24 @@ def gradients_pooled(
 ) -> Tuple[Maybe, Maybe, Maybe]:
     """Return what published programs timed for g_x and g_w, and g_b.
 
-    g_x stays on the patch grid (N, C_i, P_h, P_w) and g_w is one value per window
-    (C_o, C_i / groups, 1, 1), or the kept window's; so these are no gradients to train with.
+    g_x stays on the patch grid (N, C_i, P_h, P_w), and g_w is one value per window
+    (C_o, C_i / groups, 1, 1), or tap by tap where the window is kept: one cannot train with these.
     """
     need_x, need_w, need_b = needs_input_grad
     grad = sum_patches(grad_output, geometry.output_patches)  # (N, C_o, P_h, P_w)
     grad_bias = grad.sum((0, 2, 3)) if need_b else None
     average_(grad, geometry.output_patches, 1.0 / (geometry.stride[0] * geometry.stride[1]))
     step = grid_dilation(geometry) if geometry.keeps_window else None
-    values = product = None
+    grad_x_cells = grad_w = None
     if need_w:
         assert x_sum is not None
         taps = geometry.weight_shape[2:] if step else (1, 1)
         shape = (*geometry.weight_shape[:2], taps[0], taps[1])
-        product = weight_gradient(grad, x_sum, shape, geometry.groups, step)
+        grad_w = weight_gradient(grad, x_sum, shape, geometry.groups, step)
     if need_x:
         assert window is not None
-        values = input_gradient(grad, window, geometry.groups, step)
-    return values, product, grad_bias
+        grad_x_cells = input_gradient(grad, window, geometry.groups, step)
+    return grad_x_cells, grad_w, grad_bias
 
 
 OPERATORS = {
@@ -166,9 +174,13 @@ OPERATORS = {
 def input_gradient(
     grad: torch.Tensor, window: torch.Tensor, groups: int, step: Optional[Pair]
 ) -> torch.Tensor:
-    """Return g_x on the patch grid: w~^T g~, or the kept window applied with dilation ``step``.
+    """Return g_x on the patch grid (N, C_i, P_h, P_w).
 
-    Shapes: grad (N, C_o, P_h, P_w), window (C_o, C_i / groups, k_h, k_w or 1, 1).
+    Args:
+        grad: g~ (N, C_o, P_h, P_w).
+        window: w~ (C_o, C_i / groups, 1, 1), or the kept window (C_o, C_i / groups, k_h, k_w).
+        groups: of the convolution.
+        step: the dilation of the kept window on the grid; None if windows are summed.
     """
     c_out, per_group, k_h, k_w = window.shape
     if step is None and groups == c_out and per_group == 1:
@@ -188,7 +200,16 @@ def weight_gradient(
     groups: int,
     step: Optional[Pair],
 ) -> torch.Tensor:
-    """Return g_w (C_o, C_i / groups, k_h, k_w): one value for all taps, or tap by tap."""
+    """Return g_w of ``shape`` (C_o, C_i / groups, k_h, k_w).
+
+    Args:
+        grad: g~ (N, C_o, P_h, P_w).
+        x_sum: x~ (N, C_i, P_h, P_w).
+        shape: of w.
+        groups: of the convolution.
+        step: the dilation of the kept window on the grid, for a g_w tap by tap; None if windows are
+            summed, for one value on all taps.
+    """
     if step is None:
         product = _correlate(grad, x_sum, groups)
         return product[:, :, None, None].expand(shape).contiguous()
@@ -197,7 +218,7 @@ def weight_gradient(
         rows = _shifted(grad.shape[2], step[0] * (u - shape[2] // 2))
         for v in range(shape[3]):
             columns = _shifted(grad.shape[3], step[1] * (v - shape[3] // 2))
-            if rows and columns:  # otherwise the whole tap lies in the padding
+            if rows and columns:  # otherwise this tap reads nothing but padding
                 grad_w[:, :, u, v] = _correlate(
                     grad[:, :, rows[0], columns[0]],
                     x_sum[:, :, rows[1], columns[1]],
@@ -217,7 +238,7 @@ def _correlate(grad: torch.Tensor, x_sum: torch.Tensor, groups: int) -> torch.Te
 
 
 def _shifted(count: int, shift: int) -> Optional[Tuple[slice, slice]]:
-    """Return the patches i and i + shift where both lie on a grid of ``count``."""
+    """Return the slices of all patches i and of all i + shift such that both are < ``count``."""
     first, last = max(0, -shift), min(count, count - shift)
     if first >= last:
         return None
@@ -226,14 +247,13 @@ def _shifted(count: int, shift: int) -> Optional[Tuple[slice, slice]]:
 
 def grid_dilation(geometry: Geometry) -> Pair:
     """Return the dilation of the kept window on the patch grid, d / r."""
-    rows, columns = (d // r for d, r in zip(geometry.dilation, geometry.patch_size))
-    return rows, columns
+    dilation, patch_size = geometry.dilation, geometry.patch_size
+    return dilation[0] // patch_size[0], dilation[1] // patch_size[1]
 
 
 def _layout(grad_output: torch.Tensor) -> torch.memory_format:
-    """Return the memory format in which g_x goes on to the layer below: that of dL/dy."""
-    if grad_output.is_contiguous() or not grad_output.is_contiguous(
-        memory_format=torch.channels_last
-    ):
-        return torch.contiguous_format
-    return torch.channels_last
+    """Return the memory format of g, in which g_x is passed on to the layer below."""
+    channels_last = grad_output.is_contiguous(memory_format=torch.channels_last)
+    if channels_last and not grad_output.is_contiguous():
+        return torch.channels_last
+    return torch.contiguous_format

@@ -1,19 +1,35 @@
-/* What a kernel in C is told of a convolution; see docs/kernels.md. ABI 1.
+/* The interface of a user's kernel in C; see docs/kernels.md. ABI 1.
  *
- * x (n, c_in, height, width), w (c_out, per_group, k_h, k_w), y and its gradient
- * (n, c_out, out_h, out_w). Patch i of y has rows [i r_h, (i + 1) r_h), cut to [0, out_h); patch i
- * of x has rows [in_start_h + i in_length_h, in_start_h + (i + 1) in_length_h), cut to
- * [0, in_stop_h); there are grid_h of each. Columns likewise.
+ * A kernel defines the two functions below, which compute the filtered backward of a convolution:
+ * x is (n, c_in, height, width), w (c_out, per_group, k_h, k_w), y and its gradient are
+ * (n, c_out, out_h, out_w). All arrays are dense and row-major. REAL is float or double: the kernel
+ * is compiled once for each.
  *
- * save:       x_sum (n, c_in, grid_h, grid_w) = sums of x over its patches,
- *             w_sum (c_out, per_group) = sums of w over its window; NULL if the window is kept.
- * gradients:  g~ = the mean of grad over each patch of y (of the pixels that it has). g_x is
- *             w_sum^T g~ / (stride_h stride_w) on every pixel of the patch of x, and zero on pixels
- *             in no patch; g_w is the sum of g~ x_sum / (stride_h stride_w) over images and
- *             patches, on every tap; g_b is the sum of grad.
- *             If keeps_window, w_sum is w itself, applied on the grid with dilation
- *             dilation / r, and g_w is tap by tap.
- * threads is how many a kernel may use. Return nonzero for a geometry that is not done. */
+ * Patches: there are grid_h x grid_w of them, of y and likewise of x. Patch i has
+ *     of y:  rows [i r_h, (i + 1) r_h), cut to [0, out_h);
+ *     of x:  rows [in_start_h + i in_length_h, in_start_h + (i + 1) in_length_h), cut to
+ *            [0, in_stop_h);
+ * and the same for columns.
+ *
+ * gfbench_save, in the forward, writes
+ *     x_sum (n, c_in, grid_h, grid_w): the sums of x over its patches;
+ *     w_sum (c_out, per_group):        the sums of w over its windows;
+ * either is NULL if it is not wanted, and w_sum if the window is kept.
+ *
+ * gfbench_gradients, in the backward, writes the gradients from g~ (n, c_out, grid_h, grid_w), the
+ * means of grad over the patches of y, each over as many pixels as the patch has:
+ *     grad_x (as x):   w_sum^T g~ / (stride_h stride_w) on each pixel of the patch of x, and zero
+ *                      on pixels in no patch;
+ *     grad_w (as w):   the sum of g~ x_sum / (stride_h stride_w) over images and patches, on every
+ *                      tap of the window;
+ *     grad_b (c_out):  the sum of grad.
+ * A gradient that is not wanted is NULL. Without grad_w x_sum may be NULL, without grad_x w_sum.
+ *
+ * If keeps_window is not 0, w_sum is w itself: it is applied on the patch grid with dilation
+ * dilation_h / r_h and dilation_w / r_w, and grad_w is computed tap by tap.
+ *
+ * threads is how many threads a kernel may use. Both functions return 0, or another value for a
+ * geometry that the kernel does not support. */
 #ifndef GFBENCH_H
 #define GFBENCH_H
 

@@ -124,7 +124,9 @@ def test_an_old_key_that_would_stay_in_force_is_not_papered_over(
         (tmp_path / "global").write_text(f"{board.name} {kind_and_key}")
     assert fetch_host_key(nano, None).status == "known"
     board.rotate_host_key()
-    with pytest.raises(UntrustedHost, match="is not for gfbench to remove — edit that line"):
+    with pytest.raises(
+        UntrustedHost, match=r"may not remove the old host key in .* — edit that line"
+    ):
         record(fetch_host_key(nano, None), replace=True)
 
 

@@ -14,7 +14,7 @@ from workloads.kernels.cuda import driver as cuda_driver
 from workloads.kernels.cuda import nvrtc
 from workloads.kernels.cuda import passes as cuda_passes
 from workloads.kernels.cuda.driver import THREADS, Driver, DriverError, Module
-from workloads.kernels.cuda.passes import Task, launch_shape
+from workloads.kernels.cuda.passes import Params, launch_shape
 from workloads.spec.geometry import Patches
 
 CONTEXT, MODULE, FUNCTION, STREAM = 0xC0DE, 0x30D, 0xF00, 0x57
@@ -27,7 +27,7 @@ class NotingDriver:
         self.failing = failing
         self.calls: list[tuple[Any, ...]] = []
         self.images: list[bytes] = []
-        self.tasks: list[bytes] = []
+        self.params: list[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -61,7 +61,7 @@ class NotingDriver:
     def _cuLaunchKernel(self, *arguments: Any) -> None:
         parameters = arguments[9]
         assert len(parameters) == 1
-        self.tasks.append(ctypes.string_at(parameters[0], ctypes.sizeof(Task)))
+        self.params.append(ctypes.string_at(parameters[0], ctypes.sizeof(Params)))
 
     def _cuGetErrorName(self, status: int, text: Any) -> None:
         text._obj.value = b"CUDA_ERROR_INVALID_CONTEXT"
@@ -86,8 +86,8 @@ def test_a_launch_takes_torchs_stream_the_shape_and_the_task() -> None:
     library = NotingDriver()
     module = Module(Driver(library), 1, b"image")
     library.calls.clear()
-    task = Task(planes=7, scale=0.25, maps=0x1234)
-    module.launch("pool_2", task, (3, 5))
+    params = Params(planes=7, scale=0.25, maps=0x1234)
+    module.launch("gfb_pool_2", params, (3, 5))
     assert library.names() == [
         "cuCtxPushCurrent_v2",
         "cuModuleGetFunction",
@@ -96,11 +96,11 @@ def test_a_launch_takes_torchs_stream_the_shape_and_the_task() -> None:
     ]
     assert library.calls[0][1] == CONTEXT + 1
     function, *shape = library.calls[2][1:9]
-    assert function == FUNCTION + len("pool_2")
+    assert function == FUNCTION + len("gfb_pool_2")
     assert shape == [3, 5, 1, THREADS, 1, 1, 0]
     assert library.calls[2][9] == STREAM + 1
     assert library.calls[2][11] is None
-    assert library.tasks == [bytes(task)]
+    assert library.params == [bytes(params)]
 
 
 def test_a_context_is_retained_and_a_function_looked_up_only_once() -> None:
@@ -108,7 +108,7 @@ def test_a_context_is_retained_and_a_function_looked_up_only_once() -> None:
     driver = Driver(library)
     module = Module(driver, 0, b"image")
     for _ in range(3):
-        module.launch("pool_2", Task(), (1, 1))
+        module.launch("gfb_pool_2", Params(), (1, 1))
     Module(driver, 0, b"other")
     assert library.names().count("cuDevicePrimaryCtxRetain") == 1
     assert library.names().count("cuModuleGetFunction") == 1
@@ -126,7 +126,7 @@ def test_a_failing_call_is_named_and_the_context_is_put_back(failing: str) -> No
     library = NotingDriver(failing)
     module = Module(Driver(library), 0, b"image")
     with pytest.raises(DriverError, match=failing + ": CUDA_ERROR_INVALID_CONTEXT"):
-        module.launch("pool_2", Task(), (1, 1))
+        module.launch("gfb_pool_2", Params(), (1, 1))
     assert library.names().count("cuCtxPushCurrent_v2") == 2
     assert library.names().count("cuCtxPopCurrent_v2") == 2
 
@@ -176,14 +176,15 @@ def test_a_pass_compiles_loads_and_launches_once_per_type(
         cuda_passes.pool(maps, axes, torch.empty(2, 3, 2, 3))
     cuda_passes.pool(maps.half(), axes, torch.empty(2, 3, 2, 3).half())
     assert compiled == [((5, 3), ("REAL_F32",)), ((5, 3), ("REAL_F16",))]
-    assert len(library.tasks) == 3
-    task = Task.from_buffer_copy(library.tasks[0])
-    assert task.maps == maps.data_ptr()
-    assert (task.planes, task.channels, task.items) == (6, 3, 6)
-    assert (task.map.image, task.map.channel, task.map.row, task.map.column) == (72, 24, 6, 1)
-    assert (task.columns.start, task.columns.length, task.columns.stop) == (0, 2, 6)
-    assert task.sums is None
-    assert task.scale == 0
+    assert len(library.params) == 3
+    params = Params.from_buffer_copy(library.params[0])
+    assert params.maps == maps.data_ptr()
+    assert (params.planes, params.channels, params.items) == (6, 3, 6)
+    strides = params.map
+    assert (strides.image, strides.channel, strides.row, strides.column) == (72, 24, 6, 1)
+    assert (params.columns.start, params.columns.length, params.columns.stop) == (0, 2, 6)
+    assert params.sums is None
+    assert params.scale == 0
 
 
 def test_what_cannot_be_loaded_is_tried_once_and_gives_its_reason(
@@ -230,8 +231,9 @@ def test_every_item_of_every_plane_has_one_thread(by_channel: bool, processors: 
             planes_each = THREADS // sharing
             assert sharing * planes_each == THREADS
             assert (shape.blocks - 1) * planes_each < planes <= shape.blocks * planes_each
-            assert (shape.parts - 1) * shape.stretch < items <= shape.parts * shape.stretch
-            assert shape.parts == 1 or shape.stretch % sharing == 0
+            part = shape.items_per_part
+            assert (shape.parts - 1) * part < items <= shape.parts * part
+            assert shape.parts == 1 or part % sharing == 0
             assert shape.parts <= 65535  # the most blocks in y
             assert sharing < 2 * items  # no half of the threads idles
 
@@ -261,13 +263,13 @@ def test_maps_beyond_the_indices_are_refused() -> None:
         launch_shape(1, 2**31, False, 16)
 
 
-def test_a_plan_is_worked_out_once_and_its_addresses_never_kept() -> None:
+def test_a_launch_is_prepared_once_and_its_addresses_never_kept() -> None:
     emulator = Emulator(torch.float64)
     axes = (Patches(0, 2, 2, 4), Patches(0, 2, 2, 4))
     with in_place_of_a_gpu(emulator, 3):
-        cuda_passes._pool_plan.cache_clear()
+        cuda_passes._pool_launch.cache_clear()
         for value in (1.0, 2.0):
             cells = torch.empty(1, 1, 2, 2, dtype=torch.float64)
             cuda_passes.pool(torch.full((1, 1, 4, 4), value, dtype=torch.float64), axes, cells)
             assert torch.equal(cells, torch.full_like(cells, 4 * value))
-        assert cuda_passes._pool_plan.cache_info().misses == 1
+        assert cuda_passes._pool_launch.cache_info().misses == 1

@@ -22,12 +22,12 @@ from workloads.kernels.cuda import nvrtc
 from workloads.kernels.cuda import passes as cuda_passes
 from workloads.kernels.cuda.driver import THREADS
 from workloads.kernels.cuda.nvrtc import Nvrtc, NvrtcError, Target
-from workloads.kernels.cuda.passes import TYPES, UNROLLED, Task
+from workloads.kernels.cuda.passes import TYPES, UNROLLED, Params
 from workloads.spec.kernels import kernel_source_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 SOURCE = (REPOSITORY / "workloads" / cuda_passes.SOURCE).read_bytes()
-KERNELS = {f"{name}_{length}" for name in ("pool", "expand") for length in (0, *UNROLLED)}
+KERNELS = {f"gfb_{name}_{length}" for name in ("pool", "expand") for length in (0, *UNROLLED)}
 
 # On the old Python: find what came with its torch, of CUDA 10.2, and compile with it.
 COMPILE = """
@@ -78,7 +78,7 @@ def test_the_source_compiles_for_every_board(arch: int, dtype: torch.dtype) -> N
     assert set(re.findall(r"\.entry (\w+)", ptx)) == KERNELS
     # The compiler's size of the one argument is that of the structure that is passed.
     sizes = re.findall(r"\.param \.align 8 \.b8 \w+_param_0\[(\d+)\]", ptx)
-    assert {int(size) for size in sizes} == {ctypes.sizeof(Task)}
+    assert {int(size) for size in sizes} == {ctypes.sizeof(Params)}
     assert len(sizes) == len(KERNELS)
     assert ".local" not in ptx  # nothing spills to memory, the argument is read in place
     assert f".maxntid {THREADS}" in ptx

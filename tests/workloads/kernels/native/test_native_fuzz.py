@@ -46,10 +46,10 @@ RUNS: dict[str, tuple[str, tuple[str, ...]]] = {
 # Where each fault is looked for, and a word of what is said of it.
 FOUND = {
     "use after free": ("release", "SIGSEGV"),
-    "working memory too small": ("avx512", "taken == of->work"),
+    "workspace too small": ("avx512", "taken == desc->workspace"),
     "overrun": ("unoptimized", ""),
     "underrun": ("unoptimized", ""),
-    "overrun within the working memory": ("unoptimized", "are_apart"),
+    "overrun within the workspace": ("unoptimized", "guards_are_intact"),
     "lost join": ("tsan", "data race"),
     "unwritten scratch": ("msan", "use-of-uninitialized-value"),
 }
@@ -86,8 +86,8 @@ def test_no_configuration_touches_what_is_not_its_own_or_errs(
     outcome = outcome_of(name, RUNS[name][0], outcomes)
     assert not outcome.finding, f"{outcome.finding}\n{outcome.report}"
     ways = {way.removesuffix(", streaming") for way in outcome.counts}
-    assert ways >= {f"filtered, {lie}, apart" for lie in ("planes", "pixels")}
-    assert ways >= {f"depthwise, {lie}" for lie in ("planes", "pixels")}
+    assert ways >= {f"gfb_filtered, {layout}, apart" for layout in ("nchw", "nhwc")}
+    assert ways >= {f"gfb_depthwise, {layout}" for layout in ("nchw", "nhwc")}
 
 
 @pytest.mark.parametrize("fault", FOUND)

@@ -26,11 +26,11 @@ from workloads.kernels import KERNELS, kernel_of
 from workloads.kernels.native import compiler, library, passes
 from workloads.kernels.native import grid_products as products
 from workloads.kernels.native import operators as native
-from workloads.kernels.native.threads import parallel_entries, team
+from workloads.kernels.native.threads import parallel_entries, thread_pool
 from workloads.kernels.torch_ops.patches import sum_patches
 from workloads.spec.geometry import conv_geometry
 
-ROOT = Path(workloads.__file__).parents[3]
+ROOT = Path(workloads.__file__).parents[1]
 RANDOM = list(random_configurations(280, seed=17))
 KEPT = list(kept_window_configurations(60, seed=18))
 LAYOUTS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (torch.clone, channels_last, turned)
@@ -47,9 +47,9 @@ def a_compiler() -> Iterator[None]:
             pytest.fail(str(error))
         pytest.skip(str(error))
     threads = torch.get_num_threads()
-    native.ready_call.cache_clear()  # tests change what calls are made of
+    native.prepared_call.cache_clear()  # tests change what calls are made of
     yield
-    native.ready_call.cache_clear()
+    native.prepared_call.cache_clear()
     torch.set_num_threads(threads)
 
 
@@ -72,14 +72,14 @@ def test_gradients_equal_the_slow_loop_without_onednn(
     check(config, torch.float32, LAYOUTS[sum(config.x_shape) % 2], 1e-5)
 
 
-@pytest.mark.parametrize("least_cells", [1, 10**9])
+@pytest.mark.parametrize("min_cells", [1, 10**9])
 @pytest.mark.parametrize("config", RANDOM[::3], ids=str)
 def test_threads_that_work_alone_or_together_compute_the_same(
-    config: Config, least_cells: int, monkeypatch: pytest.MonkeyPatch
+    config: Config, min_cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(3)
-    monkeypatch.setattr(native, "LEAST_CELLS", least_cells)
-    monkeypatch.setattr(native, "OWN_BYTES", 2000)
+    monkeypatch.setattr(native, "MIN_CELLS_PER_THREAD", min_cells)
+    monkeypatch.setattr(native, "THREAD_CHUNK_BYTES", 2000)
     for layout in LAYOUTS[:2]:
         check(config, torch.float64, layout, 1e-10)
         check(config, torch.float32, layout, 1e-5)
@@ -104,7 +104,7 @@ def test_narrow_maps_of_every_width(
     width: int, streaming: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(passes, "last_cache_bytes", lambda: 0 if streaming else 2**40)
-    monkeypatch.setattr(native, "OWN_BYTES", 30000)
+    monkeypatch.setattr(native, "THREAD_CHUNK_BYTES", 30000)
     for sides in ((2, 2), (4, 4), (3, 2), (1, 4), (4, 2)):
         shape = (3, 19, 13, width)
         config = Config(shape, (35, 19, 3, 3), (1, 1), (1, 1), (1, 1), 1, sides)
@@ -146,7 +146,7 @@ def test_many_chunks_give_the_gradients_of_one(
 ) -> None:
     config = Config((7, 6, 9, 11), (6, 6 // groups, 3, 3), (1, 1), (2, 2), (2, 2), groups, (2, 2))
     for bytes_ in (1, 2000, 10**9):
-        monkeypatch.setattr(native, "CHUNK_BYTES", bytes_)
+        monkeypatch.setattr(native, "IMAGE_CHUNK_BYTES", bytes_)
         for layout in LAYOUTS[:2]:
             check(config, torch.float64, layout, 1e-10)
 
@@ -156,11 +156,11 @@ def test_the_threads_of_torch_do_not_change_a_bit() -> None:
     found = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)
-        assert team().threads == threads
+        assert thread_pool().threads == threads
         geometry = conv_geometry(x.shape, w.shape, padding=1, patch_size=2)
         saved = native.save(x, w, geometry, True, True)
-        grid = native._grid(x, (15, 15), 3, 20)
-        passes.pool(passes.walkable(x), geometry.input_patches, grid, (0, 3), 0.5)
+        grid = native._empty_grid(x, (15, 15), 3, 20)
+        passes.pool(passes.in_place(x), geometry.input_patches, grid, (0, 3), 0.5)
         found.append((*saved, grid.tensor))
     for a, b, c in zip(*found, strict=True):
         assert torch.equal(a, b)
@@ -314,11 +314,11 @@ def test_window_sums_in_tiles_are_the_window_sums(
     weight = layout(torch.randn(shape[0] * groups, *shape[1:], dtype=torch.float64))
     x = layout(torch.empty(1, shape[1] * groups, 4, 4, dtype=torch.float64))
     geometry = conv_geometry(x.shape, weight.shape, 1, 0, 1, groups, 2)
-    maps, axes = passes.walkable(x), geometry.input_patches
+    maps, axes = passes.in_place(x), geometry.input_patches
     _, tiles = passes.save(maps, axes, weight, groups, True, False)
     assert tiles is not None
     expected = weight.sum((2, 3), keepdim=True)
-    found = passes.untiled(tiles, (len(weight), shape[1], 1, 1), groups)
+    found = passes.unpack_w_sums(tiles, (len(weight), shape[1], 1, 1), groups)
     torch.testing.assert_close(found, expected)
     by_group = tiles.view(groups, -1, *tiles.shape[1:]).transpose(1, 2)
     rest = by_group.reshape(len(weight), -1)[:, shape[1] :]
@@ -433,27 +433,27 @@ def test_patch_sums_in_panels_are_the_patch_sums(
     x = torch.randn(2, channels * groups, 11, 37, dtype=dtype)
     weight = torch.randn(groups, channels, 3, 3, dtype=dtype)
     geometry = conv_geometry(x.shape, weight.shape, 1, 1, 1, groups, (2, 3))
-    maps, axes = passes.walkable(x), geometry.input_patches
+    maps, axes = passes.in_place(x), geometry.input_patches
     sums, _ = passes.save(maps, axes, weight, groups, False, True)
     assert sums is not None
     expected = sum_patches(x, axes)
     assert sums.numel() == expected.numel()  # no memory is lost to the last panel
     torch.testing.assert_close(
-        passes.unpanelled(sums, (2, channels * groups, *geometry.grid), groups), expected
+        passes.unpack_x_sums(sums, (2, channels * groups, *geometry.grid), groups), expected
     )
 
 
-def test_working_memory_is_kept_where_it_is_small_and_is_a_thread_s_own() -> None:
-    few = passes._working_memory(1000)
-    assert passes._working_memory(500) is few
-    assert passes._working_memory(2 * few.numel()) is not few
-    most = passes.KEPT_BYTES
-    assert passes._working_memory(most + 1) is not passes._working_memory(most + 1)
+def test_a_workspace_is_kept_where_it_is_small_and_is_a_thread_s_own() -> None:
+    few = passes._workspace(1000)
+    assert passes._workspace(500) is few
+    assert passes._workspace(2 * few.numel()) is not few
+    most = passes.KEPT_WORKSPACE_BYTES
+    assert passes._workspace(most + 1) is not passes._workspace(most + 1)
     others: list[torch.Tensor] = []
-    thread = threading.Thread(target=lambda: others.append(passes._working_memory(1000)))
+    thread = threading.Thread(target=lambda: others.append(passes._workspace(1000)))
     thread.start()
     thread.join()
-    assert others[0] is not passes._working_memory(1000)
+    assert others[0] is not passes._workspace(1000)
 
 
 def test_threads_may_run_backwards_at_the_same_time() -> None:
