@@ -16,15 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from harness.experiments.sampler_cost import calibrate_sampler
-from harness.power.log import job_power
+from harness.power.log import job_power, rail_map_of
 from targets.inventory import Target
 from targets.power_plans import plan_power
-from workloads.spec.messages import to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLED_S = 60.0
@@ -57,9 +55,9 @@ def main(rounds: int = 12) -> None:
         ):
             root = Path(folder) / platform
             lay_out(root, files)
-            plan: dict[str, Any] = to_json(asdict(plan_power(platform, {"files": files})))
+            plan = rail_map_of(plan_power(platform, {"files": files}))
             share = cpu_share(job_power(plan), root)
-            rate = 1 / plan["interval_s"]
+            rate = 1 / (plan.interval_s or 1)
             print(f"{name} at {rate:g} Hz: {share:.3%} of a core", flush=True)
         target = Target(
             name="this machine",

@@ -7,6 +7,8 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -35,13 +37,10 @@ from harness.commands import (
 )
 from harness.commands import list as list_
 from harness.errors import GfbenchError
-from reports.results.read import ResultProblem
-from reports.results.write import ResultStorageProblem
-from targets.inventory import InventoryProblem
 
 BUG = 70
 INTERRUPTED = 130
-COMMANDS = (  # in the order of --help
+COMMANDS: tuple[ModuleType, ...] = (  # in the order of --help
     init,
     list_,
     schema,
@@ -65,15 +64,20 @@ COMMANDS = (  # in the order of --help
     serve,
 )
 
-app = typer.Typer(
-    add_completion=True,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    help="Benchmark exact and gradient-filtered backward passes on edge boards.",
-)
-for commands in COMMANDS:
-    app.add_typer(commands.app)
+
+def command_line(commands: Iterable[ModuleType]) -> typer.Typer:
+    """Return the program with a subcommand for each module, in their order."""
+    app = typer.Typer(
+        add_completion=True,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Benchmark exact and gradient-filtered backward passes on edge boards.",
+    )
+    for command in commands:
+        app.add_typer(command.app)
+    app.callback()(_main_options)
+    return app
 
 
 def _print_version(wanted: bool) -> None:
@@ -84,7 +88,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _main_options(
     version: Annotated[
         bool,
@@ -92,6 +95,9 @@ def _main_options(
     ] = False,
 ) -> None:
     """Take the options that come before a command."""
+
+
+app = command_line(COMMANDS)
 
 
 def main() -> NoReturn:
@@ -103,12 +109,6 @@ def main() -> NoReturn:
         code = _say("interrupted; what was measured is saved", INTERRUPTED)
     except GfbenchError as error:
         code = _say(str(error), error.exit_code)
-    except InventoryProblem as problem:
-        code = _say(str(problem), 2)
-    except ResultProblem as problem:
-        code = _say(str(problem), 2)
-    except ResultStorageProblem as problem:
-        code = _say(str(problem), 4)
     except BrokenPipeError:
         code = 0
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's own flush

@@ -5,30 +5,47 @@ GfbenchError                  exit  a message says what, on which target, and wh
 ├── InventoryError               2  inventory.yaml: file, line, key, remedy
 ├── PlanError                    2  a suite, workload, method, kernel or option that cannot be
 ├── PayloadError                 2  the payload or a user's kernel cannot be packed
-├── ResultError                  2  a result folder that is absent, broken or too new
-├── StorageError                 4  the result folder cannot be written on (full disk)
-├── StoreError                   4  a store of results cannot be reached, read or written
-├── StoreRefused                 1  a store does not take, or does not have, what is asked for
-└── TargetError(target)          4  one target; the others go on
-    ├── Unreachable              4  no connection, or it broke off for good
-    ├── UntrustedHost            4  unknown or changed host key
-    ├── Busy                     4  another run holds the machine
-    ├── CommandFailed            4  a command on the board ended with an error or too late
-    │   └── MissingFile          4  a file asked for is not on the board
-    └── BlockFailed              1  a block's own error, with the traceback from the board
+├── CrossError                   2  a kernel cannot be compiled here for a board
+├── TargetError(target)          4  one target; the others go on
+│   ├── Unreachable              4  no connection, or it broke off for good
+│   ├── UntrustedHost            4  unknown or changed host key
+│   ├── Busy                     4  another run holds the machine
+│   └── CommandFailed            4  a command on the board ended with an error or too late
+│       └── MissingFile          4  a file asked for is not on the board
+└── of reports:
+    ├── ResultProblem            2  a result folder that is absent, broken or too new
+    ├── ResultStorageProblem     4  a file cannot be written (full disk)
+    ├── SelectorProblem          2  a case selector that selects nothing or too much
+    ├── GateProblem              2  a gate that cannot be asked for
+    ├── ExportProblem            2  a run's figures cannot be exported
+    ├── QueryProblem             2  a query that cannot be answered
+    ├── MissingExtra             2  a library that only stores and queries need is not installed
+    ├── StoreProblem             4  a store of results cannot be reached, read or written
+    └── StoreRefusal             1  a store does not take, or does not have, what is asked for
 
 Caught in two places: fleet/parallel.py (one target's outcome) and cli.py (the exit code).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
+from reports.errors import GfbenchError
 
-class GfbenchError(Exception):
-    """What went wrong and what to do about it, in words for the user."""
-
-    exit_code = 2
+__all__ = [
+    "Busy",
+    "CommandFailed",
+    "GfbenchError",
+    "InventoryError",
+    "MissingFile",
+    "PayloadError",
+    "PlanError",
+    "TargetError",
+    "Unreachable",
+    "UntrustedHost",
+    "UsageError",
+    "gravest",
+]
 
 
 class UsageError(GfbenchError):
@@ -45,28 +62,6 @@ class PlanError(GfbenchError):
 
 class PayloadError(GfbenchError):
     """The payload cannot be packed."""
-
-
-class ResultError(GfbenchError):
-    """A result folder is absent, broken or too new."""
-
-
-class StorageError(GfbenchError):
-    """The result folder cannot be written."""
-
-    exit_code = 4
-
-
-class StoreError(GfbenchError):
-    """A store of results cannot be reached, read or written."""
-
-    exit_code = 4
-
-
-class StoreRefused(GfbenchError):
-    """A store does not take, or does not have, what is asked for."""
-
-    exit_code = 1
 
 
 class TargetError(GfbenchError):
@@ -102,17 +97,11 @@ class MissingFile(CommandFailed):
     """A file asked for is not on the board."""
 
 
-class BlockFailed(TargetError):
-    """A block ended with an error of its own; carries the board's traceback."""
-
-    exit_code = 1
-
-
 # When several exit codes hold, the first of these is the run's.
 EXIT_PRECEDENCE = (130, 70, 2, 4, 1, 3, 0)
 
 
-def gravest(codes: Any) -> int:
+def gravest(codes: Iterable[int]) -> int:
     """Return the exit code that counts when several hold."""
     present = set(codes) | {0}
     return next(code for code in EXIT_PRECEDENCE if code in present)

@@ -35,7 +35,7 @@ FILES = (  # heading, what else to know of it, the class at its root
         "Only in runs that are measured to be judged; null for a machine without a noise floor.",
         noise_floor.KeptFloors,
     ),
-    ("targets/TARGET/session.json", "", records.Session),
+    ("targets/TARGET/session.json", "", records.SessionRecord),
     ("targets/TARGET/probe.json", "It also holds every sensor file that was read.", records.Probe),
     (
         "targets/TARGET/journal.jsonl",

@@ -105,7 +105,7 @@ def _torch(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
             why="The workloads need torch 1.10 or newer.",
             remedy=f"{python} -m pip install --upgrade torch",
         )
-    if platform_id.startswith("jetson-") and not torch.get("cuda"):
+    if platform_id in PLATFORMS and PLATFORMS[platform_id].is_cuda and not torch.get("cuda"):
         yield Finding(
             severity="warning",
             what=f"torch {torch.get('version')} sees no CUDA on a Jetson",

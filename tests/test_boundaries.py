@@ -52,6 +52,12 @@ def test_the_payload_needs_no_more_than_the_library_of_python_3_6() -> None:
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
+def test_the_bootstrap_runs_on_pythons_whose_version_it_is_to_report() -> None:
+    path = str(ROOT / "workloads" / "bootstrap.py")
+    answer = run_tool("vermin", "-t=2.7-", "-t=3.2-", "--no-tips", "--violations", path)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
 def test_the_payload_compiles_and_imports_on_a_real_python_3_6() -> None:
     python = old_python()
     compile_payload_on(python)

@@ -11,14 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import workloads
 from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
 from harness.transport.streams import Completed, last_words
+from reports.results.documents import ResultProblem, typed
+from reports.results.files import PROBE
+from reports.results.records import Probe
+from targets import platforms
 from targets.inventory import Target
-from workloads.spec.messages import Job, dump, loads, to_json, unframe
+from targets.sources import packages
+from workloads.spec.messages import Job, dump, to_json, unframe
 
 STEP_DEADLINE_S = 60.0
 PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
@@ -28,39 +35,9 @@ BUSY_POLL_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
-PACKAGES = ("jtop", "pyrapl", "pynvml")  # ways to read power that the probe asks on their own
 
-# Runs on the board's Python before any payload is there. Makes the folders, says what is in them.
-BOOTSTRAP = """
-import hashlib, json, os, sys
-workdir, payload, job = sys.argv[1:4]
-workdir = os.path.abspath(os.path.expanduser(workdir))
-folder = os.path.join(workdir, "jobs", job) if job else workdir
-if not os.path.isdir(folder):
-    os.makedirs(folder, 0o700)
-def size(name):
-    path = os.path.join(folder, name)
-    return os.path.getsize(path) if os.path.exists(path) else None
-path = os.path.join(workdir, payload)
-digest = None
-if os.path.exists(path):
-    with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
-answer = {"type": "bootstrap", "workdir": workdir, "python": list(sys.version_info[:3]),
-          "sha256": digest, "journal": size("journal.jsonl")}
-sys.stdout.write(chr(30) + json.dumps(answer) + chr(10))
-"""
-
-MAKE_FOLDER = """
-import os, sys
-if not os.path.isdir(sys.argv[1]):
-    os.makedirs(sys.argv[1], 0o700)
-"""
-
-REMOVE = """
-import shutil, sys
-shutil.rmtree(sys.argv[1])
-"""
+# Sent as it is: the board runs it with `python -c` before any payload is there.
+BOOTSTRAP = (Path(workloads.__file__).parent / "bootstrap.py").read_text(encoding="ascii")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +46,35 @@ class JobState:
 
     folder: str
     journal_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What a payload found out about a machine.
+
+    ``document`` is probe.json as the board sent it, which ``targets`` reads; ``facts`` is what
+    plans and reports ask for.
+    """
+
+    document: Mapping[str, Any]
+    facts: Probe
+    platform: str
+
+
+def read_probe(target: Target, document: Mapping[str, Any]) -> Probed:
+    """Return a probe's document with its facts, and the platform that it shows.
+
+    Raises:
+        CommandFailed: a fact is of another type.
+    """
+    try:
+        facts = typed(Probe, document, Path(PROBE))
+    except ResultProblem as problem:
+        raise CommandFailed(
+            target.name, str(problem), remedy="`gfbench doctor` asks the board again"
+        ) from None
+    platform = platforms.detect(document) if target.platform == "auto" else target.platform
+    return Probed(document=document, facts=facts, platform=platform)
 
 
 class Board:
@@ -106,9 +112,9 @@ class Board:
         """Return the path of a job's folder on the board."""
         return f"{self._workdir}/jobs/{job_name}"
 
-    def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> dict[str, Any]:
+    def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> Probed:
         """Return what a payload finds out about the machine, and which kernels it can run."""
-        package = self.target.power.kind if self.target.power.kind in PACKAGES else "-"
+        package = self.target.power.kind if self.target.power.kind in packages() else "-"
         arguments = ["probe", self.target.sysroot, package, ",".join(kernels)]
         completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
         if completed.exit_status in ILLEGAL_INSTRUCTION:
@@ -116,11 +122,12 @@ class Board:
             self._found_env = {"OPENBLAS_CORETYPE": "ARMV8"}
             self._env = {**self._found_env, **self._env}
             completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
-        return {**self._record(completed, "probe"), "env": self._found_env}
+        document = {**self._record(completed, "probe"), "env": self._found_env}
+        return read_probe(self.target, document)
 
-    def use(self, probe: Mapping[str, Any]) -> None:
+    def use(self, probe: Probe) -> None:
         """Take over what an earlier probe of this board found to be needed."""
-        self._env = {**probe.get("env", {}), **self._env}
+        self._env = {**probe.env, **self._env}
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:
         """Put the job into its folder, with the journal that the controller already has."""
@@ -133,7 +140,7 @@ class Board:
     def push_object(self, name: str, data: bytes) -> None:
         """Put a compiled kernel where the payload looks for it; the payload verifies it."""
         folder = f"{self._workdir}/objects"
-        self._run([self._python, "-c", MAKE_FOLDER, folder], STEP_DEADLINE_S)
+        self._bootstrap(["make-folder", folder])
         self.transport.put(data, f"{folder}/{name}", deadline_s=PUSH_DEADLINE_S)
 
     def launch(self, folder: str, run_id: str, stop: threading.Event) -> None:
@@ -236,7 +243,7 @@ class Board:
     def remove(self, folder: str) -> None:
         """Remove a job's folder, all of which the controller has; failing that is no failure."""
         with contextlib.suppress(CommandFailed, Unreachable):
-            self._run([self._python, "-c", REMOVE, folder], STEP_DEADLINE_S)
+            self._bootstrap(["remove", folder])
 
     def close(self) -> None:
         """Close the connection; the runner, if any, goes on."""
@@ -257,11 +264,11 @@ class Board:
 
     def _pushed(self, payload: Payload, job_name: str) -> dict[str, Any]:
         """Return what lies in the job's folder, once the payload is on the board."""
-        answer = self._bootstrap(payload, job_name)
+        answer = self._prepared(payload, job_name)
         if answer["sha256"] != payload.sha256:
             path = f"{self._workdir}/{payload.name}"
             self.transport.put(payload.data, path, deadline_s=PUSH_DEADLINE_S)
-            answer = self._bootstrap(payload, job_name)
+            answer = self._prepared(payload, job_name)
         if answer["sha256"] != payload.sha256:
             raise CommandFailed(
                 self.target.name,
@@ -270,10 +277,14 @@ class Board:
             )
         return answer
 
-    def _bootstrap(self, payload: Payload, job_name: str) -> dict[str, Any]:
+    def _bootstrap(self, arguments: Sequence[str]) -> Completed:
+        """Run a command of ``workloads/bootstrap.py``, which needs no payload."""
+        return self._run([self._python, "-c", BOOTSTRAP, *arguments], STEP_DEADLINE_S)
+
+    def _prepared(self, payload: Payload, job_name: str) -> dict[str, Any]:
+        """Make the job's folder and return what is there; the Python has to be new enough."""
         target = self.target
-        argv = [self._python, "-c", BOOTSTRAP, target.workdir, payload.name, job_name]
-        completed = self._run(argv, STEP_DEADLINE_S)
+        completed = self._bootstrap(["prepare", target.workdir, payload.name, job_name])
         if completed.exit_status in (126, 127):
             raise CommandFailed(
                 target.name,
@@ -338,19 +349,6 @@ def own_python(target: Target) -> str:
     if target.local and target.python == Target.python:
         return sys.executable
     return target.python
-
-
-def journal_line(record: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-    """Return a journal record's line as sent and its content; None if it is none."""
-    line = record.get("line")
-    # One line and no more: what a board breaks in two would break the journal here.
-    if not isinstance(line, str) or not line.endswith("\n") or not line[:-1].isprintable():
-        return None
-    try:
-        content = loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return (line, content) if isinstance(content, dict) else None
 
 
 def _holder(note: Any) -> str:

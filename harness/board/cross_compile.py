@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import workloads
 from harness.board.board import Board
@@ -25,6 +24,7 @@ from harness.payloads import former
 from harness.payloads import payload as payloads
 from harness.payloads.payload import Payload
 from harness.payloads.user_kernels import UserKernel
+from reports.results.records import Probe
 from workloads.spec.kernels import C_SOURCES, REALS, USER_HEADER, object_stem
 
 DEADLINE_S = 300.0
@@ -59,13 +59,10 @@ class KernelSources:
     of_kernel: Mapping[str, tuple[str, ...]]
 
 
-def lacking(probe: Mapping[str, Any]) -> tuple[str, ...]:
+def lacking(probe: Probe) -> tuple[str, ...]:
     """Return the kernels that only want for a compiler on the board."""
-    kernels = probe.get("kernels")
-    if not isinstance(kernels, Mapping):
-        return ()
-    reasons = {n: r.get("cpu") for n, r in kernels.items() if isinstance(r, Mapping)}
-    return tuple(n for n, r in reasons.items() if isinstance(r, str) and r.startswith(NO_COMPILER))
+    on_cpu = {name: reasons.get("cpu") for name, reasons in probe.kernels.items()}
+    return tuple(name for name, reason in on_cpu.items() if (reason or "").startswith(NO_COMPILER))
 
 
 def is_here() -> bool:
@@ -73,13 +70,13 @@ def is_here() -> bool:
     return importlib.util.find_spec("ziglang") is not None
 
 
-def zig_target(probe: Mapping[str, Any]) -> str:
+def zig_target(probe: Probe) -> str:
     """Return zig's name for a board's architecture and glibc.
 
     Raises:
         CrossError: it is none that is known.
     """
-    machine, libc = str(probe.get("machine")), str(probe.get("libc"))
+    machine, libc = probe.machine, probe.libc
     found = re.fullmatch(r"glibc-(\d+\.\d+)", libc)
     if machine not in ABIS or (libc and not found):
         raise CrossError(f"gfbench cannot compile for {machine[:40]} with {libc[:40]}")
@@ -89,7 +86,7 @@ def zig_target(probe: Mapping[str, Any]) -> str:
 def compiled(
     names: Sequence[str],
     own: Sequence[UserKernel],
-    probe: Mapping[str, Any],
+    probe: Probe,
     payload: Payload | None = None,
 ) -> tuple[Object, ...]:
     """Return the objects of these kernels for the board that was probed.
@@ -108,7 +105,7 @@ def compiled(
         for real in REALS:
             define = f"REAL={real}"
             data = _compile(dict(texts), define, target)
-            stem = object_stem(texts, (define,), str(probe.get("machine")))
+            stem = object_stem(texts, (define,), probe.machine)
             name = f"{stem}-{hashlib.sha256(data).hexdigest()}.so"
             objects.append(Object(name=name, data=data))
     return tuple(objects)
@@ -116,7 +113,7 @@ def compiled(
 
 def supply(
     board: Board,
-    probe: Mapping[str, Any],
+    probe: Probe,
     own: Sequence[UserKernel],
     payload: Payload | None = None,
 ) -> tuple[str, ...]:

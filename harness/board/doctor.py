@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.board.board import Board
+from harness.board.board import Board, Probed
 from harness.errors import TargetError
 from harness.payloads import payload as payloads
 from harness.transport.base import open_transport
-from targets import platforms
 from targets.findings import Finding, findings
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
@@ -61,9 +60,7 @@ class Examined:
         }
 
 
-def probed(
-    target: Target, inventory: Inventory | None, kernels: Sequence[str] = ()
-) -> dict[str, Any]:
+def probed(target: Target, inventory: Inventory | None, kernels: Sequence[str] = ()) -> Probed:
     """Connect to a target and return what its probe says, of these kernels too.
 
     Raises:
@@ -83,14 +80,14 @@ def examine(target: Target, inventory: Inventory | None) -> Examined:
         probe = probed(target, inventory)
     except TargetError as error:
         return Examined(target=target.name, platform=None, model=None, findings=(), error=error)
-    platform = platforms.detect(probe) if target.platform == "auto" else target.platform
-    power = target.power
-    off = power.kind == "off"
-    plan = None if off else plan_power(platform, probe, power.kind, power.argument)
-    model = probe.get("model") or (probe.get("cpu") or {}).get("model")
+    plan = None
+    if target.power.kind != "off":
+        plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
+    cpu = probe.facts.cpu
+    model = probe.facts.model or (cpu.model if cpu else "")
     return Examined(
         target=target.name,
-        platform=platform,
-        model=str(model) if model else None,
-        findings=findings(platform, probe, plan, now_s=time.time()),
+        platform=probe.platform,
+        model=model or None,
+        findings=findings(probe.platform, probe.document, plan, now_s=time.time()),
     )

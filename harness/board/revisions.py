@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from harness.board import cross_compile as cross
 from harness.board.board import Board
 from harness.errors import CommandFailed
 from harness.payloads.revisions import Revision
+from reports.results.records import Probe
 
 
 def bring_revisions(
-    board: Board, revisions: Sequence[Revision], kernels: Sequence[str], probe: dict[str, Any]
-) -> tuple[str, ...]:
-    """Bring the payloads to a board; the kernels that one lacks there are added to the probe.
+    board: Board, revisions: Sequence[Revision], kernels: Sequence[str], probe: Probe
+) -> tuple[Probe, tuple[str, ...]]:
+    """Bring the payloads to a board.
 
-    Returns what a reader has to know.
+    Returns the probe with the reasons why a kernel cannot run at one of the revisions, and what
+    a reader has to know.
 
     Raises:
         TargetError: a payload does not arrive whole.
     """
     notes: list[str] = []
+    lacking = {name: dict(reasons) for name, reasons in probe.kernels.items()}
     for revision in revisions:
         board.push_payload(revision.payload)
-        said = _kernels_of(board, revision, kernels, notes)
-        for name, reasons in (said if isinstance(said, dict) else {}).items():
-            known = probe.setdefault("kernels", {}).setdefault(name, {})
-            for device, reason in reasons.items() if isinstance(reasons, dict) else ():
+        for name, reasons in _kernels_of(board, revision, kernels, notes).items():
+            known = lacking.setdefault(name, {})
+            for device, reason in reasons.items():
                 if reason:
                     known.setdefault(device, f"at {revision.label}: {reason}")
-    return tuple(notes)
+    return replace(probe, kernels=lacking), tuple(notes)
 
 
-def _kernels_of(board: Board, revision: Revision, names: Sequence[str], notes: list[str]) -> Any:
-    """Return what a revision's own payload says of the kernels; None where it does not."""
+def _kernels_of(
+    board: Board, revision: Revision, names: Sequence[str], notes: list[str]
+) -> Mapping[str, Mapping[str, str | None]]:
+    """Return what a revision's own payload says of the kernels; empty where it does not."""
     try:
-        probe = board.probe(names, revision.payload)
+        probe = board.probe(names, revision.payload).facts
         if cross.lacking(probe):
             notes += cross.supply(board, probe, revision.own_kernels, revision.payload)
-            probe = board.probe(names, revision.payload)
+            probe = board.probe(names, revision.payload).facts
     except CommandFailed as error:  # an older command, or a broken one: its blocks say which
         notes.append(
             f"the payload of {revision.label} cannot tell what it can run: {error.message}"
         )
-        return None
-    return probe.get("kernels")
+        return {}
+    return probe.kernels

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from harness.commands.gate import make_rule
 from harness.commands.options import (
     PHASE,
     RESULTS,
@@ -34,7 +33,7 @@ from harness.commands.options import (
     note,
     troubles,
 )
-from harness.errors import GfbenchError, ResultError, TargetError, UsageError
+from harness.errors import GfbenchError, TargetError, UsageError
 from harness.experiments import bisection as bisecting
 from harness.experiments import revisions as comparing
 from harness.experiments.bisection import GOOD, SKIPPED, Found, Step, worst_first
@@ -46,10 +45,11 @@ from harness.payloads.git import Commit
 from harness.payloads.revisions import Revision, Source
 from harness.plan.suites import Overrides
 from reports.gate.document import verdict_document
+from reports.gate.rule import rule_from_options
 from reports.gate.verdict import Verdict
 from reports.gate.words import effect_words
 from reports.metrics.selectors import SelectorProblem, parse_selector
-from reports.results.read import load_run
+from reports.results.read import ResultProblem, load_run
 from reports.results.records import Rule
 from reports.text.wording import case_label
 from workloads.spec.messages import SCHEMA
@@ -84,7 +84,9 @@ def bisect(
 
     Exit code 0: found. 3: several commits are left, or the bad one is not worse.
     """
-    rule = make_rule(good, bad, metric, phase, margin, "warn")
+    rule = rule_from_options(
+        good, bad, metric=metric, phase=phase, margin=margin, inconclusive="warn"
+    )
     overrides = _overrides(case, kernel_names(kernel), rounds, min_window)
     found, targets = choose(inventory, target)
     place = Place(
@@ -169,7 +171,9 @@ class _Tester:
         run, folder = load_run(finished.folder), str(finished.folder)
         why = comparing.why_not_run(run, self.reference.label)
         if why:
-            raise ResultError(f"the good commit {self.reference.commit.words} does not run: {why}")
+            raise ResultProblem(
+                f"the good commit {self.reference.commit.words} does not run: {why}"
+            )
         why = comparing.why_not_run(run, candidate.label)
         if why:
             return Step(commit=candidate.commit, status=SKIPPED, reason=why, run=folder)

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from harness.commands.gate import judge_folder, make_rule
+from harness.commands.gate import judge_folder
 from harness.commands.options import (
     PHASE,
     RESULTS,
@@ -47,6 +47,7 @@ from harness.payloads import revisions
 from harness.payloads.revisions import Revision
 from harness.plan.suites import Overrides
 from reports.gate.document import document
+from reports.gate.rule import rule_from_options
 from reports.gate.side_by_side import Shift, SideBySide, side_by_side
 from reports.gate.verdict import Gate
 from reports.gate.words import change_words
@@ -102,7 +103,14 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare cases of a run, two runs, or two git revisions, measured in pairs now."""
-    rule = make_rule(base or "-", new or "-", metric, phase, margin, inconclusive.value)
+    rule = rule_from_options(
+        base or "-",
+        new or "-",
+        metric=metric,
+        phase=phase,
+        margin=margin,
+        inconclusive=inconclusive.value,
+    )
     words = list(what or ())
     if len(words) == 2 and base is None and new is None:
         if run is None and not any("=" in word and not Path(word).exists() for word in words):

@@ -10,7 +10,6 @@ import typer
 
 from harness.errors import UsageError
 from reports import exports
-from reports.exports.source import ExportProblem
 from reports.results.read import load_run
 from reports.results.write import write_bytes_atomic
 
@@ -40,10 +39,7 @@ def export(
     binary = exports.FORMATS[format].binary
     if binary and output is None and sys.stdout.isatty():
         raise UsageError(f"{format} is a binary format — name a file with -o")
-    try:
-        content = exports.export(load_run(run), format, case)
-    except ExportProblem as problem:
-        raise UsageError(str(problem)) from None
+    content = exports.export(load_run(run), format, case)
     data = content if isinstance(content, bytes) else content.encode()
     if output is None:
         sys.stdout.buffer.write(data)

@@ -14,17 +14,15 @@ from typing import Annotated
 import typer
 
 from harness.commands.options import JsonOption, Policy, exit_with
-from harness.errors import UsageError
 from reports.calibration.noise_floor import calibrated_floors
 from reports.ci import markdown as pages
 from reports.ci.annotations import to_annotations
 from reports.ci.junit import to_junit
 from reports.gate.document import document
-from reports.gate.judge import DEFAULT_PHASES, GateProblem, judge_by
+from reports.gate.judge import DEFAULT_PHASES, judge_by
 from reports.gate.recorded import judge_run
 from reports.gate.rule import rule_from_options
 from reports.gate.verdict import Gate
-from reports.metrics.selectors import SelectorProblem
 from reports.results.manifest import renew_in_manifest
 from reports.results.read import GATE, load_run
 from reports.results.records import Rule
@@ -70,7 +68,9 @@ def gate(
     ] = None,
 ) -> None:
     """Say whether new is worse than base: PASS 0, FAIL 1, INCONCLUSIVE or INVALID 3, INFRA 4."""
-    rule = make_rule(base, new, metric, phase, margin, inconclusive.value)
+    rule = rule_from_options(
+        base, new, metric=metric, phase=phase, margin=margin, inconclusive=inconclusive.value
+    )
     judged = judge_folder(run, rule, calibration)
     if as_json:
         print(json.dumps(document(judged), indent=1, allow_nan=False))
@@ -89,36 +89,19 @@ def gate(
     exit_with(judged.exit_code)
 
 
-def make_rule(base: str, new: str, metric: str, phase: str, margin: str, inconclusive: str) -> Rule:
-    """Return the rule that a command's options amount to.
-
-    Raises:
-        UsageError: an option names what does not exist, with the choices.
-    """
-    try:
-        return rule_from_options(
-            base, new, metric=metric, phase=phase, margin=margin, inconclusive=inconclusive
-        )
-    except GateProblem as problem:
-        raise UsageError(str(problem)) from None
-
-
 def judge_folder(folder: Path, rule: Rule, calibration: Path | None = None) -> Gate:
     """Judge a finished run by a rule, with the noise floors that lie below ``calibration``.
 
     Without it, those that the run's folder keeps or else those beside the run.
 
     Raises:
-        UsageError: the rule does not fit the run, with the choices.
+        GateProblem, SelectorProblem: the rule does not fit the run, with the choices.
         reports.results.read.ResultProblem: no run there.
     """
     run = load_run(folder)
-    try:
-        if calibration is None:
-            return judge_run(run, rule)
-        return judge_by(rule, run, calibrated_floors(run, calibration))
-    except (GateProblem, SelectorProblem) as problem:
-        raise UsageError(str(problem)) from None
+    if calibration is None:
+        return judge_run(run, rule)
+    return judge_by(rule, run, calibrated_floors(run, calibration))
 
 
 @dataclass(frozen=True, kw_only=True)

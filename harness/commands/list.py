@@ -20,7 +20,6 @@ from harness.commands.options import (
     read_inventory,
 )
 from harness.plan.suites import built_in_suites, load_suite
-from targets import platforms
 from targets.inventory import Inventory, Target, local_target
 from targets.platforms import PLATFORMS
 from targets.power_plans import plan_power
@@ -71,15 +70,15 @@ def kernel_rows(chosen: Iterable[Target] = (), inventory: Inventory | None = Non
     """
     rows = [{**row, "methods": " ".join(KERNELS[row["name"]].methods)} for row in _named(KERNELS)]
     for target in chosen:
-        reasons = probed(target, inventory, tuple(KERNELS)).get("kernels") or {}
+        reasons = probed(target, inventory, tuple(KERNELS)).facts.kernels
         for row in rows:
             row[target.name] = _availability(reasons.get(row["name"]))
     return rows
 
 
-def _availability(reasons: Any) -> str:
-    """Return ``cpu: yes; cuda: torch sees no CUDA device``; the probe comes from a board."""
-    if not isinstance(reasons, Mapping) or not reasons:
+def _availability(reasons: Mapping[str, str | None] | None) -> str:
+    """Return ``cpu: yes; cuda: torch sees no CUDA device``."""
+    if not reasons:
         return "unknown"
     return "; ".join(f"{device}: {reason or 'yes'}" for device, reason in reasons.items())
 
@@ -100,8 +99,7 @@ def sensor_rows(chosen: Iterable[Target], inventory: Inventory | None) -> Rows:
 
 def _rails(target: Target, inventory: Inventory | None) -> Rows:
     probe = probed(target, inventory)
-    platform = platforms.detect(probe) if target.platform == "auto" else target.platform
-    plan = plan_power(platform, probe, target.power.kind, target.power.argument)
+    plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
     rows = [
         {
             "target": target.name,

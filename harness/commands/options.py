@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from harness.errors import GfbenchError, StoreError, StoreRefused, UsageError
+from harness.errors import GfbenchError, InventoryError, UsageError
 from harness.fleet.run import Finished
 from reports.store.files import (
     MissingExtra,
@@ -26,7 +25,7 @@ from reports.store.files import (
     without_password,
 )
 from targets import inventory as inventories
-from targets.inventory import Inventory, Target
+from targets.inventory import Inventory, InventoryProblem, Target
 
 InventoryOption = Annotated[
     Path | None, typer.Option("-i", "--inventory", help="inventory file [./inventory.yaml]")
@@ -51,10 +50,29 @@ def exit_with(code: int) -> None:
 
 
 def read_inventory(path: Path | None) -> Inventory | None:
-    """Return the inventory named, or the one in this folder; None if there is none."""
+    """Return the inventory named, or the one in this folder; None if there is none.
+
+    Raises:
+        InventoryError: the file cannot be used.
+    """
     if path is None and not inventories.DEFAULT_PATH.exists():
         return None
-    return inventories.load_inventory(path or inventories.DEFAULT_PATH)
+    try:
+        return inventories.load_inventory(path or inventories.DEFAULT_PATH)
+    except InventoryProblem as problem:
+        raise InventoryError(str(problem)) from None
+
+
+def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Target, ...]:
+    """Return the targets that the selectors name.
+
+    Raises:
+        InventoryError: a name is not in the inventory.
+    """
+    try:
+        return inventories.select(inventory, selectors)
+    except InventoryProblem as problem:
+        raise InventoryError(str(problem)) from None
 
 
 def choose(
@@ -64,12 +82,12 @@ def choose(
 
     Raises:
         UsageError: none is named.
-        InventoryProblem: a name is not in the inventory.
+        InventoryError: the file cannot be used, or a name is not in it.
     """
     if not selectors:
         raise UsageError("no target is given — use -t NAME, or -t local for this machine")
-    found = read_inventory(path)
-    return found, inventories.select(found, selectors)
+    inventory = read_inventory(path)
+    return inventory, select(inventory, selectors)
 
 
 def note(message: str) -> None:
@@ -108,52 +126,34 @@ class Attempt:
         return 0 if self.error is None else self.error.exit_code
 
 
-@contextmanager
-def store_errors() -> Iterator[None]:
-    """Give what goes wrong with a store its exit code.
-
-    Raises:
-        StoreError: it cannot be reached, read or written.
-        StoreRefused: it does not take or does not have what is asked for.
-        UsageError: a library is missing.
-    """
-    try:
-        yield
-    except MissingExtra as missing:
-        raise UsageError(str(missing)) from None
-    except StoreProblem as problem:
-        raise StoreError(str(problem)) from None
-    except StoreRefusal as refusal:
-        raise StoreRefused(str(refusal)) from None
-
-
 def check_store(url: str) -> None:
     """Refuse a URL that no push could use, before hours are spent on measuring.
 
     Raises:
-        UsageError: no store's URL, or a library is missing.
+        UsageError: it is not a store's URL.
+        MissingExtra: a library is missing.
     """
-    try:
-        with store_errors():
-            from reports.store import tables as store_summaries  # noqa: F401 - whether pyarrow is there
+    from reports.store import tables  # noqa: F401 - whether pyarrow is there
 
-            StoreFiles(url)
-    except StoreRefused as refusal:
+    try:
+        StoreFiles(url)
+    except StoreRefusal as refusal:
         raise UsageError(str(refusal)) from None
 
 
 def try_push(folder: Path, url: str) -> Attempt:
     """Push a run; a failure leaves the run as it is and names the command that tries again."""
     try:
-        with store_errors():
-            from reports.store import store
+        from reports.store import store
 
-            pushed = store.push(folder, url)
-    except StoreError as error:
+        pushed = store.push(folder, url)
+    except StoreProblem as problem:
         again = f"gfbench push {shlex.quote(str(folder))} --store {shlex.quote(shown_url(url))}"
-        return Attempt(error=StoreError(f"{error} — {folder} is unchanged; to try again: {again}"))
-    except StoreRefused as refused:
-        return Attempt(error=refused)
+        return Attempt(
+            error=StoreProblem(f"{problem} — {folder} is unchanged; to try again: {again}")
+        )
+    except (StoreRefusal, MissingExtra) as error:
+        return Attempt(error=error)
     return Attempt(place=pushed.place, already=pushed.already)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import RESULTS, StoreOption, required, store_errors
+from harness.commands.options import RESULTS, StoreOption, required
 
 app = typer.Typer()
 
@@ -22,7 +22,6 @@ def pull(
 ) -> None:
     """Copy a run out of a store, checking every file against the run's manifest."""
     url = required(store)
-    with store_errors():
-        from reports.store import store as stores
+    from reports.store import store as stores
 
-        print(stores.pull(run_id, url, output))
+    print(stores.pull(run_id, url, output))

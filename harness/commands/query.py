@@ -17,7 +17,6 @@ from harness.commands.options import (
     StoreOption,
     note,
     shown_url,
-    store_errors,
 )
 from harness.errors import UsageError
 
@@ -47,20 +46,15 @@ def query(
         raise UsageError("give --store URL or folders of results, not both")
     if as_json and as_csv:
         raise UsageError("give --json or --csv, not both")
-    with store_errors():
-        from reports.store import query as queries
+    from reports.store import query as queries
 
-        summaries = _read(store, results or [RESULTS])
-        try:
-            answer = queries.query(sql, summaries)
-        except queries.QueryProblem as problem:
-            raise UsageError(str(problem)) from None
-        if as_json:
-            sys.stdout.write(queries.to_json(answer))
-        elif as_csv or not sys.stdout.isatty():
-            sys.stdout.write(queries.to_csv(answer, "," if as_csv else "\t"))
-        else:
-            _print(answer)
+    answer = queries.query(sql, _read(store, results or [RESULTS]))
+    if as_json:
+        sys.stdout.write(queries.to_json(answer))
+    elif as_csv or not sys.stdout.isatty():
+        sys.stdout.write(queries.to_csv(answer, "," if as_csv else "\t"))
+    else:
+        _print(answer)
 
 
 def _read(store: str | None, folders: list[Path]) -> Summaries:

@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness.commands.options import InventoryOption, StoreOption, check_store, read_inventory
+from harness.commands.options import (
+    InventoryOption,
+    StoreOption,
+    check_store,
+    read_inventory,
+    select,
+)
 from harness.commands.run import show_finished
 from harness.fleet.header import read_header
 from harness.fleet.live_view import LiveView
 from harness.fleet.run import resume_run
 from harness.plan.suites import suite_from_json
-from targets import inventory as inventories
 
 app = typer.Typer()
 
@@ -31,7 +36,7 @@ def resume(
     header = read_header(run)
     found = read_inventory(inventory)
     names = list(header.get("targets") or {})
-    targets = inventories.select(found, names)
+    targets = select(found, names)
     suite = suite_from_json(header.get("suite"))
     with LiveView(names, Console(stderr=True)) as view:
         finished = resume_run(run, targets, suite, inventory=found, watch=view)

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from harness.commands.gate import make_rule
 from harness.commands.options import (
     RESULTS,
     InventoryOption,
@@ -36,6 +35,7 @@ from harness.plan.plan import make_plan
 from harness.plan.suites import Overrides, Suite, load_suite
 from reports.energy.window import MIN_WINDOW_S
 from reports.gate.judge import DEFAULT_PHASES
+from reports.gate.rule import rule_from_options
 from reports.results.read import load_run
 from reports.terminal import table
 from reports.terminal import verdicts as gate_text
@@ -104,7 +104,9 @@ def run(
     if until_decided:
         if not base or not new:
             raise UsageError("what is to be decided? give --base and --new, such as kernel=torch")
-        rule = make_rule(base, new, metric, phase, margin, inconclusive.value)
+        rule = rule_from_options(
+            base, new, metric=metric, phase=phase, margin=margin, inconclusive=inconclusive.value
+        )
         if rounds is not None:
             raise UsageError("--until-decided sets the rounds itself — leave out --rounds")
     elif base or new:

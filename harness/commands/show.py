@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.errors import ResultError
 from harness.fleet.header import read_header
 from reports.gate.recorded import gates_of
 from reports.results.read import ResultProblem, load_run, run_folders
@@ -113,7 +112,7 @@ def _can_show(found: Sequence[Trend], encoding: str) -> bool:
 def _header(path: Path) -> dict[str, Any]:
     try:
         return read_header(path)
-    except ResultError:
+    except ResultProblem:
         return {}
 
 

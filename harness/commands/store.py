@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.commands.options import StoreOption, note, required, store_errors
+from harness.commands.options import StoreOption, note, required
 
 app = typer.Typer()
 store_app = typer.Typer(no_args_is_help=True, help="Maintain a store of results.")
@@ -15,10 +15,9 @@ app.add_typer(store_app, name="store")
 def compact(store: StoreOption = None) -> None:
     """Combine the figures of all runs, for quicker queries; safe at any time."""
     url = required(store)
-    with store_errors():
-        from reports.store import store as stores
+    from reports.store import store as stores
 
-        done = stores.compact(url)
+    done = stores.compact(url)
     for remark in done.notes:
         note(remark)
     print(f"{done.runs} runs from {done.files} files")

@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import InventoryOption, TargetOption, read_inventory
+from harness.commands.options import InventoryOption, TargetOption, read_inventory, select
 from harness.errors import UsageError
 from harness.transport.ssh import trust
-from targets import inventory as inventories
 from targets.inventory import Inventory, Target
 
 app = typer.Typer()
@@ -47,4 +46,4 @@ def _to_trust(found: Inventory | None, selectors: Sequence[str]) -> tuple[Target
     """Return the targets meant, which here may also be a gateway's own address."""
     if all("@" in selector[1:] or ":" in selector[4:] for selector in selectors):
         return tuple(trust.trust_target(selector, found) for selector in selectors)
-    return tuple(one for one in inventories.select(found, selectors) if not one.local)
+    return tuple(one for one in select(found, selectors) if not one.local)

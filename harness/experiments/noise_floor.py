@@ -22,19 +22,18 @@ from harness.fleet.session import Watch
 from harness.payloads.user_kernels import UserKernel, parse
 from harness.plan.suites import Suite
 from reports.calibration import noise_floor
+from reports.calibration.machine import FOLDER, floor_path, machine_fingerprint
 from reports.calibration.noise_floor import (
     FEWEST_ROUNDS,
     AARound,
     MetricFloor,
     NoiseFloor,
-    floor_path,
-    machine_fingerprint,
     staleness,
 )
 from reports.gate.evidence import blocks_by_round, figures
 from reports.metrics.table import judged_by, judged_metrics
-from reports.results.read import PROBE, ResultProblem, load_run, read_limited
-from reports.results.records import Run, TargetRun
+from reports.results.read import ResultProblem, load_run
+from reports.results.records import Probe, Run, TargetRun
 from reports.results.write import ResultStorageProblem, write_json_atomic
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import Case
@@ -107,7 +106,7 @@ def calibrate_floors(
         suite,
         inventory=inventory,
         seed=seed,
-        directory=directory / noise_floor.FOLDER,
+        directory=directory / FOLDER,
         argv=argv,
         watch=watch,
         own_kernels=own_kernels,
@@ -130,7 +129,7 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
         reports.results.read.ResultProblem: what is stored is broken.
         reports.results.write.ResultStorageProblem: the file cannot be written.
     """
-    fingerprint = machine_fingerprint(json.loads(read_limited(target.folder / PROBE) or b"{}"))
+    fingerprint = machine_fingerprint(target.probe or Probe())
     path = floor_path(directory, fingerprint)
     new = _entry(run, target)
     if not new["series"]:

@@ -10,30 +10,31 @@ from __future__ import annotations
 import random
 import secrets
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from harness.board.board import Board, journal_line
-from harness.calibrations import stored
+from harness.board.board import Board, Probed
 from harness.errors import CommandFailed
+from harness.fleet.job import threads_of
 from harness.payloads import payload as payloads
-from harness.power.log import job_power, make_trace
+from harness.power.log import job_power, make_trace, rail_map_of
 from harness.transport.base import open_transport
+from reports.calibration.machine import machine_fingerprint, sampler_cost_path
 from reports.calibration.sampler_cost import cost_of
 from reports.energy.series import total_power
-from reports.results.power import Trace, rail_map_from_json
+from reports.results.journal import block_record, journal_line, one_of_each_order
+from reports.results.power import FloatArray, RailMap, Trace
 from reports.results.read import parse_trace
+from reports.results.records import BlockRecord, Probe
 from reports.results.sampler_cost import SPARSE, Round, SamplerCost
 from reports.results.write import ResultStorageProblem, write_json_atomic
-from targets import platforms
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
 from workloads.spec.layers import LAYERS
-from workloads.spec.messages import SCHEMA, Block, Case, Job, to_json
+from workloads.spec.messages import SCHEMA, Block, Case, Job
 from workloads.spec.methods import BASELINE
 
 SAMPLING = (1.0, 0.0, 0.0, SPARSE)  # on, off, off again, sparse
@@ -72,7 +73,7 @@ def calibrate_sampler(
         state = board.prepare(name)
         probe = board.probe()
         rail_map = _rail_map(target, probe)
-        job = _job(target, probe, rail_map, name, rounds, seed)
+        job = _job(target, probe.facts, rail_map, name, rounds, seed)
         board.push_job(state.folder, job, b"")
         records = _measure(board, state.folder, job)
         log = board.fetch(f"{state.folder}/power.csv") or b""
@@ -82,7 +83,7 @@ def calibrate_sampler(
     lines = make_trace(log, rail_map).trace.decode().splitlines()[1:]
     trace = parse_trace(lines, Path(f"the trace of {target.name}"))
     cost = cost_of(_rounds(records, trace, rail_map), tuple(_kinds(rail_map)))
-    path = stored(directory, probe)
+    path = sampler_cost_path(directory, machine_fingerprint(probe.facts))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -93,10 +94,9 @@ def calibrate_sampler(
     return Calibrated(target=target.name, path=path, cost=cost)
 
 
-def _rail_map(target: Target, probe: Mapping[str, Any]) -> dict[str, Any]:
-    platform = platforms.detect(probe) if target.platform == "auto" else target.platform
-    plan = plan_power(platform, probe, target.power.kind, target.power.argument)
-    rail_map: dict[str, Any] = to_json(asdict(plan))
+def _rail_map(target: Target, probe: Probed) -> RailMap:
+    plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
+    rail_map = rail_map_of(plan)
     if not job_power(rail_map):
         reason = plan.missing[0].reason if plan.missing else "its power is read from a file"
         raise CommandFailed(
@@ -109,8 +109,8 @@ def _rail_map(target: Target, probe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _job(
     target: Target,
-    probe: Mapping[str, Any],
-    rail_map: Mapping[str, Any],
+    probe: Probe,
+    rail_map: RailMap,
     name: str,
     rounds: int,
     seed: int,
@@ -123,7 +123,6 @@ def _job(
         shuffler.shuffle(order)
         for slot, sampling in enumerate(order):
             blocks.append(Block(len(blocks), number, slot, "timing", case, seed, sampling))
-    threads = probe.get("threads")
     return Job(
         schema=SCHEMA,
         run_id=name,
@@ -131,87 +130,83 @@ def _job(
         blocks=tuple(blocks),
         min_window_s=WINDOW_S,
         isolation="fork",
-        threads=target.threads or (threads if isinstance(threads, int) else 1),
+        threads=target.threads or threads_of(probe),
         block_timeout_s=BLOCK_TIMEOUT_S,
         sysroot=target.sysroot,
         power=job_power(rail_map),
     )
 
 
-def _measure(board: Board, folder: str, job: Job) -> list[dict[str, Any]]:
-    """Run the job to its end and return its blocks."""
+def _measure(board: Board, folder: str, job: Job) -> tuple[BlockRecord, ...]:
+    """Run the job to its end and return its blocks in their order."""
     stop = threading.Event()
     board.launch(folder, job.run_id, stop)
-    records: list[dict[str, Any]] = []
+    ended: list[BlockRecord] = []
     for record in board.follow(folder, 0, idle_deadline_s=IDLE_DEADLINE_S, stop=stop):
         if record["type"] == "end":
             break
-        kept = journal_line(record)
-        if kept is not None and kept[1].get("type") == "block":
-            records.append(kept[1])
-    failed = [record for record in records if record.get("status") != "ok"]
-    if failed or len(records) < len(job.blocks):
-        reason = failed[0].get("reason") if failed else "the runner ended early"
+        line = journal_line(record)
+        if line is not None and line.content.get("type") == "block":
+            ended.append(block_record(line.content, Path(f"the journal of {board.target.name}")))
+    blocks = one_of_each_order(ended)
+    failed = [block for block in blocks if block.status != "ok"]
+    if failed or len(blocks) < len(job.blocks):
+        reason = failed[0].reason if failed else "the runner ended early"
         raise CommandFailed(
             board.target.name, f"the calibration ended early: {reason}", remedy="try again"
         )
-    return records
+    return blocks
 
 
-def _rounds(
-    records: Sequence[Mapping[str, Any]], trace: Trace, rail_map: Mapping[str, Any]
-) -> tuple[Round, ...]:
+def _rounds(blocks: Sequence[BlockRecord], trace: Trace, rail_map: RailMap) -> tuple[Round, ...]:
     """Return each round's figures."""
-    found = []
-    rounds = sorted({int(record["round"]) for record in records})
-    drawn = total_power(trace, rail_map_from_json(rail_map)) if rail_map["total"] else None
-    for number in rounds:
-        blocks = sorted(
-            (record for record in records if record["round"] == number),
-            key=lambda record: int(record["order"]),
-        )
-        on, sparse = (_only(blocks, sampling) for sampling in (1.0, SPARSE))
-        off = [record for record in blocks if record["sampling"] == 0.0]
+    rounds = []
+    drawn = total_power(trace, rail_map) if rail_map.total else None
+    for number in sorted({block.round for block in blocks}):
+        of_round = [block for block in blocks if block.round == number]
+        (on,) = (block for block in of_round if block.sampling == 1.0)
+        (sparse,) = (block for block in of_round if block.sampling == SPARSE)
+        off, off_again = (block for block in of_round if block.sampling == 0.0)
         if number % 2:  # so that neither is always the earlier one
-            off.reverse()
-        found.append(
+            off, off_again = off_again, off
+        rounds.append(
             Round(
                 on_s=_latency_s(on),
-                off_s=_latency_s(off[0]),
-                off_again_s=_latency_s(off[1]),
+                off_s=_latency_s(off),
+                off_again_s=_latency_s(off_again),
                 on_w=_power_w(on, drawn),
                 sparse_w=_power_w(sparse, drawn),
                 cpu_share=_cpu_share(on),
             )
         )
-    return tuple(found)
+    return tuple(rounds)
 
 
-def _only(blocks: Iterable[Mapping[str, Any]], sampling: float) -> Mapping[str, Any]:
-    return next(block for block in blocks if block["sampling"] == sampling)
+def _latency_s(block: BlockRecord) -> float:
+    return float(np.median(block.timing["step"].times_s))
 
 
-def _latency_s(record: Mapping[str, Any]) -> float:
-    return float(np.median(record["timing"]["step"]["times_s"]))
-
-
-def _power_w(record: Mapping[str, Any], drawn: Any) -> float | None:
+def _power_w(block: BlockRecord, drawn: tuple[FloatArray, FloatArray] | None) -> float | None:
     """Return the mean power over the block's timed windows."""
     if drawn is None:
         return None
     times_s, watts = drawn
     inside = np.zeros(times_s.size, dtype=bool)
-    for phase in record["timing"].values():
-        begin, end = phase["window_s"]
-        inside |= (times_s >= begin) & (times_s <= end)
+    for phase in block.timing.values():
+        if phase.window_s is not None:
+            begin, end = phase.window_s
+            inside |= (times_s >= begin) & (times_s <= end)
     return float(np.mean(watts[inside])) if inside.any() else None
 
 
-def _cpu_share(record: Mapping[str, Any]) -> float | None:
-    used_s, (begin, end) = record.get("sampler_cpu_s"), record["window_s"]
-    return None if used_s is None else float(used_s) / (end - begin)
+def _cpu_share(block: BlockRecord) -> float | None:
+    """Return the share of one core that the sampler used; None where it did not run."""
+    if block.sampler_cpu_s is None or block.window_s is None:
+        return None
+    begin, end = block.window_s
+    return block.sampler_cpu_s / (end - begin)
 
 
-def _kinds(rail_map: Mapping[str, Any]) -> Iterable[str]:
-    for sensor in rail_map["sensors"]:
-        yield f"{sensor['id']} every {sensor['interval_s']:g} s"
+def _kinds(rail_map: RailMap) -> Iterable[str]:
+    for sensor in rail_map.sensors:
+        yield f"{sensor.id} every {sensor.interval_s:g} s"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-from harness.errors import GfbenchError
+from harness.errors import GfbenchError, TargetError
 
 
 @dataclass
@@ -34,8 +34,10 @@ class Outcome:
         self.status = "infra" if error.exit_code == 4 else "failed"
         self.error = type(error).__name__
         self.exit_code = error.exit_code
-        self.reason = getattr(error, "message", str(error))
-        self.remedy = getattr(error, "remedy", "") or None
+        self.reason = str(error)
+        if isinstance(error, TargetError):
+            self.reason = error.message
+            self.remedy = error.remedy or None
 
 
 def now_utc() -> str:

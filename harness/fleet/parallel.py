@@ -8,8 +8,9 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from harness.errors import GfbenchError
 from harness.fleet.machines import Machines
-from harness.fleet.outcome import Outcome, now_utc
+from harness.fleet.outcome import Outcome
 from harness.fleet.session import Request, Session, Watch
 from reports.results.read import SESSION
 from reports.results.write import ResultStorageProblem
@@ -52,15 +53,15 @@ def _wait(futures: Sequence[Future[None]], stop: threading.Event) -> None:
 
 
 def _guarded(session: Session) -> None:
-    """Run a session; a bug in it becomes this target's outcome, not the others' end."""
+    """Run a session; an error or a bug in it is this target's outcome, not the others' end."""
+    outcome = session.outcome
     try:
         session.run()
+    except GfbenchError as error:
+        outcome.fail(error)
     except Exception as error:
-        outcome = session.outcome
         outcome.status, outcome.exit_code = "failed", 70
         outcome.error, outcome.reason = type(error).__name__, f"a bug in gfbench: {error}"
         outcome.notes.append(traceback.format_exc())
         outcome.remedy = f"report it; the traceback is in {session.folder / SESSION}"
-        outcome.finished_at = now_utc()
-        with contextlib.suppress(ResultStorageProblem):
-            session.save()
+    session.end()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ResultError, UsageError, gravest
+from harness.errors import UsageError, gravest
 from harness.fleet.header import new_header, read_header, revisions_json
 from harness.fleet.outcome import Outcome, now_utc
 from harness.fleet.parallel import run_fleet
@@ -26,7 +26,7 @@ from reports.gate.rule import rule_to_json
 from reports.gate.verdict import Gate
 from reports.page.render import write_report
 from reports.results.manifest import write_manifest
-from reports.results.read import REPORT, RUN, load_run
+from reports.results.read import REPORT, RUN, ResultProblem, load_run
 from reports.results.records import Rule
 from reports.results.write import (
     ResultStorageProblem,
@@ -126,14 +126,14 @@ def resume_run(
     """Go on with a run: follow what still runs, measure what is missing.
 
     Raises:
-        ResultError: the folder is no run of this payload.
+        ResultProblem: the folder is no run of this payload.
     """
     header = read_header(folder)
     own_kernels = from_run(folder, header)
     payload = payloads.pack(extra=packed(own_kernels))
     recorded = (header.get("payload") or {}).get("sha256")
     if recorded != payload.sha256:
-        raise ResultError(
+        raise ResultProblem(
             f"{folder}: the run was started with another payload ({str(recorded)[:12]}, this "
             f"gfbench has {payload.sha256[:12]}) — resume it with the version that started it, "
             f"{(header.get('tool') or {}).get('version')}, or start a new run"
@@ -172,11 +172,11 @@ def _rule_of(folder: Path, header: Mapping[str, Any]) -> Rule | None:
     """Return what the run is judged by, None where it is not judged.
 
     Raises:
-        ResultError: run.json has a rule that cannot be read.
+        ResultProblem: run.json has a rule that cannot be read.
     """
     run = load_run(folder)
     if header.get("gate") is not None and run.header.gate is None:
-        raise ResultError(f"{run.notes[-1]} — restore {RUN}, or start a new run")
+        raise ResultProblem(f"{run.notes[-1]} — restore {RUN}, or start a new run")
     return run.header.gate
 
 

@@ -9,46 +9,42 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.board import cross_compile as cross
-from harness.board.board import Board, JobState, journal_line
+from harness.board.board import Board, JobState, Probed, read_probe
 from harness.board.revisions import bring_revisions
-from harness.calibrations import stored
-from harness.errors import CommandFailed, GfbenchError, StorageError, TargetError, Unreachable
-from harness.fleet.job import IDLE_S, block_timeout_s, skipped, threads_of
+from harness.errors import CommandFailed, TargetError, Unreachable
+from harness.fleet.job import plan_job, skipped
 from harness.fleet.machines import Machines
 from harness.fleet.outcome import Outcome, now_utc
 from harness.payloads.payload import Payload
 from harness.payloads.revisions import Revision
 from harness.payloads.user_kernels import UserKernel
 from harness.plan.extension import JOB
-from harness.plan.plan import estimate_s, make_plan
+from harness.plan.plan import estimate_s
 from harness.plan.suites import Suite
 from harness.power.files import PowerFiles
-from harness.power.log import converts_in_an_instant, job_power
 from harness.transport.base import open_transport
-from reports.energy.window import recommended_window_s
-from reports.results.power import rail_map_from_json
+from reports.calibration.machine import machine_fingerprint, sampler_cost_path
+from reports.results.journal import append_journal, journal_line, read_journal, trim_journal
 from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
+from reports.results.records import BlockRecord, Probe
 from reports.results.write import (
     ResultStorageProblem,
-    append_journal,
     target_folder,
     write_bytes_atomic,
     write_json_atomic,
 )
-from targets import platforms
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
 
 IDLE_MARGIN_S = 240.0
 FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
 BUSY = "the machine was busy"
-FOLDED = 1.5  # more instants than are asked for at least, since chance leaves phases out
 FAILURES = ("failed", "timeout", "out_of_memory")
 
 
@@ -82,7 +78,7 @@ class Request:
 
 
 class Session:
-    """Measures one target; ``run`` never raises, the outcome says what became of it."""
+    """Measures one target into its part of the result folder; ``outcome`` says how it went."""
 
     def __init__(
         self,
@@ -107,18 +103,21 @@ class Session:
             target, lambda: open_transport(target, request.inventory), request.payload
         )
 
-    def run(self) -> Outcome:
-        """Measure, or go on measuring, and return the outcome."""
-        outcome = self.outcome
+    def run(self) -> None:
+        """Measure, or go on measuring.
+
+        Raises:
+            GfbenchError: what ends this target's session; what was measured until then is kept.
+        """
         try:
             target_folder(self.request.run, self.target.name)
             self._measure()
-        except ResultStorageProblem as problem:
-            outcome.fail(StorageError(str(problem)))
-        except GfbenchError as error:
-            outcome.fail(error)
         finally:
             self._board.close()
+
+    def end(self) -> None:
+        """Say in the outcome how to go on, and write it down as well as that is possible."""
+        outcome = self.outcome
         if self._stop.is_set() and outcome.status in ("running", "infra"):
             outcome.status, outcome.exit_code = "interrupted", 130
             outcome.reason = "the run was interrupted"
@@ -130,7 +129,6 @@ class Session:
         outcome.finished_at = now_utc()
         with contextlib.suppress(ResultStorageProblem):
             self.save()
-        return outcome
 
     def save(self) -> None:
         """Write session.json."""
@@ -141,7 +139,7 @@ class Session:
         self._watch.state(self.target.name, "connecting")
         state = self._board.prepare(f"{self.request.run_id}-{self.target.name}")
         probe = self._known_probe() if self.request.extended else self._probe()
-        self._take_over(probe)
+        self._take_over(probe.facts, probe.platform)
         job = self._job(probe)
         self.save()
         if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
@@ -153,106 +151,83 @@ class Session:
             if not self._stop.is_set():
                 self._on_the_machine(state, job)
 
-    def _known_probe(self) -> dict[str, Any]:
+    def _known_probe(self) -> Probed:
         """Return what this very process has found out a few rounds ago."""
-        probe: dict[str, Any] = json.loads((self.folder / PROBE).read_text())
-        self._board.use(probe)
+        probe = read_probe(self.target, json.loads((self.folder / PROBE).read_text()))
+        self._board.use(probe.facts)
         return probe
 
-    def _probe(self) -> dict[str, Any]:
+    def _probe(self) -> Probed:
         self._watch.state(self.target.name, "probing")
         kernels = () if self.request.revisions else self.request.suite.kernels
         probe = self._board.probe(kernels)
-        if cross.lacking(probe):
+        if cross.lacking(probe.facts):
             self._watch.state(self.target.name, "compiling")
-            self._note(*cross.supply(self._board, probe, self.request.own_kernels))
+            self._note(*cross.supply(self._board, probe.facts, self.request.own_kernels))
             probe = self._board.probe(kernels)
-        write_json_atomic(self.folder / PROBE, probe)
-        self._keep_calibration(probe)
-        revisions = self.request.revisions
-        self._note(*bring_revisions(self._board, revisions, self.request.suite.kernels, probe))
-        return probe
+        write_json_atomic(self.folder / PROBE, probe.document)
+        self._keep_calibration(probe.facts)
+        facts, notes = bring_revisions(
+            self._board, self.request.revisions, self.request.suite.kernels, probe.facts
+        )
+        self._note(*notes)
+        return replace(probe, facts=facts)
 
-    def _take_over(self, probe: Mapping[str, Any]) -> None:
+    def _take_over(self, probe: Probe, platform: str) -> None:
         """Keep what the session needs of a probe; torch has to be there."""
-        logical = (probe.get("cpu") or {}).get("logical")
-        self._processors = logical if isinstance(logical, int) else 1
-        boot_id = probe.get("boot_id")
-        self.outcome.boot_id = boot_id if isinstance(boot_id, str) else None
-        own = self.target.platform
-        self.outcome.platform = platforms.detect(probe) if own == "auto" else own
-        if not isinstance(probe.get("torch"), dict):
+        self._processors = (probe.cpu.logical if probe.cpu else None) or 1
+        self.outcome.boot_id = probe.boot_id or None
+        self.outcome.platform = platform
+        if probe.torch is None:
             raise CommandFailed(
                 self.target.name,
-                f"{probe.get('executable')} cannot import torch: "
-                f"{probe.get('torch_error') or 'no reason given'}",
+                f"{probe.executable} cannot import torch: {probe.torch_error or 'no reason given'}",
                 remedy="install torch there, or set `python:` to the interpreter that has it",
             )
 
-    def _keep_calibration(self, probe: Mapping[str, Any]) -> None:
+    def _keep_calibration(self, probe: Probe) -> None:
         """Copy what is known of this machine's sampler into the result, which stands alone."""
-        path = stored(self.request.run.parent, probe)
+        path = sampler_cost_path(self.request.run.parent, machine_fingerprint(probe))
         if path.is_file():
             write_bytes_atomic(self.folder / CALIBRATION, path.read_bytes())
 
-    def _job(self, probe: Mapping[str, Any]) -> Job:
-        """Return the job to do: the stored one when a run is resumed, else a new plan's."""
-        stored = self.folder / JOB
-        if stored.exists():
-            job = job_from_json(json.loads(stored.read_text()))
-            session = json.loads((self.folder / SESSION).read_text())
-            self.outcome.skipped = session.get("skipped", [])
-            self.outcome.cases = session.get("cases", [])
-            self.outcome.notes = session.get("notes", [])
-            self.outcome.started_at = session.get("started_at") or self.outcome.started_at
-            self.outcome.blocks_planned = len(job.blocks)
-            done = self._journalled()
-            left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
-            self._watch.planned(self.target.name, len(job.blocks), done, left_s)
-            return job
-        assert self.outcome.platform is not None
-        self._note(*self._power.plan(self.outcome.platform, probe))
-        power = self._power.rail_map
-        suite = self._suite(power)
-        plan = make_plan(suite, seed=self.request.seed, probe=probe)
-        self._note(*plan.notes)
-        self.outcome.cases = to_json(plan.cases)
-        self.outcome.skipped = [skipped(item) for item in plan.skipped]
-        self.outcome.blocks_planned = len(plan.blocks)
-        job = Job(
-            schema=SCHEMA,
+    def _job(self, probe: Probed) -> Job:
+        """Return the job to do: the stored one when a run is resumed, else a new one."""
+        path = self.folder / JOB
+        if path.exists():
+            return self._stored_job(path)
+        self._note(*self._power.plan(probe.platform, probe.document))
+        new = plan_job(
+            self.request.suite,
+            self.target,
             run_id=self.request.run_id,
-            target=self.target.name,
-            blocks=plan.blocks,
-            min_window_s=suite.min_window_s,
-            isolation=suite.isolation,
-            threads=self.target.threads or threads_of(probe),
-            block_timeout_s=block_timeout_s(suite, plan),
-            sysroot=self.target.sysroot,
-            power=job_power(power),
-            idle_s=IDLE_S if self._energy(power) else 0.0,
-            pauses=self._energy(power) and converts_in_an_instant(power),
-            payloads={one.label: one.payload.name for one in self.request.revisions},
-            energy=self._energy(power),
+            seed=self.request.seed,
+            probe=probe.facts,
+            rail_map=self._power.rail_map,
+            payloads={revision.label: revision.payload.name for revision in self.request.revisions},
         )
+        self._note(*new.notes)
+        self.outcome.cases = to_json(new.plan.cases)
+        self.outcome.skipped = [skipped(item) for item in new.plan.skipped]
+        self.outcome.blocks_planned = len(new.job.blocks)
         self.save()  # before the job, which is what a resumed run looks for
-        write_json_atomic(stored, to_json(job))
-        self._watch.planned(self.target.name, len(plan.blocks), 0, plan.estimate_s)
+        write_json_atomic(path, to_json(new.job))
+        self._watch.planned(self.target.name, len(new.job.blocks), 0, new.plan.estimate_s)
+        return new.job
+
+    def _stored_job(self, path: Path) -> Job:
+        """Return the job of the run that is resumed; the outcome goes on from its last session."""
+        job = job_from_json(json.loads(path.read_text()))
+        session = json.loads((self.folder / SESSION).read_text())
+        self.outcome.skipped = session.get("skipped", [])
+        self.outcome.cases = session.get("cases", [])
+        self.outcome.notes = session.get("notes", [])
+        self.outcome.started_at = session.get("started_at") or self.outcome.started_at
+        self.outcome.blocks_planned = len(job.blocks)
+        done = self._journalled()
+        left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
+        self._watch.planned(self.target.name, len(job.blocks), done, left_s)
         return job
-
-    def _energy(self, rail_map: Mapping[str, Any]) -> bool:
-        return self.request.suite.energy and bool(rail_map.get("total"))
-
-    def _suite(self, rail_map: Mapping[str, Any]) -> Suite:
-        """Return the suite with this target's windows: long enough for energy, if it is wanted."""
-        suite = self.request.suite
-        window_s = self.target.min_window_s or suite.min_window_s
-        if self._energy(rail_map):
-            needed_s = recommended_window_s(rail_map_from_json(rail_map))
-            window_s = max(window_s, needed_s * (FOLDED if converts_in_an_instant(rail_map) else 1))
-        elif suite.energy:
-            self.outcome.notes.append("energy was asked for, but power cannot be measured here")
-        return replace(suite, min_window_s=window_s)
 
     def _on_the_machine(self, state: JobState, job: Job) -> None:
         """Run the job on a machine that is ours, and put it back as it was."""
@@ -265,7 +240,7 @@ class Session:
                 self._restore()
 
     def _run_job(self, state: JobState, job: Job) -> None:
-        journal = self._trimmed_journal()
+        journal = trim_journal(self.folder / JOURNAL)
         has_all = state.journal_bytes is not None and state.journal_bytes >= len(journal)
         # The job always: it may have been extended since it was pushed.
         self._board.push_job(state.folder, job, b"" if has_all else journal)
@@ -296,7 +271,7 @@ class Session:
 
     def _copy_journal(self, folder: str, job: Job) -> tuple[bool, str]:
         """Copy the journal as it grows; returns whether it is complete, and the runner's log."""
-        offset = len(self._trimmed_journal())
+        offset = len(trim_journal(self.folder / JOURNAL))
         idle_s = job.block_timeout_s + IDLE_MARGIN_S
         for stop in (self._stop, threading.Event()):
             records = self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
@@ -310,14 +285,13 @@ class Session:
         return False, ""
 
     def _keep(self, record: Mapping[str, Any], offset: int) -> int:
-        kept = journal_line(record)
-        if kept is None:
+        line = journal_line(record)
+        if line is None:
             return offset
-        line, content = kept
-        append_journal(self.folder / JOURNAL, line.encode())
-        if content.get("type") == "block":
-            self._watch.block(self.target.name, content)
-        return offset + len(line.encode())
+        append_journal(self.folder / JOURNAL, line.text.encode())
+        if line.content.get("type") == "block":
+            self._watch.block(self.target.name, line.content)
+        return offset + len(line.text.encode())
 
     def _collect(self, folder: str) -> None:
         """Fetch the power trace; without a connection it stays on the board for ``resume``."""
@@ -333,23 +307,23 @@ class Session:
         """Say whether everything that was planned has been measured."""
         if not complete:
             return
-        self._note(*self._power.keep_meter(self._records()))
-        self._note_a_busy_machine()
-        failed = [record for record in self._records() if record.get("status") in FAILURES]
+        blocks = self._blocks()
+        self._note(*self._power.keep_meter(blocks))
+        self._note_a_busy_machine(blocks)
+        failed = [block for block in blocks if block.status in FAILURES]
         self.outcome.status = "failed" if failed else "ok"
         if failed:
             self.outcome.exit_code = 1
             self.outcome.reason = (
                 f"{len(failed)} of {len(job.blocks)} blocks failed, the first of them "
-                f"{failed[0].get('case_key')}: {failed[0].get('reason')}"
+                f"{failed[0].case.key}: {failed[0].reason}"
             )
 
-    def _note_a_busy_machine(self) -> None:
+    def _note_a_busy_machine(self, blocks: Sequence[BlockRecord]) -> None:
         """Say so if others used the machine's processors: then intervals are wide."""
-        states = [record.get("state_before") for record in self._records()]
-        loads = [state.get("load_1m") for state in states if isinstance(state, dict)]
-        known = sorted(load for load in loads if isinstance(load, (int, float)))
-        load = known[len(known) // 2] if known else 0.0
+        states = [block.state_before for block in blocks if block.state_before]
+        loads = sorted(state.load_1m for state in states if state.load_1m is not None)
+        load = loads[len(loads) // 2] if loads else 0.0
         kept = [note for note in self.outcome.notes if not note.startswith(BUSY)]
         self.outcome.notes = kept  # of an earlier session of this run: these are all its blocks
         if load > self._processors + FOREIGN_LOAD:
@@ -365,25 +339,10 @@ class Session:
             except (CommandFailed, Unreachable) as error:
                 self.outcome.notes.append(f"restore: {error.message}")
 
-    def _trimmed_journal(self) -> bytes:
-        """Return the local journal up to its last whole line, cutting off what a crash left."""
-        path = self.folder / JOURNAL
-        if not path.exists():
-            return b""
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) != len(content):
-            write_bytes_atomic(path, whole)
-        return whole
-
-    def _records(self) -> list[dict[str, Any]]:
-        """Return the journal's blocks, of one measured twice the later record."""
-        latest: dict[Any, dict[str, Any]] = {}
-        for line in self._trimmed_journal().splitlines():
-            record = json.loads(line)
-            if record.get("type") == "block":
-                latest[record.get("order")] = record
-        return list(latest.values())
+    def _blocks(self) -> tuple[BlockRecord, ...]:
+        """Return the blocks that the journal holds, one of each order."""
+        trim_journal(self.folder / JOURNAL)
+        return read_journal(self.folder / JOURNAL).blocks
 
     def _journalled(self) -> int:
-        return sum(record.get("status") != "interrupted" for record in self._records())
+        return sum(block.status != "interrupted" for block in self._blocks())

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.errors import UsageError
 from harness.fleet.outcome import Outcome
 from harness.plan.extension import More, extend_job
 from harness.plan.plan import all_cases
@@ -19,7 +18,7 @@ from harness.plan.suites import Suite
 from reports.gate.evidence import evidence
 from reports.gate.recorded import judge_run
 from reports.gate.verdict import Gate, Verdict
-from reports.metrics.selectors import CasePair, SelectorProblem, select_pairs
+from reports.metrics.selectors import CasePair, select_pairs
 from reports.metrics.table import judged_by
 from reports.results.read import load_run
 from reports.results.records import Rule, Run, TargetRun
@@ -51,12 +50,9 @@ def suite_for(rule: Rule, suite: Suite) -> Suite:
     question, once.
 
     Raises:
-        UsageError: the selectors choose nothing, or too much.
+        SelectorProblem: the selectors choose nothing, or too much.
     """
-    try:
-        pairs = select_pairs(all_cases(suite), rule.base, rule.new)
-    except SelectorProblem as problem:
-        raise UsageError(str(problem)) from None
+    pairs = select_pairs(all_cases(suite), rule.base, rule.new)
     cases = [case for pair in pairs for case in (pair.base, pair.new)]
     filtered = _named(suite.kernels, [case for case in cases if case.method != BASELINE])
     exact = _named(suite.exact_kernels, [case for case in cases if case.method == BASELINE])

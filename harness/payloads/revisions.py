@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import PayloadError, ResultError, UsageError
+from harness.errors import PayloadError, UsageError
 from harness.payloads import former
 from harness.payloads import payload as payloads
 from harness.payloads.git import Commit, Repository
 from harness.payloads.payload import Payload
 from harness.payloads.user_kernels import LIST, UserKernel, packed, parse, unpacked
+from reports.results.read import ResultProblem
 from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import BLOCK_KINDS, SCHEMA
 
@@ -142,7 +143,7 @@ def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[Revision, ...]:
     """Return the revisions of a run, from run.json and the payloads beside it.
 
     Raises:
-        ResultError: a payload is gone or changed.
+        ResultProblem: a payload is gone or changed.
     """
     return tuple(_from_entry(folder, entry) for entry in header.get("revisions") or ())
 
@@ -242,11 +243,13 @@ def _from_entry(folder: Path, entry: Mapping[str, Any]) -> Revision:
         )
         data = (folder / FOLDER / Path(name).name).read_bytes()
     except (KeyError, TypeError) as error:
-        raise ResultError(f"{folder}: run.json does not say what was compared: {error!r}") from None
+        raise ResultProblem(
+            f"{folder}: run.json does not say what was compared: {error!r}"
+        ) from None
     except OSError as error:
-        raise ResultError(f"{folder}: {error.filename}: {error.strerror}") from None
+        raise ResultProblem(f"{folder}: {error.filename}: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ResultError(f"{folder}: {FOLDER}/{name} is not the payload that was measured")
+        raise ResultProblem(f"{folder}: {FOLDER}/{name} is not the payload that was measured")
     payload = Payload(name=name, data=data, sha256=sha256)
     return Revision(commit=commit, payload=payload, own_kernels=_own_kernels(payload))
 

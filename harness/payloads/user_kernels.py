@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import PlanError, ResultError
+from harness.errors import PlanError
+from reports.results.read import ResultProblem
 from workloads.spec.kernels import KERNELS, USER_METHODS, KernelInfo, kernel_source_sha256
 
 FOLDER = "workloads/kernels"
@@ -79,13 +80,13 @@ def unpacked(read: Callable[[str], bytes]) -> tuple[UserKernel, ...]:
 
     Raises:
         PayloadError: a file that is listed is not in it.
-        ResultError: the list is broken.
+        ResultProblem: the list is broken.
     """
     try:
         listed = json.loads(read(LIST))
         return tuple(_from_payload(name, listed[name], read) for name in listed)
     except (ValueError, TypeError, KeyError) as error:
-        raise ResultError(f"{LIST} in the payload is broken: {error!r}") from None
+        raise ResultProblem(f"{LIST} in the payload is broken: {error!r}") from None
 
 
 def _from_payload(name: str, entry: Mapping[str, str], read: Callable[[str], bytes]) -> UserKernel:
@@ -104,7 +105,7 @@ def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[UserKernel, ...]:
     """Return the user's kernels of a run, from run.json and the files beside it.
 
     Raises:
-        ResultError: a file is gone or changed.
+        ResultProblem: a file is gone or changed.
     """
     found = []
     for entry in header.get("kernels") or ():
@@ -112,7 +113,9 @@ def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[UserKernel, ...]:
             continue
         kernel = _from_entry(folder, entry)
         if kernel.sha256 != entry.get("source_sha256"):
-            raise ResultError(f"{folder}: kernel {entry['name']} has changed since it was measured")
+            raise ResultProblem(
+                f"{folder}: kernel {entry['name']} has changed since it was measured"
+            )
         found.append(kernel)
     return tuple(found)
 
@@ -122,11 +125,11 @@ def _from_entry(folder: Path, entry: Mapping[str, Any]) -> UserKernel:
     if kind == "alias" and of in KERNELS:
         return _alias(name, of)
     if kind not in KINDS.values() or of != Path(of).name:
-        raise ResultError(f"{folder}: run.json does not say what kernel {name} is")
+        raise ResultProblem(f"{folder}: run.json does not say what kernel {name} is")
     try:
         content = (folder / "kernels" / of).read_bytes()
     except OSError as error:
-        raise ResultError(f"{folder}: kernel {name} cannot be read: {error.strerror}") from None
+        raise ResultProblem(f"{folder}: kernel {name} cannot be read: {error.strerror}") from None
     return _kernel(name, kind, content, Path(of))
 
 

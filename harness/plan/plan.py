@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.plan.suites import Suite
+from reports.results.records import CudaFacts, Probe
 from workloads.spec.costs import flops, memory_estimate_bytes
 from workloads.spec.kernels import KernelInfo
 from workloads.spec.layers import SENTINEL_SEED, SENTINEL_WINDOW_S, sentinel_case
@@ -33,7 +34,7 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TargetPlan:
     """What one target measures, in order, what it does not, and what a reader has to know."""
 
     cases: tuple[Case, ...]
@@ -43,8 +44,8 @@ class Plan:
     notes: tuple[str, ...] = ()
 
 
-def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None) -> Plan:
-    """Plan a suite for a target; without a probe (a dry run) everything is taken to be there.
+def make_plan(suite: Suite, *, seed: int, probe: Probe | None = None) -> TargetPlan:
+    """TargetPlan a suite for a target; without a probe (a dry run) everything is taken to be there.
 
     Where none of the suite's kernels can run on a device, ``torch`` is measured there instead.
     """
@@ -57,7 +58,7 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
         else:
             skipped.append(Skipped(case=case, reason=reason))
     blocks = plan_rounds(suite, cases, range(suite.rounds), seed=seed, order=0)
-    return Plan(
+    return TargetPlan(
         cases=tuple(cases),
         skipped=tuple(skipped),
         blocks=blocks,
@@ -66,7 +67,7 @@ def make_plan(suite: Suite, *, seed: int, probe: Mapping[str, Any] | None = None
     )
 
 
-def all_cases(suite: Suite, probe: Mapping[str, Any] | None = None) -> tuple[Case, ...]:
+def all_cases(suite: Suite, probe: Probe | None = None) -> tuple[Case, ...]:
     """Return every case the suite names, workload by workload, the baseline first."""
     devices = tuple(dict.fromkeys(_device(name, probe) for name in suite.devices))
     return tuple(
@@ -90,19 +91,17 @@ def estimate_s(
     return sum(_block_estimate_s(block, window_s, isolation) for block in blocks)
 
 
-def _device(name: str, probe: Mapping[str, Any] | None) -> str:
+def _device(name: str, probe: Probe | None) -> str:
     if name != "auto":
         return name
     return "cuda" if _cuda(probe) else "cpu"
 
 
-def _cuda(probe: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    torch = (probe or {}).get("torch") or {}
-    cuda = torch.get("cuda")
-    return cuda if isinstance(cuda, Mapping) else None
+def _cuda(probe: Probe | None) -> CudaFacts | None:
+    return probe.torch.cuda if probe and probe.torch else None
 
 
-def _refused(suite: Suite, case: Case, probe: Mapping[str, Any] | None) -> str | None:
+def _refused(suite: Suite, case: Case, probe: Probe | None) -> str | None:
     """Return why the case cannot be measured on this target; None if it can."""
     reason = refusal(case.method, case.layer, case.patch_size or 1)
     if reason is not None:
@@ -123,18 +122,15 @@ def _refused(suite: Suite, case: Case, probe: Mapping[str, Any] | None) -> str |
     return _does_not_fit(case, probe)
 
 
-def _unavailable(kernel: KernelInfo, device: str, probe: Mapping[str, Any] | None) -> str | None:
+def _unavailable(kernel: KernelInfo, device: str, probe: Probe | None) -> str | None:
     """Return why the kernel cannot run on a device of this target; None if it can."""
     if device not in kernel.devices:
         return f"the kernel {kernel.name} runs on {', '.join(kernel.devices)}, not on {device}"
-    reasons = ((probe or {}).get("kernels") or {}).get(kernel.name) or {}
-    reason = reasons.get(device)
+    reason = probe.kernels.get(kernel.name, {}).get(device) if probe else None
     return f"the kernel {kernel.name} cannot run here: {reason}" if reason else None
 
 
-def _kernels(
-    suite: Suite, method: str, device: str, probe: Mapping[str, Any] | None
-) -> tuple[str, ...]:
+def _kernels(suite: Suite, method: str, device: str, probe: Probe | None) -> tuple[str, ...]:
     """Return the kernels of a method; of the filtered ones FALLBACK too where no other can run."""
     if method == BASELINE:
         return suite.exact_kernels
@@ -146,7 +142,7 @@ def _kernels(
     return tuple(dict.fromkeys((*names, FALLBACK)))
 
 
-def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, ...]:
+def _kernel_notes(suite: Suite, probe: Probe | None) -> tuple[str, ...]:
     """Say which kernels this target lacks, and what was measured instead."""
     notes = []
     for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
@@ -156,14 +152,13 @@ def _kernel_notes(suite: Suite, probe: Mapping[str, Any] | None) -> tuple[str, .
     return tuple(dict.fromkeys(notes))
 
 
-def _does_not_fit(case: Case, probe: Mapping[str, Any]) -> str | None:
+def _does_not_fit(case: Case, probe: Probe) -> str | None:
     """Return the estimate and what there is, if the case needs more than that."""
     needed = memory_estimate_bytes(case)
-    available = (probe.get("memory") or {}).get("available_bytes")
-    where = "the board"
-    if case.device == "cuda":
-        own = (_cuda(probe) or {}).get("memory_bytes")
-        available, where = (own, "the CUDA device") if own else (available, where)
+    available, where = probe.memory.available_bytes if probe.memory else None, "the board"
+    cuda = _cuda(probe)
+    if case.device == "cuda" and cuda and cuda.memory_bytes:
+        available, where = cuda.memory_bytes, "the CUDA device"
     if available is None or needed <= MEMORY_HEADROOM * available:
         return None
     return (

@@ -9,9 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.power.log import add_meter, busy_windows, make_trace
+from harness.power.log import align_meter, busy_windows, make_trace
 from harness.power.meter import MeterProblem
+from reports.results.power import RailMap, rail_map_from_json
 from reports.results.read import POWER_MAP, POWER_TRACE
+from reports.results.records import BlockRecord
 from reports.results.write import write_bytes_atomic, write_json_atomic
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
@@ -30,13 +32,10 @@ class PowerFiles:
         self._folder = folder
 
     @property
-    def rail_map(self) -> dict[str, Any]:
-        """Return power.json; empty where power is off."""
-        path = self._folder / POWER_MAP
-        if not path.exists():
-            return {}
-        rail_map: dict[str, Any] = json.loads(path.read_text())
-        return rail_map
+    def rail_map(self) -> RailMap | None:
+        """Return what power.json says; None where power is off."""
+        document = self._document()
+        return None if document is None else rail_map_from_json(document)
 
     def plan(self, platform: str, probe: Mapping[str, Any]) -> tuple[str, ...]:
         """Choose the sensors and write power.json, which also says what is missing and why."""
@@ -48,27 +47,39 @@ class PowerFiles:
 
     def keep(self, log: bytes) -> tuple[str, ...]:
         """Write the trace of what the board logged, and the log itself where it is text."""
-        trace = make_trace(log, self.rail_map)
+        rail_map = self.rail_map
+        if rail_map is None:
+            return ()
+        trace = make_trace(log, rail_map)
         self._continue(POWER_TRACE, trace.trace)
         if trace.raw is not None:
             self._continue(POWER_LOG, trace.raw)
         return trace.notes
 
-    def keep_meter(self, records: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    def keep_meter(self, blocks: Iterable[BlockRecord]) -> tuple[str, ...]:
         """Take the power from an external meter's file, if the inventory names one."""
-        rail_map = self.rail_map
-        if self._power.kind != "csv" or not rail_map:
+        document = self._document()
+        if self._power.kind != "csv" or document is None:
             return ()
         path = Path(self._power.argument or "").expanduser()
         if self._inventory is not None:
             path = self._inventory.path.parent / path
         try:
-            rail_map, trace, note = add_meter(rail_map, path, busy_windows(records))
+            measured = align_meter(rail_map_from_json(document), path, busy_windows(blocks))
         except MeterProblem as problem:
             return (f"power: {problem}",)
-        self._write(POWER_TRACE, trace)
-        write_json_atomic(self._folder / POWER_MAP, rail_map)
-        return (note,)
+        self._write(POWER_TRACE, measured.trace)
+        rails = [{**rail, "update_interval_s": measured.interval_s} for rail in document["rails"]]
+        document |= {"rails": rails, "interval_s": measured.interval_s}
+        write_json_atomic(self._folder / POWER_MAP, document)
+        return (measured.note,)
+
+    def _document(self) -> dict[str, Any] | None:
+        path = self._folder / POWER_MAP
+        if not path.exists():
+            return None
+        document: dict[str, Any] = json.loads(path.read_text())
+        return document
 
     def _continue(self, name: str, content: bytes) -> None:
         """Write a log after what is here of a job folder that the board has lost."""

@@ -10,30 +10,40 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.power import meter
 from harness.power.meter import Window
-from targets.sensors.vcgencmd import pmic_read_adc
-from targets.tegrastats import parse_line
+from reports.results.power import RailMap, rail_map_from_json
+from reports.results.records import BlockRecord
+from targets.sensors.rails import PowerPlan
+from targets.sources import SOURCES
+from workloads.spec.messages import to_json
 
 HEADER = b"t_s,sensor,raw\n"
 MAX_NOTES = 8
-_WATTS = re.compile(r"\s*([+-]?[0-9]{1,9}(?:\.[0-9]{0,12})?(?:[eE][+-]?[0-9]{1,2})?)\s*[wW]?\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trace:
-    """The readings of a run: ``trace`` for reports, ``raw`` where the board logged text."""
+class LoggedTrace:
+    """The readings of a board's log: ``trace`` for reports, ``raw`` where the board logged text."""
 
     trace: bytes
     raw: bytes | None
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeterTrace:
+    """The readings of an external meter, the seconds between them, and a note for the reader."""
+
+    interval_s: float
+    trace: bytes
+    note: str
 
 
 @dataclass
@@ -52,65 +62,59 @@ class _Faults:
         )
 
 
-def job_power(rail_map: Mapping[str, Any]) -> dict[str, Any]:
+def rail_map_of(plan: PowerPlan) -> RailMap:
+    """Return a plan of ``targets`` as reports know it; ``targets`` imports nothing of ours."""
+    return rail_map_from_json(to_json(asdict(plan)))
+
+
+def job_power(rail_map: RailMap | None) -> dict[str, Any]:
     """Return what the board's sampler needs of a rail map; empty where it has nothing to do."""
-    if not rail_map:
-        return {}
-    channels = {channel["id"]: channel for channel in rail_map["channels"]}
-    sensors = [
-        {**sensor, "channels": [channels[name] for name in sensor["channels"]]}
-        for sensor in rail_map.get("sensors") or ()
-        if sensor["kind"] != "csv"
-    ]
-    return {"sensors": sensors} if sensors else {}
+    sensors = rail_map.sensors if rail_map else ()
+    sampled = [asdict(sensor) for sensor in sensors if sensor.kind != "csv"]
+    return {"sensors": to_json(sampled)} if sampled else {}
 
 
-def converts_in_an_instant(rail_map: Mapping[str, Any]) -> bool:
-    """Tell whether a rail of the total shows instants, which can run in step with the work."""
+def converts_in_an_instant(rail_map: RailMap) -> bool:
+    """Return whether a rail of the total shows instants, which can run in step with the work."""
     return any(
-        rail["kind"] != "energy" and rail["conversion"] == "instant"
-        for rail in rail_map["rails"]
-        if rail["name"] in rail_map["total"]
+        rail.kind != "energy" and rail.conversion == "instant"
+        for rail in rail_map.rails
+        if rail.name in rail_map.total
     )
 
 
-def add_meter(
-    run_map: Mapping[str, Any], path: Path, busy: Sequence[Window]
-) -> tuple[dict[str, Any], bytes, str]:
-    """Return the rail map with the meter's own interval, its rows of the trace, and a note.
+def align_meter(rail_map: RailMap, path: Path, busy: Sequence[Window]) -> MeterTrace:
+    """Return what a meter's file shows of these windows, on the board's clock.
 
     Raises:
         MeterProblem: the file gives no power for these windows.
     """
     measured = meter.read_meter(path)
-    found = meter.align(measured, busy)
-    rails = [{**rail, "update_interval_s": measured.interval_s} for rail in run_map["rails"]]
-    rail_map = {**run_map, "rails": rails, "interval_s": measured.interval_s}
+    alignment = meter.align(measured, busy)
     note = (
-        f"{path.name}: the meter's clock is {-found.offset_s:+.2f} s off the board's "
-        f"(correlation {found.correlation:.2f} with the blocks)"
+        f"{path.name}: the meter's clock is {-alignment.offset_s:+.2f} s off the board's "
+        f"(correlation {alignment.correlation:.2f} with the blocks)"
     )
-    rows = meter.trace_rows(measured, found, str(run_map["channels"][0]["id"]))
-    return rail_map, HEADER + rows, note
+    rows = meter.trace_rows(measured, alignment, rail_map.channels[0].id)
+    return MeterTrace(interval_s=measured.interval_s, trace=HEADER + rows, note=note)
 
 
-def busy_windows(records: Iterable[Mapping[str, Any]]) -> tuple[Window, ...]:
-    """Return the measured windows of a journal's blocks, in order."""
-    found: list[Window] = []
-    for record in records:
-        timing = record.get("timing")
-        for phase in timing.values() if isinstance(timing, Mapping) else ():
-            window = phase.get("window_s") if isinstance(phase, Mapping) else None
-            if isinstance(window, list) and len(window) == 2:
-                found.append((float(window[0]), float(window[1])))
-    return tuple(sorted(found))
+def busy_windows(blocks: Iterable[BlockRecord]) -> tuple[Window, ...]:
+    """Return the timed windows of blocks, in order."""
+    phases = [phase for block in blocks for phase in block.timing.values()]
+    return tuple(sorted(phase.window_s for phase in phases if phase.window_s))
 
 
-def make_trace(log: bytes, rail_map: Mapping[str, Any]) -> Trace:
+def make_trace(log: bytes, rail_map: RailMap) -> LoggedTrace:
     """Return the trace of a board's log; what it cannot read becomes notes, never an error."""
-    numbers = {str(channel["id"]) for channel in rail_map["channels"]}
-    ids = {str(channel["path"]): str(channel["id"]) for channel in rail_map["channels"]}
-    parsers = _parsers(rail_map)
+    ids_by_path = {channel.path: channel.id for channel in rail_map.channels}
+    ids = set(ids_by_path.values())
+    logged = {sensor.id for sensor in rail_map.sensors}
+    parsers = {
+        name: source.readings
+        for name, source in SOURCES.items()
+        if name in logged and source.readings is not None
+    }
     faults = _Faults()
     out = [HEADER]
     text = False
@@ -119,44 +123,15 @@ def make_trace(log: bytes, rail_map: Mapping[str, Any]) -> Trace:
             faults.add(sensor, raw[1:])
         elif sensor in parsers:
             text = True
-            found = tuple(parsers[sensor](raw))
-            readings = ((ids[path], value) for path, value in found if path in ids)
-            out += [f"{t_s},{channel},{value}\n".encode() for channel, value in readings]
-            if not found and raw.strip():
+            readings = tuple(parsers[sensor](raw))
+            for path, value in readings:
+                if path in ids_by_path:
+                    out.append(f"{t_s},{ids_by_path[path]},{value}\n".encode())
+            if not readings and raw.strip():
                 faults.add(sensor, "lines that are not readings")
-        elif sensor in numbers:
+        elif sensor in ids:
             out.append(f"{t_s},{sensor},{raw}\n".encode())
-    return Trace(trace=b"".join(out), raw=log if text else None, notes=faults.notes())
-
-
-_Parser = Callable[[str], Iterator[tuple[str, str]]]
-
-
-def _parsers(rail_map: Mapping[str, Any]) -> dict[str, _Parser]:
-    """Return, for each sensor that gives text, what makes (path, number) pairs of a line."""
-    known: dict[str, _Parser] = {"tegrastats": _tegrastats, "vcgencmd": _pmic, "command": _watts}
-    ids = (sensor["id"] for sensor in rail_map.get("sensors") or ())
-    return {sensor: known[sensor] for sensor in ids if sensor in known}
-
-
-def _tegrastats(raw: str) -> Iterator[tuple[str, str]]:
-    sample = parse_line(raw + "\n")  # the board passes on whole lines only
-    if sample is not None:
-        for name, rail in sample.rails_mw.items():
-            yield f"tegrastats:{name}", str(rail[0])
-
-
-def _pmic(raw: str) -> Iterator[tuple[str, str]]:
-    reply = pmic_read_adc(raw)
-    for unit, values in (("V", reply.volts), ("A", reply.amperes)):
-        for name, value in values.items():
-            yield f"pmic:{name}_{unit}", repr(value)
-
-
-def _watts(raw: str) -> Iterator[tuple[str, str]]:
-    match = _WATTS.fullmatch(raw)
-    if match:
-        yield "command", match[1]
+    return LoggedTrace(trace=b"".join(out), raw=log if text else None, notes=faults.notes())
 
 
 def _rows(log: bytes) -> Iterator[tuple[str, str, str]]:

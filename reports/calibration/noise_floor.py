@@ -11,7 +11,6 @@ The floors of a run are stored beside it, by machine, and copied into its folder
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,8 @@ import numpy as np
 from pydantic import TypeAdapter
 from scipy.special import ndtri, stdtrit
 
-from reports.results.read import FLOORS, PROBE, ResultProblem, check_schema, read_limited
+from reports.calibration.machine import floor_path, machine_fingerprint
+from reports.results.read import FLOORS, ResultProblem, check_schema, read_limited
 from reports.results.records import Run, TargetRun
 from reports.results.write import write_json_atomic
 from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_rank
@@ -35,7 +35,6 @@ FEWEST_ROUNDS = 6
 POWER = 0.8  # share of gates in which a detectable effect is detected
 TYPE = "noise floor"  # of a calibration's file
 KEPT_TYPE = "noise floors"  # of floors.json in a run's folder
-FOLDER = "calibration"  # below a folder of results: what was measured of each machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,19 +228,6 @@ def load(path: Path) -> NoiseFloor | None:
         raise ResultProblem(f"{path} is broken, calibrate again: {error}") from error
 
 
-def machine_fingerprint(probe: Mapping[str, Any]) -> str:
-    """Return what tells this machine from others, whenever it was started."""
-    cpu = probe.get("cpu") or {}
-    facts = [probe.get(key) for key in ("hostname", "model", "machine")]
-    facts += [cpu.get("model"), cpu.get("logical"), (probe.get("memory") or {}).get("total_bytes")]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
-def floor_path(directory: Path, fingerprint: str) -> Path:
-    """Return where the noise floor of a machine lies below a folder of results."""
-    return directory / FOLDER / f"{fingerprint}.floor.json"
-
-
 def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
     """Return what is calibrated of a run's machines below a folder of results, by target.
 
@@ -250,11 +236,10 @@ def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
     """
     floors: dict[str, NoiseFloor | None] = {}
     for target in run.targets:
-        content = read_limited(target.folder / PROBE)
-        probe = json.loads(content) if content and target.probe else None
         floors[target.name] = None
-        if isinstance(probe, dict):
-            floors[target.name] = load(floor_path(directory, machine_fingerprint(probe)))
+        if target.probe is not None:
+            path = floor_path(directory, machine_fingerprint(target.probe))
+            floors[target.name] = load(path)
     return floors
 
 

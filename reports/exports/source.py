@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from reports.errors import GfbenchError
 from reports.metrics import selectors
 from reports.metrics.of_run import cases_of, compare
 from reports.metrics.rows import Row, row_case
@@ -16,7 +17,7 @@ from workloads.spec.messages import Case
 ATTRIBUTES = ("target", *selectors.ATTRIBUTES)
 
 
-class ExportProblem(Exception):
+class ExportProblem(GfbenchError):
     """A run that cannot be exported in this format; the message says why and what to do."""
 
 

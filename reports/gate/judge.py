@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reports.calibration.noise_floor import FloorsByTarget, NoiseFloor, conditions_of, staleness
+from reports.errors import GfbenchError
 from reports.gate.question import Question, answer
 from reports.gate.verdict import Gate, Verdict
 from reports.metrics.of_run import cases_of
@@ -29,7 +30,7 @@ POLICIES = {"warn": 3, "fail": 1, "pass": 0}  # the exit code of an INCONCLUSIVE
 DEFAULT_PHASES = Rule.phases
 
 
-class GateProblem(ValueError):
+class GateProblem(GfbenchError):
     """The rule of a gate is not valid, or does not fit the run; the message names the choices."""
 
 

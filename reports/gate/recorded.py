@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from reports.calibration.noise_floor import floors_of
+from reports.errors import GfbenchError
 from reports.gate.document import from_document
 from reports.gate.judge import judge_by
 from reports.gate.verdict import Gate, Verdict
 from reports.metrics.subjects import Subject, workload_of_case
-from reports.results.read import GATE, ResultProblem, read_limited
+from reports.results.read import GATE, read_limited
 from reports.results.records import Rule, Run
 
 Gates = Mapping[str, Gate]  # by the run's id
@@ -51,7 +52,7 @@ def gates_of(runs: Sequence[Run]) -> tuple[dict[str, Gate], tuple[str, ...]]:
     for run in runs:
         try:
             gate = gate_of(run)
-        except (ResultProblem, ValueError, RecursionError) as problem:
+        except (GfbenchError, ValueError, RecursionError) as problem:
             notes.append(f"the gate of {run.run_id} cannot be shown: {_first_line(problem)}")
             continue
         if gate is not None:

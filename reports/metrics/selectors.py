@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from reports.errors import GfbenchError
 from workloads.spec.messages import Case
 
 ATTRIBUTES: Mapping[str, Callable[[Case], str]] = {
@@ -20,7 +21,7 @@ ATTRIBUTES: Mapping[str, Callable[[Case], str]] = {
 MOST_CHOICES = 8
 
 
-class SelectorProblem(ValueError):
+class SelectorProblem(GfbenchError):
     """A selector that selects nothing or too much; says what there is to choose from."""
 
 

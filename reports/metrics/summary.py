@@ -62,7 +62,7 @@ def summary_of(run: Run) -> tuple[SummaryRow, ...]:
             SummaryRow(
                 **vars(row),
                 started_at=run.header.started_at,
-                fingerprint=fingerprint_of(environment),
+                fingerprint=environment_fingerprint(environment),
                 environment=json.dumps(environment, sort_keys=True) if environment else "",
                 boot_id=boots[row.target],
                 kernel_version=kernel.version,
@@ -125,8 +125,8 @@ def environment_of(target: TargetRun) -> dict[str, str | int | float | None]:
     }
 
 
-def fingerprint_of(environment: Mapping[str, object]) -> str:
-    """Return the short hash of a machine's facts; empty where there are none."""
+def environment_fingerprint(environment: Mapping[str, object]) -> str:
+    """Return the short hash of all facts that figures may depend on; empty where there are none."""
     if not environment:
         return ""
     text = json.dumps(environment, sort_keys=True)

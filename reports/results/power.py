@@ -41,8 +41,22 @@ class Rail:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sensor:
+    """What the board reads on its own schedule; ``targets.sensors.rails`` says which kinds are."""
+
+    id: str
+    kind: str
+    argv: tuple[str, ...]
+    interval_s: float
+    channels: tuple[Channel, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RailMap:
-    """Which rails were read, which of them make the total, and what the total stands for."""
+    """Which rails were read, which of them make the total, and what the total stands for.
+
+    ``channels`` are all that a trace may have, in order.
+    """
 
     source: str
     scope: str
@@ -51,6 +65,8 @@ class RailMap:
     rails: tuple[Rail, ...]
     interval_s: float | None = None
     missing: tuple[str, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    sensors: tuple[Sensor, ...] = ()
 
     def rail(self, name: str) -> Rail | None:
         """Return the rail of that name."""
@@ -84,6 +100,17 @@ def rail_map_from_json(data: Mapping[str, Any]) -> RailMap:
         rails=rails,
         interval_s=data.get("interval_s"),
         missing=tuple(_missing_words(item) for item in data.get("missing") or ()),
+        channels=tuple(channels.values()),
+        sensors=tuple(
+            Sensor(
+                id=item["id"],
+                kind=item["kind"],
+                argv=tuple(item.get("argv") or ()),
+                interval_s=item["interval_s"],
+                channels=tuple(channels[str(name)] for name in item["channels"]),
+            )
+            for item in data.get("sensors") or ()
+        ),
     )
 
 

@@ -6,64 +6,70 @@ nothing in a file is ever used as a path.
 
 from __future__ import annotations
 
-import json
 import math
-import re
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from gzip import GzipFile
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from reports.results.discounted import discounted
-from reports.results.power import RailMap, Trace, Window, rail_map_from_json
-from reports.results.records import BlockRecord, Probe, Rule, Run, RunHeader, Session, TargetRun
+from reports.results.documents import (
+    Malformed,
+    ResultProblem,
+    check_schema,
+    read_document,
+    read_limited,
+    read_optional,
+    typed,
+)
+from reports.results.files import (
+    CALIBRATION,
+    FLOORS,
+    GATE,
+    JOURNAL,
+    MANIFEST,
+    POWER_MAP,
+    POWER_TRACE,
+    PROBE,
+    REPORT,
+    RUN,
+    SESSION,
+    check_target_name,
+)
+from reports.results.journal import read_journal
+from reports.results.power import RailMap, Trace, rail_map_from_json
+from reports.results.records import Probe, Rule, Run, RunHeader, SessionRecord, TargetRun
 from reports.results.sampler_cost import SamplerCost
-from reports.results.throttle import throttled
-from workloads.spec.messages import SCHEMA
 
-RUN = "run.json"
-SESSION = "session.json"
-PROBE = "probe.json"
-JOURNAL = "journal.jsonl"
-POWER_MAP = "power.json"
-POWER_TRACE = "power.csv.gz"
-CALIBRATION = "calibration.json"
-FLOORS = "floors.json"
-GATE = "gate.json"
-REPORT = "report.html"
-MANIFEST = "MANIFEST.sha256"
+__all__ = [  # with what the readers of a single file need
+    "CALIBRATION",
+    "FLOORS",
+    "GATE",
+    "JOURNAL",
+    "MANIFEST",
+    "MAX_READINGS",
+    "POWER_MAP",
+    "POWER_TRACE",
+    "PROBE",
+    "REPORT",
+    "RUN",
+    "SESSION",
+    "ResultProblem",
+    "check_schema",
+    "check_target_name",
+    "load_run",
+    "parse_trace",
+    "read_limited",
+    "read_trace",
+    "run_folders",
+]
 
-MAX_JSON_BYTES = 64 << 20
-MAX_LINE_BYTES = 64 << 20
-MAX_BLOCKS = 1_000_000
 MAX_READINGS = 50_000_000
-MAX_NAME = 100
-
-T = TypeVar("T")
-
-
-class ResultProblem(Exception):
-    """A result folder that is absent, broken or too new; says what to do."""
-
-
-def check_target_name(name: str) -> None:
-    """Refuse a name that would leave the folder or hide in it.
-
-    Raises:
-        ValueError: with the reason.
-    """
-    if not name or len(name.encode()) > MAX_NAME:
-        raise ValueError(f"a target's name has 1 to {MAX_NAME} bytes")
-    if name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
-        raise ValueError(
-            f"{name!r} cannot be a target's name: no leading dot, slash or control character"
-        )
 
 
 def load_run(path: Path) -> Run:
@@ -77,7 +83,7 @@ def load_run(path: Path) -> Run:
     path = Path(path)
     if path.name == RUN:
         path = path.parent
-    document = _read_document(path / RUN)
+    document = read_document(path / RUN)
     if document is None:
         raise ResultProblem(f"{path} is not a result folder: it has no {RUN}")
     check_schema(document.get("schema"), path / RUN)
@@ -88,7 +94,7 @@ def load_run(path: Path) -> Run:
 
 
 def _load(path: Path, document: Mapping[str, Any]) -> Run:
-    header = _typed(RunHeader, {**document, "gate": None}, path / RUN)
+    header = typed(RunHeader, {**document, "gate": None}, path / RUN)
     names, notes = _target_names(path / "targets")
     if document.get("gate") is not None:
         header = replace(header, gate=_rule(document["gate"], path / RUN, notes))
@@ -103,9 +109,9 @@ def _rule(document: object, path: Path, notes: list[str]) -> Rule | None:
     """Return what the run is judged by; a broken rule costs the verdicts and nothing else."""
     try:
         if not isinstance(document, dict):
-            raise _Malformed(f"{path} is broken: gate is not a JSON object")
-        return _typed(Rule, document, path)
-    except _Malformed as error:
+            raise Malformed(f"{path} is broken: gate is not a JSON object")
+        return typed(Rule, document, path)
+    except Malformed as error:
         notes.append(f"no verdicts: what the run is judged by cannot be read: {error}")
         return None
 
@@ -116,22 +122,6 @@ def run_folders(path: Path) -> Iterator[Path]:
         yield path
         return
     yield from sorted(entry for entry in path.iterdir() if (entry / RUN).is_file())
-
-
-def check_schema(schema: object, where: Path) -> None:
-    """Refuse a file of another family or a newer major version.
-
-    Raises:
-        ResultProblem: with what to do.
-    """
-    family, ours = SCHEMA.split("/")
-    match = re.fullmatch(rf"{family}/(\d+)(\.\d+)*", str(schema))
-    if match is None:
-        raise ResultProblem(f"{where}: schema {schema!r} is not one of {family}'s")
-    if int(match[1]) > int(ours):
-        raise ResultProblem(
-            f"{where}: its schema is {schema}, this gfbench reads up to {SCHEMA}; upgrade gfbench"
-        )
 
 
 def read_trace(target: TargetRun) -> Trace | None:
@@ -203,14 +193,15 @@ def _target_names(folder: Path) -> tuple[list[str], list[str]]:
 
 def _load_target(folder: Path) -> TargetRun:
     notes: list[str] = []
-    session = _optional(Session, folder / SESSION, notes) or Session(
+    session = read_optional(SessionRecord, folder / SESSION, notes) or SessionRecord(
         target=folder.name, reason="the session left no record"
     )
-    probe = _optional(Probe, folder / PROBE, notes)
+    probe = read_optional(Probe, folder / PROBE, notes)
     power = _read_power_map(folder / POWER_MAP, notes)
-    sampler_cost = _optional(SamplerCost, folder / CALIBRATION, notes)
-    idle: list[Window] = []
-    blocks = discounted(_last_ok_of_each_order(_read_journal(folder / JOURNAL, notes, idle)))
+    sampler_cost = read_optional(SamplerCost, folder / CALIBRATION, notes)
+    journal = read_journal(folder / JOURNAL)
+    notes += journal.notes
+    blocks = discounted(journal.blocks)
     return TargetRun(
         name=folder.name,
         folder=folder,
@@ -221,7 +212,7 @@ def _load_target(folder: Path) -> TargetRun:
         verification=tuple(b for b in blocks if b.kind != "sentinel" and b.verification),
         power=power,
         notes=tuple(dict.fromkeys(notes)),
-        idle=tuple(sorted(idle)),
+        idle=journal.idle,
         sampler_cost=sampler_cost,
     )
 
@@ -229,160 +220,10 @@ def _load_target(folder: Path) -> TargetRun:
 def _read_power_map(path: Path, notes: list[str]) -> RailMap | None:
     """Read power.json; a broken one is a note and no sensor."""
     try:
-        document = _read_document(path)
+        document = read_document(path)
         if document is None:
             return None
-        return _typed(RailMap, asdict(rail_map_from_json(document)), path)
-    except (_Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
+        return typed(RailMap, asdict(rail_map_from_json(document)), path)
+    except (Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
         notes.append(f"{path.name} is broken, so there is no power: {error}")
         return None
-
-
-def _last_ok_of_each_order(blocks: list[BlockRecord]) -> tuple[BlockRecord, ...]:
-    """Keep one block per order: a resumed run repeats what had failed."""
-    kept: dict[int, BlockRecord] = {}
-    for block in blocks:
-        earlier = kept.get(block.order)
-        if earlier is None or block.status == "ok" or earlier.status != "ok":
-            kept[block.order] = block
-    return tuple(kept[order] for order in sorted(kept))
-
-
-def _read_journal(path: Path, notes: list[str], idle: list[Window]) -> list[BlockRecord]:
-    """Return the blocks; notes on what is not one and the idle windows are added to the lists."""
-    blocks: list[BlockRecord] = []
-    garbage = 0
-    for line, whole in _journal_lines(path):
-        document = _parse(line)
-        if isinstance(document, dict) and document.get("type", "block") != "block":
-            idle += _idle_window(document)
-            continue
-        try:
-            blocks.append(_block(document, path))
-        except ResultProblem as error:
-            if not whole:
-                notes.append("the journal's last line is cut: its block does not count")
-                continue
-            garbage += 1
-            if not isinstance(error, _Malformed):
-                notes.append(str(error))
-        if len(blocks) > MAX_BLOCKS:
-            raise ResultProblem(f"{path}: more than {MAX_BLOCKS} blocks")
-    if garbage:
-        notes.append(f"{garbage} line(s) of the journal are not blocks and do not count")
-    return blocks
-
-
-def _block(document: object, path: Path) -> BlockRecord:
-    if not isinstance(document, dict):
-        raise _Malformed(f"{path}: a line is not a JSON object")
-    check_schema(document.get("schema", SCHEMA), path)
-    block = _typed(BlockRecord, document, path)
-    evidence = throttled(block.state_before, block.state_after)
-    if block.kind in ("timing", "sentinel") and block.status == "ok" and evidence:
-        return replace(block, status="throttled", reason=evidence)
-    return block
-
-
-def _idle_window(document: Mapping[str, Any]) -> list[Window]:
-    """Return the window of a record of the idle machine, if it is one."""
-    window = document.get("window_s")
-    if document.get("type") != "idle" or not isinstance(window, list) or len(window) != 2:
-        return []
-    begin, end = (float(edge) if isinstance(edge, (int, float)) else math.nan for edge in window)
-    return [(begin, end)] if begin < end < math.inf else []
-
-
-def _journal_lines(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """Yield the lines and whether each is whole; an overlong one is cut and its rest dropped."""
-    if not path.is_file():
-        return
-    with open(path, "rb") as file:
-        while line := file.readline(MAX_LINE_BYTES):
-            whole = line.endswith(b"\n")
-            rest = line
-            while len(rest) == MAX_LINE_BYTES and not rest.endswith(b"\n"):
-                rest, whole = file.readline(MAX_LINE_BYTES), True
-            if line.strip():
-                yield line, whole
-
-
-class _Malformed(ResultProblem):
-    """A document that lacks what it must have."""
-
-
-def _optional(kind: type[T], path: Path, notes: list[str]) -> T | None:
-    """Read a document that a crash may have left out or broken."""
-    try:
-        document = _read_document(path)
-        return None if document is None else _typed(kind, document, path)
-    except _Malformed as error:
-        notes.append(str(error))
-        return None
-
-
-def _read_document(path: Path) -> dict[str, Any] | None:
-    content = read_limited(path)
-    if content is None or content.strip() == b"null":
-        return None
-    document = _parse(content)
-    if not isinstance(document, dict):
-        raise _Malformed(f"{path} is broken: not a JSON object")
-    return document
-
-
-def read_limited(path: Path) -> bytes | None:
-    """Return a file's bytes, None where there is none; refuse a huge one."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise ResultProblem(f"cannot read {path}: {error.strerror}") from error
-    if len(content) > MAX_JSON_BYTES:
-        raise _Malformed(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB")
-    return content
-
-
-def _parse(content: bytes) -> object:
-    """Return the JSON value, None where it is not strict JSON."""
-    try:
-        value: object = json.loads(content, parse_constant=_refuse_constant)
-        return _unicode(value) if _SURROGATE.search(content) else value
-    except (ValueError, RecursionError):
-        return None
-
-
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-
-
-def _unicode(value: object) -> object:
-    """Replace lone surrogates, which JSON can escape and no file or page can hold."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [_unicode(item) for item in value]
-    if isinstance(value, dict):
-        return {_unicode(name): _unicode(item) for name, item in value.items()}
-    return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
-
-
-def _typed(kind: type[T], document: Mapping[str, Any], path: Path) -> T:
-    adapter = _ADAPTERS.get(kind)
-    if adapter is None:
-        adapter = _ADAPTERS[kind] = TypeAdapter(kind)
-    try:
-        value: T = adapter.validate_python(dict(document))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise _Malformed(f"{path} is broken: {where}: {first['msg']}") from error
-    return value

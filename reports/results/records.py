@@ -174,7 +174,7 @@ class SkippedCase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class SessionRecord:
     """How the session with one target went, as the controller saw it."""
 
     target: Text = ""
@@ -193,6 +193,9 @@ class Session:
     notes: Texts = ()
 
 
+Reasons = Annotated[dict[str, str | None], absent_as({})]
+
+
 @dataclass(frozen=True, kw_only=True)
 class CudaFacts:
     """The CUDA device that torch sees."""
@@ -200,6 +203,7 @@ class CudaFacts:
     device: Text = ""
     capability: Version = ""
     version: Text = ""
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,9 +237,14 @@ class MemoryFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """The machine, as far as a report shows it."""
+    """The machine, as far as plans and reports ask for it.
+
+    ``kernels`` says by kernel and device why it cannot run there, None where it can; ``env`` is
+    what the board turned out to need in the environment.
+    """
 
     python: Text = ""
+    executable: Text = ""
     torch: TorchFacts | None = None
     torch_error: Text = ""
     machine: Text = ""
@@ -249,6 +258,8 @@ class Probe:
     cpu: CpuFacts | None = None
     memory: MemoryFacts | None = None
     threads: int | None = None
+    kernels: Annotated[dict[str, Reasons], absent_as({})] = field(default_factory=dict)
+    env: Annotated[dict[str, str], absent_as({})] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -261,7 +272,7 @@ class TargetRun:
 
     name: str
     folder: Path
-    session: Session
+    session: SessionRecord
     probe: Probe | None
     blocks: tuple[BlockRecord, ...]
     power: RailMap | None
@@ -330,7 +341,7 @@ class Tool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Payload:
+class PayloadFacts:
     """The program that ran on the boards."""
 
     name: Text = ""
@@ -354,11 +365,11 @@ class RevisionFacts:
     asked: Text = ""
     commit: Text = ""
     subject: Text = ""
-    payload: Payload | None = None
+    payload: PayloadFacts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunPlan:
     """What was to be measured."""
 
     cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
@@ -368,7 +379,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Suite:
+class SuiteFacts:
     """The suite's own words."""
 
     name: Text = ""
@@ -405,10 +416,10 @@ class RunHeader:
     argv: Texts = ()
     seed: int | None = None
     rounds: int | None = None
-    suite: Annotated[Suite, absent_as({})] = field(default_factory=Suite)
-    plan: Annotated[Plan, absent_as({})] = field(default_factory=Plan)
+    suite: Annotated[SuiteFacts, absent_as({})] = field(default_factory=SuiteFacts)
+    plan: Annotated[RunPlan, absent_as({})] = field(default_factory=RunPlan)
     tool: Annotated[Tool, absent_as({})] = field(default_factory=Tool)
-    payload: Payload | None = None
+    payload: PayloadFacts | None = None
     kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()
     revisions: Annotated[tuple[RevisionFacts, ...], absent_as(())] = ()
     gate: Rule | None = None  # where the run was measured to be judged

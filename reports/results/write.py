@@ -16,12 +16,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from reports.results.read import RUN, check_target_name
+from reports.errors import GfbenchError
+from reports.results.files import RUN, check_target_name
 from workloads.spec.messages import SCHEMA, to_json
 
 
-class ResultStorageProblem(Exception):
+class ResultStorageProblem(GfbenchError):
     """The result folder cannot be written: the path and the system's own words."""
+
+    exit_code = 4
 
     def __init__(self, path: Path, error: OSError) -> None:
         """Keep the path and the cause apart."""
@@ -96,40 +99,6 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
             with contextlib.suppress(OSError):
                 beside.unlink()
             raise
-
-
-def append_journal(path: Path, lines: bytes) -> None:
-    """Append complete lines and sync them; what cannot be written whole is taken back.
-
-    A journal that a crash has cut in mid-line gets its newline first, so that only the cut line
-    is lost.
-
-    Raises:
-        ResultStorageProblem: they cannot be written.
-    """
-    if not lines:
-        return
-    with storage(path):
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            end = os.lseek(file, 0, os.SEEK_END)
-            cut = end > 0 and os.pread(file, 1, end - 1) != b"\n"
-            whole = (b"\n" if cut else b"") + lines + (b"" if lines.endswith(b"\n") else b"\n")
-            _append(file, whole, end)
-        finally:
-            os.close(file)
-
-
-def _append(file: int, content: bytes, end: int) -> None:
-    rest = memoryview(content)
-    try:
-        while rest:
-            rest = rest[os.write(file, rest) :]
-        os.fsync(file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.ftruncate(file, end)
-        raise
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from reports.errors import GfbenchError
 from reports.results.write import ResultStorageProblem, write_bytes_atomic
 
 MAX_LISTED = 5_000_000
@@ -24,15 +25,19 @@ PUT_IS_ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl
 S3_OPTIONS = {"config_kwargs": {"connect_timeout": 15, "retries": {"max_attempts": 4}}}
 
 
-class StoreProblem(Exception):
+class StoreProblem(GfbenchError):
     """A store that cannot be reached, read or written; the message says which and what to do."""
 
+    exit_code = 4
 
-class StoreRefusal(Exception):
+
+class StoreRefusal(GfbenchError):
     """Something that a store does not accept or deliver; trying again does not help."""
 
+    exit_code = 1
 
-class MissingExtra(Exception):
+
+class MissingExtra(GfbenchError):
     """A library that only stores and queries need, and that is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from reports.errors import GfbenchError
 from reports.results.read import ResultProblem, load_run, run_folders
 from reports.store.files import MissingExtra
 from reports.store.tables import StoredRun, Summaries, merged, summaries_of
@@ -44,7 +45,7 @@ RUNS_SCHEMA = pa.schema(
 READING_STATEMENTS = {"SELECT", "EXPLAIN"}
 
 
-class QueryProblem(Exception):
+class QueryProblem(GfbenchError):
     """A query that cannot be answered; the message names the tables."""
 
 

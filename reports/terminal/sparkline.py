@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.metrics.of_run import cases_of
-from reports.metrics.summary import environment_of, fingerprint_of
+from reports.metrics.summary import environment_fingerprint, environment_of
 from reports.metrics.values import latencies_s
 from reports.results.records import Run, TargetRun
 from workloads.spec.messages import Case
@@ -90,4 +90,4 @@ def _trend(runs: Sequence[Run], name: str, case: Case) -> Trend:
 def _basis(run: Run, target: TargetRun, case: Case) -> tuple[str, str]:
     """Return what must be the same for two latencies to be comparable."""
     kernel = next((one for one in run.header.kernels if one.name == case.kernel), None)
-    return fingerprint_of(environment_of(target)), kernel.source_sha256 if kernel else ""
+    return environment_fingerprint(environment_of(target)), kernel.source_sha256 if kernel else ""

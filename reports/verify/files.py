@@ -19,12 +19,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from reports.calibration.noise_floor import KeptFloors
+from reports.results.journal import MAX_LINE_BYTES
 from reports.results.power import rail_map_from_json
 from reports.results.read import (
     CALIBRATION,
     FLOORS,
     JOURNAL,
-    MAX_LINE_BYTES,
     MAX_READINGS,
     POWER_MAP,
     POWER_TRACE,
@@ -35,7 +35,7 @@ from reports.results.read import (
     check_schema,
     read_limited,
 )
-from reports.results.records import BlockRecord, Probe, RunHeader, Session
+from reports.results.records import BlockRecord, Probe, RunHeader, SessionRecord
 from reports.results.sampler_cost import SamplerCost
 from workloads.spec.messages import BLOCK_KINDS, SCHEMA, loads
 
@@ -63,7 +63,7 @@ def check_files(run: Path) -> Iterator[SchemaViolation]:
     for folder in sorted(targets.iterdir()) if targets.is_dir() else ():
         if folder.is_dir() and not folder.is_symlink():
             place = f"targets/{folder.name}"
-            yield from _json_file(run, f"{place}/{SESSION}", Session)
+            yield from _json_file(run, f"{place}/{SESSION}", SessionRecord)
             yield from _json_file(run, f"{place}/{PROBE}", Probe)
             yield from _json_file(run, f"{place}/{CALIBRATION}", SamplerCost)
             yield from islice(_journal(run, f"{place}/{JOURNAL}"), MAX_VIOLATIONS)

@@ -5,11 +5,12 @@ Pydantic stays at this boundary: the rest of the program sees the dataclasses of
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from targets.platforms.ids import PlatformId
+from targets.platforms import PLATFORMS
+from targets.sources import packages
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 ENV_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
@@ -51,9 +52,14 @@ def _yaml_off(value: Any) -> Any:
     return "off" if value is False else value
 
 
-PowerEntry = Annotated[
-    Literal["auto", "off", "jtop", "pyrapl", "pynvml"] | PowerMeter, BeforeValidator(_yaml_off)
-]
+if TYPE_CHECKING:
+    PlatformName = str
+    PowerName = str
+else:  # of the tables, so that a complaint, an editor and the schema list what there is
+    PlatformName = Literal[("auto", *PLATFORMS)]
+    PowerName = Literal[("auto", "off", *packages())]
+
+PowerEntry = Annotated[PowerName | PowerMeter, BeforeValidator(_yaml_off)]
 
 
 class Settings(_Strict):
@@ -76,12 +82,12 @@ class Settings(_Strict):
     python: Line = Field(
         default="python3", description="the Python of the board, 3.6 or newer, with torch"
     )
-    platform: Literal["auto"] | PlatformId = Field(
+    platform: PlatformName = Field(
         default="auto", description="auto, or the id of a platform family such as jetson-nano"
     )
     power: PowerEntry = Field(
         default="auto",
-        description="auto, off, jtop, pyrapl, pynvml, {command: PROGRAM} or {csv: FILE}",
+        description=f"auto, off, {', '.join(packages())}, {{command: PROGRAM}} or {{csv: FILE}}",
     )
     env: dict[EnvName, Text | int] = Field(
         default={}, description="environment variables of the board's Python, as NAME: text"

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from targets.platforms.base import METER, Platform, Sensed, Total, best_total
-from targets.platforms.ids import PLATFORM_IDS as PLATFORM_IDS
 from targets.platforms.linux import LINUX_ARM, LINUX_X86
 from targets.platforms.orin import JETSON_AGX_ORIN, JETSON_ORIN_NANO, JETSON_ORIN_NX
 from targets.platforms.raspberry_pi import RASPBERRY_PI_3, RASPBERRY_PI_4, RASPBERRY_PI_5
@@ -33,21 +32,24 @@ from targets.sensors.rails import (
 INTERVAL_S = 0.1
 
 PLATFORMS: Mapping[str, Platform] = {
-    "jetson-tk1": JETSON_TK1,
-    "jetson-tx1": JETSON_TX1,
-    "jetson-tx2": JETSON_TX2,
-    "jetson-nano": JETSON_NANO,
-    "jetson-xavier-nx": JETSON_XAVIER_NX,
-    "jetson-agx-xavier": JETSON_AGX_XAVIER,
-    "jetson-orin-nano": JETSON_ORIN_NANO,
-    "jetson-orin-nx": JETSON_ORIN_NX,
-    "jetson-agx-orin": JETSON_AGX_ORIN,
-    "jetson-agx-thor": JETSON_AGX_THOR,
-    "raspberry-pi-3": RASPBERRY_PI_3,
-    "raspberry-pi-4": RASPBERRY_PI_4,
-    "raspberry-pi-5": RASPBERRY_PI_5,
-    "linux-x86": LINUX_X86,
-    "linux-arm": LINUX_ARM,
+    platform.id: platform
+    for platform in (
+        JETSON_TK1,
+        JETSON_TX1,
+        JETSON_TX2,
+        JETSON_NANO,
+        JETSON_XAVIER_NX,
+        JETSON_AGX_XAVIER,
+        JETSON_ORIN_NANO,
+        JETSON_ORIN_NX,
+        JETSON_AGX_ORIN,
+        JETSON_AGX_THOR,
+        RASPBERRY_PI_3,
+        RASPBERRY_PI_4,
+        RASPBERRY_PI_5,
+        LINUX_X86,
+        LINUX_ARM,
+    )
 }
 
 

@@ -81,6 +81,26 @@ class Platform(Protocol):
     def setup(self) -> tuple[Advice, ...]:
         """Return what makes the clocks steady, and what undoes it; advice, never done unasked."""
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Return the sources to try where the files give no total, the best first."""
+
+    @property
+    def has_cards(self) -> bool:
+        """Return whether NVIDIA cards may be in the machine; a Jetson's rails show more."""
+
+    @property
+    def is_cuda(self) -> bool:
+        """Return whether torch should see a CUDA device on every such machine."""
+
+    @property
+    def l4t(self) -> int:
+        """Return the major L4T release to assume where the machine does not show its own."""
+
+    @property
+    def shunt_ohm(self) -> float | None:
+        """Return the shunts of the monitors where the driver does not show them."""
+
     def sense(self, files: Files) -> Sensed:
         """Return the rails among the probe's files, readable or not."""
 
@@ -97,7 +117,11 @@ class Board:
     no_sensor: str = "no power sensor on this board"
     evidence: tuple[Evidence, ...] = ()
     setup: tuple[Advice, ...] = ()
-    shunt_ohm: float | None = None  # where the driver does not tell
+    programs: tuple[str, ...] = ()
+    has_cards: bool = False
+    is_cuda: bool = False
+    l4t: int = 36
+    shunt_ohm: float | None = None
     rail_names: tuple[tuple[str, str], ...] = ()  # a monitor without labels -> its rail
     lone_monitor: bool = False  # a single monitor on the supply (a HAT) is the board's input
 

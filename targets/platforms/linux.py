@@ -38,6 +38,11 @@ class X86:
         _CLOCK_EVIDENCE,
     )
     setup: tuple[Advice, ...] = _GOVERNOR
+    programs: tuple[str, ...] = ()
+    has_cards: bool = True
+    is_cuda: bool = False
+    l4t: int = 36
+    shunt_ohm: float | None = None
 
     def sense(self, files: Files) -> Sensed:
         """Return the RAPL zones; the total is the packages and the memory, never psys."""
@@ -61,5 +66,6 @@ LINUX_ARM = Board(
     grant="sudo chmod a+r /sys/class/hwmon/hwmon*/power1_input",
     evidence=(_CLOCK_EVIDENCE,),
     setup=_GOVERNOR,
+    has_cards=True,
     lone_monitor=True,
 )

@@ -21,6 +21,8 @@ JETSON_ORIN_NANO = Board(
     grant=GRANT_HWMON,
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_5,
+    programs=("tegrastats",),
+    is_cuda=True,
     setup=CLOCKS,
     shunt_ohm=0.005,
 )
@@ -32,6 +34,8 @@ JETSON_ORIN_NX = Board(
     grant=GRANT_HWMON,
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_5,
+    programs=("tegrastats",),
+    is_cuda=True,
     setup=CLOCKS,
     shunt_ohm=0.005,
 )
@@ -50,6 +54,8 @@ JETSON_AGX_ORIN = Board(
     grant=GRANT_HWMON,
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_5,
+    programs=("tegrastats",),
+    is_cuda=True,
     setup=CLOCKS,
     shunt_ohm=0.002,
 )

@@ -50,6 +50,7 @@ RASPBERRY_PI_5 = Board(
     chips=("bcm2712",),
     grant=_GRANT,
     no_sensor="no power sensor in sysfs: a Raspberry Pi 5 reports its power by vcgencmd only",
+    programs=("vcgencmd",),
     evidence=_EVIDENCE,
     setup=_SETUP,
     lone_monitor=True,

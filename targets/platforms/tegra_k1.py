@@ -11,4 +11,6 @@ JETSON_TK1 = Board(
     chips=("tegra124",),
     no_sensor="no power sensor: the Jetson TK1 has none",
     evidence=EVIDENCE_4,
+    programs=("tegrastats",),
+    is_cuda=True,
 )

@@ -12,6 +12,9 @@ JETSON_TX1 = Board(
     grant=GRANT_IIO,
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_4,
+    programs=("tegrastats",),
+    is_cuda=True,
+    l4t=32,
     setup=CLOCKS,
 )
 
@@ -26,5 +29,8 @@ JETSON_NANO = Board(
     grant=GRANT_IIO,
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_4,
+    programs=("tegrastats",),
+    is_cuda=True,
+    l4t=32,
     setup=(Advice(what="Choose the 10 W mode", command="sudo nvpmodel -m 0"), *CLOCKS),
 )

@@ -24,5 +24,8 @@ JETSON_TX2 = Board(
     grant=GRANT_IIO,
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_4,
+    programs=("tegrastats",),
+    is_cuda=True,
+    l4t=32,
     setup=(Advice(what="Choose the MAXN mode", command="sudo nvpmodel -m 0"), *CLOCKS),
 )

@@ -20,6 +20,8 @@ JETSON_XAVIER_NX = Board(
     grant=f"{GRANT_HWMON} || {GRANT_IIO}",
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_5,
+    programs=("tegrastats",),
+    is_cuda=True,
     setup=CLOCKS,
     shunt_ohm=0.005,
 )
@@ -37,5 +39,7 @@ JETSON_AGX_XAVIER = Board(
     grant=f"{GRANT_HWMON} || {GRANT_IIO}",
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_5,
+    programs=("tegrastats",),
+    is_cuda=True,
     setup=CLOCKS,
 )

@@ -21,13 +21,13 @@ QUANTITIES: Mapping[str, tuple[str, str, str, float | None, float]] = {
 }
 
 
-def with_cards(plan: PowerPlan, platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
+def with_cards(plan: PowerPlan, probe: Mapping[str, Any]) -> PowerPlan:
     """Return the plan with the machine's cards in it.
 
     Where torch computes on a card, that card is the primary source and what was there before is
-    the secondary one; else the other way round. Jetsons have no card: their rails tell more.
+    the secondary one; else the other way round.
     """
-    cards = tuple(_readable(probe)) if platform_id.startswith("linux-") else ()
+    cards = tuple(_readable(probe))
     if not cards:
         return plan
     first = len(plan.channels)

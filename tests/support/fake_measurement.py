@@ -24,9 +24,10 @@ from harness.payloads.revisions import Revision
 from harness.plan.plan import all_cases, make_plan
 from harness.plan.suites import Suite
 from reports.gate.recorded import judge_run
+from reports.results.journal import append_journal
 from reports.results.read import JOURNAL, SESSION, load_run
 from reports.results.records import Rule
-from reports.results.write import append_journal, create_run, target_folder, write_json_atomic
+from reports.results.write import create_run, target_folder, write_json_atomic
 from workloads.spec.messages import PHASES, SCHEMA, Block, to_json
 
 LATENCY_S = 0.01

@@ -14,10 +14,10 @@ from reports.results.records import (
     MachineState,
     Memory,
     PhaseTiming,
-    Plan,
     Run,
     RunHeader,
-    Session,
+    RunPlan,
+    SessionRecord,
     TargetRun,
 )
 from workloads.spec.messages import Case, Layer
@@ -51,7 +51,7 @@ class FakeBoard:
     disturbance: Callable[[Case, int], float] = lambda case, round_: 0.0  # of the logarithm
     memory_bytes: Callable[[Case, int], int] | None = None
     memory_rounds: int = 0
-    session: Session = field(default_factory=lambda: Session(status="ok"))
+    session: SessionRecord = field(default_factory=lambda: SessionRecord(status="ok"))
     phases: tuple[str, ...] = ("backward", "step")
 
 
@@ -62,7 +62,7 @@ def make_gate_run(*boards: FakeBoard, run_id: str = "gate-run") -> Run:
         schema="gfbench/1",
         run_id=run_id,
         rounds=boards[0].rounds,
-        plan=Plan(cases=cases, phases=("forward", "backward", "step")),
+        plan=RunPlan(cases=cases, phases=("forward", "backward", "step")),
     )
     return Run(path=Path("/nowhere"), header=header, targets=tuple(map(make_target, boards)))
 

@@ -32,10 +32,10 @@ from reports.gate.verdict import Verdict
 from reports.results.records import (
     BlockRecord,
     PhaseTiming,
-    Plan,
     Run,
     RunHeader,
-    Session,
+    RunPlan,
+    SessionRecord,
     TargetRun,
 )
 from reports.stats.intervals import Floats, wilcoxon_interval
@@ -155,14 +155,14 @@ def run_of(records: list[BlockRecord], rounds: int, verification: bool) -> Run:
     target = TargetRun(
         name="board",
         folder=Path("/"),
-        session=Session(status="ok", cases=(BASE, NEW)),
+        session=SessionRecord(status="ok", cases=(BASE, NEW)),
         probe=None,
         blocks=tuple(block for block in records if block.round < rounds),
         verification=tuple(replace(block, verification=True) for block in batch),
         power=None,
     )
     header = RunHeader(
-        schema="gfbench/1", run_id="simulated", plan=Plan(cases=(BASE, NEW), phases=("step",))
+        schema="gfbench/1", run_id="simulated", plan=RunPlan(cases=(BASE, NEW), phases=("step",))
     )
     return Run(path=Path("/"), header=header, targets=(target,))
 

@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, Iterator, Optional, Set
 
-from workloads.spec.messages import Job, job_from_json, loads
+from workloads.spec.messages import Job, dump, job_from_json, loads
 
 LOG_TAIL_BYTES = 4000
 
@@ -30,27 +30,17 @@ class JobFolder:
             return job_from_json(json.load(file))
 
 
-def finished_orders(journal: str) -> Set[int]:
-    """Return the orders of the blocks that the journal holds as measured or failed for good."""
-    finished: Set[int] = set()
-    for record in _records(journal):
-        if record.get("type") != "block" or record.get("status") == "interrupted":
-            continue
-        if isinstance(record.get("order"), int):
-            finished.add(record["order"])
-    return finished
+def append_journal(journal: str, record: Dict[str, Any]) -> None:
+    """Append one line and see it on the disk; a line that a crash has cut is ended first."""
+    cut = ends_cut(journal)
+    fd = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(fd, "ab") as file:
+        file.write((b"\n" if cut else b"") + dump(record).encode("ascii") + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def refused_cases(journal: str) -> Dict[str, str]:
-    """Return the keys of the cases whose kernels were refused, with the reasons."""
-    refused: Dict[str, str] = {}
-    for record in _records(journal):
-        if is_refusal(record):
-            refused[str(record.get("case_key"))] = str(record.get("reason"))
-    return refused
-
-
-def _records(journal: str) -> Iterator[Dict[str, Any]]:
+def read_journal(journal: str) -> Iterator[Dict[str, Any]]:
     """Yield the journal's records; a line that a power loss has cut is left out."""
     if not os.path.exists(journal):
         return
@@ -64,8 +54,28 @@ def _records(journal: str) -> Iterator[Dict[str, Any]]:
                 yield record
 
 
+def finished_orders(journal: str) -> Set[int]:
+    """Return the orders that are not measured again: all but those that were interrupted."""
+    done: Set[int] = set()
+    for record in read_journal(journal):
+        if record.get("type") != "block" or record.get("status") == "interrupted":
+            continue
+        if isinstance(record.get("order"), int):
+            done.add(record["order"])
+    return done
+
+
+def refused_cases(journal: str) -> Dict[str, str]:
+    """Return case key -> reason of the kernels that were refused, as the journal has it."""
+    refused: Dict[str, str] = {}
+    for record in read_journal(journal):
+        if is_refusal(record):
+            refused[str(record.get("case_key"))] = str(record.get("reason"))
+    return refused
+
+
 def is_refusal(record: Dict[str, Any]) -> bool:
-    """Return whether a block's record refuses its kernel: by a failed check or after a window."""
+    """Return whether a block refuses its kernel: by a failed check or after a window."""
     if record.get("kind") == "check":
         return record.get("status") not in ("ok", "interrupted")
     return record.get("refused") is True

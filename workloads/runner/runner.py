@@ -24,7 +24,7 @@ from workloads.measure.bounds import impossible
 from workloads.runner.handover import VARIABLE, ForgedResult, Handover, hand_over
 from workloads.runner.jobs import (
     JobFolder,
-    ends_cut,
+    append_journal,
     finished_orders,
     is_refusal,
     read_json,
@@ -34,7 +34,7 @@ from workloads.runner.jobs import (
 from workloads.runner.parents import Parent
 from workloads.runner.sampler_process import SamplerProcess
 from workloads.spec.costs import memory_estimate_bytes
-from workloads.spec.messages import SCHEMA, Block, Job, dump, to_json
+from workloads.spec.messages import SCHEMA, Block, Job, to_json
 
 QUIET_GAP_S = 0.04
 SETTLE_S = 1.0  # until the machine is idle after a block
@@ -79,7 +79,7 @@ class Runner:
                     break
                 self._sampler.use(block.sampling)
                 record = self._refusal(block) or self._remembered(block) or self._measure(block)
-                self._append(record)
+                append_journal(self.folder.journal, record)
                 if is_refusal(record):
                     self._refused[block.case.key] = record["reason"]
                 elif block.kind == "check" and record["status"] == "ok":
@@ -118,8 +118,9 @@ class Runner:
         finally:
             self._quiet.release()
         if not self._stopping:
+            state = machine_state(self.job.sysroot)
             record = {"schema": SCHEMA, "type": "idle", "place": when, "window_s": window}
-            self._append(dict(record, state=machine_state(self.job.sysroot)))
+            append_journal(self.folder.journal, dict(record, state=state))
 
     def _rest(self, duration_s: float) -> None:
         """Sleep, but wake up soon after a signal to stop."""
@@ -298,15 +299,6 @@ class Runner:
             return read_json(self.folder.result)
         name = os.path.basename(self.folder.result)
         raise ForgedResult("something in the block's process wrote %s as its result" % name)
-
-    def _append(self, record: Dict[str, Any]) -> None:
-        """Append one line to the journal and wait until it is on the disk."""
-        cut = ends_cut(self.folder.journal)
-        fd = os.open(self.folder.journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(fd, "ab") as file:
-            file.write((b"\n" if cut else b"") + dump(record).encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
 
     def _on_stop(self, number: int, stack: Any) -> None:
         self._stopping = True

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.board.board import journal_line
 from harness.fleet.live_view import LiveView
 from harness.fleet.machines import Machines
 from harness.fleet.session import Request, Session
@@ -19,36 +18,6 @@ from harness.power.files import PowerFiles
 from reports.results.read import POWER_MAP, POWER_TRACE
 from reports.results.write import target_folder
 from targets.inventory import Target
-from workloads.spec.messages import dump
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        None,
-        5,
-        "",
-        '{"order": 1}',
-        '{"order": 1}\n\n',
-        '{"order": 1}\n{"order": 2}\n',
-        '{"order":\n1}\n',
-        '{"order":\r1}\n',
-        '{"order":\t1}\n',
-        '{"order": NaN}\n',
-        "[1]\n",
-        "null\n",
-        '{"order": 1\n',
-        "[" * 100_000 + "\n",
-        '\x1e{"order": 1}\n',
-    ],
-)
-def test_a_line_that_would_break_the_journal_is_not_kept(line: object) -> None:
-    assert journal_line({"line": line}) is None
-
-
-def test_a_record_is_kept_as_it_was_sent() -> None:
-    line = dump({"order": 1, "text": "ä\n\x1e\u2028\r"}) + "\n"
-    assert journal_line({"line": line}) == (line, {"order": 1, "text": "ä\n\x1e\u2028\r"})
 
 
 def session(folder: Path) -> Session:

@@ -15,6 +15,7 @@ from gfbench_cli import Cli
 from harness.board import cross_compile as cross
 from harness.board.cross_compile import CrossError, compiled, lacking, zig_target
 from harness.payloads.user_kernels import parse
+from reports.results.records import Probe
 from workloads.kernels.native import compiler
 from workloads.spec.kernels import object_stem
 
@@ -24,14 +25,14 @@ NO_COMPILER = {"cpu": "no C compiler: cc, gcc and clang are not on PATH", "cuda"
 EM_AARCH64 = 183
 
 
-def probe(machine: str = "aarch64", libc: str = "glibc-2.27", **kernels: Any) -> dict[str, Any]:
-    return {"machine": machine, "libc": libc, "kernels": kernels}
+def probe(machine: str = "aarch64", libc: str = "glibc-2.27", **kernels: Any) -> Probe:
+    return Probe(machine=machine, libc=libc, kernels=kernels)
 
 
 def test_only_what_wants_for_a_compiler_is_compiled() -> None:
     broken = {"cpu": "cc failed: error", "cuda": None}
     assert lacking(probe(native=NO_COMPILER, torch={"cpu": None}, mine=broken)) == ("native",)
-    assert lacking({"kernels": "junk"}) == lacking({}) == ()
+    assert lacking(Probe()) == ()
 
 
 @pytest.mark.parametrize(

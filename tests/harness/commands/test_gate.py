@@ -12,7 +12,8 @@ from make_run import FakeTarget, edit_json, make_run
 
 from harness.cli import main
 from reports.calibration import noise_floor
-from reports.calibration.noise_floor import MetricFloor, NoiseFloor, floor_path, machine_fingerprint
+from reports.calibration.machine import floor_path, machine_fingerprint
+from reports.calibration.noise_floor import MetricFloor, NoiseFloor
 from reports.results.read import load_run
 
 EXACT, FILTERED = "method=exact", "method=gradient_filter,patch_size=2"
@@ -111,7 +112,8 @@ def test_no_run_is_exit_2(gfbench: Gfbench, tmp_path: Path) -> None:
 def test_the_noise_floor_beside_the_runs_is_the_margin_until_it_is_stale(
     gfbench: Gfbench, run: Path
 ) -> None:
-    probe = json.loads((run / "targets" / "board-a" / "probe.json").read_text())
+    probe = load_run(run).targets[0].probe
+    assert probe is not None
     path = floor_path(run.parent, machine_fingerprint(probe))
     found = MetricFloor(
         metric="latency", phase="backward", rounds=12, spread=0.1, effect_q95=2.0,

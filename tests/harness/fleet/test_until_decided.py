@@ -18,8 +18,6 @@ from simulated_board import ORIN_NANO, SimulatedBoard
 from sshd import ClientHome, Sshd
 from user_kernels_data import GOOD, RETURN
 
-from harness.commands.gate import make_rule
-from harness.errors import UsageError
 from harness.fleet import run as running
 from harness.fleet import until_decided as deciding
 from harness.fleet.header import read_header
@@ -29,9 +27,10 @@ from harness.payloads.user_kernels import UserKernel, parse
 from harness.plan.extension import More
 from harness.plan.plan import all_cases
 from harness.plan.suites import Overrides, Suite, load_suite, suite_from_json
-from reports.gate.judge import judge
-from reports.gate.rule import rule_to_json
+from reports.gate.judge import GateProblem, judge
+from reports.gate.rule import rule_from_options, rule_to_json
 from reports.gate.verdict import Gate, Margin, Verdict
+from reports.metrics.selectors import SelectorProblem
 from reports.results.manifest import verify_manifest
 from reports.results.read import load_run
 from reports.results.records import Rule, Run
@@ -111,7 +110,14 @@ def test_rounds_that_throttled_are_repeated_but_not_for_ever() -> None:
 
 
 def test_a_rule_is_kept_in_the_runs_header(tmp_path: Path) -> None:
-    rule = make_rule("kernel=torch", "kernel=native", "latency, memory", "step", "5%", "fail")
+    rule = rule_from_options(
+        "kernel=torch",
+        "kernel=native",
+        metric="latency, memory",
+        phase="step",
+        margin="5%",
+        inconclusive="fail",
+    )
     assert (rule.metrics, rule.phases, rule.margin) == (("latency", "memory"), ("step",), 0.05)
     path = make_run(tmp_path)
     edit_json(path / "run.json", lambda header: header.update(gate=rule_to_json(rule)))
@@ -131,8 +137,8 @@ def test_what_cannot_be_decided_is_refused_before_anything_is_measured(
 ) -> None:
     usual = {"base": "kernel=torch", "new": "kernel=native", "metric": "latency"}
     more = {"phase": "step", "margin": "3%", "inconclusive": "warn"}
-    with pytest.raises(UsageError, match=said):
-        make_rule(**{**usual, **more, **options})
+    with pytest.raises(GateProblem, match=said):
+        rule_from_options(**{**usual, **more, **options})
 
 
 def test_only_what_is_compared_is_measured() -> None:
@@ -147,11 +153,11 @@ def test_only_what_is_compared_is_measured() -> None:
     against_exact = replace(
         RULE, base="method=exact,kernel=torch", new="method=gradient_filter,kernel=native"
     )
-    with pytest.raises(UsageError, match="patch_size"):
+    with pytest.raises(SelectorProblem, match="patch_size"):
         suite_for(against_exact, suite)  # r = 2 and r = 4 against one exact
     one = suite_for(against_exact, replace(suite, patch_sizes=(2,)))
     assert [case.kernel for case in all_cases(one)] == ["torch", "native"] * 3
-    with pytest.raises(UsageError, match="kernel=cuda"):
+    with pytest.raises(SelectorProblem, match="kernel=cuda"):
         suite_for(replace(RULE, new="kernel=cuda"), suite)
 
 

@@ -9,11 +9,12 @@ import pytest
 import user_kernels_data as data
 from gfbench_cli import Cli
 
-from harness.errors import PlanError, ResultError
+from harness.errors import PlanError
 from harness.payloads import payload
 from harness.payloads.user_kernels import from_run, packed, parse
 from harness.plan.plan import make_plan
 from harness.plan.suites import Overrides, load_suite, suite_from_json
+from reports.results.read import ResultProblem
 from workloads.spec.messages import to_json
 
 
@@ -93,9 +94,9 @@ def test_a_changed_file_in_the_run_is_not_taken_for_the_measured_one(
     (tmp_path / "kernels" / own.of).write_bytes(own.content or b"")
     assert [kernel.sha256 for kernel in from_run(tmp_path, {"kernels": [entry]})] == [own.sha256]
     (tmp_path / "kernels" / own.of).write_text(data.wrong("NaN"))
-    with pytest.raises(ResultError, match="has changed since it was measured"):
+    with pytest.raises(ResultProblem, match="has changed since it was measured"):
         from_run(tmp_path, {"kernels": [entry]})
-    with pytest.raises(ResultError, match="does not say"):
+    with pytest.raises(ResultProblem, match="does not say"):
         from_run(tmp_path, {"kernels": [{**entry, "of": "../../secret.py"}]})
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import pytest
 
-from harness.plan.plan import Plan, all_cases, estimate_s, make_plan, plan_rounds
+from harness.plan.plan import TargetPlan, all_cases, estimate_s, make_plan, plan_rounds
 from harness.plan.suites import EXACT_KERNELS, Overrides, Suite, load_suite
+from reports.results.records import CudaFacts, MemoryFacts, Probe, TorchFacts
 from workloads.spec.costs import memory_estimate_bytes
 from workloads.spec.messages import Block, Case, Layer
 
@@ -18,16 +18,18 @@ SUITE = replace(load_suite("quick"), exact_kernels=EXACT_KERNELS)
 GB = 10**9
 
 
-def probe(*, available_bytes: int | None = 64 * GB, cuda: Any = None) -> Mapping[str, Any]:
-    memory = {"available_bytes": available_bytes}
-    return {"torch": {"version": "2.13", "cuda": cuda}, "memory": memory}
+def probe(*, available_bytes: int | None = 64 * GB, cuda: CudaFacts | None = None) -> Probe:
+    return Probe(
+        torch=TorchFacts(version="2.13", cuda=cuda),
+        memory=MemoryFacts(available_bytes=available_bytes),
+    )
 
 
-def timing_blocks(plan: Plan) -> list[Block]:
+def timing_blocks(plan: TargetPlan) -> list[Block]:
     return [block for block in plan.blocks if block.kind == "timing"]
 
 
-def case_blocks(plan: Plan) -> list[Block]:
+def case_blocks(plan: TargetPlan) -> list[Block]:
     return [block for block in plan.blocks if block.kind != "sentinel"]
 
 
@@ -139,7 +141,7 @@ def test_only_what_does_not_fit_is_skipped() -> None:
 def test_unknown_memory_skips_nothing() -> None:
     layer = Layer("large", 512, 512, 512, 512)
     assert not make_plan(with_layers(layer), seed=1, probe=probe(available_bytes=None)).skipped
-    assert not make_plan(with_layers(layer), seed=1, probe={"torch": {}}).skipped
+    assert not make_plan(with_layers(layer), seed=1, probe=Probe(torch=TorchFacts())).skipped
 
 
 def test_what_the_published_form_cannot_do_is_skipped_with_the_reason() -> None:
@@ -166,7 +168,7 @@ def test_cuda_that_is_asked_for_and_not_there_is_skipped() -> None:
 
 
 def test_auto_takes_cuda_where_there_is_one() -> None:
-    cuda = {"device": "Orin", "memory_bytes": 8 * GB}
+    cuda = CudaFacts(device="Orin", memory_bytes=8 * GB)
     plan = make_plan(SUITE, seed=1, probe=probe(cuda=cuda))
     assert {case.device for case in plan.cases} == {"cuda"}
     assert {case.device for case in make_plan(SUITE, seed=1, probe=probe()).cases} == {"cpu"}
@@ -175,7 +177,7 @@ def test_auto_takes_cuda_where_there_is_one() -> None:
 
 
 def test_on_cuda_the_devices_own_memory_counts() -> None:
-    cuda = {"device": "small", "memory_bytes": GB // 4}
+    cuda = CudaFacts(device="small", memory_bytes=GB // 4)
     plan = make_plan(SUITE, seed=1, probe=probe(cuda=cuda))
     assert not plan.cases
     assert "the CUDA device has 0.25 GB" in plan.skipped[0].reason
@@ -215,9 +217,12 @@ def test_every_case_is_planned_or_skipped() -> None:
 NO_COMPILER = "no C compiler: cc, gcc and clang are not on PATH"
 
 
-def with_native(reason: str | None, **more: Any) -> Mapping[str, Any]:
-    reasons = {"native": {"cpu": reason, "cuda": "kernel native runs on the CPU, not on cuda"}}
-    return {**probe(**more), "kernels": {**reasons, "torch": {"cpu": None, "cuda": None}}}
+def with_native(reason: str | None, **more: Any) -> Probe:
+    kernels: dict[str, dict[str, str | None]] = {
+        "native": {"cpu": reason, "cuda": "kernel native runs on the CPU, not on cuda"},
+        "torch": {"cpu": None, "cuda": None},
+    }
+    return replace(probe(**more), kernels=kernels)
 
 
 def test_kernels_are_measured_in_the_same_rounds() -> None:
@@ -252,7 +257,7 @@ def test_torch_is_measured_where_the_only_kernel_cannot_run() -> None:
 
 
 def test_a_kernel_of_the_cpu_falls_back_where_the_device_is_cuda() -> None:
-    here = with_native(None, cuda={"device": "x", "memory_bytes": 64 * GB})
+    here = with_native(None, cuda=CudaFacts(device="x", memory_bytes=64 * GB))
     plan = make_plan(replace(SUITE, kernels=("native",)), seed=1, probe=here)
     assert {case.kernel for case in plan.cases if case.method != "exact"} == {"torch"}
     assert {case.device for case in plan.cases} == {"cuda"}

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from harness.plan.plan import make_plan
 from harness.plan.suites import load_suite
+from reports.results.records import Probe, TorchFacts
 
 SUITE = replace(
     load_suite("quick"),
@@ -52,7 +53,7 @@ def test_only_a_revision_that_knows_the_check_is_checked() -> None:
 
 def test_a_kernel_that_a_revision_lacks_is_left_out_and_no_other_takes_its_place() -> None:
     reason = "at aaaaaaa: ValueError: kernel must be one of torch, not 'native'"
-    probe = {"torch": {"version": "2"}, "kernels": {"native": {"cpu": reason}}}
+    probe = Probe(torch=TorchFacts(version="2"), kernels={"native": {"cpu": reason}})
     plan = make_plan(replace(SUITE, kernels=("native",)), seed=1, probe=probe)
     assert plan.cases == ()
     assert all("at aaaaaaa" in skipped.reason for skipped in plan.skipped)

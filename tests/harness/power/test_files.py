@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from harness.power.files import PowerFiles
 from harness.power.meter import Meter
 from reports.metrics.of_run import compare
 from reports.page.render import render
+from reports.results.journal import read_journal
 from reports.results.read import JOURNAL, load_run, read_trace
 from reports.results.records import TargetRun
 from targets.inventory import Inventory, Power, Target
@@ -130,8 +130,7 @@ def test_a_meters_file_is_read_after_the_run_from_beside_the_inventory(
         Inventory(path=tmp_path / "inventory.yaml", targets={}, groups={}),
         target.folder,
     )
-    journal = (target.folder / JOURNAL).read_text().splitlines()
-    (note,) = files.keep_meter([json.loads(line) for line in journal])
+    (note,) = files.keep_meter(read_journal(target.folder / JOURNAL).blocks)
     offset_s = re.search(r"clock is \+([0-9.]+) s off", note)
     assert offset_s is not None
     assert float(offset_s[1]) == pytest.approx(1000.0, abs=0.05)  # the meter ticks at 0.01 s

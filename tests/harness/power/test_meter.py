@@ -10,10 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.power import meter as meters
-from harness.power.log import add_meter
+from harness.power.log import align_meter, rail_map_of
 from harness.power.meter import Meter, MeterProblem, align, read_meter, trace_rows
-from reports.results.power import rail_map_from_json
-from workloads.spec.messages import to_json
 
 FloatArray = NDArray[np.float64]
 OFFSET_S = 1_700_000_000.0 - 5_000.0  # the meter's clock is the wall's, the board's began at boot
@@ -145,8 +143,6 @@ def test_a_huge_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_trace_is_on_the_boards_clock_with_the_meters_own_interval(tmp_path: Path) -> None:
-    from dataclasses import asdict
-
     from targets.power_plans import plan_power
 
     windows = busy_windows(7)
@@ -156,11 +152,10 @@ def test_the_trace_is_on_the_boards_clock_with_the_meters_own_interval(tmp_path:
     path.write_text(
         "time,watts\n" + "\n".join(f"{t!r},{w!r}" for t, w in np.array(list(pairs)).tolist())
     )
-    rail_map = to_json(asdict(plan_power("linux-arm", {}, "csv", str(path))))
-    changed, trace, note = add_meter(rail_map, path, windows)
-    (rail,) = rail_map_from_json(changed).rails
-    assert rail.update_interval_s == pytest.approx(0.5)
-    first = float(trace.decode().splitlines()[1].split(",")[0])
+    rail_map = rail_map_of(plan_power("linux-arm", {}, "csv", str(path)))
+    measured = align_meter(rail_map, path, windows)
+    assert measured.interval_s == pytest.approx(0.5)
+    first = float(measured.trace.decode().splitlines()[1].split(",")[0])
     assert first == pytest.approx(whole.times_s[0] - OFFSET_S, abs=0.15)
-    assert "correlation" in note
-    assert trace_rows(whole, align(whole, windows), "c0") == trace.partition(b"\n")[2]
+    assert "correlation" in measured.note
+    assert trace_rows(whole, align(whole, windows), "c0") == measured.trace.partition(b"\n")[2]

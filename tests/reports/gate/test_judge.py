@@ -13,7 +13,7 @@ from reports.gate.document import document
 from reports.gate.judge import GateProblem, exit_code, judge, parse_margin
 from reports.gate.verdict import Gate, Verdict
 from reports.metrics.selectors import SelectorProblem
-from reports.results.records import MachineState, Session
+from reports.results.records import MachineState, SessionRecord
 from reports.terminal.verdicts import lines
 from workloads.spec.messages import Case
 
@@ -191,7 +191,7 @@ def test_a_restart_within_a_pair_is_invalid_and_between_rounds_is_not() -> None:
 
 
 def test_an_unreachable_board_is_infra() -> None:
-    session = Session(status="infra", reason="no connection", remedy="check its cable")
+    session = SessionRecord(status="infra", reason="no connection", remedy="check its cable")
     gate = gate_of(board(rounds=3, session=session))
     (verdict,) = gate.verdicts
     assert (verdict.status, verdict.reason, verdict.remedy) == (
@@ -413,7 +413,7 @@ def test_a_case_left_out_on_a_board_is_said_not_passed() -> None:
     from reports.results.records import SkippedCase
 
     skipped = SkippedCase(case=NATIVE, reason="needs 3 GB")
-    session = Session(status="ok", skipped=(skipped,))
+    session = SessionRecord(status="ok", skipped=(skipped,))
     only_torch = replace(board(), effects={TORCH: 0.0}, session=session)
     gate = gate_of(board(name="a"), only_torch)
     assert [verdict.status for verdict in gate.verdicts] == ["PASS", "INVALID"]

@@ -17,14 +17,12 @@ from make_run import FakeTarget, edit_json, make_run
 from harness.cli import main
 from harness.fleet.until_decided import until_decided
 from harness.plan.suites import load_suite
+from reports.calibration.machine import FOLDER, floor_path, machine_fingerprint
 from reports.calibration.noise_floor import (
-    FOLDER,
     MetricFloor,
     NoiseFloor,
     conditions_of,
-    floor_path,
     keep_floors,
-    machine_fingerprint,
     to_json,
 )
 from reports.exports import export
@@ -106,7 +104,8 @@ def measured(folder: Path, asked: Asked) -> Path:
             metric="latency", phase="backward", rounds=12, spread=0.1, effect_q95=asked.floor,
             slot_effect=0.0, drift=0.01, detectable={8: 2.5},
         )  # fmt: skip
-        fingerprint = machine_fingerprint(json.loads((target.folder / "probe.json").read_text()))
+        assert target.probe is not None
+        fingerprint = machine_fingerprint(target.probe)
         floor = NoiseFloor(
             target=target.name, fingerprint=fingerprint, measured_at="2026-11-22T19:00:00Z",
             floors=(found,), conditions=conditions,

@@ -16,12 +16,11 @@ from make_run import FakeTarget, edit_json, make_run, write_json
 from reports.metrics.of_run import compare
 from reports.metrics.values import latencies_s
 from reports.page.render import render
-from reports.results import read as reading
+from reports.results.journal import append_journal
 from reports.results.manifest import verify_manifest, write_manifest
 from reports.results.read import ResultProblem, load_run, read_trace
 from reports.results.write import (
     ResultStorageProblem,
-    append_journal,
     create_run,
     target_folder,
     write_json_atomic,
@@ -76,23 +75,6 @@ def test_a_full_disk_names_the_path_and_the_systems_words(tmp_path: Path) -> Non
         create_run(tmp_path / "file", {})
 
 
-def test_a_line_that_cannot_be_written_whole_is_taken_back(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    append_journal(path, b'{"order":0}\n')
-    with files_of_at_most(100), pytest.raises(ResultStorageProblem):
-        append_journal(path, b"x" * 1000 + b"\n")
-    assert path.read_bytes() == b'{"order":0}\n'
-
-
-def test_lines_after_a_cut_line_stay_whole(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(b'{"a":1}\n{"b"')
-    append_journal(path, b'{"c":3}')
-    append_journal(path, b'{"d":4}\n')
-    append_journal(path, b"")
-    assert path.read_bytes() == b'{"a":1}\n{"b"\n{"c":3}\n{"d":4}\n'
-
-
 def test_the_manifest_notices_what_changed(tmp_path: Path) -> None:
     run = small_run(tmp_path)
     write_manifest(run)
@@ -133,54 +115,6 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
     trace = read_trace(target)
     assert trace is not None
     assert set(trace) == {"c0", "c1", "c2"}
-
-
-def test_a_cut_last_line_and_garbage_become_notes(tmp_path: Path) -> None:
-    path = small_run(tmp_path)
-    journal = journal_of(path)
-    whole = journal.read_bytes()
-    garbage = b'not json\n[1]\n{"type":"block"}\n{"type":"mark"}\n\xff\xfe\n'
-    journal.write_bytes(garbage + whole[: len(whole) - 20])
-    (target,) = load_run(path).targets
-    assert len(target.blocks) == 22
-    assert "cut" in target.notes[0]
-    assert target.notes[1].startswith("4 line(s)")
-
-
-def test_not_a_number_is_not_json(tmp_path: Path) -> None:
-    path = small_run(tmp_path)
-    line = json.loads(journal_of(path).read_text().splitlines()[-1])
-    assert line["kind"] == "timing"
-    for bad in ("NaN", "Infinity", "1e999"):
-        text = json.dumps(line).replace(str(line["timing"]["step"]["times_s"][0]), bad, 1)
-        journal_of(path).write_text(text + "\n")
-        (target,) = load_run(path).targets
-        assert target.blocks == ()
-        assert target.notes == ("1 line(s) of the journal are not blocks and do not count",)
-
-
-def test_an_overlong_line_does_not_fill_the_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = small_run(tmp_path)
-    whole = journal_of(path).read_bytes()
-    longest = max(len(line) for line in whole.splitlines())
-    monkeypatch.setattr(reading, "MAX_LINE_BYTES", longest + 10)
-    journal_of(path).write_bytes(b"x" * (5 * longest) + b"\n" + whole)
-    (target,) = load_run(path).targets
-    assert len(target.blocks) == 23
-    assert len(target.notes) == 1
-
-
-def test_the_last_good_block_of_an_order_wins(tmp_path: Path) -> None:
-    path = small_run(tmp_path)
-    lines = [json.loads(line) for line in journal_of(path).read_text().splitlines()]
-    failed = {**lines[0], "status": "failed"}
-    again = [{**lines[0], "pid": 1}, {**lines[0], "pid": 2}, failed]
-    journal_of(path).write_text("".join(json.dumps(b) + "\n" for b in [failed, *lines, *again]))
-    (target,) = load_run(path).targets
-    assert len(target.blocks) == 23
-    assert (target.blocks[0].status, target.blocks[0].pid) == ("ok", 2)
 
 
 @pytest.mark.parametrize("file", ["run.json", "targets/board-a/journal.jsonl"])

@@ -17,7 +17,7 @@ from targets.inventory import (
     public_entry,
     select,
 )
-from targets.platforms.ids import PLATFORM_IDS
+from targets.platforms import PLATFORMS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -317,5 +317,5 @@ def test_the_json_schema_knows_every_key_and_platform() -> None:
     keys = schema["$defs"]["TargetEntry"]["properties"]
     assert set(keys) == set(Target.__dataclass_fields__) - {"name"}
     assert all("description" in key for key in keys.values())
-    assert set(PLATFORM_IDS) <= set(json.dumps(keys["platform"]).replace('"', " ").split())
+    assert set(PLATFORMS) <= set(json.dumps(keys["platform"]).replace('"', " ").split())
     assert schema["$defs"]["TargetEntry"]["additionalProperties"] is False

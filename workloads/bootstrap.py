@@ -1,0 +1,61 @@
+"""What a board's Python runs before the payload is there, and where the payload is not needed.
+
+The controller reads this file as text and sends it with ``python -c``. It also runs on Pythons
+that are too old for the payload, 2.7 included, so that the controller can name their version:
+
+prepare WORKDIR PAYLOAD JOB    make the job's folder (no JOB: the workdir), say what is there
+make-folder PATH               make a folder unless it is there
+remove PATH                    remove a folder with all that is in it
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+
+RECORD_SEPARATOR = chr(30)  # of workloads.spec.messages, which is not on the board yet
+
+
+def main(arguments):  # type: (list[str]) -> None
+    """Run one command."""
+    command = arguments[0]
+    if command == "prepare":
+        answer = prepare(arguments[1], arguments[2], arguments[3])
+        sys.stdout.write(RECORD_SEPARATOR + json.dumps(answer) + "\n")
+    elif command == "make-folder":
+        make_folder(arguments[1])
+    elif command == "remove":
+        shutil.rmtree(arguments[1])
+    else:
+        sys.exit("no such command: " + command)
+
+
+def prepare(workdir, payload, job):  # type: (str, str, str) -> dict[str, object]
+    """Make the folders; returns the Python's version, the payload's hash, the journal's size."""
+    workdir = os.path.abspath(os.path.expanduser(workdir))
+    folder = os.path.join(workdir, "jobs", job) if job else workdir
+    make_folder(folder)
+    digest = None
+    path = os.path.join(workdir, payload)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+    journal = os.path.join(folder, "journal.jsonl")
+    return {
+        "type": "bootstrap",
+        "workdir": workdir,
+        "python": list(sys.version_info[:3]),
+        "sha256": digest,
+        "journal": os.path.getsize(journal) if os.path.exists(journal) else None,
+    }
+
+
+def make_folder(path):  # type: (str) -> None
+    """Make a folder that only its owner may enter, unless it is there."""
+    if not os.path.isdir(path):
+        os.makedirs(path, 0o700)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
