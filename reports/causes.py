@@ -53,7 +53,7 @@ def environment_changes(blocks: Sequence[BlockRecord]) -> tuple[str, ...]:
     for pair in by_round.values():
         boots = {state.boot_id for _, state in _states(pair) if state.boot_id}
         if len(boots) > 1:
-            found.append(f"the machine was started again in round {pair[0].round}")
+            found.append(f"the machine restarted in round {pair[0].round}")
     return tuple(found)
 
 
@@ -96,12 +96,12 @@ def unequal_conditions(
     clocks = [_difference(base[r], new[r], _log_clock) for r in rounds]
     moved = _systematic(clocks, CLOCK_CHANGE)
     if moved is not None and moved < 0:  # a faster clock explains no slower block
-        found.append(f"new ran at {-math.expm1(moved):.1%} lower clocks")
+        found.append(f"new ran at clocks {-math.expm1(moved):.1%} lower")
     warmer = _systematic(
         [_difference(base[r], new[r], _start_c) for r in rounds], TEMPERATURE_CHANGE_C
     )
     if warmer is not None and warmer > 0:
-        found.append(f"new began {warmer:.0f} °C warmer")
+        found.append(f"new started {warmer:.0f} °C warmer")
     return tuple(found)
 
 

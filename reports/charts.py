@@ -91,12 +91,12 @@ def memory_charts(subjects: Sequence[Subject], colours: Colours) -> tuple[Chart,
 
 MEMORY_CAPTIONS = {
     "saved_bytes": "What the forward keeps for the backward (tensors that share no storage with a "
-    "parameter): the memory that the method is about.",
-    "peak_rss_bytes": "The process's high-water mark over its baseline before any data, in a block "
-    "of its own: what the system has to provide.",
+    "parameter): the memory that the method saves.",
+    "peak_rss_bytes": "The process's high-water mark above its baseline before any data, in a "
+    "block of its own: what the system has to provide.",
     "cuda_peak_bytes": "The high-water mark of torch's CUDA allocator, in a block of its own.",
     "system_dip_bytes": "How far the system's available memory fell during the block: all that the "
-    "block took from the machine, the GPU's part included where it shares the memory.",
+    "block took from the machine, including the GPU's part where it shares the memory.",
 }
 
 

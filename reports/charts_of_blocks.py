@@ -61,8 +61,8 @@ def drift_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
         id="drift",
         title="Blocks in the order they ran",
         caption="One dot is one block (a process of its own): its step over the median of its "
-        "case. A slope or a jump that all methods share is the machine drifting; pairs in one "
-        "round share it, so it cancels in the speedup.",
+        "case. A slope or a jump in all methods alike means that the machine drifted; pairs in "
+        "one round share it, so it cancels in the speedup.",
         legend=(*legend_of(colours), *sentinel),
         panels=tuple(_drift(subject, points, colours) for subject in subjects),
         columns=_drift_columns(points),
@@ -241,8 +241,8 @@ def spread_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     return Chart(
         id="spread",
         title="Raw iteration times",
-        caption="All iterations of the step of all blocks, nothing dropped. The box holds the "
-        "middle half, the line in it is the median, the whiskers reach from the 1st to the 99th "
+        caption="All iterations of the step in all blocks, none dropped. The box holds the middle "
+        "half, the line in it is the median, and the whiskers reach from the 1st to the 99th "
         "percentile.",
         legend=legend_of(colours),
         panels=tuple(_spread(subject, boxes[subject.label], colours) for subject in subjects),
@@ -327,8 +327,8 @@ def warmup_chart(subjects: Sequence[Subject], colours: Colours) -> Chart:
     return Chart(
         id="warmup",
         title="Warm-up",
-        caption="The first iterations of the step over the median of their block: the median over "
-        "all blocks of a method. The warm-up is recorded but does not count.",
+        caption="The first iterations of the step over the median of their block, as the median "
+        "over all blocks of a method. The warm-up is recorded but does not count.",
         legend=legend_of(colours),
         panels=tuple(_warmup(subject, colours) for subject in subjects),
         columns=(

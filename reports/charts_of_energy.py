@@ -69,9 +69,9 @@ def energy_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
     return Chart(
         id="energy",
         title="Energy per iteration",
-        caption="Joules of one iteration, idle power included. A bar holds what the rounds "
-        "scattered and the sensor's tolerance; the tolerance cancels between methods on one "
-        "target. Left is less. What part of the machine the sensor sees is told "
+        caption="Joules of one iteration, idle power included. A bar covers the scatter of the "
+        "rounds and the sensor's tolerance; the tolerance cancels between methods on one "
+        "target. Left is less. Which part of the machine the sensor sees is explained "
         'below, in "Energy: how it was measured".',
         legend=legend_of(colours, phases),
         panels=dot_panels(measured, colours, "energy_j", phases, axis, []),
@@ -90,7 +90,7 @@ def parts_chart(subjects: Sequence[Subject]) -> Chart | None:
         title="Energy by phase, and above idle",
         caption="One iteration of every workload that all methods have, added up. The upper bar "
         "of a method stacks its forward and its backward; the lower one is the whole step, split "
-        "into what the idle machine would have taken meanwhile and the rest (net).",
+        "into what the idle machine would have used in that time and the rest (net).",
         legend=(
             Key(text="forward", glyph="■", colour=PHASE_COLOUR["forward"]),
             Key(text="backward", glyph="■", colour=PHASE_COLOUR["backward"]),

@@ -186,8 +186,8 @@ def pareto_chart(subjects: Sequence[Subject], colours: Colours, found: Headlines
         id="pareto",
         title="Speed, energy and fidelity",
         caption="A step's time and energy over those of exact, over all workloads, with 95 % "
-        "intervals: towards the lower left is faster and takes less. The cosines at each tip say "
-        "what that costs in fidelity.",
+        "intervals: further to the lower left is faster and takes less. The cosines at each tip "
+        "say what that costs in fidelity.",
         legend=legend_of(colours, exact=False),
         panels=tuple(_pareto(s, [c for c in costs if c.subject is s], colours) for s in drawn),
         columns=(
@@ -239,8 +239,8 @@ def _pareto(subject: Subject, costs: Sequence[Costs], colours: Colours) -> Panel
         traces,
         f"time and energy of a step over exact's, {len(costs)} methods, on {subject.label}",
         height=380,
-        xaxis=_share_axis("time of a step, of exact's", [c.time for c in costs]),
-        yaxis=_share_axis("energy of a step, of exact's", [c.energy for c in costs]),
+        xaxis=_share_axis("time of a step, as a share of exact's", [c.time for c in costs]),
+        yaxis=_share_axis("energy of a step, as a share of exact's", [c.energy for c in costs]),
         annotations=arrows,
     )
 

@@ -41,10 +41,11 @@ def floor_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
     axis = {"title": {"text": "floor over measured time"}, "rangemode": "tozero"}
     return Chart(
         id="floor",
-        title="How near to the machine's floor",
-        caption="The floor of a backward is each tensor read or written once at this machine's "
-        "bandwidth, plus the products at its rate, both measured in the same round. 1 is the "
-        "floor; exact may pass it where its algorithm saves multiplications (Winograd).",
+        title="How close to the machine's floor",
+        caption="The floor of a backward is the time to read or write each tensor once at this "
+        "machine's bandwidth, plus that of the products at its rate, both measured in the same "
+        "round. 1 is the floor; exact may beat it where its algorithm saves multiplications "
+        "(Winograd).",
         legend=legend_of(colours, ("backward",)),
         panels=dot_panels(subjects, colours, "floor_fraction", ("backward",), axis, [line_at(1)]),
         rows=places_of(subjects, rows),
@@ -59,9 +60,9 @@ def roofline_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | Non
     return Chart(
         id="roofline",
         title="Roofline of the backward",
-        caption="Operations per second against operations per byte, by the least bytes and "
-        "operations of each backward. The line is what this machine gave, medians of the rounds: "
-        "bandwidth of reads that no cache holds, then the rate of large products.",
+        caption="Operations per second against operations per byte, from the fewest bytes and "
+        "operations that each backward needs. The line is what this machine reached (medians of "
+        "the rounds): the bandwidth of reads past the caches, then the rate of large products.",
         legend=legend_of(colours),
         panels=tuple(
             _panel(s, s.target.rates, colours, [one for one, *_ in points].index(s))

@@ -40,7 +40,7 @@ def kernels_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None
     return Chart(
         id="kernels",
         title="Kernels against kernel torch",
-        caption="The same method by two implementations: time of kernel torch divided by the "
+        caption="The same method in two implementations: the time of kernel torch divided by the "
         "other's, paired round by round; bars are 95 % intervals. Right of the dashed line is "
         "faster than torch.",
         legend=legend_of(mine, PHASES),

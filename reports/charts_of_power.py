@@ -59,8 +59,8 @@ def power_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
         id="power",
         title="Power over the run",
         caption="The sensor's total over time, coloured by what was measured; the strip below "
-        "says whose block it was, the band is the idle power before and after the run. Long "
-        "traces are drawn by the lowest and the highest reading of each stretch.",
+        "shows whose block it was, and the band is the idle power before and after the run. Of "
+        "a long trace, the lowest and the highest reading of each stretch are drawn.",
         legend=(
             *(Key(text=name, glyph="━", colour=colour) for name, colour in LINE_COLOUR.items()),
             *legend_of(colours),
@@ -243,9 +243,9 @@ def profile_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None
     return Chart(
         id="profile",
         title="Power over one step",
-        caption="All readings of the step's windows of all rounds, sorted by where in a step they "
-        "fell: the mean power of each part of the step, of the workload whose exact step takes "
-        "the most energy. The area under a line is the energy of the step.",
+        caption="All readings from the step's windows in all rounds, sorted by where in a step "
+        "they fell: the mean power of each part of the step, for the workload whose exact step "
+        "takes the most energy. The area under a line is the energy of the step.",
         legend=legend_of(colours),
         panels=tuple(panels),
         columns=_profile_columns(columns),

@@ -45,8 +45,8 @@ def rails_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
         id="energy-rails",
         title="Energy of a step by rail",
         caption="One step of every workload that all methods have, added up. The upper bar of a "
-        "method stacks the rails that make the total; the outlined bars below it are rails that "
-        "lie inside the total and are never added to it.",
+        "method stacks the rails that add up to the total; the outlined bars below it are rails "
+        "that lie inside the total and are never added to it.",
         legend=tuple(
             Key(
                 text=_rail_words(s, rail, several=len(drawn) > 1),

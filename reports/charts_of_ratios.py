@@ -49,7 +49,7 @@ def speedup_chart(subjects: Sequence[Subject], colours: Colours, found: Headline
     ends = [end for row in rows for end in (row.value, row.ci_low, row.ci_high) if end]
     axis = _ratio_axis("speedup over exact", ends)
     panels = dot_panels(subjects, colours, "speedup", PHASES, axis, [line_at(1)])
-    words = "noise: what the sentinel moved by in the run"
+    words = "noise: how far the sentinel moved in the run"
     noise = (Key(text=words, glyph="▒", colour=NOISE_COLOUR),) if any(map(_moved, subjects)) else ()
     return Chart(
         id="speedup",

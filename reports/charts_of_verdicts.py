@@ -64,8 +64,8 @@ def verdicts_chart(subjects: Sequence[Subject], gates: Gates) -> Chart | None:
         id="verdicts-forest",
         title="What the gate compared",
         caption="New over base with the interval of the look that decided; right of the dashed "
-        "line takes more. The strip is the margin: an interval beyond it is a FAIL, one below its "
-        "upper end a PASS, and one across that end decides nothing.",
+        "line, new takes more. The strip is the margin: an interval beyond it is a FAIL, one below "
+        "its upper end a PASS, and one across that end decides nothing.",
         legend=(
             *(Key(text=s, glyph="━", colour=STATUS_COLOUR.get(s, OTHER)) for s in statuses),
             *(Key(text=name, glyph=METRIC_GLYPH[name]) for name in METRIC_GLYPH if name in metrics),

@@ -37,7 +37,7 @@ def machine_chart(subjects: Sequence[Subject]) -> Chart | None:
         id="machine",
         title="Temperature and clock",
         caption="The hottest zone and the slowest core's clock right after each block. Clocks that "
-        "fall while the temperature rises are throttling.",
+        "fall while the temperature rises mean throttling.",
         legend=(
             Key(text="hottest zone", glyph="■", colour=HEAT),
             Key(text="slowest core", glyph="■", colour=CLOCK),

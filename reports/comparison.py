@@ -39,7 +39,7 @@ from workloads.messages import PHASES, Case
 SPECTRA = {"one_over_f": "", "white_noise": "white_noise"}
 MAX_REASON = 500  # characters; a board may write anything
 FEW_ROUNDS = "fewer than 6 rounds: no 95 % interval"
-FEW_WINDOWS = "fewer than 6 rounds: the interval is the uncertainty that the windows state"
+FEW_WINDOWS = "fewer than 6 rounds: the interval is the windows' own uncertainty"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,7 +303,7 @@ def _temperature_rows(maker: _Maker) -> Iterable[Row]:
     hottest = _figures((block, hottest_c(block)) for block in blocks)
     standing = maker.standing("timing")
     if blocks and not hottest and standing.status in ("ok", "partial"):
-        standing = Standing(status="missing", reason="no temperature sensor was readable")
+        standing = Standing(status="missing", reason="no temperature sensor could be read")
     yield maker.measured("temperature_c", "", hottest, standing)
 
 

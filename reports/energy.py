@@ -206,7 +206,7 @@ def _require_window(view: View, rail_map: RailMap, throttled: bool | str) -> Non
             f"measure at least {needed_s:.3g} s per window (min_window_s)",
         )
     if not rail_map.total:
-        words = "; ".join(rail_map.missing) or "no rail stands for the total"
+        words = "; ".join(rail_map.missing) or "no rail gives the total"
         raise NotMeasured("missing", words, "gfbench doctor shows what can be read")
 
 
@@ -253,8 +253,8 @@ def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | N
         if alone is None or before is None or after is None:
             raise NotMeasured(
                 "invalid",
-                f"{rail.name} was not read enough while inputs were changed, whose energy has to "
-                "be taken out",
+                f"{rail.name} was read too rarely while the inputs were changed, and the energy "
+                "of that has to be subtracted",
                 "repeat the block; if it happens again, look at the sampler's notes in the journal",
             )
         energy_j += alone[0] * length
@@ -367,7 +367,7 @@ def _require_precision(gross_j: Figure, view: View) -> None:
         raise NotMeasured(
             "invalid",
             f"too uncertain: ±{gross_j.relative_u95:.1%} ({MAX_RELATIVE_U95:.0%} allowed)",
-            f"measure at least {longer_s:.3g} s per window (min_window_s), or read faster",
+            f"measure at least {longer_s:.3g} s per window (min_window_s), or read more often",
         )
 
 
@@ -394,9 +394,13 @@ def _idle(readings: list[_Reading]) -> tuple[Figure | None, list[str]]:
     mean_w = float(np.mean([power for power, _ in known]))
     noise_w = float(np.hypot.reduce([u95 for _, u95 in known])) / len(known)
     change = abs(last - first) / mean_w if mean_w else 0.0
-    flags = [] if len(known) == len(powers) else ["idle power was measured on one side only"]
+    flags = (
+        []
+        if len(known) == len(powers)
+        else ["idle power was measured only before or only after the run"]
+    )
     if change > MAX_IDLE_CHANGE:
-        flags.append(f"idle power changed by {change:.0%} from before to after")
+        flags.append(f"idle power changed by {change:.0%} from before to after the run")
     idle_w = Figure(value=mean_w, random_u95=float(np.hypot(noise_w, abs(last - first) / 2)))
     return idle_w, flags
 
@@ -419,7 +423,9 @@ def _estimator_flags(
     apart = difference > np.hypot(plain_j.random_u95, gross_j.random_u95)
     if apart and view.pause_s <= MAX_PAUSE * view.duration_s:
         share = difference / gross_j.value
-        flags.append(f"plain and primary estimate differ by {share:.1%}, beyond their uncertainty")
+        flags.append(
+            f"the plain and the primary estimate differ by {share:.1%}, beyond their uncertainty"
+        )
     if any(item.method == "trapezoid" for item in found):
         words = "power was not steady" if view.iterations else "no iteration marks"
         flags.append(f"{words}: not folded by phase, aliasing cannot be excluded")

@@ -99,7 +99,7 @@ def metric_floor(
         ValueError: fewer than six rounds, or a figure that is not positive.
     """
     if len(rounds) < FEWEST_ROUNDS:
-        raise ValueError(f"a noise floor takes {FEWEST_ROUNDS} rounds, not {len(rounds)}")
+        raise ValueError(f"a noise floor takes at least {FEWEST_ROUNDS} rounds, not {len(rounds)}")
     if min(min(one.a, one.b) for one in rounds) <= 0:
         raise ValueError("a noise floor needs positive figures")
     a, b = (np.log([getattr(one, name) for one in rounds]) for name in "ab")
@@ -164,7 +164,7 @@ def staleness(
     """
     changes = []
     if fingerprint and fingerprint != floor.fingerprint:
-        changes.append(f"the machine is another: {floor.fingerprint} then, {fingerprint} now")
+        changes.append(f"it is a different machine: {floor.fingerprint} then, {fingerprint} now")
     for name, then in floor.conditions.items():
         now = conditions.get(name, then)
         if now != then:

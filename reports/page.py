@@ -65,7 +65,7 @@ SECTIONS = (
         "Energy and power",
         ("energy", "energy-parts", "energy-rails", "profile", "power"),
     ),
-    ("floors", "Roofline", "How near to the machine's limits", ("floor", "roofline")),
+    ("floors", "Roofline", "How close to the machine's limits", ("floor", "roofline")),
     (
         "trust",
         "Can it be believed?",

@@ -17,11 +17,11 @@ from workloads.catalog import KERNELS, twins
 MAX_PROBLEMS = 300
 GOOD = ("ok", "partial")
 REMEDIES = {
-    "out_of_memory": "a smaller batch, a larger patch size, or a board with more memory",
-    "timeout": "a shorter min_window_s, a smaller batch, or a longer time limit for blocks",
+    "out_of_memory": "use a smaller batch, a larger patch size, or a board with more memory",
+    "timeout": "use a shorter min_window_s, a smaller batch, or a longer time limit for blocks",
     "throttled": "cool the machine or lower its clocks, then run again",
     "interrupted": "run again; what was finished is kept",
-    "failed": "read the log below; it is the block's own",
+    "failed": "read the block's own log below",
     "infra": "check the connection to the target, then run again",
     "running": "the run had not ended when this page was made; render it again afterwards",
 }
@@ -172,7 +172,7 @@ def _unseen_steps(subject: Subject) -> list[str]:
             where = {workload_of_case(case) for case in fast}
             labels = ", ".join(label for key, label in subject.workloads.items() if key in where)
             notes.append(
-                f"Exact steps are faster in {layout} for {labels}; no filtered ones were measured "
+                f"Exact steps are faster in {layout} for {labels}; no filtered steps were measured "
                 f"in that layout: add {joined(sorted(unseen))} for these."
             )
     return notes

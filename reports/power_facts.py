@@ -151,7 +151,7 @@ def _sensor(rail: Rail) -> str:
 def _idle(windows: Sequence[WindowEnergy]) -> str:
     powers = [w.energy.idle_power_w for w in windows if w.energy.idle_power_w]
     if not powers:
-        return "not measured: there is no net energy" if windows else ""
+        return "not measured, so there is no net energy" if windows else ""
     middle = float(np.median([power.value for power in powers]))
     u95 = float(np.median([power.random_u95 for power in powers]))
     return f"{quantity(middle, 'W')} ± {quantity(u95, 'W')}, measured before and after the run"
@@ -186,10 +186,10 @@ def _budget(good: Sequence[Energy]) -> tuple[Share, ...]:
         (
             "drift",
             _term("drift_j"),
-            "a window that drifts is not folded: within sampling",
+            "a window that drifts is not folded: part of sampling",
         ),
-        ("tolerance", _term("tolerance_j"), "the sensor's gain: cancels in ratios on one sensor"),
-        ("all together", _gross, "what one window states"),
+        ("tolerance", _term("tolerance_j"), "the sensor's gain: cancels in ratios from one sensor"),
+        ("all together", _gross, "the uncertainty of one window"),
         ("idle, in net only", _idle_share, "idle power's own noise and its change over the run"),
     )
     shares = []

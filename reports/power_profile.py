@@ -87,7 +87,7 @@ def _resolved(trace: Trace, rail: Rail, view: View) -> tuple[FloatArray, FloatAr
         times_s, power_w, slip_s = samples.times_s - blur_s / 2, samples.values, samples.slip_s
     if blur_s > MAX_BLUR * cycle_s:
         words = f"each reading of {rail.name} is a mean over {blur_s:.3g} s"
-        raise NotMeasured("invalid", f"{words}, one iteration takes {cycle_s:.3g} s")
+        raise NotMeasured("invalid", f"{words}, but one iteration takes {cycle_s:.3g} s")
     if slip_s > MAX_SLIP * cycle_s:
         raise NotMeasured("invalid", f"the readings do not show when {rail.name} converts")
     return times_s, power_w

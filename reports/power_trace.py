@@ -138,7 +138,9 @@ def rail_series(trace: Trace, rail: Rail, window: Window | None = None) -> RailS
     elif rail.kind in ("power", "energy") and len(parts) == 1:
         (times_s, values), quantum = parts[0], _quantum(rail, 0)
     else:
-        raise NotMeasured("missing", f"rail {rail.name}: a {rail.kind} of {len(parts)} channels")
+        raise NotMeasured(
+            "missing", f"rail {rail.name}: unknown kind, {rail.kind} of {len(parts)} channels"
+        )
     if rail.kind == "energy":
         values = unwrap(times_s, values, rail)
     return RailSeries(rail=rail, times_s=times_s, values=values, quantum=quantum)
@@ -159,7 +161,7 @@ def unwrap(times_s: FloatArray, counter_j: FloatArray, rail: Rail) -> FloatArray
             raise NotMeasured(
                 "invalid",
                 f"the energy counter of {rail.name} was reset inside the window",
-                "repeat the measurement; do not reload the sensor's driver meanwhile",
+                "repeat the measurement, and do not reload the sensor's driver during it",
             )
         steps_j = np.where(back, wrapped_j, steps_j)
     return np.concatenate(([0.0], np.cumsum(steps_j)))
@@ -216,7 +218,7 @@ def _channel_readings(
         raise NotMeasured(
             "missing",
             f"rail {rail.name}: no readings of {channel.path or channel.id} in this window",
-            "gfbench doctor shows which sensors can be read and what grants it",
+            "gfbench doctor shows which sensors can be read, and how to open the rest",
         )
     return times_s, raw * SI[channel.unit]
 
@@ -235,7 +237,9 @@ def _volt_amp(
     close = np.abs(volt_s[nearest] - times_s) <= np.median(np.diff(volt_s))
     volts, amperes, times_s = volts[nearest][close], amperes[close], times_s[close]
     if times_s.size < 2:
-        raise NotMeasured("missing", f"rail {rail.name}: voltage and current never read together")
+        raise NotMeasured(
+            "missing", f"rail {rail.name}: voltage and current were never read together"
+        )
     steps = (_quantum(rail, by_unit["V"]), _quantum(rail, by_unit["A"]))
     quantum_w = np.hypot(steps[0] * np.mean(np.abs(amperes)), steps[1] * np.mean(np.abs(volts)))
     return times_s, volts * amperes, float(quantum_w)

@@ -64,10 +64,11 @@ def check_target_name(name: str) -> None:
         ValueError: with the reason.
     """
     if not name or len(name.encode()) > MAX_NAME:
-        raise ValueError(f"a target's name has 1 to {MAX_NAME} bytes")
+        raise ValueError(f"a target's name must have 1 to {MAX_NAME} bytes")
     if name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
         raise ValueError(
-            f"{name!r} cannot be a target's name: no leading dot, slash or control character"
+            f"{name!r} cannot be a target's name: it must not begin with a dot or contain a slash "
+            "or a control character"
         )
 
 
@@ -226,7 +227,7 @@ def _read_power_map(path: Path, notes: list[str]) -> RailMap | None:
             return None
         return _typed(RailMap, asdict(rail_map_from_json(document)), path)
     except (_Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
-        notes.append(f"{path.name} is broken, so there is no power: {error}")
+        notes.append(f"{path.name} is broken, so there are no power figures: {error}")
         return None
 
 
@@ -253,7 +254,7 @@ def _read_journal(path: Path, notes: list[str], idle: list[Window]) -> list[Bloc
             blocks.append(_block(document, path))
         except ResultProblem as error:
             if not whole:
-                notes.append("the journal's last line is cut: its block does not count")
+                notes.append("the journal's last line is cut off: its block does not count")
                 continue
             garbage += 1
             if not isinstance(error, _Malformed):

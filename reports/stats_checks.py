@@ -130,7 +130,7 @@ def warmup_end(
         ValueError: a window of less than two times.
     """
     if window < 2:
-        raise ValueError("a window has at least two times")
+        raise ValueError("a window needs at least two times")
     for index in range(at_least, len(times_s) - 2 * window + 1):
         first = times_s[index : index + window]
         if _agree(first, times_s[index + window : index + 2 * window], tolerance):

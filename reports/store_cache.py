@@ -118,7 +118,7 @@ def _own(part: Summaries, path: str) -> Summaries:
     """Refuse a summary that speaks of another run than its name says."""
     stem = path.rpartition("/")[2].removesuffix(".parquet")
     if [f"{run.run_id}.{run.digest}" for run in part.runs] != [stem]:
-        raise ResultProblem(f"{path} holds another run than its name says")
+        raise ResultProblem(f"{path} holds a different run from the one in its name")
     return part
 
 
@@ -128,7 +128,7 @@ def _each_once(part: Summaries, notes: list[str]) -> Loaded:
     for run in sorted(part.runs, key=lambda run: run.digest):
         if first.setdefault(run.run_id, run) is not run:
             notes.append(
-                f"run {run.run_id} is there with two contents, pushed at the same moment: "
+                f"run {run.run_id} is there in two versions, pushed at the same moment: "
                 f"{first[run.run_id].digest[:8]} is used, {run.digest[:8]} left out"
             )
     summaries = chosen(part, {run.digest for run in first.values()})

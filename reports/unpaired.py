@@ -72,7 +72,7 @@ def side_by_side(
         ValueError: a margin that is none.
     """
     if not 0 < margin < 1:
-        raise ValueError(f"a margin of {margin:g} is none — write 3% or 0.03")
+        raise ValueError(f"a margin of {margin:g} is out of range — write 3% or 0.03")
     targets, notes = _targets(first, second)
     return SideBySide(
         first=first.run_id,
@@ -128,7 +128,7 @@ def differences(
     ]
     boots = (first_target.session.boot_id, second_target.session.boot_id)
     if all(boots) and boots[0] != boots[1]:
-        found.append("the machine was started again in between")
+        found.append("the machine restarted in between")
     return tuple(found)
 
 
@@ -185,7 +185,7 @@ def _shift(
 
 def _judged(effect: Effect, margin: float) -> tuple[str, str]:
     if effect.ci_low is None or effect.ci_high is None:
-        return "undecided", "too few blocks for an interval: 4 in each run at least"
+        return "undecided", "too few blocks for an interval: it takes 4 in each run"
     if effect.ci_low > 1 + margin:
         return "higher", ""
     if effect.ci_high < 1 - margin:
@@ -196,7 +196,7 @@ def _judged(effect: Effect, margin: float) -> tuple[str, str]:
 
 
 def _lacking(ours: Sequence[float], theirs: Sequence[float]) -> list[str]:
-    both = (("the first", ours), ("the second", theirs))
+    both = (("the first run", ours), ("the second run", theirs))
     return [name for name, values in both if not values]
 
 
@@ -210,8 +210,8 @@ def _targets(
     left += [name for name in theirs if name not in {one.name for one, _ in common}]
     if not common and len(first.targets) == len(second.targets) == 1:
         pair = (first.targets[0], second.targets[0])
-        return (pair,), (f"two targets: {pair[0].name}, then {pair[1].name}",)
-    return common, tuple(f"{name} is in one of the runs only" for name in left)
+        return (pair,), (f"different targets: {pair[0].name}, then {pair[1].name}",)
+    return common, tuple(f"{name} is in only one of the runs" for name in left)
 
 
 def _common(

@@ -73,7 +73,9 @@ def verify(folder: Path) -> Verification:
     findings = list(_manifest(run.path, notes))
     for complaint in check_files(run.path):
         if complaint.crash:
-            notes.append(f"{complaint.file}, {complaint.place}: {complaint.found} (a crash's mark)")
+            notes.append(
+                f"{complaint.file}, {complaint.place}: {complaint.found} (left by a crash)"
+            )
             continue
         place, expected = complaint.place, complaint.expected
         findings.append(
@@ -104,9 +106,7 @@ def lines(folder: Path, checked: Verification) -> list[str]:
 
 def _manifest(folder: Path, notes: list[str]) -> Iterator[Finding]:
     if not (folder / MANIFEST).is_file():
-        notes.append(
-            f"there is no {MANIFEST}: the run did not end, so nothing vouches for its files"
-        )
+        notes.append(f"there is no {MANIFEST}: the run did not end, so its files cannot be checked")
         return
     for change in results.manifest_changes(folder):
         yield Finding(
@@ -128,7 +128,9 @@ def _report(run: Run, notes: list[str]) -> Iterator[Finding]:
     try:
         runs = _runs_of(run, found)
     except ResultProblem as problem:
-        yield Finding(file=REPORT, place="row-data", expected="runs beside it", found=str(problem))
+        yield Finding(
+            file=REPORT, place="row-data", expected="its runs beside it", found=str(problem)
+        )
         return
     rendered = page.render(runs)
     if rendered == text:
@@ -137,12 +139,17 @@ def _report(run: Run, notes: list[str]) -> Iterator[Finding]:
         wrong = list(differences(take_apart(rendered), found))
         if not wrong:
             yield Finding(
-                file=REPORT, place="between the tags", expected="as rendered", found="other spaces"
+                file=REPORT,
+                place="between the tags",
+                expected="as rendered",
+                found="different spaces",
             )
     else:
         wrong, told = figure_differences([row for one in runs for row in compare(one)], found)
         by = found.generator or "an earlier gfbench"
-        notes.append(f"{REPORT} was rendered by {by}, this is {generator()}: figures are compared")
+        notes.append(
+            f"{REPORT} was rendered by {by}, this is {generator()}: only figures are compared"
+        )
         notes += told
     for one in wrong:
         yield Finding(file=REPORT, place=one.place, expected=one.expected, found=one.found)

@@ -163,7 +163,9 @@ def _trace(run: Path, name: str, channels: frozenset[str] | None) -> Iterator[Co
                 if number > MAX_READINGS:
                     return
     except EOFError:
-        yield Complaint(file=name, place="end", expected="a whole trace", found="a cut", crash=True)
+        yield Complaint(
+            file=name, place="end", expected="a whole trace", found="cut off", crash=True
+        )
     except (OSError, zlib.error) as error:
         yield Complaint(file=name, place="", expected="gzip", found=_words(error))
 

@@ -121,7 +121,7 @@ def figure_differences(rows: Sequence[Row], found: Page) -> tuple[list[Differenc
             wrong.append(Difference(place=_row_place(key), expected=what, found="a row"))
     new = sorted({str(key[-1]) for key in ours.keys() - theirs.keys()})
     if new:
-        notes.append(f"the report lacks rows that this version has: {', '.join(new)}")
+        notes.append(f"this version has rows that the report lacks: {', '.join(new)}")
     wrong += [
         Difference(place=place, expected=f"{value}, rounded", found=text)
         for place, value, text in found.values
@@ -188,7 +188,7 @@ def _document_differences(name: str, expected: Page, found: Page) -> Iterator[Di
         count += 1
         yield Difference(place=_named(name, place, ours), expected=_shown(one), found=_shown(other))
     if not count:
-        place = f"{name}, the same data in other characters"
+        place = f"{name}, the same data written differently"
         yield Difference(
             place=place,
             expected=_hash(expected.documents[name]),

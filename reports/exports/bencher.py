@@ -27,7 +27,7 @@ def to_bmf(source: Source) -> str:
             name, scale = _measure(row.metric)
             measures[name] = _figures(row, scale)
     if not benchmarks:
-        raise ExportProblem("nothing was measured, and BMF has no way to say so")
+        raise ExportProblem("nothing was measured, and BMF cannot express that")
     return json.dumps(benchmarks, allow_nan=False, indent=1) + "\n"
 
 
