@@ -118,7 +118,7 @@ def metric_floor(
         ValueError: fewer than six rounds, or a figure that is not positive.
     """
     if len(rounds) < FEWEST_ROUNDS:
-        raise ValueError(f"a noise floor takes {FEWEST_ROUNDS} rounds, not {len(rounds)}")
+        raise ValueError(f"a noise floor takes at least {FEWEST_ROUNDS} rounds, not {len(rounds)}")
     if min(min(pair.a, pair.b) for pair in rounds) <= 0:
         raise ValueError("a noise floor needs positive figures")
     a, b = np.log([pair.a for pair in rounds]), np.log([pair.b for pair in rounds])
@@ -187,7 +187,7 @@ def staleness(
     """
     changes = []
     if fingerprint and fingerprint != floor.fingerprint:
-        changes.append(f"the machine is another: {floor.fingerprint} then, {fingerprint} now")
+        changes.append(f"it is a different machine: {floor.fingerprint} then, {fingerprint} now")
     for name, then in floor.conditions.items():
         now = conditions.get(name, then)
         if now != then:

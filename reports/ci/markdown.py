@@ -110,7 +110,7 @@ def _parts(gate: Gate) -> list[_Part]:
         ),
         _Part(title="Means over workloads and boards", head=_MEANS, rows=tuple(_means(gate))),
         _Part(
-            title=f"Different beyond chance, whatever the margin ({len(gate.changed)})",
+            title=f"Differences beyond chance, whatever the margin ({len(gate.changed)})",
             rows=tuple(f"- {_changed(verdict)}" for verdict in gate.changed),
         ),
         _table([_row(verdict) for verdict in folded_passes], f"{len(folded_passes)} PASS"),
@@ -126,7 +126,7 @@ def _head(gate: Gate) -> list[str]:
         "",
         f"**{_text(gate.new)}** against **{_text(gate.base)}**, run {_text(gate.run_id)}: "
         f"{count or 'nothing was judged'}. Changes are new against base with their 97.5 % "
-        "intervals; + is slower, hungrier or larger.",
+        "intervals; + is slower, or more energy or memory.",
         "",
     ]
     for note in gate.notes[:10]:

@@ -34,7 +34,9 @@ def why(verdict: Verdict) -> str:
     if verdict.cause:
         parts.append(f"cause: {verdict.cause}")
     if verdict.verification is not None:
-        parts.append(f"verified apart: {100 * (verdict.verification.ratio - 1):+.1f} %")
+        parts.append(
+            f"verified by an independent batch: {100 * (verdict.verification.ratio - 1):+.1f} %"
+        )
     parts += verdict.flags
     reasons = "; ".join(part for part in parts if part)
     return f"{reasons} → {verdict.remedy}" if verdict.remedy else reasons

@@ -254,8 +254,8 @@ def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | N
         if burst is None or before is None or after is None:
             raise NotMeasured(
                 "invalid",
-                f"{rail.name} was not read enough while inputs were changed, whose energy has to "
-                "be taken out",
+                f"{rail.name} was read too rarely while the inputs were changed, and the energy "
+                "of that has to be subtracted",
                 "repeat the block; if it happens again, look at the sampler's notes in the journal",
             )
         energy_j += burst.power_w * length_s
@@ -369,7 +369,7 @@ def _require_precision(gross_j: UncertainValue, view: View) -> None:
         raise NotMeasured(
             "invalid",
             f"too uncertain: ±{gross_j.relative_u95:.1%} ({MAX_RELATIVE_U95:.0%} allowed)",
-            f"measure at least {longer_s:.3g} s per window (min_window_s), or read faster",
+            f"measure at least {longer_s:.3g} s per window (min_window_s), or read more often",
         )
 
 
@@ -398,7 +398,7 @@ def _idle(readings: list[_Reading]) -> tuple[UncertainValue | None, list[str]]:
     change_w = abs(totals[-1].power_w - totals[0].power_w)
     change = change_w / mean_w if mean_w else 0.0
     if change > MAX_IDLE_CHANGE:
-        flags.append(f"idle power changed by {change:.0%} from before to after")
+        flags.append(f"idle power changed by {change:.0%} from before to after the run")
     random_u95 = float(np.hypot(noise_w, change_w / 2))
     return UncertainValue(value=mean_w, random_u95=random_u95), flags
 
@@ -423,7 +423,9 @@ def _estimator_flags(gross_j: UncertainValue, estimates: list[Estimate], view: V
     disagree = difference_j > np.hypot(plain_u95_j, gross_j.random_u95)
     if disagree and view.pause_s <= MAX_PAUSE * view.duration_s:
         share = difference_j / gross_j.value
-        flags.append(f"plain and primary estimate differ by {share:.1%}, beyond their uncertainty")
+        flags.append(
+            f"the plain and the primary estimate differ by {share:.1%}, beyond their uncertainty"
+        )
     if any(result.method == "trapezoid" for result in estimates):
         why = "power was not steady" if view.iterations else "no iteration marks"
         flags.append(f"{why}: not folded by phase, aliasing cannot be excluded")

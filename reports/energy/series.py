@@ -80,7 +80,7 @@ def unwrap(times_s: FloatArray, counter_j: FloatArray, rail: Rail) -> FloatArray
             raise NotMeasured(
                 "invalid",
                 f"the energy counter of {rail.name} was reset inside the window",
-                "repeat the measurement; do not reload the sensor's driver meanwhile",
+                "repeat the measurement, and do not reload the sensor's driver during it",
             )
         steps_j = np.where(backwards, wrapped_j, steps_j)
     return np.concatenate(([0.0], np.cumsum(steps_j)))
@@ -138,7 +138,7 @@ def _channel_readings(
         raise NotMeasured(
             "missing",
             f"rail {rail.name}: no readings of {channel.path or channel.id} in this window",
-            "gfbench doctor shows which sensors can be read and what grants it",
+            "gfbench doctor shows which sensors can be read, and how to open the rest",
         )
     return times_s, raw * SI[channel.unit]
 
@@ -155,7 +155,9 @@ def _volt_amp(rail: Rail, readings: list[tuple[FloatArray, FloatArray]]) -> Rail
     close = np.abs(volt_times_s[nearest] - times_s) <= np.median(np.diff(volt_times_s))
     volts, amperes, times_s = volts[nearest][close], amperes[close], times_s[close]
     if times_s.size < 2:
-        raise NotMeasured("missing", f"rail {rail.name}: voltage and current never read together")
+        raise NotMeasured(
+            "missing", f"rail {rail.name}: voltage and current were never read together"
+        )
     quantum_v, quantum_a = _quantum(rail, index_of["V"]), _quantum(rail, index_of["A"])
     quantum_w = np.hypot(quantum_v * np.mean(np.abs(amperes)), quantum_a * np.mean(np.abs(volts)))
     return RailSeries(rail=rail, times_s=times_s, values=volts * amperes, quantum=float(quantum_w))

@@ -53,7 +53,9 @@ FORMATS: dict[str, Format] = {
     "google-benchmark": Format(
         write=google_benchmark.to_google_benchmark, reader="Google Benchmark's compare.py"
     ),
-    "openmetrics": Format(write=openmetrics.to_openmetrics, reader="Prometheus and its relatives"),
+    "openmetrics": Format(
+        write=openmetrics.to_openmetrics, reader="Prometheus and compatible programs"
+    ),
     "junit": Format(write=junit.to_junit, reader="CI systems: what was measured and what failed"),
 }
 
@@ -66,7 +68,7 @@ def export(run: Run, format_name: str, case: str = "") -> str | bytes:
         ExportProblem: there is nothing to export, or a library is not installed.
     """
     if format_name not in FORMATS:
-        raise ValueError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {format_name!r}; choose from {', '.join(FORMATS)}")
     content = FORMATS[format_name].write(source_of(run, case))
     if isinstance(content, bytes):
         return content

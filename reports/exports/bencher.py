@@ -29,7 +29,7 @@ def to_bmf(source: ExportSource) -> str:
             else:
                 measures[row.metric.replace("_", "-")] = _figures(row, scale=1.0)
     if not benchmarks:
-        raise ExportProblem("nothing was measured, and BMF has no way to say so")
+        raise ExportProblem("nothing was measured, and BMF cannot express that")
     return json.dumps(benchmarks, allow_nan=False, indent=1) + "\n"
 
 

@@ -42,7 +42,7 @@ def _families(rows: Iterable[Row], metric: str) -> Iterator[str]:
 def _missing(rows: Iterable[Row]) -> Iterator[str]:
     absent = [row for row in rows if row.value is None]
     if absent:
-        yield from _head("gfbench_missing", "", "a figure that there is not, and its status")
+        yield from _head("gfbench_missing", "", "a figure that is missing, and its status")
     for row in absent:
         labels = _case(row) | {"metric": row.metric, "status": row.status}
         yield f"gfbench_missing{_labels(labels)} 1"

@@ -153,7 +153,7 @@ def source_of(run: Run, selector: str = "") -> ExportSource:
     wanted = _wanted(selector)
     chosen = tuple(row for row in rows if _fits(row, wanted))
     if wanted and not chosen:
-        raise ExportProblem(f"no case is {selector}; there are {_choices(rows, wanted)}")
+        raise ExportProblem(f"no case matches {selector}; choose from {_choices(rows, wanted)}")
     return ExportSource(run=run, rows=chosen, pinned=frozenset(wanted))
 
 
@@ -165,7 +165,7 @@ def _wanted(text: str) -> dict[str, str]:
     try:
         wanted = selectors.parse_selector(rest) if rest else {}
     except selectors.SelectorProblem as problem:
-        raise ExportProblem(f"{problem}; target too") from None
+        raise ExportProblem(f"{problem}, or target") from None
     for part in targets:
         wanted["target"] = part.removeprefix("target=")
     return wanted

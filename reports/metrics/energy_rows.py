@@ -25,7 +25,7 @@ from reports.metrics.values import no_power_reason
 from reports.results.records import TargetRun
 from workloads.spec.messages import Case
 
-FEW_WINDOWS = "fewer than 6 rounds: the interval is the uncertainty that the windows state"
+FEW_WINDOWS = "fewer than 6 rounds: the interval is the windows' own uncertainty"
 
 
 def energy_rows(builder: RowBuilder) -> Iterator[Row]:

@@ -157,7 +157,7 @@ def _sensor(rail: Rail) -> str:
 def _idle(windows: Sequence[WindowEnergy]) -> str:
     powers = [w.energy.idle_power_w for w in windows if w.energy.idle_power_w]
     if not powers:
-        return "not measured: there is no net energy" if windows else ""
+        return "not measured, so there is no net energy" if windows else ""
     middle = float(np.median([power.value for power in powers]))
     u95 = float(np.median([power.random_u95 for power in powers]))
     return f"{quantity(middle, 'W')} ± {quantity(u95, 'W')}, measured before and after the run"

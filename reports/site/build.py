@@ -134,7 +134,7 @@ def _add_new(archive: Archive, pages: _RunPages, sources: Sequence[Runs], built:
         for packed in source.summaries(new):
             run_id, digest = packed["run"]["run_id"], packed["run"]["digest"]
             if archive.digest_of(run_id) is not None:
-                built.notes.append(f"run {run_id}: this content takes the place of an older one")
+                built.notes.append(f"run {run_id}: replaces an older version of this run")
             archive.add(packed)
             known.add(digest)
             built.new += 1
@@ -155,7 +155,7 @@ def _keep_old(
             lost.remove(packed["run"]["digest"])
     if lost:
         pages.notes.append(
-            f"{len(lost)} runs have lost their pages and are not at hand — name their folders too"
+            f"{len(lost)} runs have lost their pages — name their folders too, to render them again"
         )
 
 

@@ -214,7 +214,7 @@ def _kernel_pages(fleet: Fleet) -> Iterator[SitePage]:
             name=name,
             kind="kernel",
             lead=f"{about}; every change of its source is marked in the histories",
-            question="Every target and workload by this kernel",
+            question="Every target and workload with this kernel",
             dims=["target", "workload", "method"],
             versions=rows,
             entries=[entry for entry in fleet.entries if entry.case[4] == name],

@@ -155,7 +155,7 @@ def warmup_end(
         ValueError: the window has fewer than two times.
     """
     if window < 2:
-        raise ValueError("a window has at least two times")
+        raise ValueError("a window needs at least two times")
     for index in range(at_least, len(times_s) - 2 * window + 1):
         first = times_s[index : index + window]
         second = times_s[index + window : index + 2 * window]

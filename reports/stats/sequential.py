@@ -93,7 +93,7 @@ def rounds_to_decide(log_ratios: Sequence[float], margin: float) -> int:
         ValueError: fewer than two rounds.
     """
     if len(log_ratios) < 2:
-        raise ValueError("how many rounds it takes can be told from two on")
+        raise ValueError("it takes two rounds or more to tell how many are needed")
     distance = abs(hodges_lehmann(log_ratios) - math.log1p(margin))
     spread = float(np.std(log_ratios, ddof=1)) * HL_OVER_MEAN
     rounds = LOOKS[0]
@@ -108,5 +108,5 @@ def _half_width(spread: float, rounds: int) -> float:
 
 def _checked(margin: float) -> float:
     if not 0 <= margin < math.inf:
-        raise ValueError(f"a margin is a fraction, 0.03 for 3 %, not {margin}")
+        raise ValueError(f"a margin must be a fraction, such as 0.03 for 3 %, not {margin}")
     return margin

@@ -135,7 +135,7 @@ def _check_name(part: Summaries, path: str) -> None:
     """Refuse a summary of another run than its file's name says."""
     stem = path.rpartition("/")[2].removesuffix(".parquet")
     if [f"{run.run_id}.{run.digest}" for run in part.runs] != [stem]:
-        raise ResultProblem(f"{path} holds another run than its name says")
+        raise ResultProblem(f"{path} holds a different run from the one in its name")
 
 
 def _without_duplicates(part: Summaries, notes: list[str]) -> Loaded:
@@ -144,7 +144,7 @@ def _without_duplicates(part: Summaries, notes: list[str]) -> Loaded:
     for run in sorted(part.runs, key=lambda run: run.digest):
         if used.setdefault(run.run_id, run) is not run:
             notes.append(
-                f"run {run.run_id} is there with two contents, pushed at the same moment: "
+                f"run {run.run_id} is there in two versions, pushed at the same moment: "
                 f"{used[run.run_id].digest[:8]} is used, {run.digest[:8]} left out"
             )
     summaries = chosen(part, {run.digest for run in used.values()})

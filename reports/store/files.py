@@ -239,7 +239,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise MissingExtra("fsspec", "store") from None
     scheme = urlsplit(url).scheme
     if scheme in ("http", "https"):
-        raise StoreRefusal(f"{without_password(url)}: a store is written to, and http cannot be")
+        raise StoreRefusal(f"{without_password(url)}: cannot be a store: http is read-only")
     options: dict[str, Any] = S3_OPTIONS if scheme in ("s3", "s3a") else {}
     try:
         fs, root = fsspec.core.url_to_fs(
@@ -251,7 +251,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
             raise StoreRefusal(f"{without_password(url)}: {error}") from None
         raise MissingExtra("s3fs", extra) from None
     except ValueError as error:
-        raise StoreRefusal(f"{without_password(url)} is no store: {_words(error)}") from None
+        raise StoreRefusal(f"{without_password(url)} is not a store: {_words(error)}") from None
     return fs, str(root).rstrip("/")
 
 

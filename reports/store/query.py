@@ -100,7 +100,7 @@ def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]
             parts[run.run_id] = summaries_of(run, digest=run.run_id)
     if not parts:
         said = notes[0] if notes else ", ".join(map(str, paths))
-        raise ResultProblem(f"no runs there: {said} — give run folders, or --store URL")
+        raise ResultProblem(f"found no runs: {said} — give folders of runs, or --store URL")
     return merged(parts.values()), tuple(notes)
 
 
@@ -128,7 +128,7 @@ def _only_reading(statements: Sequence[Any]) -> None:
     kinds = [statement.type.name for statement in statements]
     if len(kinds) != 1 or kinds[0] not in READING_STATEMENTS:
         what = " and ".join(kinds) or "nothing"
-        raise QueryProblem(f"one SELECT is answered, this is {what}\n{TABLES}")
+        raise QueryProblem(f"only a single SELECT is allowed, this is {what}\n{TABLES}")
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def pull(run_id: str, url: str, directory: Path) -> Path:
     files = StoreFiles(url)
     final = directory / run_id
     if final.exists():
-        raise StoreRefusal(f"{final} is there already — choose another folder with -o")
+        raise StoreRefusal(f"{final} already exists — choose another folder with -o")
     with _still_there():
         committed = _committed(files, run_id)
         if not committed:
@@ -142,7 +142,7 @@ def compact(url: str) -> Compacted:
     for _ in range(ATTEMPTS):
         with contextlib.suppress(Vanished):  # another compaction is at work: list again
             return _compact(files)
-    return Compacted(runs=0, files=0, notes=("another compaction is at work",))
+    return Compacted(runs=0, files=0, notes=("another compaction is running",))
 
 
 def _compact(files: StoreFiles) -> Compacted:
@@ -202,8 +202,8 @@ def _own_manifest(folder: Path, run_id: str) -> tuple[Mapping[str, str], str]:
     wrong = verify_manifest(folder)
     if wrong:
         raise StoreRefusal(
-            f"{folder}: {'; '.join(wrong[:3])} — `gfbench verify {folder}` tells more; "
-            "a store takes only what its manifest says"
+            f"{folder}: {'; '.join(wrong[:3])} — `gfbench verify {folder}` says more; "
+            "a store takes only files that match the run's manifest"
         )
     text = (folder / MANIFEST).read_bytes()
     content = _parsed(text, str(folder / MANIFEST))
@@ -223,7 +223,7 @@ def _parsed(text: bytes, where: str) -> dict[str, str]:
     for line in text.decode("utf-8", "replace").splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
         if match is None or match[2] == MANIFEST:
-            raise StoreRefusal(f"{where}: {line[:100]!r} is no line of a manifest")
+            raise StoreRefusal(f"{where}: {line[:100]!r} is not a line of a manifest")
         try:
             check_path(match[2])
         except ValueError as error:
@@ -262,8 +262,8 @@ def _identical(files: StoreFiles, run_id: str, content: Mapping[str, str]) -> st
         differ = sorted(name for name in names if theirs.get(name) != content.get(name))
         if differ:
             raise StoreRefusal(
-                f"{files.url} has another run {run_id}: {', '.join(differ[:3])} "
-                f"differ{'s' if len(differ) == 1 else ''} — what a store has does not change; "
+                f"{files.url} already has a different run {run_id}: {', '.join(differ[:3])} "
+                f"differ{'s' if len(differ) == 1 else ''} — a run in a store never changes; "
                 f"`gfbench pull {run_id} --store {files.url} -o DIR` fetches it"
             )
         same = digest if theirs == content else same or digest

@@ -171,7 +171,7 @@ def from_parquet(source: bytes | Path, where: str) -> Summaries:
         return _read(pa.py_buffer(content), where)
     except (pa.ArrowException, OSError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ResultProblem(f"{where} is no summary of runs: {first}") from None
+        raise ResultProblem(f"{where} is not a summary of runs: {first}") from None
 
 
 def _mapped(path: Path) -> Any:

@@ -125,7 +125,7 @@ def figure_differences(
             wrong.append(Difference(place=_row_place(key), expected=what, found="a row"))
     new = sorted({str(key[-1]) for key in ours.keys() - theirs.keys()})
     if new:
-        notes.append(f"the report lacks rows that this version has: {', '.join(new)}")
+        notes.append(f"this version has rows that the report lacks: {', '.join(new)}")
     wrong += [
         Difference(place=place, expected=f"{value}, rounded", found=text)
         for place, value, text in found.values
@@ -201,7 +201,7 @@ def _document_differences(
             found=_shown(found_value),
         )
     if equal:
-        place = f"{name}, the same data in other characters"
+        place = f"{name}, the same data written differently"
         yield Difference(
             place=place,
             expected=_hash(expected.documents[name]),

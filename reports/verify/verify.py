@@ -120,9 +120,7 @@ def lines(folder: Path, checked: Verification) -> list[str]:
 
 def _manifest(folder: Path, notes: list[str]) -> Iterator[Discrepancy]:
     if not (folder / MANIFEST).is_file():
-        notes.append(
-            f"there is no {MANIFEST}: the run did not end, so nothing vouches for its files"
-        )
+        notes.append(f"there is no {MANIFEST}: the run did not end, so its files cannot be checked")
         return
     for change in manifest_changes(folder):
         yield Discrepancy(
@@ -201,13 +199,18 @@ def _report(run: Run, notes: list[str]) -> Iterator[Discrepancy]:
         different = list(differences(take_apart(rendered), found))
         if not different:
             yield Discrepancy(
-                file=REPORT, place="between the tags", expected="as rendered", found="other spaces"
+                file=REPORT,
+                place="between the tags",
+                expected="as rendered",
+                found="different spaces",
             )
     else:
         rows = [row for shown in runs for row in compare(shown)]
         different, page_notes = figure_differences(rows, found)
         by = found.generator or "an earlier gfbench"
-        notes.append(f"{REPORT} was rendered by {by}, this is {generator()}: figures are compared")
+        notes.append(
+            f"{REPORT} was rendered by {by}, this is {generator()}: only figures are compared"
+        )
         notes += page_notes
     for difference in different:
         yield Discrepancy(

@@ -224,7 +224,7 @@ def test_estimators_that_disagree_are_flagged() -> None:
     assert energy.method == "folded"
     assert energy.gross_j is not None
     assert energy.gross_j.value == pytest.approx(5.2 * 13.5, rel=0.01)
-    assert any("plain and primary estimate differ" in flag for flag in energy.flags)
+    assert any("the plain and the primary estimate differ" in flag for flag in energy.flags)
 
 
 def test_a_steady_load_between_idle_is_valid_on_a_held_sensor() -> None:
@@ -344,7 +344,7 @@ def test_a_counter_that_was_not_read_during_the_changes_gives_no_energy() -> Non
     later = (window[1] + 1000.0, window[1] + 1005.0)
     energy = measure_energy(trace, rail_map, window, iterations=load.marks, changes=[later])
     assert energy.status == "invalid"
-    assert "enough while inputs were changed" in (energy.reason or "")
+    assert "too rarely while the inputs were changed" in (energy.reason or "")
 
 
 def _with_changes(

@@ -96,8 +96,8 @@ def test_a_selector_keeps_the_cases_that_fit_and_their_names_leave_it_out(run: R
 @pytest.mark.parametrize(
     ("selector", "words"),
     [
-        ("method=exactly", "there are method=exact|gradient_filter"),
-        ("speed=1", "there are workload, method"),
+        ("method=exactly", "choose from method=exact|gradient_filter"),
+        ("speed=1", "choose from workload, method"),
         ("exact", "key=value"),
     ],
 )

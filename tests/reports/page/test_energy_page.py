@@ -98,7 +98,7 @@ def test_a_sensor_that_averages_longer_than_a_step_draws_no_profile(
     chart = profile_chart(context_of(subjects))
     assert chart is not None
     assert chart.panels[0].figure == {}
-    assert "mean over 0.05 s, one iteration takes" in chart.panels[0].description
+    assert "mean over 0.05 s, but one iteration takes" in chart.panels[0].description
 
 
 def test_the_trace_is_coloured_by_phase_and_stays_small(run: Run) -> None:
@@ -146,7 +146,7 @@ def test_a_calibration_of_the_sampler_is_printed_with_both_pairs(tmp_path: Path)
     (story,) = power_stories_of(subjects_of([load_run(path)]))
     words = dict(story.facts)["Sampler's own cost"]
     assert "latency +0.20%" in words
-    assert "without it on both sides -0.10%" in words
+    assert "without it on either side -0.10%" in words
     assert "power +10 mW" in words
     assert words in html.unescape(render([load_run(path)]))
 
