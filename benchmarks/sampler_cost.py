@@ -68,7 +68,7 @@ def main(rounds: int = 12) -> None:
             env={"TMPDIR": folder},
         )
         done = calibrate_sampler(target, None, Path(folder), rounds=rounds, seed=1)
-        print(f"paired with and without: {done.cost.words}")
+        print(f"paired with and without: {done.cost.summary}")
 
 
 def lay_out(root: Path, files: dict[str, str]) -> None:

@@ -125,7 +125,7 @@ def _as_interrupt(number: int, frame: Any) -> None:
 
 
 def _usage(error: Any) -> int:
-    """Report what Typer found wrong with the options, with the usage line."""
+    """Report what is wrong with the options, with the usage line."""
     context = getattr(error, "ctx", None)
     usage = f"{context.get_usage()}\n" if context else ""
     message = error.format_message()

@@ -50,7 +50,7 @@ def findings(
     """Return what a probe shows, the worst first.
 
     Args:
-        platform_id: The family, as `targets.platforms.detect` or the inventory tells it.
+        platform_id: The family, as `targets.platforms.detect` or the inventory has it.
         probe: The mapping of probe.json.
         plan: What is sampled for power; None where power is off or comes from elsewhere.
         now_s: The controller's wall time at the probe, to see a clock that is wrong.
@@ -225,8 +225,8 @@ def _heat(probe: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _throttled(probe: Mapping[str, Any]) -> Iterator[Finding]:
-    told = _at(probe, "state", "throttle")
-    evidence: dict[str, Any] = dict(told) if isinstance(told, Mapping) else {}
+    reported = _at(probe, "state", "throttle")
+    evidence: dict[str, Any] = dict(reported) if isinstance(reported, Mapping) else {}
     evidence.update(throttle_evidence(files_of(probe)))
     for name, value in sorted(evidence.items()):
         if not isinstance(value, (int, float)) or value <= 0:
@@ -247,7 +247,7 @@ def _supply(probe: Mapping[str, Any]) -> Iterator[Finding]:
     flags = get_throttled(str(_at(probe, "outputs", "vcgencmd get_throttled") or ""))
     if flags is None:
         return
-    for severity, names, words in (
+    for severity, names, why in (
         ("warning", flags.now, "True now: clocks are reduced, or the supply is too weak."),
         ("note", flags.since_boot, "Has been true at some time since the board started."),
     ):
@@ -255,7 +255,7 @@ def _supply(probe: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding(
                 severity=severity,  # type: ignore[arg-type]
                 what=f"vcgencmd get_throttled: {', '.join(names)}",
-                why=words,
+                why=why,
                 remedy="Use the board's own supply and a fan; then reboot.",
             )
 

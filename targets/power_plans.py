@@ -32,7 +32,7 @@ def plan_power(
     """Return the plan for the inventory's `power:`.
 
     Args:
-        platform_id: The family, as `targets.platforms.detect` or the inventory tells it.
+        platform_id: The family, as `targets.platforms.detect` or the inventory has it.
         probe: The mapping of probe.json.
         power: auto, off, or the name of a source.
         argument: The program or the file of the last two.

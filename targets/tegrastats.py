@@ -43,7 +43,7 @@ _NOT_RAILS = ("RAM", "SWAP", "IRAM")
 
 @dataclass(frozen=True)
 class Core:
-    """One processor core that is on; the clock is None where the board does not tell it."""
+    """One processor core that is on; the clock is None where the board does not show it."""
 
     load_percent: int
     clock_mhz: int | None
@@ -59,7 +59,7 @@ class Load:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One line. What the line does not tell is None or empty; RAM can be cut off its front."""
+    """One line. What the line does not show is None or empty; RAM can be cut off its front."""
 
     timestamp: datetime | None = None  # naive, the board's local time
     ram_mb: tuple[int, int] | None = None  # used, total
@@ -75,7 +75,7 @@ class Sample:
 
 
 def parse_line(line: str | bytes) -> Sample | None:
-    """Read one line; None if it is no sample (a prompt, a date, an empty line, garbage).
+    """Read one line; None if it is not a sample (a prompt, a date, an empty line, garbage).
 
     A last token that may have been cut off is dropped, never read as a smaller number; a blank or
     a newline after it shows that it is whole. The rails of L4T 32 and older, `NAME 119/119`, have
@@ -90,7 +90,7 @@ def parse_line(line: str | bytes) -> Sample | None:
 
 
 def total_power_mw(sample: Sample, platform: str) -> tuple[int | None, str, str | None]:
-    """Return the board's or module's input power, the rule in words, and its scope.
+    """Return the board's or module's input power, the rule as text, and its scope.
 
     The power is None where the platform has no rule, or a rail of the rule is not in the line.
     """
@@ -110,7 +110,7 @@ class _Reader:
         self.tokens = tokens
         self.whole = whole
         self.at = 0
-        self.found: dict[str, object] = {}
+        self.fields: dict[str, object] = {}
         self.temperatures: dict[str, float | None] = {}
         self.rails: dict[str, tuple[int, ...]] = {}
         self.engines: dict[str, Load | None] = {}
@@ -135,18 +135,18 @@ class _Reader:
         return self.tokens[index] if index < len(self.tokens) else ""
 
     def maybe_cut(self, ahead: int) -> bool:
-        """Tell whether the token is the last one and nothing shows that it is whole."""
+        """Return whether the token is the last one and nothing shows that it is whole."""
         return not self.whole and self.at + ahead == len(self.tokens) - 1
 
     def sample(self) -> Sample | None:
-        known = any(key != "timestamp" for key in self.found)
+        known = any(key != "timestamp" for key in self.fields)
         if not (known or self.temperatures or self.rails or self.engines):
             return None
         return Sample(
             temperatures_c=self.temperatures,
             rails_mw=self.rails,
             engines=self.engines,
-            **self.found,  # type: ignore[arg-type]
+            **self.fields,  # type: ignore[arg-type]
         )
 
     # Each reader returns how many tokens it has understood: 0 leaves them to the next reader.
@@ -161,7 +161,7 @@ class _Reader:
             stamp = datetime(year, month, day, hour, minute, second)
         except ValueError:
             return 0
-        self.found.setdefault("timestamp", stamp)
+        self.fields.setdefault("timestamp", stamp)
         return 2
 
     def memory(self, name: str, value: str) -> int:
@@ -170,17 +170,17 @@ class _Reader:
             return 0
         pair, unit = (int(used[1]), int(used[2])), used[3]
         if name == "IRAM" and unit == "k":
-            self.found.setdefault("iram_kb", pair)
+            self.fields.setdefault("iram_kb", pair)
         elif name == "RAM" and unit == "M":
-            self.found.setdefault("ram_mb", pair)
+            self.fields.setdefault("ram_mb", pair)
             lfb = _LFB.fullmatch(self.peek(2))
             if lfb:
                 block_kb = int(lfb[2]) * (1024 if lfb[3] == "M" else 1)
-                self.found.setdefault("lfb", (int(lfb[1]), block_kb))
+                self.fields.setdefault("lfb", (int(lfb[1]), block_kb))
         elif name == "SWAP" and unit == "M":
             cached = _CACHED.fullmatch(self.peek(2))
             if cached:
-                self.found.setdefault("swap_mb", (*pair, int(cached[1])))
+                self.fields.setdefault("swap_mb", (*pair, int(cached[1])))
         return 2
 
     def cores(self, name: str, value: str) -> int:
@@ -196,7 +196,7 @@ class _Reader:
                 cores.append(None)
             else:
                 return 2  # one core that cannot be read would shift the others
-        self.found.setdefault("cpus", tuple(cores))
+        self.fields.setdefault("cpus", tuple(cores))
         return 2
 
     def temperature(self, name: str, value: str) -> int:
@@ -224,9 +224,9 @@ class _Reader:
         return 2
 
     def looks_cut(self, rail: tuple[int, ...], value: str) -> bool:
-        """Tell whether a last rail has probably lost its maximum, or digits of its mean.
+        """Return whether a last rail has probably lost its maximum, or digits of its mean.
 
-        Without a unit only the size can tell: a mean of a fifth of the instant or less has more
+        Without a unit only the size can show it: a mean of a fifth of the instant or less has more
         likely lost a digit than seen a tenfold rise in the last rail, which is never the input.
         """
         instant, mean = rail
@@ -255,9 +255,9 @@ class _Reader:
         if load is not None and not value.endswith("]") and self.maybe_cut(1):
             return 2
         if name in ("EMC_FREQ", "EMC"):
-            self.found.setdefault("emc", load)
+            self.fields.setdefault("emc", load)
         elif name in ("GR3D_FREQ", "GR3D"):
-            self.found.setdefault("gr3d", load)
+            self.fields.setdefault("gr3d", load)
         else:
             self.engines.setdefault(name, load)
         return 2

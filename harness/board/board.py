@@ -88,7 +88,7 @@ class Board:
         self._transport: Transport | None = None
         self._workdir = ""
         self._env = dict(target.env)
-        self._found_env: dict[str, str] = {}  # what the board turned out to need beside it
+        self._probed_env: dict[str, str] = {}  # what the board turned out to need beside it
         self._python = own_python(target)
 
     def prepare(self, job_name: str) -> JobState:
@@ -119,14 +119,14 @@ class Board:
         completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
         if completed.exit_status in ILLEGAL_INSTRUCTION:
             # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.
-            self._found_env = {"OPENBLAS_CORETYPE": "ARMV8"}
-            self._env = {**self._found_env, **self._env}
+            self._probed_env = {"OPENBLAS_CORETYPE": "ARMV8"}
+            self._env = {**self._probed_env, **self._env}
             completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
-        document = {**self._record(completed, "probe"), "env": self._found_env}
+        document = {**self._record(completed, "probe"), "env": self._probed_env}
         return read_probe(self.target, document)
 
     def use(self, probe: Probe) -> None:
-        """Take over what an earlier probe of this board found to be needed."""
+        """Take over what an earlier probe of this board turned out to need."""
         self._env = {**probe.env, **self._env}
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:
@@ -241,7 +241,7 @@ class Board:
             )
 
     def remove(self, folder: str) -> None:
-        """Remove a job's folder, all of which the controller has; failing that is no failure."""
+        """Remove a job's folder, all of which the controller has; a failure is ignored."""
         with contextlib.suppress(CommandFailed, Unreachable):
             self._bootstrap(["remove", folder])
 
@@ -251,7 +251,7 @@ class Board:
 
     @property
     def transport(self) -> Transport:
-        """The connection, made now if there is none."""
+        """The connection, made now unless it stands."""
         if self._transport is None:
             self._transport = self._connect()
         return self._transport

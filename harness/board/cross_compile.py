@@ -66,7 +66,7 @@ def lacking(probe: Probe) -> tuple[str, ...]:
 
 
 def is_here() -> bool:
-    """Tell whether ``gfbench[cross]`` is installed."""
+    """Return whether ``gfbench[cross]`` is installed."""
     return importlib.util.find_spec("ziglang") is not None
 
 
@@ -74,13 +74,13 @@ def zig_target(probe: Probe) -> str:
     """Return zig's name for a board's architecture and glibc.
 
     Raises:
-        CrossError: it is none that is known.
+        CrossError: gfbench knows no name for it.
     """
     machine, libc = probe.machine, probe.libc
-    found = re.fullmatch(r"glibc-(\d+\.\d+)", libc)
-    if machine not in ABIS or (libc and not found):
+    version = re.fullmatch(r"glibc-(\d+\.\d+)", libc)
+    if machine not in ABIS or (libc and not version):
         raise CrossError(f"gfbench cannot compile for {machine[:40]} with {libc[:40]}")
-    return f"{ABIS[machine]}.{found[1] if found else OLDEST_GLIBC}"
+    return f"{ABIS[machine]}.{version[1] if version else OLDEST_GLIBC}"
 
 
 def compiled(
@@ -169,8 +169,8 @@ def _packed(payload: Payload) -> KernelSources:
 
 
 def _compile(texts: Mapping[str, bytes], define: str, target: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="gfbench-cross-") as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory(prefix="gfbench-cross-") as temporary:
+        folder = Path(temporary)
         for name, text in texts.items():
             (folder / Path(name).name).write_bytes(text)
         made = folder / "made.so"

@@ -75,7 +75,7 @@ def probed(target: Target, inventory: Inventory | None, kernels: Sequence[str] =
 
 
 def examine(target: Target, inventory: Inventory | None) -> Examined:
-    """Probe a target and return what was found; never raises for the target's own faults."""
+    """Probe a target and return its state of health; never raises for the target's own faults."""
     try:
         probe = probed(target, inventory)
     except TargetError as error:

@@ -1,4 +1,4 @@
-"""The command that finds the commit: bisect."""
+"""``gfbench bisect``: find the commit that made something worse."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from harness.commands.options import (
 from harness.errors import GfbenchError, TargetError, UsageError
 from harness.experiments import bisection as bisecting
 from harness.experiments import revisions as comparing
-from harness.experiments.bisection import GOOD, SKIPPED, Found, Step, worst_first
-from harness.experiments.revisions import Place
+from harness.experiments.bisection import GOOD, SKIPPED, Bisection, Step, worst_first
+from harness.experiments.revisions import Setup
 from harness.fleet.live_view import LiveView
 from harness.fleet.run import Finished
 from harness.payloads import revisions
@@ -88,10 +88,10 @@ def bisect(
         good, bad, metric=metric, phase=phase, margin=margin, inconclusive="warn"
     )
     overrides = _overrides(case, kernel_names(kernel), rounds, min_window)
-    found, targets = choose(inventory, target)
-    place = Place(
+    parsed, targets = choose(inventory, target)
+    setup = Setup(
         targets=targets,
-        inventory=found,
+        inventory=parsed,
         directory=output,
         argv=("gfbench", *sys.argv[1:]),
         seed=secrets.randbelow(2**31) if seed is None else seed,
@@ -106,12 +106,12 @@ def bisect(
         source=source,
         reference=reference,
         suite=(suite, overrides),
-        place=place,
+        setup=setup,
         rule=rule,
         quiet=as_json,
     )
     tester.say(
-        f"{len(commits)} commits after {reference.commit.words}: measuring the last one, then at "
+        f"{len(commits)} commits after {reference.commit.title}: measuring the last one, then at "
         f"most {bisecting.most_steps(len(commits))} more"
     )
     ended = bisecting.bisect(commits, tester.test)
@@ -129,22 +129,22 @@ class _Tester:
     source: Source
     reference: Revision
     suite: tuple[str, Overrides]
-    place: Place
+    setup: Setup
     rule: Rule
     quiet: bool
     known: dict[str, Step] = field(default_factory=dict)  # by payload
-    told: set[str] = field(default_factory=set)
+    noted: set[str] = field(default_factory=set)
 
     def test(self, commit: Commit) -> Step:
         """Return what a commit is, and say so."""
         step = self._test(commit)
-        self.say(_words(step))
+        self.say(_step_line(step))
         return step
 
-    def say(self, words: str) -> None:
+    def say(self, line: str) -> None:
         """Print a line of progress, where results are for people."""
         if not self.quiet:
-            print(words, flush=True)
+            print(line, flush=True)
 
     def _test(self, commit: Commit) -> Step:
         try:
@@ -165,14 +165,14 @@ class _Tester:
         suite = comparing.suite_of(name, overrides, both, self.rule.metrics)
         rule = comparing.rule_for(self.rule, both)
         extend = overrides.rounds is None
-        with LiveView([t.name for t in self.place.targets], Console(stderr=True)) as view:
-            finished = comparing.measure(both, suite, rule, self.place, view, extend=extend)
+        with LiveView([t.name for t in self.setup.targets], Console(stderr=True)) as view:
+            finished = comparing.measure(both, suite, rule, self.setup, view, extend=extend)
         self._check_ended(finished)
         run, folder = load_run(finished.folder), str(finished.folder)
         why = comparing.why_not_run(run, self.reference.label)
         if why:
             raise ResultProblem(
-                f"the good commit {self.reference.commit.words} does not run: {why}"
+                f"the good commit {self.reference.commit.title} does not run: {why}"
             )
         why = comparing.why_not_run(run, candidate.label)
         if why:
@@ -188,9 +188,9 @@ class _Tester:
             TargetError: the board was lost or is busy.
         """
         for line in troubles(finished):
-            if line not in self.told:  # every step has the same remarks on its targets
+            if line not in self.noted:  # every step has the same remarks on its targets
                 note(line)
-            self.told.add(line)
+            self.noted.add(line)
         if any(outcome.exit_code == 130 for outcome in finished.outcomes):
             raise KeyboardInterrupt
         for outcome in finished.outcomes:
@@ -208,7 +208,7 @@ def _overrides(
     """Return the suite's choices that a case selector stands for.
 
     Raises:
-        UsageError: it is no selector, or names what a bisection cannot choose.
+        UsageError: it is not a selector, or names what a bisection cannot choose.
     """
     try:
         chosen = parse_selector(case) if case else {}
@@ -236,22 +236,22 @@ def _overrides(
     )
 
 
-def _words(step: Step) -> str:
+def _step_line(step: Step) -> str:
     """Return ``bad       a1b2c3d Use a slower loop: 40.1 % slower [...]``."""
     rest = f": {step.reason}" if step.reason else ""
-    return f"{step.status:<10} {step.commit.words}{rest}"
+    return f"{step.status:<10} {step.commit.title}{rest}"
 
 
-def _conclusion(reference: Revision, ended: Found) -> list[str]:
+def _conclusion(reference: Revision, ended: Bisection) -> list[str]:
     """Return the last lines: the commit and its effect, or what is left."""
     first = ended.first_bad
     if first is not None:
-        return [f"first bad commit: {first.commit.words}", *map(_effect, worst_first(first))]
+        return [f"first bad commit: {first.commit.title}", *map(_effect, worst_first(first))]
     if not ended.suspects:
-        end = ended.end.commit.words
+        end = ended.end.commit.title
         return [f"{end} is {ended.end.status}, not bad: there is nothing to find"]
     lines = ["the first bad commit is one of these (skipped and undecided ones leave it open):"]
-    lines += [f"  {commit.words}" for commit in ended.suspects]
+    lines += [f"  {commit.title}" for commit in ended.suspects]
     return [*lines, "more --rounds, a wider --margin or a single --case may settle those undecided"]
 
 
@@ -264,7 +264,7 @@ def _effect(verdict: Verdict) -> str:
     )
 
 
-def _document(reference: Revision, ended: Found) -> dict[str, Any]:
+def _document(reference: Revision, ended: Bisection) -> dict[str, Any]:
     first = ended.first_bad
     return {
         "schema": SCHEMA,

@@ -1,4 +1,4 @@
-"""Commands that measure the measuring: calibrate."""
+"""``gfbench calibrate``: measure a machine's noise floor, or what its sampler costs."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def calibrate(
     inventory: InventoryOption = None,
 ) -> None:
     """Measure a target's noise floor: by how much two blocks of the same thing differ."""
-    found, targets = choose(inventory, target)
+    parsed, targets = choose(inventory, target)
     seed = secrets.randbelow(2**31) if seed is None else seed
     if sampler_overhead:
         for chosen in targets:
-            _sampler(chosen, found, output, rounds or SAMPLER_ROUNDS, seed)
+            _sampler(chosen, parsed, output, rounds or SAMPLER_ROUNDS, seed)
         return
     overrides = Overrides(
         workloads=workload, rounds=rounds or FLOOR_ROUNDS, min_window_s=min_window, energy=energy
@@ -70,13 +70,13 @@ def calibrate(
     aa, own = floor_calibration.aa_suite(load_suite(suite, overrides), kernel)
     plan = make_plan(aa, seed=seed)
     note(f"{aa.rounds} rounds, about {duration(plan.estimate_s)} per target")
-    names = [one.name for one in targets]
+    names = [chosen.name for chosen in targets]
     with LiveView(names, Console(stderr=True)) as view:
         finished, floors, problems = floor_calibration.calibrate_floors(
             targets,
             aa,
             own,
-            inventory=found,
+            inventory=parsed,
             seed=seed,
             directory=output,
             argv=["gfbench", *sys.argv[1:]],
@@ -98,30 +98,34 @@ def _sampler(
     about = duration(calibration.estimate_s(rounds))
     note(f"{target.name}: {rounds} rounds, about {about}")
     done = calibration.calibrate_sampler(target, inventory, output, rounds=rounds, seed=seed)
-    print(f"{done.target}: {done.cost.words}")
+    print(f"{done.target}: {done.cost.summary}")
     print(done.path)
 
 
 def _show(floors: Sequence[CalibratedFloor]) -> None:
     """Print each machine's floor, what can be decided with it, and last where it is kept."""
-    print_rows([_row(one, floor) for one in floors for floor in one.floor.floors])
-    for one in floors:
-        for change in one.changes:
-            note(f"{one.target}: earlier calibrations no longer count: {change}")
-        if one.apart:
-            note(f"{one.target}: {one.apart} calibrations under other conditions are kept apart")
-        if one.days < FEWEST_DAYS:
+    rows = []
+    for machine in floors:
+        rows += [_row(machine.target, floor) for floor in machine.floor.floors]
+    print_rows(rows)
+    for machine in floors:
+        name, apart, days = machine.target, machine.apart, machine.days
+        for change in machine.changes:
+            note(f"{name}: earlier calibrations no longer count: {change}")
+        if apart:
+            note(f"{name}: {apart} calibrations under other conditions are kept apart")
+        if days < FEWEST_DAYS:
             note(
-                f"{one.target}: calibrated on {one.days} day{'s' * (one.days != 1)}; "
+                f"{name}: calibrated on {days} day{'s' * (days != 1)}; "
                 f"repeat it on {FEWEST_DAYS} days or more; they are combined"
             )
-        print(one.path)
+        print(machine.path)
 
 
-def _row(one: CalibratedFloor, floor: MetricFloor) -> dict[str, Any]:
+def _row(target: str, floor: MetricFloor) -> dict[str, Any]:
     """Return a row: the floor, what it is made of, and the rounds that margins take."""
     return {
-        "target": one.target,
+        "target": target,
         "metric": " ".join(part for part in (floor.metric, floor.phase) if part),
         "rounds": floor.rounds,
         "spread": _fraction(floor.spread),
@@ -129,8 +133,8 @@ def _row(one: CalibratedFloor, floor: MetricFloor) -> dict[str, Any]:
         "later block": percent(floor.slot_effect, 2),
         "drift": _fraction(floor.drift),
         **{
-            f"detects in {rounds}": _fraction(found)
-            for rounds, found in sorted(floor.detectable.items())
+            f"detects in {rounds}": _fraction(effect)
+            for rounds, effect in sorted(floor.detectable.items())
         },
         **{f"rounds at {100 * margin:g} %": _rounds(floor, margin) for margin in MARGINS},
     }

@@ -40,7 +40,7 @@ from harness.commands.options import (
 )
 from harness.errors import UsageError
 from harness.experiments import revisions as comparing
-from harness.experiments.revisions import Place
+from harness.experiments.revisions import Setup
 from harness.fleet.live_view import LiveView
 from harness.fleet.run import Finished
 from harness.payloads import revisions
@@ -111,15 +111,15 @@ def compare(
         margin=margin,
         inconclusive=inconclusive.value,
     )
-    words = list(what or ())
-    if len(words) == 2 and base is None and new is None:
-        if run is None and not any("=" in word and not Path(word).exists() for word in words):
-            _show_side_by_side(Path(words[0]), Path(words[1]), rule, as_json)
+    given = list(what or ())
+    if len(given) == 2 and base is None and new is None:
+        if run is None and not any("=" in text and not Path(text).exists() for text in given):
+            _show_side_by_side(Path(given[0]), Path(given[1]), rule, as_json)
             return
-        base, new, words = words[0], words[1], []
-    if base is None or new is None or len(words) > 1 or (words and run is not None):
+        base, new, given = given[0], given[1], []
+    if base is None or new is None or len(given) > 1 or (given and run is not None):
         raise UsageError(FORMS)
-    folder = Path(words[0]) if words else run
+    folder = Path(given[0]) if given else run
     if folder is not None:
         rule = replace(rule, base=base, new=new)
         _show_gate(judge_folder(folder, rule, calibration), as_json)
@@ -128,7 +128,7 @@ def compare(
         raise UsageError(
             "--calibration is for a finished run; revisions use the floors in the -o folder"
         )
-    found, targets = choose(inventory, target)
+    parsed, targets = choose(inventory, target)
     overrides = Overrides(
         workloads=workload,
         methods=method,
@@ -140,14 +140,14 @@ def compare(
         rounds=rounds,
         min_window_s=min_window,
     )
-    place = Place(
+    setup = Setup(
         targets=targets,
-        inventory=found,
+        inventory=parsed,
         directory=output,
         argv=("gfbench", *sys.argv[1:]),
         seed=secrets.randbelow(2**31) if seed is None else seed,
     )
-    _compare_revisions(base, new, kernel or (), (suite, overrides), place, rule, as_json)
+    _compare_revisions(base, new, kernel or (), (suite, overrides), setup, rule, as_json)
 
 
 def _built(base: str, new: str, kernels: Sequence[str]) -> tuple[Revision, Revision]:
@@ -167,7 +167,7 @@ def _compare_revisions(
     new: str,
     kernels: Sequence[str],
     suite: tuple[str, Overrides],
-    place: Place,
+    setup: Setup,
     rule: Rule,
     as_json: bool,
 ) -> None:
@@ -176,12 +176,13 @@ def _compare_revisions(
         _show_identical(both, as_json)
         return
     chosen = comparing.suite_of(*suite, both, rule.metrics)
-    for one, name in zip(both, ("base", "new"), strict=True):
-        note(f"{name}: {one.commit.words} ({one.commit.asked}), {one.payload.name}")
-    with LiveView([one.name for one in place.targets], Console(stderr=True)) as view:
+    for revision, name in zip(both, ("base", "new"), strict=True):
+        commit = revision.commit
+        note(f"{name}: {commit.title} ({commit.asked}), {revision.payload.name}")
+    with LiveView([target.name for target in setup.targets], Console(stderr=True)) as view:
         decided = comparing.rule_for(rule, both)
         extend = suite[1].rounds is None
-        finished = comparing.measure(both, chosen, decided, place, view, extend=extend)
+        finished = comparing.measure(both, chosen, decided, setup, view, extend=extend)
     for line in troubles(finished):
         note(line)
     if as_json:
@@ -195,12 +196,12 @@ def _compare_revisions(
 
 def _show_identical(both: Sequence[Revision], as_json: bool) -> None:
     """Say that there is nothing to measure: an A/A takes one kernel under two names."""
-    one, other = (revision.commit for revision in both)
+    base, new = (revision.commit for revision in both)
     if as_json:
         _print_json(_document(both, None))
         return
     print(
-        f"the artefacts are identical: {one.words} and {other.words} build the same payload, "
+        f"the artefacts are identical: {base.title} and {new.title} build the same payload, "
         f"{both[0].payload.name}, so nothing was measured"
     )
 
@@ -227,8 +228,8 @@ def _show_gate(judged: Gate, as_json: bool) -> None:
 
 
 def _show_side_by_side(first: Path, second: Path, rule: Rule, as_json: bool) -> None:
-    """Show two runs side by side; 3 where nothing could be compared, else 0: it is no verdict."""
-    found = side_by_side(
+    """Show two runs side by side; exit code 3 where nothing could be compared, else 0."""
+    comparison = side_by_side(
         load_run(first),
         load_run(second),
         metrics=rule.metrics,
@@ -236,25 +237,26 @@ def _show_side_by_side(first: Path, second: Path, rule: Rule, as_json: bool) -> 
         margin=rule.margin,
     )
     if as_json:
-        _print_json(_side_document(found))
+        _print_json(_side_document(comparison))
     else:
-        _print_side_by_side(found, rule.margin)
-    comparable = any(shift.effect is not None for shift in found.shifts)
+        _print_side_by_side(comparison, rule.margin)
+    comparable = any(shift.effect is not None for shift in comparison.shifts)
     exit_with(0 if comparable else 3)
 
 
-def _print_side_by_side(found: SideBySide, margin: float) -> None:
-    print(f"{found.second} against {found.first}: two runs, not measured in the same rounds.")
+def _print_side_by_side(comparison: SideBySide, margin: float) -> None:
+    pair = f"{comparison.second} against {comparison.first}"
+    print(f"{pair}: two runs, not measured in the same rounds.")
     print("The differences include what drifted between the runs; the 95 % intervals cover only")
     print("the scatter within each run. For a verdict, measure both in one run.")
     print(f"Below, higher and lower mean by more than {100 * margin:.3g} %, alike means by less.")
-    print_rows([_side_row(shift) for shift in found.shifts])
-    for target, words in found.differences.items():
-        for word in words:
-            print(f"{target}: differs: {word}")
-    for remark in found.notes:
+    print_rows([_side_row(shift) for shift in comparison.shifts])
+    for target, differences in comparison.differences.items():
+        for difference in differences:
+            print(f"{target}: differs: {difference}")
+    for remark in comparison.notes:
         print(f"note: {remark}")
-    if not found.shifts:
+    if not comparison.shifts:
         print("the runs have no case in common")
 
 
@@ -269,9 +271,9 @@ def _side_row(shift: Shift) -> dict[str, Any]:
     }
 
 
-def _side_document(found: SideBySide) -> dict[str, Any]:
-    shifts = [{**asdict(one), "case": to_json(one.case)} for one in found.shifts]
-    return {"schema": SCHEMA, "type": "side by side", **asdict(found), "shifts": shifts}
+def _side_document(comparison: SideBySide) -> dict[str, Any]:
+    shifts = [{**asdict(shift), "case": to_json(shift.case)} for shift in comparison.shifts]
+    return {"schema": SCHEMA, "type": "side by side", **asdict(comparison), "shifts": shifts}
 
 
 def _print_json(value: Any) -> None:

@@ -18,11 +18,11 @@ def doctor(
     target: TargetOption = None, inventory: InventoryOption = None, as_json: JsonOption = False
 ) -> None:
     """Say what stands between a target and a credible result, and how to put it right."""
-    found, targets = choose(inventory, target or ["local"])
-    examined = [doctors.examine(chosen, found) for chosen in targets]
+    parsed, targets = choose(inventory, target or ["local"])
+    examined = [doctors.examine(chosen, parsed) for chosen in targets]
     if as_json:
-        print(json.dumps([one.to_json() for one in examined], indent=1))
+        print(json.dumps([board.to_json() for board in examined], indent=1))
     else:
-        for one in examined:
-            print("\n".join(one.lines()))
-    exit_with(gravest(one.exit_code for one in examined))
+        for board in examined:
+            print("\n".join(board.lines()))
+    exit_with(gravest(board.exit_code for board in examined))

@@ -176,11 +176,11 @@ def _listed(what: Listed, path: Path | None, selectors: Sequence[str] | None) ->
     if what is Listed.targets:
         return target_rows(read_inventory(path))
     if what is Listed.sensors:
-        found, targets = choose(path, selectors or ["local"])
-        return sensor_rows(targets, found)
+        parsed, targets = choose(path, selectors or ["local"])
+        return sensor_rows(targets, parsed)
     if what is Listed.kernels and selectors:
-        found, targets = choose(path, selectors)
-        return kernel_rows(targets, found)
+        parsed, targets = choose(path, selectors)
+        return kernel_rows(targets, parsed)
     plain: dict[Listed, Callable[[], Rows]] = {
         Listed.suites: suite_rows,
         Listed.workloads: workload_rows,

@@ -50,7 +50,7 @@ def exit_with(code: int) -> None:
 
 
 def read_inventory(path: Path | None) -> Inventory | None:
-    """Return the inventory named, or the one in this folder; None if there is none.
+    """Return the inventory named, or the one in this folder; None where there is no file.
 
     Raises:
         InventoryError: the file cannot be used.
@@ -116,7 +116,7 @@ def print_rows(rows: Sequence[dict[str, Any]]) -> None:
 class Attempt:
     """What became of pushing one run: where it is, or what went wrong and how to go on."""
 
-    place: str = ""
+    url: str = ""
     already: bool = False
     error: GfbenchError | None = None
 
@@ -154,7 +154,7 @@ def try_push(folder: Path, url: str) -> Attempt:
         )
     except (StoreRefusal, MissingExtra) as error:
         return Attempt(error=error)
-    return Attempt(place=pushed.place, already=pushed.already)
+    return Attempt(url=pushed.place, already=pushed.already)
 
 
 def shown_url(url: str) -> str:

@@ -43,16 +43,16 @@ def publish(
 
     if not runs and store is None:
         raise UsageError("nothing to publish — give folders of results, or --store URL")
-    found: list[build.Runs] = []
+    runs_from: list[build.Runs] = []
     if runs:
-        found.append(sources.FolderRuns(runs, cache or sources.cache_home()))
+        runs_from.append(sources.FolderRuns(runs, cache or sources.cache_home()))
     if store is not None:
-        found.append(sources.StoreRuns(store))
+        runs_from.append(sources.StoreRuns(store))
     floors, notes = sources.floors_in(runs or [])
     options = build.Options(
         base_url=base_url, reports=reports, margin=margin, floors=floors, state=state
     )
-    built = build.build(site, found, options)
+    built = build.build(site, runs_from, options)
     for line in [*notes, *built.notes]:
         note(line)
     note(

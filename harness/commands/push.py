@@ -29,5 +29,5 @@ def push(
             continue
         if attempt.already:
             note(f"{run}: already in the store")
-        print(attempt.place)
+        print(attempt.url)
     exit_with(gravest(codes))

@@ -34,10 +34,10 @@ def resume(
     if store is not None:
         check_store(store)
     header = read_header(run)
-    found = read_inventory(inventory)
+    parsed = read_inventory(inventory)
     names = list(header.get("targets") or {})
-    targets = select(found, names)
+    targets = select(parsed, names)
     suite = suite_from_json(header.get("suite"))
     with LiveView(names, Console(stderr=True)) as view:
-        finished = resume_run(run, targets, suite, inventory=found, watch=view)
+        finished = resume_run(run, targets, suite, inventory=parsed, watch=view)
     show_finished(finished, store)

@@ -111,7 +111,7 @@ def run(
             raise UsageError("--until-decided sets the rounds itself — leave out --rounds")
     elif base or new:
         raise UsageError("--base and --new are for --until-decided and for `gfbench gate RUN`")
-    found, targets = choose(inventory, target)
+    parsed, targets = choose(inventory, target)
     kernels, own_kernels = user_kernels.parse(kernel or ())
     overrides = Overrides(
         workloads=workload,
@@ -136,11 +136,11 @@ def run(
         _print_plan(chosen, targets, seed)
         return
     console = Console(stderr=True)
-    with LiveView([one.name for one in targets], console) as view:
+    with LiveView([chosen.name for chosen in targets], console) as view:
         finished = start_run(
             targets,
             chosen,
-            inventory=found,
+            inventory=parsed,
             seed=seed,
             directory=output,
             argv=["gfbench", *sys.argv[1:]],
@@ -186,7 +186,7 @@ def _push(finished: Finished, store: str) -> int:
         note(f"not pushed yet — `gfbench resume {finished.folder} --store {shown_url(store)}`")
         return 0
     attempt = try_push(finished.folder, store)
-    note(str(attempt.error) if attempt.error else f"pushed to {attempt.place}")
+    note(str(attempt.error) if attempt.error else f"pushed to {attempt.url}")
     return attempt.exit_code
 
 

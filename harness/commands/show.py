@@ -23,7 +23,7 @@ from reports.text.wording import printable, seconds
 MAX_HISTORY = 20  # runs beside it that are read, the latest
 
 
-def standing_lines(run: Run) -> list[str]:
+def status_lines(run: Run) -> list[str]:
     """Return what was measured when, and how far each target has come."""
     header = run.header
     rounds = f"{header.rounds} rounds" if header.rounds else ""
@@ -45,22 +45,25 @@ def verdict_lines(run: Run, width: int | None) -> list[str]:
 
 def history_lines(runs: Sequence[Run], encoding: str = "utf-8") -> list[str]:
     """Return a line per case of the newest run with its latency over all runs, oldest first."""
-    found = trends(runs)
-    if not found or not _can_show(found, encoding):
+    shown = trends(runs)
+    if not shown or not _can_show(shown, encoding):
         return []
-    names = [case_name(one.case.method, one.case.patch_size, one.case.kernel) for one in found]
-    wide, long = max(map(len, names)), max(len(one.line) for one in found)
+    names = [case_name(t.case.method, t.case.patch_size, t.case.kernel) for t in shown]
+    name_width = max(map(len, names))
+    line_width = max(len(trend.line) for trend in shown)
     ids = sorted((run.header.started_at, run.run_id) for run in runs)
-    lines = [f"backward over {len(runs)} runs, {ids[0][1]} to {ids[-1][1]}", *_legend(found)]
-    heading, several = "", len({one.target for one in found}) > 1
-    for one, name in zip(found, names, strict=True):
-        target = one.target if several else ""
-        last, heading = (
-            heading,
-            case_heading(target, one.case.layer.name, one.case.batch, one.case.device),
-        )
-        lines += [heading] if heading != last else []
-        lines.append(f"  {name.ljust(wide)} {one.line.ljust(long)} {_span(one)}".rstrip())
+    lines = [f"backward over {len(runs)} runs, {ids[0][1]} to {ids[-1][1]}", *_legend(shown)]
+    several = len({trend.target for trend in shown}) > 1
+    last = ""
+    for trend, name in zip(shown, names, strict=True):
+        case = trend.case
+        target = trend.target if several else ""
+        heading = case_heading(target, case.layer.name, case.batch, case.device)
+        if heading != last:
+            lines.append(heading)
+            last = heading
+        line = f"  {name.ljust(name_width)} {trend.line.ljust(line_width)} {_span(trend)}"
+        lines.append(line.rstrip())
     return lines
 
 
@@ -68,15 +71,15 @@ def runs_beside(folder: Path, run: Run) -> list[Run]:
     """Return the finished runs in the same folder that measured the same on the same targets."""
     ours = read_header(folder)
     names = set(ours.get("targets") or ())
-    found: list[Run] = []
+    beside: list[Run] = []
     for path in reversed(list(run_folders(folder.resolve().parent))):
-        if len(found) == MAX_HISTORY or path == folder.resolve():
+        if len(beside) == MAX_HISTORY or path == folder.resolve():
             continue
         header = _header(path)
         alike = (header.get("suite") or {}).get("name") == run.header.suite.name
         if alike and names & set(header.get("targets") or ()) and header.get("finished_at"):
-            found += _loaded(path)
-    return found
+            beside += _loaded(path)
+    return beside
 
 
 def _target_line(target: TargetRun) -> str:
@@ -91,19 +94,19 @@ def _target_line(target: TargetRun) -> str:
     return f"{target.name}: {', '.join(part for part in parts if part)}{remedy}"
 
 
-def _span(one: Trend) -> str:
-    known = [value for value in one.values_s if value is not None]
+def _span(trend: Trend) -> str:
+    known = [value for value in trend.values_s if value is not None]
     return f"{seconds(known[-1])} ({seconds(min(known))} to {seconds(max(known))})"
 
 
-def _legend(found: Sequence[Trend]) -> Iterator[str]:
-    if any(any(one.changed) for one in found):
+def _legend(shown: Sequence[Trend]) -> Iterator[str]:
+    if any(any(trend.changed) for trend in shown):
         yield "| the machine or the kernel is another from here on"
 
 
-def _can_show(found: Sequence[Trend], encoding: str) -> bool:
+def _can_show(shown: Sequence[Trend], encoding: str) -> bool:
     try:
-        "".join(one.line for one in found).encode(encoding)
+        "".join(trend.line for trend in shown).encode(encoding)
     except (UnicodeEncodeError, LookupError):
         return False
     return True
@@ -137,7 +140,7 @@ def show(
     loaded = [(path, load_run(path)) for path in runs]
     folder, newest = max(loaded, key=lambda one: (one[1].header.started_at, one[1].run_id))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    lines = standing_lines(newest)
+    lines = status_lines(newest)
     lines += ["", *final_table(table.summary_rows(newest), width)]
     verdicts = verdict_lines(newest, width)
     lines += ["", *verdicts] if verdicts else []

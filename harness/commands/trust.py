@@ -29,9 +29,9 @@ def trust_(
     """Show a target's host key and record it in known_hosts once you confirm it."""
     if not target:
         raise UsageError("no target is given — use -t NAME, or -t user@host:port for a gateway")
-    found = read_inventory(inventory)
-    for chosen in _to_trust(found, target):
-        key = trust.fetch_host_key(chosen, found)
+    parsed = read_inventory(inventory)
+    for chosen in _to_trust(parsed, target):
+        key = trust.fetch_host_key(chosen, parsed)
         print(f"{chosen.name}: {key.host_entry} {key.key_type} {key.fingerprint} ({key.status})")
         if key.status == "known":
             continue
@@ -42,8 +42,8 @@ def trust_(
         print(f"recorded in {trust.record(key, replace=replace)}")
 
 
-def _to_trust(found: Inventory | None, selectors: Sequence[str]) -> tuple[Target, ...]:
+def _to_trust(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Target, ...]:
     """Return the targets meant, which here may also be a gateway's own address."""
     if all("@" in selector[1:] or ":" in selector[4:] for selector in selectors):
-        return tuple(trust.trust_target(selector, found) for selector in selectors)
-    return tuple(one for one in select(found, selectors) if not one.local)
+        return tuple(trust.trust_target(selector, inventory) for selector in selectors)
+    return tuple(target for target in select(inventory, selectors) if not target.local)

@@ -24,7 +24,7 @@ def verify(
     """Check the files of runs and recompute every number of their reports from the samples."""
     checked = [verifying.verify(run) for run in runs]
     if as_json:
-        print(json.dumps([asdict(one) for one in checked], indent=1, ensure_ascii=False))
+        print(json.dumps([asdict(verified) for verified in checked], indent=1, ensure_ascii=False))
     for run, one in zip(runs, checked, strict=True):
         if not as_json:
             print("\n".join(printable(line) for line in verifying.lines(run, one)))

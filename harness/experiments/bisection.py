@@ -1,4 +1,4 @@
-"""Finding the first bad commit by tests that may not decide. Pure: what a test is, others say."""
+"""Find the first bad commit by tests that may stay undecided. Pure: the caller brings the test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Bisection:
     """How a bisection ended.
 
     ``end`` is the test of the bad commit itself. ``suspects`` are the commits of which one is the
@@ -46,29 +46,29 @@ class Found:
         return next(step for step in (*self.steps, self.end) if step.commit == self.suspects[0])
 
 
-def bisect(commits: Sequence[Commit], test: Callable[[Commit], Step]) -> Found:
+def bisect(commits: Sequence[Commit], test: Callable[[Commit], Step]) -> Bisection:
     """Find the first bad of some commits, oldest first, of which the last is said to be bad.
 
     That is tested first: if it is not bad there is nothing to find. Then at most ceil(log2(n))
-    commits are tested, and one more for each that is skipped or undecided: another one takes its
-    place, as in ``git bisect skip``.
+    commits are tested, and one more for each that is skipped or undecided: another takes its
+    turn, as in ``git bisect skip``.
     """
     end = test(commits[-1])
     if end.status != BAD:
-        return Found(end=end)
+        return Bisection(end=end)
     steps: list[Step] = []
     open_: set[int] = set()  # tested, and known no better
     good, bad = -1, len(commits) - 1
-    while (place := _next(good, bad, open_)) is not None:
-        step = test(commits[place])
+    while (index := _next(good, bad, open_)) is not None:
+        step = test(commits[index])
         steps.append(step)
         if step.status == GOOD:
-            good = place
+            good = index
         elif step.status == BAD:
-            bad = place
+            bad = index
         else:
-            open_.add(place)
-    return Found(end=end, steps=tuple(steps), suspects=tuple(commits[good + 1 : bad + 1]))
+            open_.add(index)
+    return Bisection(end=end, steps=tuple(steps), suspects=tuple(commits[good + 1 : bad + 1]))
 
 
 def step_of(commit: Commit, verdicts: Sequence[Verdict], run: str = "") -> Step:
@@ -85,14 +85,18 @@ def step_of(commit: Commit, verdicts: Sequence[Verdict], run: str = "") -> Step:
 
 def same_as(known: Step, commit: Commit) -> Step:
     """Return the step of a commit whose artefact was tested already, as another commit's."""
-    words = f"the same artefact as {known.commit.label}"
-    return replace(known, commit=commit, reason=f"{words}; {known.reason}".rstrip("; "))
+    same = f"the same artefact as {known.commit.label}"
+    return replace(known, commit=commit, reason=f"{same}; {known.reason}".rstrip("; "))
 
 
 def worst_first(step: Step) -> tuple[Verdict, ...]:
     """Return the verdicts that make a commit bad, the largest effect first."""
     failed = [verdict for verdict in step.verdicts if verdict.status == "FAIL" and verdict.effect]
-    return tuple(sorted(failed, key=lambda one: -one.effect.ratio if one.effect else 0.0))
+    return tuple(sorted(failed, key=_ratio, reverse=True))
+
+
+def _ratio(verdict: Verdict) -> float:
+    return verdict.effect.ratio if verdict.effect else 0.0
 
 
 def _reason(step: Step) -> str:
@@ -103,8 +107,7 @@ def _reason(step: Step) -> str:
     shown = (worst_first(step) or open_ or step.verdicts)[0]
     what = " ".join(part for part in (shown.metric, shown.phase) if part)
     status = "" if shown.status in ("PASS", "FAIL") else f"{shown.status}: "
-    words = shown.reason or shown.status
-    return f"{status}{what} {words}"
+    return f"{status}{what} {shown.reason or shown.status}"
 
 
 def most_steps(commits: int) -> int:
@@ -113,6 +116,6 @@ def most_steps(commits: int) -> int:
 
 
 def _next(good: int, bad: int, open_: set[int]) -> int | None:
-    """Return the middle one of the places that are left to test; None where none is."""
-    left = [place for place in range(good + 1, bad) if place not in open_]
+    """Return the middle index of those that are left to test; None where all are tested."""
+    left = [index for index in range(good + 1, bad) if index not in open_]
     return left[(len(left) - 1) // 2] if left else None

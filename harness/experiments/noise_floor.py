@@ -64,7 +64,7 @@ def aa_suite(suite: Suite, kernel: str) -> tuple[Suite, tuple[UserKernel, ...]]:
     """Return the suite with one filtered kernel under two names and nothing else.
 
     Raises:
-        PlanError: there is no such kernel, or it has no filtered backward.
+        PlanError: the kernel does not exist, or has no filtered backward.
     """
     names, own = parse([kernel, f"{AGAIN}={kernel}"])
     methods = tuple(name for name in suite.methods if name != BASELINE) or (DEFAULT,)
@@ -73,7 +73,7 @@ def aa_suite(suite: Suite, kernel: str) -> tuple[Suite, tuple[UserKernel, ...]]:
         methods=methods[:1],
         patch_sizes=suite.patch_sizes[:1],
         kernels=names,
-        own_kernels=tuple(one.info for one in own),
+        own_kernels=tuple(kernel.info for kernel in own),
         fidelity_rounds=0,
         roofline=False,
     )
@@ -135,20 +135,21 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
     if not new["series"]:
         raise ValueError(f"it takes {FEWEST_ROUNDS} complete rounds")
     before = noise_floor.load(path)
-    earlier = [one for one in (_history(path) if before else ()) if one["run_id"] != run.run_id]
+    stored = _history(path) if before else []
+    earlier = [entry for entry in stored if entry["run_id"] != run.run_id]
     history = [*earlier, new]
-    alike = [one for one in history if _basis(one) == _basis(new)]
+    alike = [entry for entry in history if _basis(entry) == _basis(new)]
     floor = NoiseFloor(
         target=target.name,
         fingerprint=fingerprint,
         measured_at=run.header.started_at,
         floors=_floors(alike),
         conditions=new["conditions"],
-        sentinel_spread=_spread([log for one in alike for log in one["sentinel"]]),
+        sentinel_spread=_spread([log for entry in alike for log in entry["sentinel"]]),
     )
     _make_folder(path.parent)
     write_json_atomic(path, {**noise_floor.to_json(floor), "calibrations": history})
-    days = {str(one["measured_at"])[:10] for one in alike}
+    days = {str(entry["measured_at"])[:10] for entry in alike}
     return CalibratedFloor(
         target=target.name,
         path=path,
@@ -162,17 +163,13 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
 
 def _entry(run: Run, target: TargetRun) -> dict[str, Any]:
     """Return what is kept of one A/A run: every pair, raw."""
-    series = [
-        {
-            "metric": metric,
-            "phase": phase,
-            "case": base.key,
-            "rounds": [[one.a, one.b, one.a_first] for one in rounds],
-        }
-        for base, new in _pairs(target)
-        for metric, phase in _asked()
-        if len(rounds := _rounds(target, base, new, metric, phase)) >= FEWEST_ROUNDS
-    ]
+    series = []
+    for base, new in _pairs(target):
+        for metric, phase in _asked():
+            rounds = _rounds(target, base, new, metric, phase)
+            if len(rounds) >= FEWEST_ROUNDS:
+                raw = [[pair.a, pair.b, pair.a_first] for pair in rounds]
+                series.append({"metric": metric, "phase": phase, "case": base.key, "rounds": raw})
     plan = run.header.plan
     return {
         "run_id": run.run_id,
@@ -213,8 +210,8 @@ def _rounds(target: TargetRun, base: Case, new: Case, metric: str, phase: str) -
 def _floors(calibrations: Iterable[Mapping[str, Any]]) -> tuple[MetricFloor, ...]:
     """Return the floor of each metric and phase, that of the workload which scatters most."""
     joined: dict[tuple[str, str, str], list[AARound]] = {}
-    for one in calibrations:
-        for series in one["series"]:
+    for entry in calibrations:
+        for series in entry["series"]:
             rounds = joined.setdefault((series["metric"], series["phase"], series["case"]), [])
             rounds += [AARound(a=a, b=b, a_first=first) for a, b, first in series["rounds"]]
     return noise_floor.worst(
@@ -224,8 +221,8 @@ def _floors(calibrations: Iterable[Mapping[str, Any]]) -> tuple[MetricFloor, ...
 
 
 def _sentinel_logs(target: TargetRun) -> list[float]:
-    found = (b.timing.get("step") for b in target.sentinels if b.status == "ok")
-    return [math.log(timing.median_s) for timing in found if timing and timing.median_s]
+    timings = (block.timing.get("step") for block in target.sentinels if block.status == "ok")
+    return [math.log(timing.median_s) for timing in timings if timing and timing.median_s]
 
 
 def _spread(logs: Sequence[float]) -> float | None:
@@ -241,7 +238,9 @@ def _history(path: Path) -> list[dict[str, Any]]:
     """Return the calibrations in a stored file that is known to be whole."""
     document = json.loads(path.read_text())
     entries = document.get("calibrations")
-    return [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
+    if not isinstance(entries, list):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def _make_folder(path: Path) -> None:

@@ -19,8 +19,8 @@ from workloads.spec.methods import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where is measured, in which order, and where the results go."""
+class Setup:
+    """On what to measure, in which order, and where the results go."""
 
     targets: tuple[Target, ...]
     inventory: Inventory | None
@@ -51,8 +51,10 @@ def suite_of(
         fidelity_rounds=min(1, suite.fidelity_rounds),
         energy=any(metric.sensor is not None for metric in judged),
         roofline=False,
-        revisions=tuple(one.label for one in revisions),
-        checked_revisions=tuple(one.label for one in revisions if "check" in one.block_kinds),
+        revisions=tuple(revision.label for revision in revisions),
+        checked_revisions=tuple(
+            revision.label for revision in revisions if "check" in revision.block_kinds
+        ),
     )
 
 
@@ -66,26 +68,26 @@ def measure(
     both: tuple[Revision, Revision],
     suite: Suite,
     rule: Rule,
-    place: Place,
+    setup: Setup,
     watch: Watch,
     *,
     extend: bool,
 ) -> Finished:
     """Measure two revisions in the same rounds on every target, and judge new against base.
 
-    With ``extend`` more rounds follow until that is decided; else the suite's are all.
+    With ``extend`` more rounds follow until that is decided; else the suite's rounds are all.
 
     Raises:
         PayloadError: the runner's own payload cannot be packed.
         reports.results.write.ResultStorageProblem: the result folder cannot be written.
     """
     return start_run(
-        place.targets,
+        setup.targets,
         suite,
-        inventory=place.inventory,
-        seed=place.seed,
-        directory=place.directory,
-        argv=place.argv,
+        inventory=setup.inventory,
+        seed=setup.seed,
+        directory=setup.directory,
+        argv=setup.argv,
         watch=watch,
         revisions=both,
         rule=replace(rule, until_decided=extend),
@@ -103,7 +105,7 @@ def why_not_run(run: Run, label: str) -> str:
         if any(block.kind == "timing" and block.status == "ok" for block in blocks):
             return ""
         bad = [block for block in blocks if block.status not in ("ok", "interrupted")]
-        reasons.update((f"{one.kind}: {one.reason or one.status}", None) for one in bad)
+        reasons.update((f"{block.kind}: {block.reason or block.status}", None) for block in bad)
         skipped = [skip for skip in target.session.skipped if skip.case.revision == label]
         reasons.update((skip.reason, None) for skip in skipped)
     return next(iter(reasons), "")

@@ -46,7 +46,7 @@ LAYER = "quick-128ch-28x28"
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrated:
-    """What was found on one machine, and where it is kept."""
+    """The cost of the sampler on one machine, and where it is kept."""
 
     target: str
     path: Path

@@ -31,7 +31,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     """Return run.json as it is; ``load_run`` checks it.
 
     Raises:
-        ResultProblem: there is no readable run.json.
+        ResultProblem: run.json cannot be read.
     """
     import json
 
@@ -82,10 +82,10 @@ def new_header(
 def _kernels(suite: Suite, own: Sequence[UserKernel]) -> list[dict[str, Any]]:
     """Return name, version and source hash of every kernel, and where a user's comes from."""
     users = {kernel.info.name: kernel for kernel in own}
-    found = []
+    facts = []
     for name in dict.fromkeys((FALLBACK, *suite.kernels)):
         user = users.get(name)
-        found.append(
+        facts.append(
             {
                 "name": name,
                 "version": suite.kernel(name).version,
@@ -93,14 +93,14 @@ def _kernels(suite: Suite, own: Sequence[UserKernel]) -> list[dict[str, Any]]:
                 **({"kind": user.kind, "of": user.of} if user else {}),
             }
         )
-    return found
+    return facts
 
 
 def revisions_json(suite: Suite, revisions: Sequence[Revision]) -> dict[str, Any]:
     """Return what run.json says of revisions and of their kernels."""
     names = tuple(dict.fromkeys((*suite.kernels, *_exact_kernels(suite))))
     return {
-        "revisions": [revised.recorded(one) for one in revisions],
+        "revisions": [revised.recorded(revision) for revision in revisions],
         "kernels": [revised.kernel_facts(one, name) for one in revisions for name in names],
     }
 

@@ -1,4 +1,4 @@
-"""What a session tells its board to do, worked out from the suite, the probe and the rails."""
+"""What a session has its board do, worked out from the suite, the probe and the rails."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def _left(row: _Target) -> str:
 
 
 def _figure_of(record: Mapping[str, Any]) -> str:
-    """Return the figure of one journal record in words; the record comes from a board."""
+    """Return the figure of one journal record as text; the record comes from a board."""
     key = str(record.get("case_key", ""))
     timing = record.get("timing")
     backward = timing.get("backward") if isinstance(timing, dict) else None

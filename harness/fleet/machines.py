@@ -10,7 +10,7 @@ POLL_S = 0.2
 
 
 class Machines:
-    """The machines of a run, told apart by their kernels' boot ids."""
+    """The machines of a run, distinguished by their kernels' boot ids."""
 
     def __init__(self) -> None:
         """Start with none."""

@@ -30,7 +30,7 @@ class Outcome:
     finished_at: str | None = None
 
     def fail(self, error: GfbenchError) -> None:
-        """Take over an error's words and exit code."""
+        """Take over an error's message and exit code."""
         self.status = "infra" if error.exit_code == 4 else "failed"
         self.error = type(error).__name__
         self.exit_code = error.exit_code

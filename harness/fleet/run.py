@@ -126,7 +126,7 @@ def resume_run(
     """Go on with a run: follow what still runs, measure what is missing.
 
     Raises:
-        ResultProblem: the folder is no run of this payload.
+        ResultProblem: the run in the folder was started with another payload.
     """
     header = read_header(folder)
     own_kernels = from_run(folder, header)
@@ -203,7 +203,7 @@ def _until_decided(
     outcomes: Sequence[Outcome],
 ) -> Decided:
     def measure(names: Sequence[str]) -> tuple[Outcome, ...]:
-        chosen = [one for one in targets if one.name in names]
+        chosen = [target for target in targets if target.name in names]
         return run_fleet(chosen, replace(request, extended=True), watch)
 
     def cool(names: Sequence[str]) -> None:

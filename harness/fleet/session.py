@@ -152,7 +152,7 @@ class Session:
                 self._on_the_machine(state, job)
 
     def _known_probe(self) -> Probed:
-        """Return what this very process has found out a few rounds ago."""
+        """Return the probe that this very process made a few rounds ago."""
         probe = read_probe(self.target, json.loads((self.folder / PROBE).read_text()))
         self._board.use(probe.facts)
         return probe

@@ -117,24 +117,25 @@ def wanted_rounds(run: Run, gate: Gate) -> dict[str, tuple[More, ...]]:
     The cases of all open verdicts take part in the same rounds. What throttled or failed is
     repeated as a new round, a bounded number of times.
     """
-    found: dict[str, tuple[More, ...]] = {}
+    wanted: dict[str, tuple[More, ...]] = {}
     for target in run.targets:
         verdicts = [verdict for verdict in gate.verdicts if verdict.target == target.name]
         alarms = [verdict for verdict in verdicts if verdict.verify]
-        open_ = [one for one in verdicts if one.status in OPEN and not one.verify]
-        more = (_next_look(target, open_), _verification(target, alarms))
-        if any(more):
-            found[target.name] = tuple(one for one in more if one)
-    return found
+        open_ = [v for v in verdicts if v.status in OPEN and not v.verify]
+        looks = (_next_look(target, open_), _verification(target, alarms))
+        more = tuple(rounds for rounds in looks if rounds)
+        if more:
+            wanted[target.name] = more
+    return wanted
 
 
 def _has_ended_well(outcome: Outcome | None) -> bool:
-    """Tell whether a session measured all it had to, be it that blocks failed."""
+    """Return whether a session measured all it had to, even if blocks failed."""
     return outcome is not None and outcome.status in ("ok", "failed") and outcome.exit_code < 2
 
 
 def _throttles(target: TargetRun) -> bool:
-    """Tell whether the last round has a block that throttled."""
+    """Return whether the last round has a block that throttled."""
     last = max((block.round for block in target.all_blocks), default=0)
     return any(b.status == "throttled" and b.round == last for b in target.all_blocks)
 

@@ -43,7 +43,7 @@ SOURCES = {
 
 
 def is_former(payload: Payload) -> bool:
-    """Tell whether a payload's modules lie side by side."""
+    """Return whether a payload's modules lie side by side."""
     try:
         content(payload, f"workloads/{MESSAGES}")
     except PayloadError:

@@ -31,7 +31,7 @@ class Commit:
     subject: str
 
     @property
-    def words(self) -> str:
+    def title(self) -> str:
         """Return label and subject."""
         return f"{self.label} {self.subject}".strip()
 
@@ -47,7 +47,7 @@ class Repository:
         """Return the repository that a folder lies in.
 
         Raises:
-            UsageError: it lies in none.
+            UsageError: it is not in a repository.
         """
         try:
             done = _run(folder, "rev-parse", "--show-toplevel")
@@ -64,7 +64,7 @@ class Repository:
         """Return the commit that a revision's name stands for.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no such commit.
         """
         sha = self._try("rev-parse", "--verify", f"{name}^{{commit}}")
         if not sha or name.startswith("-"):
@@ -101,14 +101,14 @@ class Repository:
         Raises:
             UsageError: git cannot make one.
         """
-        place = Path(tempfile.mkdtemp(prefix="gfbench-revision-"))
-        tree = place / "tree"
+        folder = Path(tempfile.mkdtemp(prefix="gfbench-revision-"))
+        tree = folder / "tree"
         try:
             self._git("worktree", "add", "--quiet", "--detach", str(tree), commit.sha)
             yield tree
         finally:
             self._try("worktree", "remove", "--force", str(tree))
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             self._try("worktree", "prune")
 
     def _git(self, *arguments: str) -> str:

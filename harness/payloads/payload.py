@@ -67,7 +67,7 @@ def _read(folder: Path) -> dict[str, bytes]:
 
 
 def _travels(path: Path) -> bool:
-    """Tell whether a file is part of the payload: not the controller's suites, not a cache."""
+    """Return whether a file is part of the payload: not the controller's suites, not a cache."""
     if any(part.startswith(".") or part == "__pycache__" for part in path.parts):
         return False
     return not (path.parts[0] == "suites" and path.suffix == ".yaml") and path.suffix != ".pyc"

@@ -32,7 +32,7 @@ FOLDER = "payloads"  # in a run's folder: what was measured, and what it is resu
 class Source:
     """What of a repository is measured: its workloads or kernel files of it.
 
-    ``values`` are ``--kernel``'s, with ``{tree}`` in place of the repository's own folder.
+    ``values`` are ``--kernel``'s, with ``{tree}`` instead of the repository's own folder.
     """
 
     repository: Repository
@@ -59,7 +59,7 @@ def source(kernels: Sequence[str], folder: Path) -> Source:
     """Return what ``--kernel`` and the current folder say is to be measured.
 
     Raises:
-        UsageError: there is no repository, or there are several.
+        UsageError: the files are in no repository, or in several.
     """
     values, files, repositories = [], [], set()
     for value in kernels:
@@ -68,9 +68,9 @@ def source(kernels: Sequence[str], folder: Path) -> Source:
             values.append(value)
             continue
         path = (folder / what).parent.resolve() / Path(what).name
-        found = Repository.around(path.parent)
-        repositories.add(found)
-        relative = path.relative_to(found.root.resolve()).as_posix()
+        repository = Repository.around(path.parent)
+        repositories.add(repository)
+        relative = path.relative_to(repository.root.resolve()).as_posix()
         files.append(relative)
         values.append(f"{name}={{tree}}/{relative}")
     if len(repositories) > 1:
@@ -115,7 +115,7 @@ def build(source: Source, commit: Commit) -> Revision:
         if messages is None:
             if not source.files:
                 raise UsageError(
-                    f"{commit.words}: there is no {WORKLOADS}/ in {source.repository.root} — give "
+                    f"{commit.title}: there is no {WORKLOADS}/ in {source.repository.root} — give "
                     "the kernel's file with --kernel NAME=FILE"
                 )
             return _packed(commit, None, own, BLOCK_KINDS)
@@ -123,7 +123,7 @@ def build(source: Source, commit: Commit) -> Revision:
 
 
 def identical(base: Revision, new: Revision) -> bool:
-    """Tell whether there is nothing to compare: the very same bytes would run."""
+    """Return whether there is nothing to compare: the very same bytes would run."""
     return base.payload.sha256 == new.payload.sha256
 
 
@@ -168,7 +168,7 @@ def kernel_facts(revision: Revision, name: str) -> dict[str, Any]:
 
 
 def _messages(folder: Path) -> Path | None:
-    """Return the module that tells a payload's wire format, where its revision has it."""
+    """Return the module with a payload's wire format, where its revision has it."""
     for path in (folder / "spec" / "messages.py", folder / former.MESSAGES):
         if path.is_file():
             return path
@@ -179,10 +179,10 @@ def _check_file(tree: Path, file: str, commit: Commit) -> None:
     path = tree / file
     if not path.is_file():
         raise UsageError(
-            f"{commit.words}: there is no {file} at {commit.asked} — choose revisions that have it"
+            f"{commit.title}: there is no {file} at {commit.asked} — choose revisions that have it"
         )
     if not path.resolve().is_relative_to(tree.resolve()):
-        raise UsageError(f"{commit.words}: {file} is a link that leads out of its repository")
+        raise UsageError(f"{commit.title}: {file} is a link that leads out of its repository")
 
 
 def _packed(
@@ -206,7 +206,7 @@ def _block_kinds(messages: Path, commit: Commit) -> tuple[str, ...]:
     schema = str(said.get("SCHEMA"))
     if schema.split(".")[0] != SCHEMA.split(".")[0]:
         raise UsageError(
-            f"{commit.words}: its payload uses schema {schema}, this gfbench {SCHEMA} — compare "
+            f"{commit.title}: its payload uses schema {schema}, this gfbench {SCHEMA} — compare "
             "it with a gfbench of its time, or choose a later revision"
         )
     kinds = said.get("BLOCK_KINDS")
@@ -219,16 +219,16 @@ def _constants(path: Path, commit: Commit) -> dict[str, Any]:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError) as error:
         raise UsageError(
-            f"{commit.words}: {WORKLOADS}/{path.name} is not valid Python: {error}"
+            f"{commit.title}: {WORKLOADS}/{path.name} is not valid Python: {error}"
         ) from None
-    found = {}
+    values = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
+                values[node.targets[0].id] = ast.literal_eval(node.value)
             except ValueError:
                 continue
-    return found
+    return values
 
 
 def _from_entry(folder: Path, entry: Mapping[str, Any]) -> Revision:

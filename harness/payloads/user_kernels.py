@@ -107,7 +107,7 @@ def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[UserKernel, ...]:
     Raises:
         ResultProblem: a file is gone or changed.
     """
-    found = []
+    kernels = []
     for entry in header.get("kernels") or ():
         if entry.get("kind") is None:
             continue
@@ -116,8 +116,8 @@ def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[UserKernel, ...]:
             raise ResultProblem(
                 f"{folder}: kernel {entry['name']} has changed since it was measured"
             )
-        found.append(kernel)
-    return tuple(found)
+        kernels.append(kernel)
+    return tuple(kernels)
 
 
 def _from_entry(folder: Path, entry: Mapping[str, Any]) -> UserKernel:
@@ -171,7 +171,7 @@ def _python_version(name: str, content: bytes, path: Path) -> str:
     """Return the module's VERSION, without running it.
 
     Raises:
-        PlanError: it is no Python, or lacks what a kernel has.
+        PlanError: it is not valid Python, or lacks what a kernel has.
     """
     try:
         tree = ast.parse(content)

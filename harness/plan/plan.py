@@ -181,12 +181,12 @@ def plan_rounds(
     A round depends on the run's seed and on its own number alone, so that a run can be extended
     by rounds later, of fewer cases too.
     """
-    found: list[Block] = []
+    planned: list[Block] = []
     for round_ in rounds:
         for block in _round(suite, cases, round_, seed):
-            numbered = block._replace(order=order + len(found), verification=verification)
-            found.append(numbered)
-    return tuple(found)
+            numbered = block._replace(order=order + len(planned), verification=verification)
+            planned.append(numbered)
+    return tuple(planned)
 
 
 def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Iterable[Block]:
@@ -220,7 +220,9 @@ def _shuffle(cases: list[Case], shuffler: random.Random) -> None:
     """Put the cases in random order; the revisions of one stay next to each other."""
     shuffler.shuffle(cases)
     if any(case.revision for case in cases):
-        first = {case._replace(revision=""): place for place, case in reversed([*enumerate(cases)])}
+        first: dict[Case, int] = {}  # index of a case's first revision
+        for index, case in enumerate(cases):
+            first.setdefault(case._replace(revision=""), index)
         cases.sort(key=lambda case: first[case._replace(revision="")])
 
 

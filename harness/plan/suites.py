@@ -72,7 +72,7 @@ class Suite:
     energy: bool = False  # windows long enough for energy, idle power before and after
     exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
     roofline: bool = False  # the machine's bandwidths and rate, for the floor under each case
-    sentinel: bool = True  # a small fixed case every round, which tells whether the machine moved
+    sentinel: bool = True  # a small fixed case every round, which shows whether the machine moved
     own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
     revisions: tuple[str, ...] = ()  # each case once by each revision's payload
     checked_revisions: tuple[str, ...] = ()  # those that know the check, so before any timing
@@ -82,7 +82,7 @@ class Suite:
         return next((own for own in self.own_kernels if own.name == name), None) or KERNELS[name]
 
     def is_checked(self, case: Case) -> bool:
-        """Tell whether a board has to check the case's kernel first: all that claim gradients."""
+        """Return whether a board has to check the case's kernel first: all that claim gradients."""
         if case.method == BASELINE or not METHODS[case.method].usable:
             return False
         if case.revision:
@@ -243,9 +243,9 @@ def _parse(path: Path) -> _SuiteFile:
 
 
 def _complaint(path: Path, problem: YamlProblem) -> str:
-    place = str(path) if problem.line is None else f"{path}:{problem.line}"
+    where = str(path) if problem.line is None else f"{path}:{problem.line}"
     key = f"{problem.key}: " if problem.key else ""
-    return f"{place}: {key}{problem.message} — {problem.remedy}"
+    return f"{where}: {key}{problem.message} — {problem.remedy}"
 
 
 def _schema_complaint(path: Path, document: YamlDocument, item: Any) -> str:
@@ -257,28 +257,28 @@ def _schema_complaint(path: Path, document: YamlDocument, item: Any) -> str:
     line = document.line_of(key)
     if item["type"] == "missing":
         key = (*key, item["loc"][-1])
-    place = str(path) if line is None else f"{path}:{line}"
-    return f"{place}: {'.'.join(str(part) for part in key)}: {item['msg']}"
+    where = str(path) if line is None else f"{path}:{line}"
+    return f"{where}: {'.'.join(str(part) for part in key)}: {item['msg']}"
 
 
-def _layers(entries: Sequence[str | _LayerEntry], place: str) -> tuple[Layer, ...]:
-    found: dict[str, Layer] = {}
+def _layers(entries: Sequence[str | _LayerEntry], where: str) -> tuple[Layer, ...]:
+    layers: dict[str, Layer] = {}
     for entry in entries:
         if isinstance(entry, _LayerEntry):
-            found[entry.name] = entry.layer()
+            layers[entry.name] = entry.layer()
         else:
-            found.update(_named_layers(entry, place))
-    return tuple(found.values())
+            layers.update(_named_layers(entry, where))
+    return tuple(layers.values())
 
 
-def _named_layers(pattern: str, place: str) -> dict[str, Layer]:
+def _named_layers(pattern: str, where: str) -> dict[str, Layer]:
     """Return the catalogue's layers by name, by beginning (``paper-0``) or by ``*`` pattern."""
     if pattern in LAYERS:
         return {pattern: LAYERS[pattern]}
     matching = fnmatch.filter(LAYERS, pattern) or fnmatch.filter(LAYERS, pattern + "-*")
     if not matching:
         raise PlanError(
-            f"{place}: there is no workload {pattern!r} — choose from {', '.join(LAYERS)}, "
+            f"{where}: there is no workload {pattern!r} — choose from {', '.join(LAYERS)}, "
             "use a pattern such as paper-*, or define the layer in a suite file"
         )
     return {name: LAYERS[name] for name in matching}
@@ -310,22 +310,22 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
 def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
     """Return layers by name: the suite's own first, then any of the catalogue."""
     own = {layer.name: layer for layer in suite.layers}
-    found: dict[str, Layer] = {}
+    layers: dict[str, Layer] = {}
     for name in names:
         matching = fnmatch.filter(own, name) or fnmatch.filter(own, name + "-*")
         chosen = {key: own[key] for key in matching}
-        found.update(chosen or _named_layers(name, "--workload"))
-    return tuple(found.values())
+        layers.update(chosen or _named_layers(name, "--workload"))
+    return tuple(layers.values())
 
 
-def _checked(suite: Suite, place: str) -> Suite:
+def _checked(suite: Suite, where: str) -> Suite:
     """Return the suite with the baseline in it, all names and numbers checked."""
-    _known("method", suite.methods, METHODS, place)
+    _known("method", suite.methods, METHODS, where)
     own = [kernel.name for kernel in suite.own_kernels]
-    _known("kernel", suite.kernels, [*FILTERED_KERNELS, *own], place)
-    _known("exact kernel", suite.exact_kernels, EXACT_KERNELS, place)
-    _known("dtype", suite.dtypes, DTYPE_BYTES, place)
-    _known("device", suite.devices, ("auto", "cpu", "cuda"), place)
+    _known("kernel", suite.kernels, [*FILTERED_KERNELS, *own], where)
+    _known("exact kernel", suite.exact_kernels, EXACT_KERNELS, where)
+    _known("dtype", suite.dtypes, DTYPE_BYTES, where)
+    _known("device", suite.devices, ("auto", "cpu", "cuda"), where)
     for option, values in (
         ("--patch-size", suite.patch_sizes),
         ("--batch", suite.batches),
@@ -343,9 +343,9 @@ def _checked(suite: Suite, place: str) -> Suite:
     return suite
 
 
-def _known(what: str, names: Sequence[str], choices: Any, place: str) -> None:
+def _known(what: str, names: Sequence[str], choices: Any, where: str) -> None:
     for name in names:
         if name not in choices:
             raise PlanError(
-                f"{place}: there is no {what} {name!r} — choose from {', '.join(choices)}"
+                f"{where}: there is no {what} {name!r} — choose from {', '.join(choices)}"
             )

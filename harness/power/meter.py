@@ -138,7 +138,7 @@ def _readings(file: Iterable[str]) -> Iterable[tuple[float, float]]:
 
 
 def _column(names: Sequence[str], known: Sequence[str], default: int) -> int:
-    return next((place for place, name in enumerate(names) if name in known), default)
+    return next((index for index, name in enumerate(names) if name in known), default)
 
 
 def _reading(row: Sequence[str], columns: tuple[int, int]) -> tuple[float, float] | None:

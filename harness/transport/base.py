@@ -1,4 +1,4 @@
-"""What the harness asks of a way to a board, and the choice between the two there are."""
+"""What the harness asks of a transport to a board, and the choice between local and SSH."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from targets.inventory import Inventory, Target
 class Transport(Protocol):
     """Commands and files on one machine; nothing here waits longer than its deadline.
 
-    Commands run in the home folder with no input, their words quoted: no `~`, `$` or `*` is
+    Commands run in the home folder with no input, their arguments quoted: no `~`, `$` or `*` is
     expanded. Paths are absolute, or begin with `~/`, or are relative to home. Once `Unreachable`
     has been raised the transport is of no more use: open another.
     """
@@ -67,7 +67,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of the machine; every call under way ends."""
+        """Let go of the machine; every call that still runs ends."""
 
     def __enter__(self) -> Transport:
         """Return the transport."""
@@ -86,7 +86,7 @@ def open_transport(target: Target, inventory: Inventory | None) -> Transport:
 
     Raises:
         Unreachable: There is no connection.
-        UntrustedHost: A host key on the way is unknown, changed or revoked.
+        UntrustedHost: A host key of it or of a gateway is unknown, changed or revoked.
     """
     if target.local:
         return LocalTransport(target)

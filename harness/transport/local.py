@@ -53,8 +53,8 @@ class LocalTransport:
             process = self._start(argv)
         except OSError as error:
             status = _CANNOT_RUN.get(type(error), 126)
-            words = f"{argv[0]}: {error.strerror}\n"
-            return Completed(exit_status=status, stdout=b"", stderr=words.encode())
+            text = f"{argv[0]}: {error.strerror}\n"
+            return Completed(exit_status=status, stdout=b"", stderr=text.encode())
         try:
             return deadlines.within(deadline_s, lambda: _communicate(process, limit_bytes))
         except deadlines.DeadlineExceeded:

@@ -54,7 +54,7 @@ def complete_lines(chunks: Iterable[bytes], limit_bytes: int) -> Iterator[bytes]
     Raises:
         TooMuch: A line is longer than `limit_bytes`.
     """
-    pending: list[bytes] = []  # of the line under way; joined once, so a long line costs O(n)
+    pending: list[bytes] = []  # of one line; joined once, so a long line costs O(n)
     size = 0
     for chunk in chunks:
         *ended, rest = chunk.split(b"\n")

@@ -178,7 +178,7 @@ def _sampler_cpu(target: TargetRun) -> str:
 def _calibration(target: TargetRun) -> str:
     """Say what ``gfbench calibrate --sampler-overhead`` found."""
     if target.sampler_cost is not None:
-        return target.sampler_cost.words
+        return target.sampler_cost.summary
     return "not calibrated (gfbench calibrate --sampler-overhead)"
 
 

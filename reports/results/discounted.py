@@ -23,7 +23,7 @@ FLOOR_UNCERTAINTY = 0.10
 
 
 def has_floor(case: Case) -> bool:
-    """Tell whether there is a floor to compare with: rates are of the CPU in float32."""
+    """Return whether there is a floor to compare with: rates are of the CPU in float32."""
     return (case.device, case.dtype) == ("cpu", "float32") and METHODS[case.method].usable
 
 
@@ -31,15 +31,15 @@ def discounted(blocks: Sequence[BlockRecord]) -> list[BlockRecord]:
     """Return the blocks; those that must not count have another status than ok, and the reason."""
     refused = {block.case: block.reason for block in reversed(blocks) if block.refused}
     impossible = _impossible(blocks)
-    found = []
+    judged = []
     for block in blocks:
         counts = block.status == "ok" and block.kind not in ("sentinel", "roofline")
         if counts and block.case in refused:
             block = replace(block, status="failed", reason=refused[block.case])
         elif counts and block.kind == "timing" and block.case in impossible:
             block = replace(block, status="invalid", reason=impossible[block.case])
-        found.append(block)
-    return found
+        judged.append(block)
+    return judged
 
 
 def _impossible(blocks: Sequence[BlockRecord]) -> dict[Case, str]:
@@ -53,16 +53,16 @@ def _impossible(blocks: Sequence[BlockRecord]) -> dict[Case, str]:
         judged = block.kind == "timing" and block.status == "ok" and block.case.method != BASELINE
         if rates and judged and median_s and has_floor(block.case):
             reached[block.case].append(floor_s(block.case, "backward", rates) / median_s)
-    found = {}
+    reasons = {}
     for case, shares in reached.items():
         interval = median_interval(shares)
         surely = min(shares) if interval is None or interval[0] is None else interval[0]
         if surely > 1 + FLOOR_UNCERTAINTY:
-            found[case] = (
+            reasons[case] = (
                 f"its backward took 1/{surely:.4g} of the time that this machine needs to read and "
                 "write the tensors once: what was timed cannot have been the work"
             )
-    return found
+    return reasons
 
 
 def _best_rates(blocks: Sequence[BlockRecord]) -> Rates | None:
@@ -74,12 +74,18 @@ def _best_rates(blocks: Sequence[BlockRecord]) -> Rates | None:
     ]
     if not measured:
         return None
-    sizes = [one.working_set_bytes for one in measured[0].bandwidths]
-    alike = [one for one in measured if [b.working_set_bytes for b in one.bandwidths] == sizes]
+    sizes = _sizes(measured[0])
+    alike = [rates for rates in measured if _sizes(rates) == sizes]
     bandwidths = []
-    for place, size in enumerate(sizes):
-        same = [one.bandwidths[place] for one in alike]
-        best = [max(getattr(one, way) for one in same) for way in ("read", "write", "copy")]
-        bandwidths.append(Bandwidth(size, *best))
-    flops_per_s = max(one.flops_per_s for one in alike)
+    for index, size in enumerate(sizes):
+        of_size = [rates.bandwidths[index] for rates in alike]
+        read = max(bandwidth.read for bandwidth in of_size)
+        write = max(bandwidth.write for bandwidth in of_size)
+        copy = max(bandwidth.copy for bandwidth in of_size)
+        bandwidths.append(Bandwidth(size, read, write, copy))
+    flops_per_s = max(rates.flops_per_s for rates in alike)
     return Rates(measured[0].threads, tuple(bandwidths), flops_per_s)
+
+
+def _sizes(rates: Rates) -> list[int]:
+    return [bandwidth.working_set_bytes for bandwidth in rates.bandwidths]

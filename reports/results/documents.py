@@ -56,7 +56,7 @@ def read_optional(kind: type[T], path: Path, notes: list[str]) -> T | None:
 
 
 def read_document(path: Path) -> dict[str, Any] | None:
-    """Return a file's JSON object; None where there is no file, or null in it.
+    """Return a file's JSON object; None where there is no file, or only null in it.
 
     Raises:
         ResultProblem: it cannot be read, or is not an object.

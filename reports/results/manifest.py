@@ -34,7 +34,7 @@ def renew_in_manifest(run: Path, name: str) -> None:
     listed = _read_manifest(run)
     with storage(run):
         listed[name] = _sha256(run / name)
-    lines = [f"{listed[one]}  {one}\n" for one in sorted(listed)]
+    lines = [f"{listed[file]}  {file}\n" for file in sorted(listed)]
     write_bytes_atomic(run / MANIFEST, "".join(lines).encode())
 
 
@@ -51,7 +51,7 @@ def manifest_changes(run: Path) -> tuple[Change, ...]:
     """Return the files that are missing, changed or not listed, sorted by name.
 
     Raises:
-        ResultProblem: there is no readable manifest.
+        ResultProblem: the manifest cannot be read.
     """
     listed = _read_manifest(run)
     present = set(_files(run))
@@ -67,7 +67,7 @@ def verify_manifest(run: Path) -> tuple[str, ...]:
     """Return one complaint per file that is missing, changed or not listed; none if all is well.
 
     Raises:
-        ResultProblem: there is no readable manifest.
+        ResultProblem: the manifest cannot be read.
     """
     return tuple(_complaint(change) for change in manifest_changes(run))
 

@@ -175,7 +175,7 @@ def _gzip_lines(path: Path) -> Iterator[str]:
 
 
 def _target_names(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the targets' names in order of the alphabet, and notes on what is not one."""
+    """Return the targets' names in order of the alphabet, and notes on what is not a target."""
     names: list[str] = []
     notes: list[str] = []
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():

@@ -95,9 +95,9 @@ class Roofline:
     def rates(self) -> Rates | None:
         """What ``costs.floor_s`` takes; None where a board sent what no machine has."""
         sets = [(b.working_set_bytes, b.read, b.write, b.copy) for b in self.bandwidths]
-        if not sets or self.flops_per_s <= 0 or any(min(one) <= 0 for one in sets):
+        if not sets or self.flops_per_s <= 0 or any(min(rates) <= 0 for rates in sets):
             return None
-        bandwidths = tuple(costs.Bandwidth(*one) for one in sorted(sets))
+        bandwidths = tuple(costs.Bandwidth(*rates) for rates in sorted(sets))
         return Rates(self.threads, bandwidths, self.flops_per_s)
 
 
@@ -266,7 +266,7 @@ class Probe:
 class TargetRun:
     """All that was measured on one target; ``folder`` is where its files lie.
 
-    ``blocks`` are those that figures are made of. ``sentinels`` tell only whether the machine
+    ``blocks`` are those that figures are made of. ``sentinels`` show only whether the machine
     moved, and ``verification`` is the batch that had to confirm a FAIL: neither is in ``blocks``.
     """
 
@@ -317,10 +317,10 @@ class TargetRun:
 
     @cached_property
     def _blocks_by_case(self) -> dict[tuple[Case, str], list[BlockRecord]]:
-        found: dict[tuple[Case, str], list[BlockRecord]] = {}
+        grouped: dict[tuple[Case, str], list[BlockRecord]] = {}
         for block in self.blocks:
-            found.setdefault((block.case, block.kind), []).append(block)
-        return found
+            grouped.setdefault((block.case, block.kind), []).append(block)
+        return grouped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,7 +380,7 @@ class RunPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteFacts:
-    """The suite's own words."""
+    """What the suite says of itself."""
 
     name: Text = ""
     title: Text = ""

@@ -43,7 +43,7 @@ class SamplerCost:
     cpu_share: float | None
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """Return it in a line, for a table of facts."""
         parts = [
             f"latency {_percent(self.latency)} (without it on either side {_percent(self.floor)})"

@@ -18,7 +18,7 @@ _PI = re.compile(r"throttled=0x([0-9a-fA-F]{1,8})")
 
 
 def throttled(before: MachineState | None, after: MachineState | None) -> str | None:
-    """Return the evidence in words, None if there is none.
+    """Return the evidence as text, None without any.
 
     Counters count only if they grew; an alert, a cooling device or a Pi's flag also if it is set
     at the end. A board that shows nothing has not been seen to throttle.

@@ -22,7 +22,7 @@ from workloads.spec.messages import SCHEMA, to_json
 
 
 class ResultStorageProblem(GfbenchError):
-    """The result folder cannot be written: the path and the system's own words."""
+    """The result folder cannot be written: the path and the system's own message."""
 
     exit_code = 4
 
@@ -70,7 +70,7 @@ def target_folder(run: Path, target: str) -> Path:
 
 
 def write_json_atomic(path: Path, value: Any) -> None:
-    """Write strict JSON beside the file, sync it, and move it into place.
+    """Write strict JSON beside the file, sync it, and rename it.
 
     Raises:
         ValueError: NaN or infinity somewhere in the value.

@@ -48,8 +48,8 @@ class InventoryProblem(Exception):
 
     def __str__(self) -> str:
         """Write this and the other problems as `file:line: key: message — remedy`, one a line."""
-        place = f"{self.path}:{self.line}" if self.line is not None else str(self.path)
-        own = ": ".join(part for part in (place, self.key, self.message) if part)
+        where = f"{self.path}:{self.line}" if self.line is not None else str(self.path)
+        own = ": ".join(part for part in (where, self.key, self.message) if part)
         if self.remedy:
             own = f"{own} — {self.remedy}"
         return "\n".join([own, *(str(problem) for problem in self.rest)])
@@ -89,7 +89,7 @@ class Target:
 
     @property
     def local(self) -> bool:
-        """Tell whether the target is this machine, reached without SSH."""
+        """Return whether the target is this machine, reached without SSH."""
         return self.host is None
 
 
@@ -242,15 +242,15 @@ def _selected(inventory: Inventory | None, selector: str) -> tuple[Target, ...]:
     groups = inventory.groups if inventory else {}
     targets.setdefault(LOCAL, local_target(inventory))
     if selector == "all":
-        found = tuple(target for target in targets.values() if not target.local)
+        selected = tuple(target for target in targets.values() if not target.local)
     elif selector.startswith("@"):
-        found = tuple(targets[name] for name in groups.get(selector[1:], ()))
+        selected = tuple(targets[name] for name in groups.get(selector[1:], ()))
     elif selector.startswith("tag:"):
-        found = tuple(target for target in targets.values() if selector[4:] in target.tags)
+        selected = tuple(target for target in targets.values() if selector[4:] in target.tags)
     else:
-        found = tuple(target for target in targets.values() if target.name == selector)
-    if found:
-        return found
+        selected = tuple(target for target in targets.values() if target.name == selector)
+    if selected:
+        return selected
     tags = dict.fromkeys(tag for target in targets.values() for tag in target.tags)
     choices = [*targets, *(f"@{group}" for group in groups), *(f"tag:{tag}" for tag in tags), "all"]
     path = inventory.path if inventory else DEFAULT_PATH

@@ -38,15 +38,15 @@ def _validated(document: YamlDocument, complaints: list[YamlProblem]) -> Invento
     except ValidationError as error:
         seen: set[KeyPath] = set()
         for detail in error.errors(include_url=False):
-            place = _place(detail["loc"], detail["type"], document)
-            if place not in seen:
-                seen.add(place)
+            path = _key_path(detail["loc"], detail["type"], document)
+            if path not in seen:
+                seen.add(path)
                 kind = "bad name" if detail["loc"][-1:] == ("[key]",) else detail["type"]
-                complaints.append(_schema_problem(place, kind, document))
+                complaints.append(_schema_problem(path, kind, document))
         return None
 
 
-def _place(loc: KeyPath, kind: str, document: YamlDocument) -> KeyPath:
+def _key_path(loc: KeyPath, kind: str, document: YamlDocument) -> KeyPath:
     """Cut pydantic's own additions (branches of a union, "[key]") off a location."""
     if kind == "missing":
         return loc
@@ -58,22 +58,22 @@ def _place(loc: KeyPath, kind: str, document: YamlDocument) -> KeyPath:
     return loc
 
 
-def _schema_problem(place: KeyPath, kind: str, document: YamlDocument) -> YamlProblem:
-    line, key = document.line_of(place), dotted(place)
+def _schema_problem(path: KeyPath, kind: str, document: YamlDocument) -> YamlProblem:
+    line, key = document.line_of(path), dotted(path)
     if kind == "missing":
-        return YamlProblem(line, key, "missing", f"Add it: {expected(place)}.")
+        return YamlProblem(line, key, "missing", f"Add it: {expected(path)}.")
     if kind == "extra_forbidden":
-        keys = known_keys(place)
-        message = f"unknown key{hint(str(place[-1]), keys)}"
+        keys = known_keys(path)
+        message = f"unknown key{hint(str(path[-1]), keys)}"
         return YamlProblem(line, key, message, f"Known keys: {', '.join(keys)}.")
     if kind == "bad name":
         return YamlProblem(line, key, "not a name", _NAME_REMEDY)
-    found = _found(document.data, place)
-    return YamlProblem(line, key, f"expected {expected(place)}", f"Found {found}; change it.")
+    value = _shown(document.data, path)
+    return YamlProblem(line, key, f"expected {expected(path)}", f"Found {value}; change it.")
 
 
-def _found(data: Any, place: KeyPath) -> str:
-    for part in place:
+def _shown(data: Any, path: KeyPath) -> str:
+    for part in path:
         data = data[part]
     match data:
         case None:
@@ -97,63 +97,63 @@ def hint(word: str, choices: Iterable[str]) -> str:
 
 def _reference_problems(entries: InventoryFile, document: YamlDocument) -> list[YamlProblem]:
     """Find names that lead nowhere, machines without a host, and gateways in a circle."""
-    found = [p for name, entry in entries.targets.items() for p in _host_problems(name, entry)]
+    problems = [p for name, entry in entries.targets.items() for p in _host_problems(name, entry)]
     names = [*entries.targets, LOCAL]
     for group, members in entries.groups.items():
         for index, member in enumerate(members):
             if member not in names:
                 message = f"{member} is not a target{hint(member, names)}"
                 remedy = f"Targets are: {', '.join(dict.fromkeys(names))}."
-                found.append(_Unplaced(("groups", group, index), message, remedy))
-    found += _gateway_problems(entries)
-    return [problem.at(document) for problem in found]
+                problems.append(_Unplaced(("groups", group, index), message, remedy))
+    problems += _gateway_problems(entries)
+    return [problem.at(document) for problem in problems]
 
 
 @dataclass(frozen=True)
 class _Unplaced:
-    place: KeyPath
+    path: KeyPath
     message: str
     remedy: str
 
     def at(self, document: YamlDocument) -> YamlProblem:
-        line = document.line_of(self.place)
-        return YamlProblem(line, dotted(self.place), self.message, self.remedy)
+        line = document.line_of(self.path)
+        return YamlProblem(line, dotted(self.path), self.message, self.remedy)
 
 
 def _host_problems(name: str, entry: TargetEntry) -> list[_Unplaced]:
-    place = ("targets", name)
+    path = ("targets", name)
     if name == "all":
-        return [_Unplaced(place, "`all` selects every target", "Choose another name.")]
+        return [_Unplaced(path, "`all` selects every target", "Choose another name.")]
     if name != LOCAL:
-        remedy = f"Add {expected((*place, 'host'))}."
-        return [] if entry.host else [_Unplaced((*place, "host"), "missing", remedy)]
+        remedy = f"Add {expected((*path, 'host'))}."
+        return [] if entry.host else [_Unplaced((*path, "host"), "missing", remedy)]
     message = "`local` is this machine and is reached without SSH"
     given = [key for key in _CONNECTION_KEYS if getattr(entry, key) is not None]
     remedy = "Remove the key, or give the target another name."
-    return [_Unplaced((*place, key), message, remedy) for key in given]
+    return [_Unplaced((*path, key), message, remedy) for key in given]
 
 
 def _gateway_problems(entries: InventoryFile) -> list[_Unplaced]:
     gateways = {
         name: gateway_of(name, entry, entries.defaults) for name, entry in entries.targets.items()
     }
-    found = []
+    problems = []
     for name, gateway in gateways.items():
         own = "gateway" in entries.targets[name].model_fields_set
-        place: KeyPath = ("targets", name, "gateway") if own else ("defaults", "gateway")
+        path: KeyPath = ("targets", name, "gateway") if own else ("defaults", "gateway")
         if gateway is None:
             continue
         if gateway in gateways and gateway != LOCAL:
             circle = _circle(name, gateways)
             if circle:
                 message = f"the gateways form a circle: {' → '.join(circle)}"
-                found.append(_Unplaced(place, message, "Remove the gateway of one of them."))
+                problems.append(_Unplaced(path, message, "Remove the gateway of one of them."))
         elif not _is_address(gateway):
             message = f"{gateway} is neither a target nor user@host:port{hint(gateway, gateways)}"
-            found.append(
-                _Unplaced(place, message, "Name a target with a host, or give an address.")
+            problems.append(
+                _Unplaced(path, message, "Name a target with a host, or give an address.")
             )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(problems))
 
 
 def gateway_of(name: str, entry: Settings, defaults: Settings) -> str | None:
@@ -169,10 +169,10 @@ def _is_address(gateway: str) -> bool:
 
 
 def _circle(name: str, gateways: Mapping[str, str | None]) -> tuple[str, ...]:
-    """Follow the gateways from `name`; return the way if it comes back to `name`."""
-    way = [name]
+    """Follow the gateways from `name`; return the circle if it comes back to `name`."""
+    circle = [name]
     step = gateways[name]
-    while step is not None and step in gateways and step not in way:
-        way.append(step)
+    while step is not None and step in gateways and step not in circle:
+        circle.append(step)
         step = gateways[step]
-    return (*way, name) if step == name else ()
+    return (*circle, name) if step == name else ()

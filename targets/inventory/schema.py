@@ -143,7 +143,7 @@ class InventoryFile(_Strict):
 
 
 def expected(loc: tuple[str | int, ...]) -> str:
-    """Say in words what belongs at a place of the file, "" if the schema does not know it."""
+    """Say what belongs at a key of the file, "" if the schema does not know it."""
     match loc:
         case ("defaults" | "targets" | "groups" as top,):
             return InventoryFile.model_fields[top].description or ""

@@ -23,7 +23,7 @@ class YamlProblem(Exception):
 
 @dataclass
 class YamlDocument:
-    """The data of one document, where each key stands, and what was wrong on the way."""
+    """The data of one document, the line of each key, and what is wrong with it."""
 
     data: object = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
@@ -68,9 +68,9 @@ def read_yaml(text: str) -> YamlDocument:
 
 def _marked(error: yaml.MarkedYAMLError) -> YamlProblem:
     mark = error.problem_mark or error.context_mark
-    words = ", ".join(part for part in (error.context, error.problem) if part)
+    reason = ", ".join(part for part in (error.context, error.problem) if part)
     remedy = "Correct the YAML here or one line above: indentation, a colon, quotes, a bracket."
-    return YamlProblem(mark.line + 1 if mark else None, "", f"not YAML: {words}", remedy)
+    return YamlProblem(mark.line + 1 if mark else None, "", f"not YAML: {reason}", remedy)
 
 
 class _Reader:
@@ -130,9 +130,9 @@ class _Reader:
         parts = node.value[::-1] if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, object] = {}
         for part in parts:  # an earlier mapping of the list wins
-            found = self.value(part, path)
-            if isinstance(found, dict):
-                merged.update(found)
+            value = self.value(part, path)
+            if isinstance(value, dict):
+                merged.update(value)
             else:
                 line = part.start_mark.line + 1
                 self.problem(

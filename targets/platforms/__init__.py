@@ -59,14 +59,14 @@ def detect(probe: Mapping[str, Any]) -> str:
     The longest mark in the device tree's compatible names and model decides, failing that the
     chip, failing that the machine's architecture.
     """
-    words = [*(probe.get("compatible") or ()), probe.get("model") or ""]
-    text = "\n".join(str(word) for word in words).lower()
+    names = [*(probe.get("compatible") or ()), probe.get("model") or ""]
+    text = "\n".join(str(name) for name in names).lower()
     marks = [(mark, known.id) for known in PLATFORMS.values() for mark in known.marks]
     chips = [(chip, known.id) for known in PLATFORMS.values() for chip in known.chips]
     for clues in (marks, chips):
-        found = [(len(clue), platform_id) for clue, platform_id in clues if clue in text]
-        if found:
-            return max(found)[1]
+        fitting = [(len(clue), platform_id) for clue, platform_id in clues if clue in text]
+        if fitting:
+            return max(fitting)[1]
     machine = str(probe.get("machine") or "")
     x86 = machine in ("x86_64", "amd64", "AMD64") or machine.endswith("86")
     return "linux-x86" if x86 else "linux-arm"
@@ -150,10 +150,10 @@ def _source(readable: Iterable[SensedRail], total: Total | None) -> str | None:
 
 def _missing(platform: Platform, sensed: Sensed, total: Total | None) -> tuple[Missing, ...]:
     """Say what cannot be measured: rails that do not answer, and the power as a whole."""
-    found = [*sensed.missing]
+    missing = [*sensed.missing]
     for rail in sensed.rails:
         if rail.fault:
-            found.append(
+            missing.append(
                 Missing(
                     what=rail.name,
                     reason=rail.fault.fault or "",
@@ -161,8 +161,8 @@ def _missing(platform: Platform, sensed: Sensed, total: Total | None) -> tuple[M
                 )
             )
     if total is None:
-        found.insert(0, _no_power(platform, sensed))
-    return tuple(found)
+        missing.insert(0, _no_power(platform, sensed))
+    return tuple(missing)
 
 
 def _remedy(platform: Platform, raw: str | None) -> str:
@@ -178,7 +178,7 @@ def _no_power(platform: Platform, sensed: Sensed) -> Missing:
         return Missing(what="power", reason=platform.no_sensor, remedy=METER)
     if sensed.total is None:
         there = ", ".join(rail.name for rail in sensed.rails)
-        reason = f"no rule says which rails add up to the total (found {there})"
+        reason = f"no rule says which rails add up to the total (missing {there})"
         return Missing(what="power", reason=reason, remedy=METER)
     counted = {rail.name: rail.fault for rail in sensed.rails if rail.name in sensed.total.rails}
     lacking = [name for name in sensed.total.rails if counted.get(name) or name not in counted]

@@ -55,11 +55,11 @@ class Platform(Protocol):
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Return part numbers and names in the device tree that tell the family, in lower case."""
+        """Return names in the device tree that identify the family, in lower case."""
 
     @property
     def chips(self) -> tuple[str, ...]:
-        """Return the chips that tell the family where no mark does, in lower case."""
+        """Return the chips that identify the family where no mark does, in lower case."""
 
     @property
     def totals(self) -> tuple[Total, ...]:
@@ -128,8 +128,8 @@ class Board:
     def sense(self, files: Files) -> Sensed:
         """Return the rails of the INA monitors and the best total that they allow."""
         names = dict(self.rail_names)
-        found = ina_rails(files, shunt_ohm=self.shunt_ohm)
-        rails = tuple(rail.named(names.get(rail.name, rail.name)) for rail in found)
+        sensed = ina_rails(files, shunt_ohm=self.shunt_ohm)
+        rails = tuple(rail.named(names.get(rail.name, rail.name)) for rail in sensed)
         if self.lone_monitor and len(rails) == 1:
             rule = f"{rails[0].name}: the only INA monitor, assumed to measure the board's supply"
             total = Total(rails=(rails[0].name,), scope="board input", rule=rule)

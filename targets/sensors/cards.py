@@ -79,7 +79,7 @@ def _ranked(plan: PowerPlan, own: PlannedRail, probe: Mapping[str, Any]) -> Powe
 
 
 def _readable(probe: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
-    """Yield (index, name, best quantity) of each card that tells one."""
+    """Yield (index, name, best quantity) of each card that shows one."""
     nvml = probe.get("nvml")
     listed = nvml.get("cards") if isinstance(nvml, Mapping) else None
     names: set[str] = set()
@@ -87,14 +87,14 @@ def _readable(probe: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
         if not isinstance(card, Mapping):
             continue
         index = card.get("index")
-        told = [name for name in QUANTITIES if isinstance(card.get(name), (int, float))]
-        if not isinstance(index, int) or not told:
+        shown = [name for name in QUANTITIES if isinstance(card.get(name), (int, float))]
+        if not isinstance(index, int) or not shown:
             continue
         name = str(card.get("name") or "card")
         if name in names:
             name = f"{name} ({index})"
         names.add(name)
-        yield index, name, told[0]
+        yield index, name, shown[0]
 
 
 def _rail(name: str, quantity: str, channel: Channel) -> PlannedRail:

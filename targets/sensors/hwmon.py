@@ -35,15 +35,15 @@ def ina_rails(files: Files, *, shunt_ohm: float | None = None) -> tuple[SensedRa
 
     Args:
         files: The probe's files, path to content.
-        shunt_ohm: The board's shunt, where the driver does not tell.
+        shunt_ohm: The board's shunt, where the driver does not show it.
     """
     rails: list[SensedRail] = []
     seen: set[str] = set()
     for folder, content in folders(files).items():
         keys = _identities(folder)
-        found = tuple(_folder_rails(folder, content, shunt_ohm))
-        if found and not keys & seen:
-            rails += found
+        in_folder = tuple(_folder_rails(folder, content, shunt_ohm))
+        if in_folder and not keys & seen:
+            rails += in_folder
             seen |= keys
     return _unique(rails)
 
@@ -154,10 +154,12 @@ def _conversion(interval_s: float | None) -> str:
 
 
 def _identities(folder: str) -> set[str]:
-    """Return what tells one monitor from another, however its folder was reached."""
+    """Return what distinguishes a monitor from others, however its folder was reached."""
     base = folder.rpartition("/")[2]
-    found = set(_I2C.findall(folder))
-    return found | ({base} if _NUMBERED.fullmatch(base) else set()) or {folder}
+    keys = set(_I2C.findall(folder))
+    if _NUMBERED.fullmatch(base):
+        keys.add(base)
+    return keys or {folder}
 
 
 def _unique(rails: list[SensedRail]) -> tuple[SensedRail, ...]:

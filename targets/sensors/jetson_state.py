@@ -15,7 +15,7 @@ _GOVERNOR = re.compile(r"\bGovernor=(\S{1,40})")
 
 @dataclass(frozen=True, kw_only=True)
 class PowerMode:
-    """The mode of nvpmodel; the number is not always told."""
+    """The mode of nvpmodel; the number is not always shown."""
 
     name: str
     id: int | None
@@ -32,7 +32,7 @@ class Clock:
 
     @property
     def held(self) -> bool:
-        """Tell whether the clock cannot move."""
+        """Return whether the clock cannot move."""
         return self.minimum is not None and self.minimum == self.maximum
 
 
@@ -43,7 +43,7 @@ def l4t_release(text: str) -> str | None:
 
 
 def power_mode(text: str) -> PowerMode | None:
-    """Read `nvpmodel -q`; lines of errors in between are ignored, None if there is no mode."""
+    """Read `nvpmodel -q`; lines of errors in between are ignored, None without a mode."""
     match = _MODE.search(text)
     if match is None:
         return None
@@ -53,16 +53,16 @@ def power_mode(text: str) -> PowerMode | None:
 
 def clocks(text: str) -> dict[str, Clock]:
     """Read `jetson_clocks --show`: cpu0.., GPU and EMC."""
-    found: dict[str, Clock] = {}
+    clocks: dict[str, Clock] = {}
     for line in text.splitlines():
         name = _CLOCK_OF.match(line)
         values = {key: int(value) for key, value in _CLOCK.findall(line)}
         if name and values:
             governor = _GOVERNOR.search(line)
-            found[name[1]] = Clock(
+            clocks[name[1]] = Clock(
                 minimum=values.get("MinFreq"),
                 maximum=values.get("MaxFreq"),
                 current=values.get("CurrentFreq"),
                 governor=governor[1] if governor else None,
             )
-    return found
+    return clocks

@@ -43,7 +43,7 @@ class Reading:
 
     @property
     def fault(self) -> str | None:
-        """Say why there is no number, None if there is one."""
+        """Say why there is no number, None where there is a number."""
         if self.number is not None:
             return None
         if self.raw is None:

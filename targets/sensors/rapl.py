@@ -39,20 +39,20 @@ class Zone:
 
     @property
     def package(self) -> bool:
-        """Tell whether this is a whole processor package (or one of its dies)."""
+        """Return whether this is a whole processor package (or one of its dies)."""
         return self.parent is None and self.name.startswith("package")
 
 
 def zones(files: Files) -> tuple[Zone, ...]:
     """Return the zones that have a name, each once, whether readable or not."""
-    found: dict[str, Zone] = {}
+    zones_by_folder: dict[str, Zone] = {}
     for folder, content in folders(files).items():
         base = folder.rpartition("/")[2]
         match, name = _ZONE.fullmatch(base), text_of(content, "name")
-        if match is None or name is None or base in found:
+        if match is None or name is None or base in zones_by_folder:
             continue
         wrap_uj = number_of(content, "max_energy_range_uj")
-        found[base] = Zone(
+        zones_by_folder[base] = Zone(
             name=name,
             folder=base,
             parent=base.rpartition(":")[0] if match[3] else None,
@@ -60,7 +60,7 @@ def zones(files: Files) -> tuple[Zone, ...]:
             energy=Reading(path=f"{folder}/energy_uj", unit="uJ", raw=content.get("energy_uj")),
             wrap_j=wrap_uj * 1e-6 if wrap_uj else None,
         )
-    return tuple(found.values())
+    return tuple(zones_by_folder.values())
 
 
 def rapl_rails(files: Files) -> tuple[tuple[SensedRail, ...], tuple[str, ...], tuple[Missing, ...]]:

@@ -15,24 +15,24 @@ def throttle_evidence(files: Files) -> dict[str, int]:
     """Return name -> value of every throttle counter, alarm and active cooling device.
 
     Counters grow since boot: what counts is the difference over a block. A file that cannot be
-    read is left out: it is no evidence for or against.
+    read is left out: it proves nothing.
     """
-    found: dict[str, int] = {}
+    evidence: dict[str, int] = {}
     for folder, content in folders(files).items():
         base = folder.rpartition("/")[2]
         chip, kind = text_of(content, "name"), text_of(content, "type") or ""
         if chip == "soctherm_oc":
-            found.update(_numbers(content, _COUNTER, prefix=""))
+            evidence.update(_numbers(content, _COUNTER, prefix=""))
         elif chip in _ALARM_CHIPS:
-            found.update(_numbers(content, _ALARM, prefix=f"{base}/"))
+            evidence.update(_numbers(content, _ALARM, prefix=f"{base}/"))
         elif base == "thermal_throttle":
             prefix = folder.split("/")[-2] + "/"
-            found.update(_numbers(content, re.compile(r"\w+_throttle_count"), prefix=prefix))
+            evidence.update(_numbers(content, re.compile(r"\w+_throttle_count"), prefix=prefix))
         elif kind.endswith("-throttle-alert"):
             state = number_of(content, "cur_state")
             if state is not None:
-                found[kind] = int(state)
-    return found
+                evidence[kind] = int(state)
+    return evidence
 
 
 def _numbers(content: dict[str, str], pattern: re.Pattern[str], *, prefix: str) -> dict[str, int]:

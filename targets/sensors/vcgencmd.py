@@ -71,7 +71,7 @@ def pmic_read_adc(text: str) -> Pmic:
 
 
 def get_throttled(text: str) -> Throttled | None:
-    """Read the reply of `vcgencmd get_throttled`, None if it is none."""
+    """Read the reply of `vcgencmd get_throttled`, None where it is another text."""
     match = _THROTTLED.search(text)
     if match is None:
         return None
@@ -83,12 +83,12 @@ def get_throttled(text: str) -> Throttled | None:
 
 
 def measure_temp_c(text: str) -> float | None:
-    """Read the reply of `vcgencmd measure_temp`, None if it is none."""
+    """Read the reply of `vcgencmd measure_temp`, None where it is another text."""
     match = _TEMPERATURE.search(text)
     return float(match[1]) if match else None
 
 
 def measure_volts(text: str) -> float | None:
-    """Read the reply of `vcgencmd measure_volts`, None if it is none."""
+    """Read the reply of `vcgencmd measure_volts`, None where it is another text."""
     match = _VOLTS.search(text)
     return float(match[1]) if match else None

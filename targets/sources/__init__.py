@@ -1,6 +1,6 @@
 """One module a source of power, and the table of them.
 
-A source prints or tells what no sensor file shows. A platform names those to try where its files
+A source shows power that no sensor file does. A platform names those to try where its files
 give no total (``Platform.programs``); the inventory names the others with ``power:``.
 """
 

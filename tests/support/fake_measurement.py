@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.experiments.revisions import Place
+from harness.experiments.revisions import Setup
 from harness.fleet.outcome import Outcome
 from harness.fleet.run import Finished
 from harness.fleet.session import Watch
@@ -47,7 +47,7 @@ class FakeMeasurement:
         both: tuple[Revision, Revision],
         suite: Suite,
         rule: Rule,
-        place: Place,
+        place: Setup,
         watch: Watch,
         *,
         extend: bool,

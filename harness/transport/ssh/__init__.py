@@ -1,1 +1,1 @@
-"""SSH: connections, gateways, host keys, and what went wrong in words."""
+"""SSH: connections, gateways, host keys, and what went wrong in plain text."""

@@ -96,8 +96,8 @@ def _fate(result: object) -> str:
     if isinstance(result, paramiko.BadAuthenticationType):
         return "the server takes no keys, only " + ", ".join(result.allowed_types)
     if isinstance(result, paramiko.AuthenticationException):
-        words = str(result).rstrip(".")
-        return "refused" if words == "Authentication failed" else words
+        text = str(result).rstrip(".")
+        return "refused" if text == "Authentication failed" else text
     if isinstance(result, OSError):
         return (result.strerror or str(result)).lower()
     if isinstance(result, ValueError):
@@ -123,6 +123,6 @@ def _public_halves(paths: Sequence[str]) -> set[str]:
     halves = set()
     for path in paths:
         public = Path(path + ".pub").expanduser()
-        words = public.read_text(errors="replace").split() if public.is_file() else []
-        halves.update(words[1:2])
+        fields = public.read_text(errors="replace").split() if public.is_file() else []
+        halves.update(fields[1:2])
     return halves

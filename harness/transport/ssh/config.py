@@ -68,7 +68,7 @@ def _files(value: str, tokens: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _lines(path: Path, folder: Path, depth: int = 0) -> Iterator[str]:
-    """Yield the file's lines with the included files in their place, which paramiko leaves out."""
+    """Yield the file's lines, and those of the files it includes, which paramiko does not read."""
     if depth > _DEEPEST_INCLUDE or not path.is_file():
         return
     header = "Host *"

@@ -54,8 +54,8 @@ def _network(error: OSError, hop: Hop) -> Explanation:
         return _said("no route to host", "check the board's power and network, and this machine's")
     if isinstance(error, TimeoutError):
         return _said("timed out", "check that the board is on and that no firewall blocks the port")
-    words = error.strerror or str(error) or type(error).__name__
-    return _said(words.lower(), f"see what `ssh -v {_destination(hop)}` says")
+    text = error.strerror or str(error) or type(error).__name__
+    return _said(text.lower(), f"see what `ssh -v {_destination(hop)}` says")
 
 
 def _authentication(error: AuthFailure, hop: Hop) -> Explanation:

@@ -35,7 +35,7 @@ from targets.inventory import Inventory, Target
 T = TypeVar("T")
 _STOP_POLL_S = 0.1
 _OPEN_S = 20.0  # to start a command that is then followed
-_PREFETCHED = 64  # reads under way at once; enough for a slow line, few enough for a small board
+_PREFETCHED = 64  # reads at the same time; enough for a slow line, few enough for a small board
 
 # sshd lets a command live on when its channel closes. `timeout` ends it on the board itself, also
 # when the network has gone; where there is none (or an old busybox's) the command runs without.
@@ -67,7 +67,7 @@ class FabricTransport:
 
         Raises:
             Unreachable: It cannot be done, or not in time.
-            UntrustedHost: A host key on the way is unknown, changed or revoked.
+            UntrustedHost: A host key of it or of a gateway is unknown, changed or revoked.
         """
         self._target = target.name
         self._link = Link(target, inventory, deadline_s=connect_deadline_s)
@@ -213,11 +213,11 @@ class FabricTransport:
     def _check_end(self, channel: paramiko.Channel, shown: str, stderr: Future[bytes]) -> None:
         status = self._exit_status(channel)
         if status != 0:
-            words = last_words(stderr.result())
-            raise self._failed(f"`{shown}` ended with status {status}: {words}")
+            said = last_words(stderr.result())
+            raise self._failed(f"`{shown}` ended with status {status}: {said}")
 
     def _on_file(self, verb: str, path: str, act: Callable[[paramiko.SFTPClient, str], T]) -> T:
-        """Do something with a file by SFTP, and tell a refusal from a lost connection."""
+        """Do something with a file by SFTP, and distinguish a refusal from a lost connection."""
         try:
             with self._sftp() as sftp:
                 return act(sftp, path.removeprefix("~/"))  # SFTP starts at home and knows no ~

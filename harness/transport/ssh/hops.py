@@ -1,4 +1,4 @@
-"""The way to a target: its gateways and itself, each a Fabric connection that is not yet open."""
+"""The route to a target: its gateways and itself, each a Fabric connection that is not yet open."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
 
 @dataclass(frozen=True, kw_only=True)
 class Hop:
-    """One machine on the way."""
+    """One machine of the route."""
 
     name: str  # what `gfbench trust -t` knows it by
     connection: Any  # fabric.Connection; Fabric has no types
@@ -136,7 +136,7 @@ def _route(
     jumps: Sequence[str] = (),
     depth: int = 0,
 ) -> list[Hop]:
-    """Return the way to the target; `jumps` lie before it by someone else's ProxyJump."""
+    """Return the route to the target; `jumps` lie before it by someone else's ProxyJump."""
     if depth > _MOST_GATEWAYS:
         remedy = "check ProxyJump in ~/.ssh/config"
         raise UsageError(f"{target.name}: more than {_MOST_GATEWAYS} gateways — {remedy}")

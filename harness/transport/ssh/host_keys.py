@@ -59,6 +59,6 @@ def _changed(hop: Hop, shown: str, lines: tuple[KnownKey, ...]) -> tuple[str, st
 
 
 def _revoked(hop: Hop, shown: str, lines: tuple[KnownKey, ...]) -> tuple[str, str]:
-    place = f"{lines[0].path}:{lines[0].line}"
-    message = f"the host key of {hop.address}, {shown}, is marked @revoked in {place}"
+    where = f"{lines[0].path}:{lines[0].line}"
+    message = f"the host key of {hop.address}, {shown}, is marked @revoked in {where}"
     return message, "do not use it; give the board a new host key"

@@ -31,7 +31,7 @@ class KnownKey:
     base64: str
 
     def belongs_to(self, name: str) -> bool:
-        """Tell whether the line speaks of `host` or `[host]:port`."""
+        """Return whether the line speaks of `host` or `[host]:port`."""
         negated = [pattern[1:] for pattern in self.patterns if pattern.startswith("!")]
         if any(_matches(pattern, name) for pattern in negated):
             return False
@@ -50,8 +50,8 @@ def fingerprint(key_base64: str) -> str:
 
 
 def read_known_hosts(paths: Iterable[Path]) -> tuple[KnownKey, ...]:
-    """Read the files in order; an absent file is empty, a line that is no key is passed over."""
-    found = []
+    """Read the files in order; an absent file is empty, a line that is not a key is passed over."""
+    keys = []
     for path in paths:
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -60,21 +60,26 @@ def read_known_hosts(paths: Iterable[Path]) -> tuple[KnownKey, ...]:
         for number, line in enumerate(text.split("\n"), 1):
             key = parse_line(line, path, number)
             if key is not None:
-                found.append(key)
-    return tuple(found)
+                keys.append(key)
+    return tuple(keys)
 
 
 def parse_line(line: str, path: Path, number: int) -> KnownKey | None:
     """Return the key on the line, or None."""
-    words = line.split()
-    if not words or words[0].startswith("#"):
+    fields = line.split()
+    if not fields or fields[0].startswith("#"):
         return None
-    marker = words.pop(0) if words[0].startswith("@") else ""
-    if len(words) < 3 or not _is_base64(words[2]):
+    marker = fields.pop(0) if fields[0].startswith("@") else ""
+    if len(fields) < 3 or not _is_base64(fields[2]):
         return None
-    patterns = tuple(words[0].split(","))
+    patterns = tuple(fields[0].split(","))
     return KnownKey(
-        path=path, line=number, marker=marker, patterns=patterns, key_type=words[1], base64=words[2]
+        path=path,
+        line=number,
+        marker=marker,
+        patterns=patterns,
+        key_type=fields[1],
+        base64=fields[2],
     )
 
 

@@ -1,7 +1,7 @@
 """One SSH connection through its gateways, on which every step has a deadline that holds.
 
 paramiko alone may wait for ever: for an answer to open_session, for a read from SFTP, for a peer
-that has lost its power. Here a step that is late closes every socket on the way, which makes
+that has lost its power. Here a step that is late closes every socket of the route, which makes
 whatever still waits return, and raises.
 """
 
@@ -46,7 +46,7 @@ class Link:
 
         Raises:
             Unreachable: It cannot be done, or not within `deadline_s`.
-            UntrustedHost: A host key on the way is unknown, changed or revoked.
+            UntrustedHost: A host key of it or of a gateway is unknown, changed or revoked.
         """
         self.target = target.name
         self._opened: list[paramiko.Transport] = []
@@ -102,7 +102,7 @@ class Link:
         return Unreachable(self.target, f"connection lost while {step}: {why}", remedy=remedy)
 
     def close(self) -> None:
-        """Close every connection on the way, the farthest first."""
+        """Close every connection of the route, the farthest first."""
         self._closed = True
         with contextlib.suppress(deadlines.DeadlineExceeded):
             deadlines.within(_CLOSE_S, self._close)

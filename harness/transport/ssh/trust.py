@@ -154,8 +154,11 @@ def _without_old(line: bytes, host_key: HostKey, path: Path) -> list[bytes]:
         return [line]
     if key.marker or not key.belongs_to(host_key.host_entry):
         return [line]
-    one = [(name, _single(key, name).belongs_to(host_key.host_entry)) for name in key.patterns]
-    others = [name for name, is_host in one if not is_host]
+    others = [
+        pattern
+        for pattern in key.patterns
+        if not _single(key, pattern).belongs_to(host_key.host_entry)
+    ]
     if not others:
         return []
     return [line.replace(",".join(key.patterns).encode(), ",".join(others).encode(), 1)]

@@ -12,7 +12,7 @@ from harness.experiments.bisection import (
     GOOD,
     SKIPPED,
     UNDECIDED,
-    Found,
+    Bisection,
     Step,
     bisect,
     most_steps,
@@ -26,7 +26,7 @@ def commits(count: int) -> tuple[Commit, ...]:
     )
 
 
-def find(count: int, first_bad: int, other: Mapping[int, str] | None = None) -> Found:
+def find(count: int, first_bad: int, other: Mapping[int, str] | None = None) -> Bisection:
     """Bisect commits of which those from ``first_bad`` on are bad; ``other`` do not decide."""
 
     def test(commit: Commit) -> Step:

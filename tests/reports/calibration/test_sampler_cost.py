@@ -50,14 +50,14 @@ def test_without_a_total_there_is_no_power_and_it_is_not_zero() -> None:
     found = cost(tuple(replace(one, on_w=None, cpu_share=None) for one in ROUNDS))
     assert found.power_w is None
     assert found.cpu_share is None
-    assert "mW" not in found.words
-    assert "of a core" not in found.words
+    assert "mW" not in found.summary
+    assert "of a core" not in found.summary
 
 
 def test_few_rounds_have_no_interval() -> None:
     found = cost(ROUNDS[:3])
     assert found.latency.ci_low is None
-    assert "[" not in found.words
+    assert "[" not in found.summary
 
 
 def test_the_report_shows_what_was_calibrated_on_the_machine(tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_the_report_shows_what_was_calibrated_on_the_machine(tmp_path: Path) -> 
     (path / "targets" / "board" / CALIBRATION).write_text(json.dumps(content))
     run = load_run(path)
     assert run.targets[0].sampler_cost == cost()
-    assert cost().words in render([run]).replace("&#43;", "+")
-    assert "latency +2.00%" in cost().words
-    assert "power +90 mW" in cost().words
+    assert cost().summary in render([run]).replace("&#43;", "+")
+    assert "latency +2.00%" in cost().summary
+    assert "power +90 mW" in cost().summary
 
 
 def test_a_broken_calibration_is_a_note_and_no_end(tmp_path: Path) -> None:
