@@ -98,8 +98,8 @@ def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]
         else:
             parts[run.run_id] = summaries_of(run, digest=run.run_id)
     if not parts:
-        said = notes[0] if notes else ", ".join(map(str, paths))
-        raise ResultProblem(f"no runs there: {said} — give run folders, or --store URL")
+        reason = notes[0] if notes else ", ".join(map(str, paths))
+        raise ResultProblem(f"no runs there: {reason} — give run folders, or --store URL")
     return merged(parts.values()), tuple(notes)
 
 
