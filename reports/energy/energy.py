@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.energy.estimators import Changes, Estimate, SteadyPower, estimate, steady_power
+from reports.energy.estimators import Changes, PowerEstimate, SteadyPower, estimate, steady_power
 from reports.energy.series import NotMeasured, rail_series
 from reports.energy.window import MIN_WINDOW_S, View, recommended_window_s
 from reports.results.power import FloatArray, Rail, RailMap, Trace, Window
@@ -110,7 +110,7 @@ class _Reading:
     """A rail with its estimate, and its idle power in each idle window (None: not read)."""
 
     rail: Rail
-    estimate: Estimate
+    estimate: PowerEstimate
     idle: tuple[SteadyPower | None, ...]
 
 
@@ -224,7 +224,7 @@ def _total_rail(rail_map: RailMap, name: str) -> Rail:
 def _read(
     trace: Trace, rail: Rail, view: View, idle: Sequence[Window], changes: Sequence[Window]
 ) -> _Reading:
-    """Estimate one rail of the total; its idle power bounds the uncertainty at the edges."""
+    """PowerEstimate one rail of the total; its idle power bounds the uncertainty at the edges."""
     idle_powers = tuple(_steady_power(trace, rail, window) for window in idle)
     known_w = [power.power_w for power in idle_powers if power is not None]
     idle_w = float(np.mean(known_w)) if known_w else None
@@ -414,7 +414,9 @@ def _idle_total(rails: tuple[SteadyPower | None, ...]) -> SteadyPower | None:
     )
 
 
-def _estimator_flags(gross_j: UncertainValue, estimates: list[Estimate], view: View) -> list[str]:
+def _estimator_flags(
+    gross_j: UncertainValue, estimates: list[PowerEstimate], view: View
+) -> list[str]:
     """Return flags for estimators that disagree, and for aliasing that cannot be detected."""
     flags = []
     plain_j = sum(result.plain_w for result in estimates) * view.duration_s

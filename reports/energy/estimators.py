@@ -75,7 +75,7 @@ class Changes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class PowerEstimate:
     """Mean power with its 95 % uncertainties by cause, all in watts.
 
     ``plain_w`` is the mean power of the whole window from the plain integral.
@@ -102,7 +102,7 @@ def estimate(
     view: View,
     idle_w: float | None = None,
     changes: Changes | None = None,
-) -> Estimate:
+) -> PowerEstimate:
     """Return the rail's mean power inside the iterations of the window.
 
     Args:
@@ -172,7 +172,7 @@ def fold(phases: FloatArray, values: FloatArray, blur: float = 0.0) -> tuple[flo
     return mean, u95, float(np.max(np.diff(closed[:-1])))
 
 
-def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
+def _instants(series: RailSeries, samples: Conversions, view: View) -> PowerEstimate:
     """Fold the samples by phase if that is possible, else integrate them over time."""
     rail = series.rail
     smear_s = (rail.update_interval_s or 0.0) if rail.conversion == "average" else 0.0
@@ -181,7 +181,7 @@ def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
     require_instants(int(np.sum(inside)), series, view)
     plain_w, plain_u95_w = _plain(times_s, values, view)
     quantisation_w = _quantisation(series.quantum, values[inside])
-    result = Estimate(
+    result = PowerEstimate(
         method="trapezoid",
         power_w=plain_w,
         sampling_w=plain_u95_w,
@@ -200,8 +200,12 @@ def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
 
 
 def _folded(
-    plain: Estimate, samples: Conversions, inside: NDArray[np.bool_], view: View, smear_s: float
-) -> Estimate:
+    plain: PowerEstimate,
+    samples: Conversions,
+    inside: NDArray[np.bool_],
+    view: View,
+    smear_s: float,
+) -> PowerEstimate:
     """Return the folded estimate, or the plain one if the power was not steady."""
     times_s, values = samples.times_s[inside] - smear_s / 2, samples.values[inside]
     length_s = view.busy_s / view.iterations
@@ -252,7 +256,7 @@ def _averaged(
     view: View,
     idle_w: float | None,
     changes: Changes | None,
-) -> Estimate:
+) -> PowerEstimate:
     """Average readings that each are the mean power since the conversion before."""
     period_s = samples.period_s or series.rail.update_interval_s or series.interval_s
     times_s, values = samples.times_s, samples.values
@@ -272,7 +276,7 @@ def _averaged(
     missed = max(0.0, span_s / period_s - seen)
     spread_w = float(np.std(values[whole], ddof=1))
     missed_w = NORMAL_95 * spread_w * np.sqrt(2 * missed) / (seen + missed)
-    measured = Estimate(
+    measured = PowerEstimate(
         method="conversions",
         power_w=float((knots_j[last + 1] - knots_j[first]) / span_s),
         sampling_w=float(missed_w),
@@ -288,7 +292,7 @@ def _counter(
     view: View,
     idle_w: float | None,
     changes: Changes | None,
-) -> Estimate:
+) -> PowerEstimate:
     """Take the difference of the first and the last read of a counter in the window."""
     times_s, joules = series.times_s, series.values
     inside = np.flatnonzero((times_s >= view.window_s[0]) & (times_s <= view.window_s[1]))
@@ -302,7 +306,7 @@ def _counter(
     # A counter that is only refreshed at times lags by up to one refresh at either end.
     lag_w = mean_w * (series.rail.update_interval_s or 0.0) / span_s
     step_w = np.sqrt(2) * series.quantum / np.sqrt(12) / span_s
-    measured = Estimate(
+    measured = PowerEstimate(
         method="counter",
         power_w=mean_w,
         sampling_w=TWO_ENDS_95 * abs(lag_w),
@@ -328,12 +332,12 @@ class _Cumulative:
 
 
 def _without_pauses(
-    measured: Estimate,
+    measured: PowerEstimate,
     cumulative: _Cumulative,
     view: View,
     idle_w: float | None,
     changes: Changes | None,
-) -> Estimate:
+) -> PowerEstimate:
     """Add the uncertainty of the ends of the span, and subtract what lies between iterations.
 
     The mean over whole iterations is exact. The span may cut off an iteration at either end; the

@@ -193,5 +193,5 @@ def _fits(row: Row, wanted: Mapping[str, str]) -> bool:
 
 
 def _choices(rows: tuple[Row, ...], keys: Mapping[str, str]) -> str:
-    found = {key: dict.fromkeys(attribute(row, key) for row in rows) for key in keys}
-    return "; ".join(f"{key}={'|'.join(values)}" for key, values in found.items())
+    values_of = {key: dict.fromkeys(attribute(row, key) for row in rows) for key in keys}
+    return "; ".join(f"{key}={'|'.join(values)}" for key, values in values_of.items())

@@ -114,8 +114,8 @@ def _line(line: History, trend: HistoryAnalysis, points: Sequence[Point], fleet:
 
 
 def _own_changes(series: Series, fleet: Fleet) -> list[LevelChange]:
-    found = [c for event in fleet.events for c in event.changes if c.series == series]
-    return found + [change for change in fleet.watched if change.series == series]
+    changes = [c for event in fleet.events for c in event.changes if c.series == series]
+    return changes + [change for change in fleet.watched if change.series == series]
 
 
 def _names(series: Series, colours: Colours) -> Json:

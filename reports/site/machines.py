@@ -54,7 +54,7 @@ def states_of(fleet: Fleet, target: str) -> list[Used]:
                 runs.setdefault(state, set()).update(line.run[line.machine == state].tolist())
     used = []
     before: Machine | None = None
-    for state in sorted(runs, key=lambda one: min(_times(fleet, runs[one]))):
+    for state in sorted(runs, key=lambda state: min(_times(fleet, runs[state]))):
         own = sorted(runs[state], key=lambda run: fleet.runs[run].started_at)
         machine = fleet.machines[state]
         used.append(

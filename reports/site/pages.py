@@ -203,7 +203,7 @@ def _kernel_pages(fleet: Fleet) -> Iterator[SitePage]:
     items = []
     for name, versions in sorted(kernels.items()):
         rows = [used[version] for version in versions if version in used]
-        rows.sort(key=lambda one: fleet.runs[one.first].started_at, reverse=True)
+        rows.sort(key=lambda row: fleet.runs[row.first].started_at, reverse=True)
         about = f"{len(rows)} version{'s' if len(rows) != 1 else ''}"
         items.append(ListItem(name=name, href=f"{slug(name)}/index.html", about=about))
         yield _plain(

@@ -166,8 +166,8 @@ class Fleet:
         for series, line in self.lines.items():
             by_case.setdefault(series.case, {})[series.metric, series.phase] = line
         words = self.archive.words.all
-        found = (_entry(case, lines, self.runs, words) for case, lines in by_case.items())
-        return tuple(sorted(found, key=lambda e: (e.case[:2], e.setting, _order(e.method))))
+        entries = (_entry(case, lines, self.runs, words) for case, lines in by_case.items())
+        return tuple(sorted(entries, key=lambda e: (e.case[:2], e.setting, _order(e.method))))
 
     @cached_property
     def standings(self) -> tuple[MethodSummary, ...]:
@@ -177,8 +177,10 @@ class Fleet:
         for entry in self.entries:
             if not entry.exact:
                 groups.setdefault((entry.case[0], entry.method, entry.setting), []).append(entry)
-        found = [_standing(*key, entries, exact) for key, entries in groups.items()]
-        return tuple(sorted(found, key=lambda s: (-(s.step or 0.0), s.target, _order(s.method))))
+        summaries = [_method_summary(*key, entries, exact) for key, entries in groups.items()]
+        return tuple(
+            sorted(summaries, key=lambda s: (-(s.step or 0.0), s.target, _order(s.method)))
+        )
 
     def machine_now(self, target: str) -> Machine | None:
         """Return the target's machine in the state of the newest run."""
@@ -299,16 +301,16 @@ def _figure(entry: Entry, metric: str, phase: str) -> FigureCell:
 
 def _exact_energy(entries: Sequence[Entry]) -> dict[tuple[object, ...], float]:
     """Return the least energy of a step that any exact layout took, by target and workload."""
-    found: dict[tuple[object, ...], float] = {}
+    least_j: dict[tuple[object, ...], float] = {}
     for entry in entries:
         energy = _figure(entry, "energy_j", "step").value
         if entry.exact and energy:
             key = (*entry.case[:2], entry.setting, entry.run)
-            found[key] = min(energy, found.get(key, energy))
-    return found
+            least_j[key] = min(energy, least_j.get(key, energy))
+    return least_j
 
 
-def _standing(
+def _method_summary(
     target: str,
     method: Method,
     setting: str,

@@ -99,8 +99,8 @@ def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]
         else:
             parts[run.run_id] = summaries_of(run, digest=run.run_id)
     if not parts:
-        said = notes[0] if notes else ", ".join(map(str, paths))
-        raise ResultProblem(f"found no runs: {said} — give folders of runs, or --store URL")
+        reason = notes[0] if notes else ", ".join(map(str, paths))
+        raise ResultProblem(f"found no runs: {reason} — give folders of runs, or --store URL")
     return merged(parts.values()), tuple(notes)
 
 

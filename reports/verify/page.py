@@ -131,7 +131,7 @@ def figure_differences(
         for place, value, text in found.values
         if not rounds_to(text, value)
     ]
-    return sorted(wrong, key=lambda one: one.place), notes
+    return sorted(wrong, key=lambda difference: difference.place), notes
 
 
 def embedded_rows(data: Any) -> dict[Key, dict[str, Any]] | None:
@@ -189,8 +189,8 @@ def _document_differences(
 ) -> Iterator[Difference]:
     ours, theirs = expected.document(name), found.document(name)
     if theirs is None or ours is None:
-        said = "no JSON" if name in found.documents else "nothing"
-        yield Difference(place=name, expected="data" if ours else "nothing", found=said)
+        actual = "no JSON" if name in found.documents else "nothing"
+        yield Difference(place=name, expected="data" if ours else "nothing", found=actual)
         return
     equal = True
     for place, expected_value, found_value in _different_leaves(ours, theirs, ""):
