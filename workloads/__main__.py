@@ -1,12 +1,12 @@
 """The payload's commands: probe, run, follow, stop, block, sample.
 
 probe [SYSROOT] [PKG] [KERNELS]   one record with the machine's facts; PKG is jtop, pyrapl,
-                        pynvml or "-", KERNELS are names with commas, tried on every device
+                        pynvml or "-", KERNELS are names with commas, each tried on every device
 run JOBDIR              start the job's runner, detached; one record says how that went
 follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
 stop JOBDIR             end the runner after killing its block
 block JOBDIR ORDER      measure one block of the job in this process (the runner calls this)
-sample JOBDIR STRETCH   sample the job's power sensors, at so many times their intervals (the
+sample JOBDIR STRETCH   sample the job's power sensors, at STRETCH times their intervals (the
                         runner calls this)
 
 Standard output carries records only (see messages.py); everything else goes to standard error.

@@ -130,7 +130,7 @@ def _require_alike(
         error, words = largest_error(name, ours, theirs.cpu().double())
         if not error <= tolerance:  # NaN is not below it
             raise KernelRefused(
-                "kernel %s has another fidelity than kernel torch, which computes the same: %s "
+                "kernel %s differs in fidelity from kernel torch, which computes the same: %s "
                 "(allowed: %.0e)" % (case.kernel, words, tolerance)
             )
 

@@ -47,7 +47,7 @@ class Handover:
         word, _, rest = os.pread(self.fd, size, 0).partition(b"\n")
         body, end, beyond = rest.partition(b"\n")
         if word.decode("ascii", "replace") != self._word or not end or beyond:
-            raise ForgedResult("something else than gfbench wrote to the block's result")
+            raise ForgedResult("something other than gfbench wrote to the block's result")
         try:
             result = loads(body.decode("ascii", "replace"))
         except (ValueError, RecursionError):

@@ -132,4 +132,6 @@ def test_one_target_each_is_compared_under_both_names(tmp_path: Path) -> None:
 def test_energy_that_nobody_measured_is_not_compared(tmp_path: Path) -> None:
     found = compared(two_runs(tmp_path, FakeTarget(), FakeTarget()), metrics=("energy",))
     assert {shift.status for shift in found.shifts} == {"not comparable"}
-    assert {shift.reason for shift in found.shifts} == {"not measured in the first run and the second run"}
+    assert {shift.reason for shift in found.shifts} == {
+        "not measured in the first run and the second run"
+    }

@@ -149,7 +149,7 @@ def largest_error(name: str, ours: Any, theirs: torch.Tensor) -> Tuple[float, st
     if ours.shape != theirs.shape:
         return nan, "%s has shape %s, not %s" % (name, tuple(ours.shape), tuple(theirs.shape))
     if any(step == 0 and size > 1 for step, size in zip(ours.stride(), ours.shape)):
-        return nan, "%s is an expanded view, not written whole" % name
+        return nan, "%s is an expanded view, in which elements share memory" % name
     difference = (ours.cpu().double() - theirs).abs()
     difference[difference != difference] = float("inf")
     place = int(difference.argmax())
