@@ -1,7 +1,7 @@
 """The payload's commands: probe, run, follow, stop, block, sample.
 
 probe [SYSROOT] [PKG] [KERNELS]   one record with the machine's facts; PKG is jtop, pyrapl,
-                        pynvml or "-", KERNELS are names with commas, tried on every device
+                        pynvml or "-", KERNELS are names with commas, each tried on every device
 run JOBDIR              start the job's runner, detached; one record says how that went
 follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
 stop JOBDIR             end the runner after killing its block

@@ -213,7 +213,7 @@ def _chosen(module: nn.Module, layers: Layers) -> List[Tuple[str, nn.Conv2d]]:
     if isinstance(layers, int):
         if isinstance(layers, bool) or not 0 <= layers <= len(convs):
             raise ValueError(
-                "layers must be 0 to %d, the convolutions there are, not %r" % (len(convs), layers)
+                "layers must be 0 to %d, the number of convolutions, not %r" % (len(convs), layers)
             )
         return convs[len(convs) - layers :]
     if isinstance(layers, str):
@@ -226,7 +226,7 @@ def _named(convs: List[Tuple[str, nn.Conv2d]], names: Sequence[str]) -> List[Tup
     for name in names:
         if name not in choices:
             known = ", ".join(repr(choice) for choice in choices)
-            raise ValueError("layers: no convolution is named %r; there are %s" % (name, known))
+            raise ValueError("layers: no convolution is named %r; choose from %s" % (name, known))
     return [(name, conv) for name, conv in convs if name in set(names)]
 
 
@@ -269,7 +269,7 @@ def _keeps_forward(conv: nn.Conv2d) -> bool:
 def _check_usable(method: str) -> None:
     if not check_method(method).usable:
         raise ValueError(
-            "method: %s is only timed: its g_x and g_w have not the shapes of x and weight" % method
+            "method: %s is only timed: its g_x and g_w lack the shapes of x and weight" % method
         )
 
 
@@ -284,7 +284,7 @@ def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) 
         raise ValueError(refused)
     if method not in kernel.operators:
         known = ", ".join(kernel.operators)
-        raise ValueError("method: kernel %s has %s, not %s" % (kernel.name, known, method))
+        raise ValueError("method: kernel %s implements %s, not %s" % (kernel.name, known, method))
     unavailable = kernel.available(x.device, x.dtype)
     if unavailable:
         raise ValueError("kernel: %s" % unavailable)

@@ -136,7 +136,7 @@ def headline(fleet: Fleet) -> str:
     words = (
         f"{best.label} runs a training step {times(best.step)} as fast as exact on {best.target}"
     )
-    energy = f", on {percent(best.energy)} of the energy" if best.energy is not None else ""
+    energy = f", using {percent(best.energy)} of the energy" if best.energy is not None else ""
     return f"{words}{energy}, at a gradient cosine of {best.cosine:.2f}"
 
 

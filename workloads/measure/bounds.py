@@ -28,7 +28,7 @@ def impossible(
     begin, end = window_s
     claimed_s = sum(_claimed_s(phase) for phase in timing.values())
     if not claimed_s <= end - begin:  # NaN does not pass
-        return "its iterations add up to %.3g s, and the process lived for %.3g s" % (
+        return "its iterations add up to %.3g s, but the process lived for %.3g s" % (
             claimed_s,
             end - begin,
         )
@@ -45,7 +45,7 @@ def impossible(
     if cpu_s is None or not isinstance(own_cpu_s, float):
         return None
     if cpu_s > (1 + CPU_SHARE) * own_cpu_s + CPU_S:
-        return "it used %.3g s of processor time and tells of %.3g s" % (cpu_s, own_cpu_s)
+        return "it used %.3g s of processor time but reports %.3g s" % (cpu_s, own_cpu_s)
     return None
 
 
@@ -56,7 +56,7 @@ def _outside(phase: Dict[str, Any], span: Any, window_s: Tuple[float, float]) ->
         return "it was not timed while the process lived"
     claimed_s = _claimed_s(phase)
     if claimed_s > span[1] - span[0]:
-        return "iterations of %.3g s in %.3g s" % (claimed_s, span[1] - span[0])
+        return "it reports iterations of %.3g s in %.3g s" % (claimed_s, span[1] - span[0])
     begin, end = phase["window_s"]
     if not span[0] <= begin <= end <= span[1]:
         return "its window lies outside the time that it took"

@@ -54,7 +54,7 @@ def refuse_late_writes(name: str, phase: str, iteration: Iteration, window: Wind
     if repr(iteration.consume(window.last)) != repr(window.consumed):
         raise KernelRefused(
             "kernel %s wrote to the results of a timed %s after it had returned: its work goes on "
-            "while the clock stands still" % (name, phase)
+            "after the clock has stopped" % (name, phase)
         )
 
 
@@ -109,12 +109,12 @@ def _memory(iteration: Iteration, call: Callable[[], float], window: Window) -> 
         again += [call() for _ in range(CALLS - 1)]
     if FACTOR * _median(again) < min(fresh) - LEAST_DIFFERENCE_S:
         return (
-            "a call takes %s on inputs that it has just seen and %s on new ones: it answers from "
+            "a call takes %s on inputs that it has just seen but %s on new ones: it answers from "
             "memory" % (_time(_median(again)), _time(min(fresh)))
         )
     if min(again) > FACTOR * _median(fresh) + LEAST_DIFFERENCE_S:
         return (
-            "a call takes %s right after another one and %s after a pause: it leaves work for the "
+            "a call takes %s right after another one but %s after a pause: it leaves work for the "
             "time after it has returned" % (_time(min(again)), _time(_median(fresh)))
         )
     return None
@@ -138,7 +138,7 @@ def _leftover(
     if after_many_s - after_one_s <= max(LEAST_LATE_S, LATE_SHARE * took_s):
         return None
     return (
-        "%s of processor time are used after %d calls have returned, and %s after one: it leaves "
+        "%s of processor time are used after %d calls have returned, but %s after one: it leaves "
         "work for the time after it has returned" % (_time(after_many_s), calls, _time(after_one_s))
     )
 
@@ -151,8 +151,7 @@ def _refuse_other_processes(name: str) -> None:
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != own and _group(entry) == own:
             raise KernelRefused(
-                "kernel %s has left process %s behind, whose work no clock here sees"
-                % (name, entry)
+                "kernel %s has left process %s behind, whose work is not timed" % (name, entry)
             )
 
 

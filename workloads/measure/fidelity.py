@@ -131,7 +131,7 @@ def _require_alike(
         deviation = largest_error(name, gradient, reference.cpu().double())
         if not deviation.relative <= tolerance:  # NaN does not pass
             raise KernelRefused(
-                "kernel %s has another fidelity than kernel torch, which computes the same: %s "
+                "kernel %s differs in fidelity from kernel torch, which computes the same: %s "
                 "(allowed: %.0e)" % (case.kernel, deviation.text, tolerance)
             )
 

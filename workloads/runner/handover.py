@@ -47,7 +47,7 @@ class Handover:
         token, _, rest = os.pread(self.fd, size, 0).partition(b"\n")
         body, end, beyond = rest.partition(b"\n")
         if token.decode("ascii", "replace") != self._token or not end or beyond:
-            raise ForgedResult("something else than gfbench wrote to the block's result")
+            raise ForgedResult("something other than gfbench wrote to the block's result")
         try:
             result = loads(body.decode("ascii", "replace"))
         except (ValueError, RecursionError):

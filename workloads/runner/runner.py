@@ -266,7 +266,7 @@ class Runner:
             reason = impossible(result, (window_s[0], window_s[1]), self._cpu_s)
             if reason:
                 return _refused(
-                    "kernel %s is refused: by the runner's clock its figures cannot be: %s"
+                    "kernel %s is refused: the runner's clock contradicts its figures: %s"
                     % (block.case.kernel, reason)
                 )
             return result
@@ -276,7 +276,7 @@ class Runner:
             reason = "the block did not end within %g s" % self.job.block_timeout_s
             return {"status": "timeout", "reason": reason}
         if os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) == signal.SIGKILL:
-            return {"status": "out_of_memory", "reason": "killed for memory, %s" % needs}
+            return {"status": "out_of_memory", "reason": "killed for lack of memory; %s" % needs}
         if os.WIFSIGNALED(wait_status):
             how = "signal %d" % os.WTERMSIG(wait_status)
         else:

@@ -169,7 +169,7 @@ def explain(kind: str, error: Exception) -> Tuple[str, str]:
         return _explain_jtop(text or type(error).__name__)
     if kind == "pyrapl":
         return _explain_pyrapl(error, text)
-    return "%s does not work: %s." % (name, text), "nvidia-smi shows whether the driver does."
+    return "%s does not work: %s." % (name, text), "See with nvidia-smi whether the driver does."
 
 
 def _explain_jtop(text: str) -> Tuple[str, str]:
@@ -182,7 +182,7 @@ def _explain_jtop(text: str) -> Tuple[str, str]:
     if "mismatch" in low or "authentication" in low:
         return (
             "The jtop service and this Python's jetson-stats differ in version (%s)." % text,
-            "Install the version that the service has: jtop --version tells it.",
+            "Install the version that the service has: jtop --version shows it.",
         )
     if "access" in low or "permission" in low:
         return (
@@ -203,7 +203,7 @@ def _explain_pyrapl(error: Exception, text: str) -> Tuple[str, str]:
         return (
             "pyRAPL finds no RAPL counters (MSR) that it understands: a virtual machine, an AMD "
             "or multi-die processor, or a kernel without intel_rapl.",
-            "sudo modprobe intel_rapl_msr, or use power: auto, which reads more kinds.",
+            "sudo modprobe intel_rapl_msr, or use power: auto, which reads more kinds of counters.",
         )
     return "pyRAPL does not work: %s: %s." % (type(error).__name__, text), "Use power: auto."
 

@@ -210,7 +210,7 @@ def _pick(kind: Any, data: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError("%s is no JSON" % name)
+    raise ValueError("%s is not valid JSON" % name)
 
 
 def _strict(value: Any) -> Any:

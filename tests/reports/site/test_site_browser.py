@@ -234,7 +234,7 @@ def test_figure_scale_and_ratio_follow_buttons_keys_and_hash(browser: Browser, s
     page.keyboard.press("l")
     assert page.evaluate(layout)["type"] == "log"
     page.keyboard.press("r")
-    assert "times exact" in page.evaluate(layout)["title"]["text"]
+    assert "relative to exact" in page.evaluate(layout)["title"]["text"]
     assert "figure=latency_s.step&x=log&view=ratio" in page.evaluate("location.hash")
     page.select_option("select", "energy_j.step")
     assert "energy" in page.evaluate(layout)["title"]["text"]

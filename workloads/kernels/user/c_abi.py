@@ -82,7 +82,7 @@ class _Program:
     def available(self, device: torch.device, dtype: torch.dtype) -> Optional[str]:
         """Return why it cannot run there; None if it can."""
         if torch.device(device).type != "cpu":
-            return "kernel %s is C for the CPU" % self._name
+            return "kernel %s is written in C and runs on the CPU only" % self._name
         if dtype not in TYPES:
             return "kernel %s computes in float32 and float64, not %s" % (self._name, dtype)
         if dtype not in self._libraries and dtype not in self._reasons:
