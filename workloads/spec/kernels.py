@@ -31,6 +31,8 @@ _NATIVE_C = (
     "kernels/native/gradient_filter.c",
     "kernels/native/depthwise.h",
     "kernels/native/panels.h",
+    "kernels/native/gemm.h",
+    "kernels/native/schedule.h",
     "kernels/native/narrow.h",
     "kernels/native/patches.h",
     "kernels/native/pixels.h",

@@ -29,7 +29,7 @@
  */
 
 #include "depthwise.h"
-#include "panels.h"
+#include "schedule.h"
 #include "patches.h"
 #include "pixels.h"
 #include "runs.h"
@@ -261,75 +261,6 @@ void gfb_depthwise(const thread_pool_t *thread_pool, const backward_desc_t *desc
 }
 
 /* the whole backward --------------------------------------------------------------------------- */
-
-/* Finish g_w in NCHW: add up the accumulators, write each value on every tap of its window. Each
- * item is windows_at_once windows. */
-static void finish_gw_nchw_body(const void *shared, index_t first, index_t last)
-{
-    const backward_t *b = shared;
-    index_t count = b->out->channels * group_inputs(b), most = windows_at_once(b);
-    REAL values[SCRATCH];
-    for (index_t item = first; item < last; item++) {
-        index_t begin = item * most, n = min_(most, count - begin);
-        sum_accumulators(b, begin, n, values);
-        repeat_on_taps_nchw(values, n, b->desc->taps, b->grad_w + begin * b->desc->taps);
-    }
-}
-
-/* The same in NHWC: each item is a channel of y. */
-static void finish_gw_nhwc_body(const void *shared, index_t first, index_t last)
-{
-    const backward_t *b = shared;
-    index_t ci = group_inputs(b), taps = b->desc->taps;
-    REAL values[SCRATCH];
-    for (index_t item = first; item < last; item++)
-        for (index_t c = 0; c < ci; c += SCRATCH) {
-            index_t n = min_(SCRATCH, ci - c);
-            sum_accumulators(b, item * ci + c, n, values);
-            repeat_on_taps_nhwc(values, n, taps, ci, b->grad_w + item * ci * taps + c);
-        }
-}
-
-/* The loop that finishes g_w; empty if g_w is not wanted. */
-static inline loop_t finish_gw_loop(const backward_t *b)
-{
-    index_t count = b->grad_w ? b->out->channels * group_inputs(b) : 0;
-    if (b->desc->nhwc)
-        return fine_grained_loop(finish_gw_nhwc_body, b, b->grad_w ? b->out->channels : 0,
-                                 b->threads);
-    return fine_grained_loop(finish_gw_nchw_body, b, ceil_div(count, windows_at_once(b)),
-                             b->threads);
-}
-
-/* The schedule in which all threads do all rows together: they meet after each step. */
-static void filter_together(const thread_pool_t *thread_pool, backward_t *b)
-{
-    b->last_row = b->desc->images * b->out->rows.count;
-    loop_t loops[] = {
-        expand_gx_loop(b),
-        sum_gb_loop(b),
-    };
-    pack_all(thread_pool, b);
-    multiply_all(thread_pool, b);
-    run_loops(thread_pool, loops, 2, MIN_PARALLEL);
-}
-
-/* The schedule in which each thread does chunks alone: they meet once, to finish g_w and g_b. */
-static void filter_apart(const thread_pool_t *thread_pool, const backward_t *b)
-{
-    chunks_t chunks = {b, {{0}}};
-    index_t rows = b->desc->images * b->out->rows.count;
-    index_t count = b->grad_w ? b->out->channels * group_inputs(b) : 0;
-    split_items(ceil_div(rows, b->desc->chunk_rows), min_(b->desc->accumulators, MAX_SHARES),
-                chunks.shares);
-    loop_t chunk_loop = {chunks_body, &chunks, b->desc->accumulators, 1};
-    loop_t loops[] = {
-        finish_gw_loop(b),
-        sum_gb_loop(b),
-    };
-    run_loops(thread_pool, &chunk_loop, 1, MIN_PARALLEL);
-    run_loops(thread_pool, loops, 2, count * b->desc->taps);
-}
 
 static backward_t backward_of(const backward_desc_t *desc)
 {
