@@ -258,7 +258,11 @@ class StepProfiles:
 
 def profile_chart(context: Context) -> Chart | None:
     """Draw the power over one step of the workload that takes the most energy, by method."""
-    measured = [found for found in map(_step_profiles, context.subjects) if found is not None]
+    measured = []
+    for subject in context.subjects:
+        profiles = _step_profiles(subject)
+        if profiles is not None:
+            measured.append(profiles)
     if not measured:
         return None
     return Chart(

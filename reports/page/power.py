@@ -1,4 +1,4 @@
-"""The words beside the energy: what the sensor sees, how sure it is, what did not count. Pure."""
+"""What a page says beside the energy: what the sensor sees, how sure it is, what did not count."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class PowerStory:
     invalid: tuple[Counted, ...]
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """How many windows have an energy."""
         if not self.windows:
             return no_power_reason(self.subject.target)

@@ -2,7 +2,7 @@
 const plots = Array.from(document.querySelectorAll(".plot"));
 const dirty = new Set(plots);
 const near = new Set();
-const ROW_PX = 20; // as reports/charts/style.py has it
+const ROW_PX = 20; // as reports/charts/axes.py has it
 const config = { responsive: true, displaylogo: false, displayModeBar: false };
 // A finger that moves over a figure moves the page.
 const dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
