@@ -77,11 +77,11 @@ def raised(noise: str, series: int, seed: int) -> float:
 def settled(noise: str, series: int, seed: int) -> tuple[float, float]:
     """Return the share of steps settled within two runs of their place, and the false per 1,000."""
     points = NOISES[noise](np.random.default_rng(seed), (series, 100))
-    false = sum(step.settled for row in points for step in analyse(row, magnitude=0.0).steps)
+    false = sum(step.settled for row in points for step in analyse(row, magnitude=0.0).shifts)
     points[:, 60:] += STEP
     close = 0
     for row in points:
-        places = [step.at for step in analyse(row, magnitude=0.0).steps if step.settled]
+        places = [step.at for step in analyse(row, magnitude=0.0).shifts if step.settled]
         close += any(abs(at - 60) <= 2 for at in places)
     return close / series, 1000.0 * false / points.size
 

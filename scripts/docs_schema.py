@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from reports.calibration import noise_floor
 from reports.metrics.rows import COLUMNS
-from reports.metrics.table import UNITS
+from reports.metrics.table import exported_metrics
 from reports.results import records
 from reports.results.fields import CaseField, Span
 from reports.results.power import RailMap
@@ -81,7 +81,7 @@ def schema_page() -> str:
         ", ".join(f"`{column}`" for column in COLUMNS),
         ".\n\n| metric | unit |\n|---|---|\n",
     ]
-    parts += [f"| `{metric}` | {unit} |\n" for metric, unit in UNITS.items()]
+    parts += [f"| `{metric.name}` | {metric.unit} |\n" for metric in exported_metrics()]
     return "".join(parts)
 
 

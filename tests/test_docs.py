@@ -17,7 +17,7 @@ import typer.main
 
 from harness.cli import app
 from reports.metrics.rows import COLUMNS
-from reports.metrics.table import UNITS
+from reports.metrics.table import exported_metrics
 from reports.results import records
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,8 @@ def test_the_schema_page_names_every_field_that_readers_check(site: Path) -> Non
     block = records.BlockRecord.__dataclass_fields__
     header = records.RunHeader.__dataclass_fields__
     state = records.MachineState.__dataclass_fields__
-    for name in (*block, *header, *state, *COLUMNS, *UNITS):
+    metrics = [metric.name for metric in exported_metrics()]
+    for name in (*block, *header, *state, *COLUMNS, *metrics):
         assert f"<code>{name}</code>" in page, name
 
 

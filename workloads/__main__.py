@@ -1,12 +1,12 @@
 """The payload's commands: probe, run, follow, stop, block, sample.
 
 probe [SYSROOT] [PKG] [KERNELS]   one record with the machine's facts; PKG is jtop, pyrapl,
-                        pynvml or "-", KERNELS are names with commas, tried on every device
+                        pynvml or "-", KERNELS are names with commas, each tried on every device
 run JOBDIR              start the job's runner, detached; one record says how that went
 follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
 stop JOBDIR             end the runner after killing its block
 block JOBDIR ORDER      measure one block of the job in this process (the runner calls this)
-sample JOBDIR STRETCH   sample the job's power sensors, at so many times their intervals (the
+sample JOBDIR STRETCH   sample the job's power sensors at STRETCH times their intervals (the
                         runner calls this)
 
 Standard output carries records only (see spec/messages.py); everything else goes to standard error.
@@ -14,13 +14,21 @@ Standard output carries records only (see spec/messages.py); everything else goe
 
 import os
 import sys
-from typing import List, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from workloads.runner.handover import VARIABLE, hand_over
 from workloads.runner.protocol import RecordWriter
 from workloads.spec.messages import dump
 
-PACKAGES = ("-", "jtop", "pyrapl", "pynvml")  # ways to read power that a probe asks when told to
+PACKAGES = ("-", "jtop", "pyrapl", "pynvml")  # that read power; a probe asks one if told to
+WRONG_USAGE = 64
+
+
+class Command(NamedTuple):
+    """What one command does with its arguments, and how many it may have."""
+
+    run: Callable[[List[str], RecordWriter], None]
+    counts: Tuple[int, ...]
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -29,31 +37,29 @@ def main(arguments: Optional[List[str]] = None) -> int:
         arguments = sys.argv[1:]
     sys.argv[0] = os.path.abspath(sys.argv[0])
     writer = RecordWriter()
-    commands = {
-        "probe": _probe,
-        "run": _run,
-        "follow": _follow,
-        "stop": _stop,
-        "block": _block,
-        "sample": _sample,
-    }
-    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    wanted = {"probe": (0, 1, 2, 3), "follow": (2,), "block": (2,), "sample": (2,)}.get(name, (1,))
-    known = name != "probe" or set(rest[1:2]) <= set(PACKAGES)
-    if name not in commands or len(rest) not in wanted or not known:
-        sys.stderr.write(__doc__ or "")
-        return 64
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    rest = arguments[1:]
+    if command is None or len(rest) not in command.counts:
+        return _wrong_usage()
+    if arguments[0] == "probe" and not set(rest[1:2]) <= set(PACKAGES):
+        return _wrong_usage()
     try:
-        commands[name](rest, writer)
+        command.run(rest, writer)
     except BrokenPipeError:  # the controller is gone; the runner goes on
         return 0
     return 0
 
 
+def _wrong_usage() -> int:
+    sys.stderr.write(__doc__ or "")
+    return WRONG_USAGE
+
+
 def _probe(rest: List[str], writer: RecordWriter) -> None:
     from workloads.probe import probe
 
-    sysroot, package, kernels = rest + ["/", "-", ""][len(rest) :]
+    defaults = ["/", "-", ""]
+    sysroot, package, kernels = rest + defaults[len(rest) :]
     names = [name for name in kernels.split(",") if name]
     writer.write(probe(sysroot, None if package == "-" else package, names))
 
@@ -83,7 +89,8 @@ def _block(rest: List[str], writer: RecordWriter) -> None:
 
     folder = JobFolder(rest[0])
     job = folder.read_job()
-    result = measured(job, next(block for block in job.blocks if block.order == int(rest[1])))
+    block = next(block for block in job.blocks if block.order == int(rest[1]))
+    result = measured(job, block)
     if address:
         hand_over(result, address)
         return
@@ -99,6 +106,15 @@ def _sample(rest: List[str], writer: RecordWriter) -> None:
     job = folder.read_job()
     run_sampler(job.power, job.sysroot, folder.power, float(rest[1]), job.threads)
 
+
+COMMANDS: Dict[str, Command] = {
+    "probe": Command(_probe, (0, 1, 2, 3)),
+    "run": Command(_run, (1,)),
+    "follow": Command(_follow, (2,)),
+    "stop": Command(_stop, (1,)),
+    "block": Command(_block, (2,)),
+    "sample": Command(_sample, (2,)),
+}
 
 if __name__ == "__main__":
     sys.exit(main())

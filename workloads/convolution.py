@@ -1,4 +1,4 @@
-"""A convolution whose forward is exact and whose backward is exact or filtered, your choice.
+"""A convolution whose forward is exact and whose backward is exact or filtered, as you choose.
 
 ``conv2d`` is the function; ``filter_module`` puts it on the convolutions of any torch model.
 """
@@ -15,7 +15,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from workloads.kernels import find
 from workloads.kernels.seam import Kernel, Operator
 from workloads.spec.geometry import Geometry, conv_geometry
-from workloads.spec.methods import check_method, method_refusal
+from workloads.spec.methods import BASELINE, DEFAULT, METHODS, check_method
 
 Layers = Union[None, int, Sequence[str], Callable[[str, nn.Conv2d], bool]]
 
@@ -29,11 +29,11 @@ def conv2d(
     dilation: Any = 1,
     groups: int = 1,
     *,
-    method: str = "exact",
+    method: str = BASELINE,
     patch_size: Any = 2,
     kernel: str = "torch",
 ) -> torch.Tensor:
-    """Convolve exactly; ``method`` says how the gradients are computed.
+    """Convolve exactly; ``method`` chooses how the gradients are computed.
 
     Args:
         x: (N, C_i, H, W).
@@ -44,24 +44,24 @@ def conv2d(
         dilation: see ``stride``.
         groups: divides both channels.
         method: "exact", "gradient_filter" or "gradient_filter_published".
-        patch_size: r in the paper; "exact" has none and ignores it (None will do).
+        patch_size: r in the paper; "exact" ignores it (None will do).
         kernel: the implementation of the filtered backward.
 
     Returns:
         y (N, C_o, H_y, W_y).
 
     Raises:
-        ValueError: an argument cannot be (its name comes first), the method cannot do this
-            convolution, or the kernel cannot run here.
+        ValueError: an argument is wrong (the message begins with its name), the method cannot do
+            this convolution, or the kernel cannot run here.
     """
     _check_usable(method)
     implementation = find(kernel)
-    if method == "exact" and patch_size is None:
+    if patch_size is None and not METHODS[method].has_patch_size:
         patch_size = 1
     geometry = conv_geometry(x.shape, weight.shape, stride, padding, dilation, groups, patch_size)
     _check_tensors(x, weight, bias)
     inputs = (x, weight) if bias is None else (x, weight, bias)
-    if method == "exact":
+    if method == BASELINE:
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     operator = _operator(implementation, method, geometry, x)
     if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs):
@@ -73,7 +73,7 @@ def conv2d(
 
 
 class _FilteredConvolution(torch.autograd.Function):
-    """y = conv(x, w) + b exactly; a kernel's operator says what is saved and what comes back."""
+    """y = conv(x, w) + b exactly; a kernel's operator saves tensors and computes the gradients."""
 
     @staticmethod
     def forward(
@@ -103,6 +103,7 @@ class _FilteredConvolution(torch.autograd.Function):
 
 
 def _gradients(ctx: Any, grad_output: Optional[torch.Tensor]) -> Tuple[Optional[torch.Tensor], ...]:
+    """Return a gradient for each argument of the forward, None for those that need none."""
     if grad_output is None:
         return (None,) * 6
     grads = ctx.operator.gradients(
@@ -111,13 +112,13 @@ def _gradients(ctx: Any, grad_output: Optional[torch.Tensor]) -> Tuple[Optional[
     return (*grads, None, None, None)
 
 
-_gradients_once = once_differentiable(_gradients)  # has no derivative, and says so
+_gradients_once = once_differentiable(_gradients)  # refuses a second derivative
 
 
 class FilteredConv2d(nn.Conv2d):
     """An nn.Conv2d with a filtered backward; ``filter_module`` makes them of existing layers."""
 
-    method = "gradient_filter"
+    method = DEFAULT
     patch_size: Any = 2
     kernel = "torch"
     unfiltered: Type[nn.Conv2d] = nn.Conv2d
@@ -138,13 +139,13 @@ class FilteredConv2d(nn.Conv2d):
         )
 
     def extra_repr(self) -> str:
-        """Add the method, patch size and kernel to what nn.Conv2d says."""
+        """Add the method, patch size and kernel to what nn.Conv2d shows."""
         shapes = super().extra_repr()  # type: ignore[no-untyped-call]
-        words = (shapes, self.method, self.patch_size, self.kernel)
-        return "%s, method=%s, patch_size=%s, kernel=%s" % words
+        settings = (self.method, self.patch_size, self.kernel)
+        return "%s, method=%s, patch_size=%s, kernel=%s" % (shapes, *settings)
 
     def __reduce__(self) -> Any:
-        """Pickle and copy by the unfiltered class, which can be imported by name."""
+        """Pickle and copy as the unfiltered class, which can be imported by name."""
         return _blank, (self.unfiltered,), self.__dict__
 
 
@@ -167,7 +168,7 @@ def filter_module(
     patch_size: Any,
     *,
     layers: Layers = None,
-    method: str = "gradient_filter",
+    method: str = DEFAULT,
     kernel: str = "torch",
 ) -> nn.Module:
     """Put a filtered backward on convolutions of a model, in place, and return the model.
@@ -176,7 +177,7 @@ def filter_module(
     Nothing is changed if any chosen layer is refused.
 
     Args:
-        module: any module; an nn.Conv2d itself has the name "".
+        module: any module; if it is itself an nn.Conv2d, its name is "".
         patch_size: r in the paper, an int or a pair.
         layers: None for all, a list of names as in ``named_modules``, a predicate
             ``(name, conv) -> bool``, or n for the last n convolutions in definition order.
@@ -184,7 +185,8 @@ def filter_module(
         kernel: as for ``conv2d``.
 
     Raises:
-        ValueError: an argument cannot be, or a chosen layer cannot be filtered; it is named.
+        ValueError: an argument is wrong, or a chosen layer cannot be filtered; the message names
+            it.
     """
     _check_usable(method)
     find(kernel)
@@ -201,7 +203,7 @@ def filter_module(
 
 def _chosen(module: nn.Module, layers: Layers) -> List[Tuple[str, nn.Conv2d]]:
     """Return the (name, convolution) pairs that ``layers`` asks for."""
-    convs = [item for item in module.named_modules() if isinstance(item[1], nn.Conv2d)]
+    convs = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d)]
     if not convs:
         raise ValueError("module has no convolution to filter")
     if layers is None:
@@ -211,7 +213,7 @@ def _chosen(module: nn.Module, layers: Layers) -> List[Tuple[str, nn.Conv2d]]:
     if isinstance(layers, int):
         if isinstance(layers, bool) or not 0 <= layers <= len(convs):
             raise ValueError(
-                "layers must be 0 to %d, the convolutions there are, not %r" % (len(convs), layers)
+                "layers must be 0 to %d, the number of convolutions, not %r" % (len(convs), layers)
             )
         return convs[len(convs) - layers :]
     if isinstance(layers, str):
@@ -224,7 +226,7 @@ def _named(convs: List[Tuple[str, nn.Conv2d]], names: Sequence[str]) -> List[Tup
     for name in names:
         if name not in choices:
             known = ", ".join(repr(choice) for choice in choices)
-            raise ValueError("layers: no convolution is named %r; there are %s" % (name, known))
+            raise ValueError("layers: no convolution is named %r; choose from %s" % (name, known))
     return [(name, conv) for name, conv in convs if name in set(names)]
 
 
@@ -249,7 +251,7 @@ def _check_layer(name: str, conv: nn.Conv2d, method: str, patch_size: Any) -> No
         conv.groups,
         patch_size,
     )
-    refused = method_refusal(method, geometry)
+    refused = METHODS[method].refusal(geometry)
     if refused:
         raise ValueError("layers: %r: %s" % (name, refused))
 
@@ -267,18 +269,22 @@ def _keeps_forward(conv: nn.Conv2d) -> bool:
 def _check_usable(method: str) -> None:
     if not check_method(method).usable:
         raise ValueError(
-            "method: %s is only timed: its g_x and g_w have not the shapes of x and weight" % method
+            "method: %s is only timed: its g_x and g_w lack the shapes of x and weight" % method
         )
 
 
 def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) -> Operator:
-    """Return the operator to use, or say why there is none."""
-    refused = method_refusal(method, geometry)
+    """Return the kernel's operator for a method.
+
+    Raises:
+        ValueError: the method cannot do this convolution, or the kernel cannot run here.
+    """
+    refused = METHODS[method].refusal(geometry)
     if refused:
         raise ValueError(refused)
     if method not in kernel.operators:
         known = ", ".join(kernel.operators)
-        raise ValueError("method: kernel %s has %s, not %s" % (kernel.name, known, method))
+        raise ValueError("method: kernel %s implements %s, not %s" % (kernel.name, known, method))
     unavailable = kernel.available(x.device, x.dtype)
     if unavailable:
         raise ValueError("kernel: %s" % unavailable)

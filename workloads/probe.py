@@ -1,10 +1,11 @@
-"""What this machine is and what it lets us read: facts only, interpreted by the controller."""
+"""What this machine is and which sensors it has: facts only, interpreted by the controller."""
 
 import errno
 import getpass
 import glob
 import os
 import platform
+import re
 import sys
 import time
 from typing import Any, Dict, Optional, Sequence
@@ -29,8 +30,8 @@ PROGRAMS = (
     "sudo",
 )
 
-# What sensors and the machine's state offer, below the sysroot. ``in_power*`` of the old Jetson
-# driver is listed whole: which of its files is a reading is for the controller to know.
+# Files of sensors and of the machine's state, below the sysroot. ``in_power*`` of the old Jetson
+# driver is listed whole: the controller knows which of its files are readings.
 SENSOR_FILES = (
     "/sys/class/hwmon/hwmon*/name",
     "/sys/class/hwmon/hwmon*/*_label",
@@ -91,11 +92,14 @@ def probe(
 ) -> Dict[str, Any]:
     """Return the machine's facts as they enter probe.json; files are read below ``sysroot``.
 
-    ``package`` (jtop, pyrapl, pynvml) is asked too, if the inventory wants to read power by it.
-    ``kernels`` are tried on every device: what they need is compiled here, once, and kept.
+    Args:
+        sysroot: the root of sensor files and programs.
+        package: jtop, pyrapl or pynvml, to report what it offers; None for none of them.
+        kernels: names of kernels to try on every device; what they need is compiled, and kept.
     """
     files = sensor_files(sysroot)
-    found = {name: programs.find(name, sysroot) for name in PROGRAMS}
+    paths = {name: programs.find(name, sysroot) for name in PROGRAMS}
+    compatible = files.get("/proc/device-tree/compatible", "").split("\0")
     return {
         "schema": SCHEMA,
         "type": "probe",
@@ -108,17 +112,15 @@ def probe(
         "hostname": platform.node(),
         "boot_id": locks.boot_id(),
         "model": _model(files),
-        "compatible": [
-            item for item in files.get("/proc/device-tree/compatible", "").split("\0") if item
-        ],
+        "compatible": [item for item in compatible if item],
         "l4t": _l4t(files.get("/etc/nv_tegra_release")),
         "cpu": _cpu(sysroot),
         "memory": _memory(),
         "user": {"uid": os.getuid(), "name": _user_name()},
         "sysroot": sysroot,
         "files": files,
-        "programs": found,
-        "outputs": outputs(found),
+        "programs": paths,
+        "outputs": outputs(paths),
         "nvml": nvml.facts(),
         "package": _package(package),
         "clock": {"monotonic_s": time.monotonic(), "wall_s": time.time()},
@@ -130,33 +132,34 @@ def probe(
 
 
 def kernel_reasons(names: Sequence[str]) -> Dict[str, Dict[str, Optional[str]]]:
-    """Return by kernel and device why it cannot run there, None where it can.
-
-    Empty where there is no torch to run any.
-    """
+    """Return by kernel and device why it cannot run there, None where it can; {} without torch."""
     if not names:
         return {}
     try:
         import torch
 
         from workloads.kernels import availability
-    except Exception:  # said by ``torch_error``
+    except Exception:  # ``torch_error`` says why
         return {}
-    devices = [torch.device(name) for name in ("cpu", "cuda")]
-    return {name: {d.type: availability(name, d) for d in devices} for name in names}
+    reasons = {}
+    for name in names:
+        reasons[name] = {
+            device: availability(name, torch.device(device)) for device in ("cpu", "cuda")
+        }
+    return reasons
 
 
 def sensor_files(sysroot: str) -> Dict[str, str]:
     """Return path -> content of all sensor and state files; ``!EACCES`` is a read error."""
     root = sysroot.rstrip("/")
-    found: Dict[str, str] = {}
+    contents: Dict[str, str] = {}
     for pattern in SENSOR_FILES:
         for path in sorted(glob.glob(glob.escape(root) + pattern)):
-            if len(found) >= MAX_FILES:
-                return found
+            if len(contents) >= MAX_FILES:
+                return contents
             if os.path.isfile(path):
-                found[path[len(root) :]] = _content(path)
-    return found
+                contents[path[len(root) :]] = _content(path)
+    return contents
 
 
 def _content(path: str) -> str:
@@ -175,9 +178,8 @@ def _model(files: Dict[str, str]) -> Optional[str]:
     model = files.get("/proc/device-tree/model", "").replace("\0", "").strip()
     if model:
         return model
-    vendor, product = (
-        read_text("/sys/class/dmi/id/" + name) or "" for name in ("sys_vendor", "product_name")
-    )
+    vendor = read_text("/sys/class/dmi/id/sys_vendor") or ""
+    product = read_text("/sys/class/dmi/id/product_name") or ""
     return ("%s %s" % (vendor, product)).strip() or None
 
 
@@ -185,10 +187,11 @@ def _l4t(text: Optional[str]) -> Optional[str]:
     """Return ``32.7.4`` from ``# R32 (release), REVISION: 7.4, GCID: ...``."""
     if not text or text.startswith("!"):
         return None
-    words = text.replace(",", " ").split()
-    release = next((word[1:] for word in words if word[0] == "R" and word[1:].isdigit()), None)
-    revision = words[words.index("REVISION:") + 1] if "REVISION:" in words[:-1] else None
-    return "%s.%s" % (release, revision) if release and revision else None
+    match = re.search(r"(?:^|[\s,])R(\d+)(?=[\s,])", text)
+    revision = re.search(r"\bREVISION:\s*([^\s,]+)", text)
+    if match is None or revision is None:
+        return None
+    return "%s.%s" % (match.group(1), revision.group(1))
 
 
 def _os_name() -> Optional[str]:
@@ -216,21 +219,19 @@ def _cpu(sysroot: str) -> Dict[str, Any]:
 def _cpu_model() -> Optional[str]:
     """Return the processor's name; ARM kernels give only implementer and part numbers."""
     fields: Dict[str, str] = {}
-    for line in _whole("/proc/cpuinfo").splitlines():
+    try:
+        with open("/proc/cpuinfo", errors="replace") as file:
+            lines = file.read(65536).splitlines()
+    except OSError:
+        return None
+    for line in lines:
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())
     if fields.get("model name"):
         return fields["model name"]
-    part = fields.get("CPU part")
-    return "ARM implementer %s part %s" % (fields.get("CPU implementer"), part) if part else None
-
-
-def _whole(path: str) -> str:
-    try:
-        with open(path, errors="replace") as file:
-            return file.read(65536)
-    except OSError:
-        return ""
+    if not fields.get("CPU part"):
+        return None
+    return "ARM implementer %s part %s" % (fields.get("CPU implementer"), fields["CPU part"])
 
 
 def _memory() -> Dict[str, Any]:
@@ -248,31 +249,34 @@ def _user_name() -> Optional[str]:
         return None
 
 
-def outputs(found: Dict[str, Optional[str]]) -> Dict[str, str]:
-    """Return what the board's own programs say: command -> text, ``!`` and why where they fail.
+def outputs(paths: Dict[str, Optional[str]]) -> Dict[str, str]:
+    """Return the output of the board's own programs by command: ``!`` and why where one fails.
 
     tegrastats never ends: it is ended after a few lines, by its own process id.
+
+    Args:
+        paths: by program, None for one that the board does not have.
     """
     commands = (("nvpmodel", "-q"), ("vcgencmd", "get_throttled"), ("vcgencmd", "pmic_read_adc"))
-    said: Dict[str, str] = {}
+    texts: Dict[str, str] = {}
     for name, argument in commands:
-        path = found.get(name)
+        path = paths.get(name)
         if path:
-            key = "%s %s" % (name, argument)
-            said[key] = programs.output([path, argument], PROGRAM_TIMEOUT_S)
-    path = found.get("tegrastats")
+            command = "%s %s" % (name, argument)
+            texts[command] = programs.output([path, argument], PROGRAM_TIMEOUT_S)
+    path = paths.get("tegrastats")
     if path:
         argv = [path, "--interval", "100"]
-        said["tegrastats"] = programs.output(argv, PROGRAM_TIMEOUT_S, lines=TEGRASTATS_LINES)
-    return said
+        texts["tegrastats"] = programs.output(argv, PROGRAM_TIMEOUT_S, lines=TEGRASTATS_LINES)
+    return texts
 
 
 def _package(kind: Optional[str]) -> Optional[Dict[str, Any]]:
     if kind is None:
         return None
-    from workloads.sampler import packages as sensors_optional
+    from workloads.sampler import packages
 
-    return dict(sensors_optional.facts(kind), kind=kind)
+    return dict(packages.facts(kind), kind=kind)
 
 
 def _torch() -> Dict[str, Any]:

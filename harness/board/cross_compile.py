@@ -25,7 +25,7 @@ from harness.payloads import payload as payloads
 from harness.payloads.payload import Payload
 from harness.payloads.user_kernels import UserKernel
 from reports.results.records import Probe
-from workloads.spec.kernels import C_SOURCES, REALS, object_stem
+from workloads.spec.kernels import C_SOURCES, REALS, USER_HEADER, object_stem
 
 DEADLINE_S = 300.0
 OLDEST_GLIBC = "2.17"
@@ -99,7 +99,7 @@ def compiled(
     target = zig_target(probe)
     users = {kernel.info.name: kernel for kernel in own}
     objects = []
-    installed = KernelSources(_installed, "kernels/user/gfbench.h", C_SOURCES)
+    installed = KernelSources(_installed, USER_HEADER, C_SOURCES)
     ours = installed if payload is None else _packed(payload)
     for texts in {tuple(_texts(name, users, ours).items()) for name in names}:
         for real in REALS:
@@ -165,7 +165,7 @@ def _packed(payload: Payload) -> KernelSources:
     if former.is_former(payload):
         sources = dict.fromkeys(C_SOURCES, former.C_SOURCES)
         return KernelSources(reader(former.KERNELS), "gfbench.h", sources)
-    return KernelSources(reader("workloads"), "kernels/user/gfbench.h", C_SOURCES)
+    return KernelSources(reader("workloads"), USER_HEADER, C_SOURCES)
 
 
 def _compile(texts: Mapping[str, bytes], define: str, target: str) -> bytes:

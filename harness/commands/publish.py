@@ -9,7 +9,7 @@ import typer
 
 from harness.commands.options import note
 from harness.errors import UsageError
-from reports.stats.change_points import MARGIN
+from reports.stats.change_points import MIN_MAGNITUDE
 
 app = typer.Typer()
 
@@ -30,7 +30,7 @@ def publish(
     ] = 50,
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="ignore smaller changes: 0.01 is 1 %")
-    ] = MARGIN,
+    ] = MIN_MAGNITUDE,
     cache: Annotated[
         Path | None, typer.Option(help="folder that caches summaries of runs [~/.cache/gfbench]")
     ] = None,

@@ -20,7 +20,7 @@ from harness.errors import PlanError
 from harness.fleet.run import Finished, start_run
 from harness.fleet.session import Watch
 from harness.payloads.user_kernels import UserKernel, parse
-from harness.plan.suites import BASELINE, Suite
+from harness.plan.suites import Suite
 from reports.calibration import noise_floor
 from reports.calibration.machine import FOLDER, floor_path, machine_fingerprint
 from reports.calibration.noise_floor import (
@@ -31,15 +31,15 @@ from reports.calibration.noise_floor import (
     staleness,
 )
 from reports.gate.evidence import blocks_by_round, figures
-from reports.gate.verdict import METRICS
+from reports.metrics.table import judged_by, judged_metrics
 from reports.results.read import ResultProblem, load_run
 from reports.results.records import Probe, Run, TargetRun
 from reports.results.write import ResultStorageProblem, write_json_atomic
 from targets.inventory import Inventory, Target
-from workloads.spec.messages import PHASES, Case
+from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE, DEFAULT
 
 AGAIN = "again"
-METHOD = "gradient_filter"
 Series = tuple[AARound, ...]
 
 
@@ -67,7 +67,7 @@ def aa_suite(suite: Suite, kernel: str) -> tuple[Suite, tuple[UserKernel, ...]]:
         PlanError: the kernel does not exist, or has no filtered backward.
     """
     names, own = parse([kernel, f"{AGAIN}={kernel}"])
-    methods = tuple(name for name in suite.methods if name != BASELINE) or (METHOD,)
+    methods = tuple(name for name in suite.methods if name != BASELINE) or (DEFAULT,)
     chosen = replace(
         suite,
         methods=methods[:1],
@@ -191,15 +191,16 @@ def _pairs(target: TargetRun) -> Iterator[tuple[Case, Case]]:
 
 
 def _asked() -> Iterator[tuple[str, str]]:
-    for metric in METRICS:
-        for phase in ("",) if metric == "memory" else PHASES:
-            yield metric, phase
+    for name, metric in judged_metrics().items():
+        for phase in metric.phases:
+            yield name, phase
 
 
 def _rounds(target: TargetRun, base: Case, new: Case, metric: str, phase: str) -> Series:
     """Return the rounds in which both have a figure; the earlier block is the one planned first."""
     a, b = (figures(target, case, metric, phase) for case in (base, new))
-    ours, theirs = (blocks_by_round(target, case, metric) for case in (base, new))
+    kind = judged_by(metric).block_kind
+    ours, theirs = (blocks_by_round(target, case, kind) for case in (base, new))
     return tuple(
         AARound(a=a[r], b=b[r], a_first=ours[r].order < theirs[r].order)
         for r in sorted(a.keys() & b.keys())

@@ -10,12 +10,12 @@ from harness.fleet.run import Finished, start_run
 from harness.fleet.session import Watch
 from harness.fleet.until_decided import EVERY_ROUND
 from harness.payloads.revisions import Revision
-from harness.plan.suites import BASELINE, Overrides, Suite, load_suite
+from harness.plan.suites import Overrides, Suite, load_suite
+from reports.metrics.table import judged_by
 from reports.results.records import Rule, Run
 from reports.stats.sequential import LOOKS
 from targets.inventory import Inventory, Target
-
-ENERGY, MEMORY = "energy", "memory"
+from workloads.spec.methods import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +42,14 @@ def suite_of(
     own = [kernel.info for kernel in revisions[-1].own_kernels]
     suite = load_suite(name, replace(overrides, own_kernels=own))
     wanted = overrides.methods or [method for method in suite.methods if method != BASELINE]
+    judged = [judged_by(metric) for metric in metrics]
     return replace(
         suite,
         methods=tuple(dict.fromkeys(wanted)),
         rounds=overrides.rounds or LOOKS[0],
-        memory_rounds=EVERY_ROUND if MEMORY in metrics else 0,
+        memory_rounds=EVERY_ROUND if any(m.block_kind == "memory" for m in judged) else 0,
         fidelity_rounds=min(1, suite.fidelity_rounds),
-        energy=ENERGY in metrics,
+        energy=any(metric.sensor is not None for metric in judged),
         roofline=False,
         revisions=tuple(revision.label for revision in revisions),
         checked_revisions=tuple(

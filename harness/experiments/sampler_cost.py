@@ -35,6 +35,7 @@ from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
 from workloads.spec.layers import LAYERS
 from workloads.spec.messages import SCHEMA, Block, Case, Job
+from workloads.spec.methods import BASELINE
 
 SAMPLING = (1.0, 0.0, 0.0, SPARSE)  # on, off, off again, sparse
 WINDOW_S = 1.5
@@ -114,7 +115,7 @@ def _job(
     rounds: int,
     seed: int,
 ) -> Job:
-    case = Case(LAYERS[LAYER], "exact", None, "torch", "cpu", "float32", 1)
+    case = Case(LAYERS[LAYER], BASELINE, None, "torch", "cpu", "float32", 1)
     shuffler = random.Random(seed)
     blocks: list[Block] = []
     for number in range(rounds):

@@ -17,11 +17,12 @@ from harness.payloads import revisions as revised
 from harness.payloads.revisions import Revision
 from harness.payloads.user_kernels import UserKernel
 from harness.plan.plan import FALLBACK, all_cases
-from harness.plan.suites import BASELINE, Suite
+from harness.plan.suites import Suite
 from reports.results.read import RUN, ResultProblem
 from targets.inventory import Target, public_entry
 from workloads.spec.kernels import kernel_source_sha256
 from workloads.spec.messages import PHASES, to_json
+from workloads.spec.methods import BASELINE
 
 GIT_DEADLINE_S = 5.0
 

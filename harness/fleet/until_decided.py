@@ -14,15 +14,17 @@ from pathlib import Path
 from harness.fleet.outcome import Outcome
 from harness.plan.extension import More, extend_job
 from harness.plan.plan import all_cases
-from harness.plan.suites import BASELINE, Suite
+from harness.plan.suites import Suite
 from reports.gate.evidence import evidence
 from reports.gate.recorded import judge_run
 from reports.gate.verdict import Gate, Verdict
 from reports.metrics.selectors import CasePair, select_pairs
+from reports.metrics.table import judged_by
 from reports.results.read import load_run
 from reports.results.records import Rule, Run, TargetRun
 from reports.stats.sequential import LOOKS, VERIFICATION_ROUNDS
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 REPEATS = 8  # rounds that throttling or a failure may cost, of the looks and of the verification
 EVERY_ROUND = 1_000_000
@@ -55,13 +57,14 @@ def suite_for(rule: Rule, suite: Suite) -> Suite:
     filtered = _named(suite.kernels, [case for case in cases if case.method != BASELINE])
     exact = _named(suite.exact_kernels, [case for case in cases if case.method == BASELINE])
     methods = {case.method for case in cases}
+    judges_memory = any(judged_by(metric).block_kind == "memory" for metric in rule.metrics)
     return replace(
         suite,
         methods=tuple(method for method in suite.methods if method in methods),
         kernels=filtered or suite.kernels,
         exact_kernels=exact or suite.exact_kernels,
         rounds=LOOKS[0],
-        memory_rounds=EVERY_ROUND if "memory" in rule.metrics else min(1, suite.memory_rounds),
+        memory_rounds=EVERY_ROUND if judges_memory else min(1, suite.memory_rounds),
         fidelity_rounds=min(1, suite.fidelity_rounds),
     )
 

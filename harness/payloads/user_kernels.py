@@ -17,13 +17,12 @@ from typing import Any
 
 from harness.errors import PlanError
 from reports.results.read import ResultProblem
-from workloads.spec.kernels import KERNELS, KernelInfo, kernel_source_sha256
+from workloads.spec.kernels import KERNELS, USER_METHODS, KernelInfo, kernel_source_sha256
 
 FOLDER = "workloads/kernels"
 LIST = f"{FOLDER}/user.json"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 MAX_SOURCE_BYTES = 4 * 2**20
-METHODS = ("gradient_filter",)
 KINDS = {".py": "python", ".c": "c"}
 
 
@@ -160,7 +159,7 @@ def _kernel(name: str, kind: str, content: bytes, path: Path) -> UserKernel:
         name=name,
         version=version,
         description=f"a user's kernel, {path.name}",
-        methods=METHODS,
+        methods=USER_METHODS,
         devices=("cpu", "cuda") if kind == "python" else ("cpu",),
         dtypes=("float32", "float64"),
         sources=(of,),

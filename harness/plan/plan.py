@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.plan.suites import BASELINE, Suite
+from harness.plan.suites import Suite
 from reports.results.records import CudaFacts, Probe
 from workloads.spec.costs import flops, memory_estimate_bytes
 from workloads.spec.kernels import KernelInfo
 from workloads.spec.layers import SENTINEL_SEED, SENTINEL_WINDOW_S, sentinel_case
 from workloads.spec.messages import Block, Case
-from workloads.spec.methods import METHODS, refusal
+from workloads.spec.methods import BASELINE, METHODS, refusal
 
 # For the estimate of a run's length only: a small board's rate, and what a block costs beside
 # its windows (a fork; a fresh interpreter that imports torch).

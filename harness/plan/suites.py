@@ -28,14 +28,11 @@ from targets.inventory.yaml_lines import YamlDocument, YamlProblem, read_yaml
 from workloads.spec.kernels import KERNELS, KernelInfo
 from workloads.spec.layers import LAYERS
 from workloads.spec.messages import DTYPE_BYTES, Case, Layer, layer_from_json
-from workloads.spec.methods import METHODS
+from workloads.spec.methods import BASELINE, DEFAULT, METHODS, PAPER_MODE
 
 SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
 LISTS = ("methods", "patch_sizes", "kernels", "devices", "dtypes", "batches")
-BASELINE = "exact"
-CHECKED_METHOD = "gradient_filter"  # what workloads.measure.check has a reference for
-PAPER_METHOD = "gradient_filter_pooled"  # what --paper-mode adds
 EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in kernel.methods)
 FILTERED_KERNELS = tuple(
     name for name, kernel in KERNELS.items() if set(kernel.methods) - {BASELINE}
@@ -89,7 +86,8 @@ class Suite:
         if case.method == BASELINE or not METHODS[case.method].usable:
             return False
         if case.revision:
-            return case.method == CHECKED_METHOD and case.revision in self.checked_revisions
+            checks_it = case.method == DEFAULT  # all that the first revisions with a check knew
+            return checks_it and case.revision in self.checked_revisions
         return True
 
 
@@ -142,7 +140,7 @@ class _SuiteFile(BaseModel):
 
     description: str = ""
     workloads: Annotated[list[_Entry], Field(min_length=1)]
-    methods: Annotated[list[str], Field(min_length=1)] = [BASELINE, "gradient_filter"]
+    methods: Annotated[list[str], Field(min_length=1)] = [BASELINE, DEFAULT]
     patch_sizes: Annotated[list[PatchSize], Field(min_length=1)] = [2, 4]
     kernels: Annotated[list[str], Field(min_length=1)] = ["torch"]
     exact_kernels: Annotated[list[str], Field(min_length=1)] = list(EXACT_KERNELS)
@@ -302,7 +300,7 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
             changes[field] = overrides.rounds if follows else kept
     if overrides.paper_mode:
         methods = changes.get("methods", suite.methods)
-        changes["methods"] = tuple(dict.fromkeys((*methods, PAPER_METHOD)))
+        changes["methods"] = tuple(dict.fromkeys((*methods, PAPER_MODE)))
     for field in ("min_window_s", "energy"):
         if getattr(overrides, field) is not None:
             changes[field] = getattr(overrides, field)

@@ -1,11 +1,12 @@
-"""The noise floor of a board: what two blocks of the very same thing differ by. Pure.
+"""The noise floor of a board: how much two blocks of the same kernel differ.
 
-An A/A run measures one kernel under two names. Each round gives a pair whose true ratio is one,
-so that whatever is found is noise. What a gate would have made of such rounds is learnt by
-drawing rounds again with replacement, each with a random sign (the two names are exchangeable):
-that keeps the tails that the board really has, where normal theory would assume them away. The
-quantiles are widened by Student's over the normal's, as the spread of few rounds is itself
-uncertain.
+An A/A run measures one kernel under two names. The true ratio of each round's pair is one, so any
+difference is noise. The rounds of a gate are simulated by resampling these pairs with replacement,
+each with a random sign (the two names are exchangeable). This keeps the tails that the board
+really has, which normal theory would ignore. The spread of few rounds is uncertain itself, so the
+quantiles are widened by the ratio of Student's quantile to that of the normal distribution.
+
+The floors of a run are stored beside it, by machine, and copied into its folder when it is judged.
 """
 
 from __future__ import annotations
@@ -25,26 +26,29 @@ from reports.calibration.machine import floor_path, machine_fingerprint
 from reports.results.read import FLOORS, ResultProblem, check_schema, read_limited
 from reports.results.records import Run, TargetRun
 from reports.results.write import write_json_atomic
-from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_cut
+from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_rank
 from reports.stats.sequential import LOOK_LEVEL, LOOKS
 from workloads.spec.messages import SCHEMA
 
 RESAMPLES = 4000
 FEWEST_ROUNDS = 6
-POWER = 0.8
-TYPE = "noise floor"
-KEPT_TYPE = "noise floors"
+POWER = 0.8  # share of gates in which a detectable effect is detected
+TYPE = "noise floor"  # of a calibration's file
+KEPT_TYPE = "noise floors"  # of floors.json in a run's folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricFloor:
-    """What A/A pairs of one metric and phase showed; all figures are of logarithms of ratios.
+    """The noise of one metric and phase in an A/A run; all figures are of log ratios.
 
-    ``spread`` is the standard deviation of a pair's difference, ``effect_q95`` the 95 % quantile
-    of the absolute Hodges-Lehmann effect of a gate's first look (8 rounds), ``slot_effect`` what
-    the later block of a pair gains over the earlier, ``drift`` the spread between rounds,
-    ``detectable`` the smallest true effect that a number of rounds finds in 80 % of gates whose
-    margin is the floor.
+    Attributes:
+        spread: standard deviation of a pair's difference.
+        effect_q95: 95 % quantile of the absolute effect (Hodges-Lehmann estimate) that a gate
+            finds at its first look, after 8 rounds.
+        slot_effect: how much more the later block of a pair takes than the earlier one.
+        drift: standard deviation of a pair's mean between rounds.
+        detectable: by number of rounds, the smallest true effect that is detected in 80 % of
+            gates whose margin is the floor.
     """
 
     metric: str
@@ -64,11 +68,11 @@ class MetricFloor:
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseFloor:
-    """A calibration of one machine; stale once the machine's fingerprint has another value.
+    """The calibration of one machine; it is stale if the fingerprint or a condition has changed.
 
-    ``conditions`` are what else must be the same for it to hold: the system's and torch's
-    versions, clocks, power mode. ``sentinel_spread`` is the standard deviation of the logarithm
-    of the sentinel between rounds, None where there was no sentinel.
+    ``conditions`` are facts by name, such as the versions of the system and torch, clock limits
+    and the power mode. ``sentinel_spread`` is the standard deviation, between rounds, of the
+    logarithm of the sentinel's latency; None without a sentinel.
     """
 
     target: str
@@ -79,24 +83,26 @@ class NoiseFloor:
     sentinel_spread: float | None = None
 
     def of(self, metric: str, phase: str) -> MetricFloor | None:
-        """Return the floor of one metric and phase, None where it was not calibrated."""
-        found = (one for one in self.floors if (one.metric, one.phase) == (metric, phase))
-        return next(found, None)
+        """Return the floor of one metric and phase; None if it was not calibrated."""
+        for floor in self.floors:
+            if (floor.metric, floor.phase) == (metric, phase):
+                return floor
+        return None
 
 
-FloorsByTarget = Mapping[str, NoiseFloor | None]  # None where a machine is not calibrated
+FloorsByTarget = Mapping[str, NoiseFloor | None]  # None: the machine is not calibrated
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptFloors:
-    """floors.json of a run: the calibrations that it is judged with."""
+    """The content of a run's floors.json: the calibrations that it is judged with."""
 
     targets: FloorsByTarget
 
 
 @dataclass(frozen=True, kw_only=True)
 class AARound:
-    """One round of an A/A run: the figure under either name, and which block came first."""
+    """One round of an A/A run: the figure under each name, and whether block a came first."""
 
     a: float
     b: float
@@ -106,18 +112,18 @@ class AARound:
 def metric_floor(
     metric: str, phase: str, rounds: Sequence[AARound], *, seed: int = 0
 ) -> MetricFloor:
-    """Return the floor that A/A rounds of one metric and phase show.
+    """Return the noise floor of one metric and phase from its A/A rounds.
 
     Raises:
         ValueError: fewer than six rounds, or a figure that is not positive.
     """
     if len(rounds) < FEWEST_ROUNDS:
-        raise ValueError(f"a noise floor takes {FEWEST_ROUNDS} rounds, not {len(rounds)}")
-    if min(min(one.a, one.b) for one in rounds) <= 0:
+        raise ValueError(f"a noise floor takes at least {FEWEST_ROUNDS} rounds, not {len(rounds)}")
+    if min(min(pair.a, pair.b) for pair in rounds) <= 0:
         raise ValueError("a noise floor needs positive figures")
-    a, b = (np.log([getattr(one, name) for one in rounds]) for name in "ab")
-    signs = np.where([one.a_first for one in rounds], 1.0, -1.0)
-    q95, slacks = _resampled(b - a, seed)
+    a, b = np.log([pair.a for pair in rounds]), np.log([pair.b for pair in rounds])
+    signs = np.where([pair.a_first for pair in rounds], 1.0, -1.0)
+    q95, distances = _simulated_gates(b - a, seed)
     return MetricFloor(
         metric=metric,
         phase=phase,
@@ -126,58 +132,62 @@ def metric_floor(
         effect_q95=q95,
         slot_effect=hodges_lehmann(signs * (b - a)),
         drift=float(np.std((a + b) / 2, ddof=1)),
-        detectable={look: q95 + slack for look, slack in slacks.items()},
+        detectable={look: q95 + distance for look, distance in distances.items()},
     )
 
 
 def worst(floors: Iterable[MetricFloor]) -> tuple[MetricFloor, ...]:
-    """Return one floor per metric and phase: that of the workload which scatters most."""
+    """Return one floor per metric and phase: that of the workload with the most noise."""
     kept: dict[tuple[str, str], MetricFloor] = {}
-    for one in floors:
-        key = (one.metric, one.phase)
-        if key not in kept or kept[key].effect_q95 < one.effect_q95:
-            kept[key] = one
+    for floor in floors:
+        key = (floor.metric, floor.phase)
+        if key not in kept or kept[key].effect_q95 < floor.effect_q95:
+            kept[key] = floor
     return tuple(kept.values())
 
 
 def rounds_for(floor: MetricFloor, margin: float) -> int | None:
-    """Return the first look at which 80 % of equal kernels PASS at a margin; None: at no look."""
+    """Return the first look at which 80 % of equal kernels PASS; None if there is no such look."""
     limit = math.log1p(max(margin, floor.margin))
-    looks = sorted(floor.detectable.items())
-    return next((n for n, found in looks if found - floor.effect_q95 < limit), None)
+    for look, detectable in sorted(floor.detectable.items()):
+        if detectable - floor.effect_q95 < limit:
+            return look
+    return None
 
 
 def conditions_of(target: TargetRun) -> dict[str, str]:
-    """Return what a calibration depends on beside the machine; what is unknown is left out."""
+    """Return the conditions, besides the machine, that a calibration depends on; by name.
+
+    Unknown conditions are left out.
+    """
+    facts: dict[str, Any] = {}
     probe = target.probe
-    found: dict[str, Any] = {}
     if probe is not None:
-        found = {
+        facts = {
             "operating system": probe.os,
             "kernel of the system": probe.kernel,
             "L4T": probe.l4t,
             "torch": probe.torch.version if probe.torch else "",
             "threads": probe.threads,
         }
-    states = (block.state_before for block in target.blocks if block.state_before)
-    state = next(states, None)
+    state = next((block.state_before for block in target.blocks if block.state_before), None)
     if state is not None:
-        found["governor"] = state.governor
-        found["power mode"] = state.power_mode
-        found["clock limits (MHz)"] = ", ".join(f"{mhz:g}" for mhz in state.cpu_max_mhz if mhz)
-    return {name: str(value) for name, value in found.items() if value}
+        facts["governor"] = state.governor
+        facts["power mode"] = state.power_mode
+        facts["clock limits (MHz)"] = ", ".join(f"{mhz:g}" for mhz in state.cpu_max_mhz if mhz)
+    return {name: str(value) for name, value in facts.items() if value}
 
 
 def staleness(
     floor: NoiseFloor, *, conditions: Mapping[str, str], fingerprint: str = ""
 ) -> tuple[str, ...]:
-    """Return what has changed since the calibration, in words; empty where it still holds.
+    """Return as text what has changed since the calibration; empty if it is still valid.
 
-    A condition that either side does not know is not held against it.
+    Conditions that are unknown, then or now, are not compared.
     """
     changes = []
     if fingerprint and fingerprint != floor.fingerprint:
-        changes.append(f"the machine is another: {floor.fingerprint} then, {fingerprint} now")
+        changes.append(f"it is a different machine: {floor.fingerprint} then, {fingerprint} now")
     for name, then in floor.conditions.items():
         now = conditions.get(name, then)
         if now != then:
@@ -186,15 +196,15 @@ def staleness(
 
 
 def to_json(floor: NoiseFloor) -> dict[str, Any]:
-    """Return the file's content."""
+    """Return the content of a calibration's file."""
     return {"schema": SCHEMA, "type": TYPE, **asdict(floor)}
 
 
 def from_json(document: Mapping[str, Any]) -> NoiseFloor:
-    """Rebuild a floor; unknown fields are ignored.
+    """Return the floor that ``to_json`` wrote; unknown fields are ignored.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the document is not a noise floor.
     """
     if document.get("type") != TYPE:
         raise ValueError(f"not a noise floor but {document.get('type')!r}")
@@ -202,10 +212,10 @@ def from_json(document: Mapping[str, Any]) -> NoiseFloor:
 
 
 def load(path: Path) -> NoiseFloor | None:
-    """Read a stored floor; None where there is none.
+    """Read a stored floor; None if the file does not exist.
 
     Raises:
-        ResultProblem: it is broken, or of a newer major schema.
+        ResultProblem: the file is broken, or has a newer major schema.
     """
     content = read_limited(path)
     if content is None:
@@ -234,18 +244,17 @@ def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
 
 
 def keep_floors(run: Run) -> None:
-    """Keep in the run's folder the floors that it is judged with; what is kept already stays.
+    """Write the floors that the run is judged with into its folder; kept ones do not change.
 
-    A machine that has none is kept too, as null: a calibration that is made later does not change
-    how the run was judged.
+    The file also says, with null, which machines were not calibrated: a later calibration does not
+    change how the run was judged.
 
     Raises:
         ResultProblem: a stored floor is broken.
         reports.results.write.ResultStorageProblem: the file cannot be written.
     """
     kept = kept_floors(run)
-    beside = calibrated_floors(run, run.path.resolve().parent)
-    floors = {**beside, **kept}
+    floors = {**calibrated_floors(run, run.path.resolve().parent), **kept}
     if floors != kept:
         documents = {name: to_json(floor) if floor else None for name, floor in floors.items()}
         document = {"schema": SCHEMA, "type": KEPT_TYPE, "targets": documents}
@@ -253,10 +262,10 @@ def keep_floors(run: Run) -> None:
 
 
 def kept_floors(run: Run) -> FloorsByTarget:
-    """Return the floors that the run's folder keeps, by target; None where a machine had none.
+    """Return the floors in the run's own folder, by target; None: the machine had no calibration.
 
     Raises:
-        ResultProblem: the file is broken, or of a newer major schema.
+        ResultProblem: the file is broken, or has a newer major schema.
     """
     path = run.path / FLOORS
     content = read_limited(path)
@@ -271,7 +280,7 @@ def kept_floors(run: Run) -> FloorsByTarget:
 
 
 def floors_of(run: Run) -> FloorsByTarget:
-    """Return the floors that a run is judged with: the kept ones, else those calibrated beside it.
+    """Return the floors that a run is judged with: those in its folder, else those beside it.
 
     Raises:
         ResultProblem: a file is broken.
@@ -286,22 +295,22 @@ _ADAPTER = TypeAdapter(NoiseFloor)
 _KEPT_ADAPTER = TypeAdapter(KeptFloors)
 
 
-def _resampled(differences: Floats, seed: int) -> tuple[float, dict[int, float]]:
-    """Return the 95 % quantile of |effect| at the first look, and each look's slack.
+def _simulated_gates(differences: Floats, seed: int) -> tuple[float, dict[int, float]]:
+    """Return the 95 % quantile of |effect| at the first look, and a distance for each look.
 
-    The slack is how far the lower bound of the interval lies under the true effect in 80 % of
-    gates: a true effect is found if it exceeds the margin by that.
+    The distance is how far the interval's lower bound lies below the true effect, at most, in
+    80 % of gates: a true effect that exceeds the margin by this distance is detected.
     """
     n = len(differences)
     random = np.random.default_rng(seed)
-    widened = float(stdtrit(n, 0.975) / ndtri(0.975))
-    q95, slacks = 0.0, {}
+    widening = float(stdtrit(n, 0.975) / ndtri(0.975))
+    q95, distances = 0.0, {}
     for look in LOOKS:
         drawn = differences[random.integers(n, size=(RESAMPLES, look))]
         signed = drawn * random.choice([-1.0, 1.0], size=drawn.shape)
         averages = np.sort(walsh_averages(signed), axis=-1)
         if look == LOOKS[0]:
-            q95 = widened * float(np.quantile(np.abs(np.median(averages, axis=-1)), 0.95))
-        lows = averages[:, wilcoxon_cut(look, LOOK_LEVEL) - 1]
-        slacks[look] = -widened * float(np.quantile(lows, 1 - POWER))
-    return q95, slacks
+            q95 = widening * float(np.quantile(np.abs(np.median(averages, axis=-1)), 0.95))
+        lower_bounds = averages[:, wilcoxon_rank(look, LOOK_LEVEL) - 1]
+        distances[look] = -widening * float(np.quantile(lower_bounds, 1 - POWER))
+    return q95, distances

@@ -1,4 +1,4 @@
-"""What the power sampler costs on a machine, from rounds of blocks with and without it. Pure."""
+"""The cost of the power sampler on a machine, from rounds of blocks with and without it. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ from reports.stats.intervals import paired_ratio, wilcoxon_interval
 
 
 def cost_of(rounds: Sequence[Round], sensors: tuple[str, ...]) -> SamplerCost:
-    """Return the cost of sampling.
+    """Return the cost of sampling: new / base is with / without the sampler.
+
+    ``floor`` compares two blocks without it, ``cpu_share`` is the sampler's share of one
+    processor.
 
     Raises:
-        ValueError: there are no rounds, or a latency that is not positive.
+        ValueError: there are no rounds, or a latency is not positive.
     """
-    shares = [one.cpu_share for one in rounds if one.cpu_share is not None]
+    shares = [round_.cpu_share for round_ in rounds if round_.cpu_share is not None]
+    off_s = [round_.off_s for round_ in rounds]
     return SamplerCost(
         sensors=sensors,
         rounds=tuple(rounds),
-        latency=_ratio([one.off_s for one in rounds], [one.on_s for one in rounds]),
-        floor=_ratio([one.off_s for one in rounds], [one.off_again_s for one in rounds]),
+        latency=_ratio(off_s, [round_.on_s for round_ in rounds]),
+        floor=_ratio(off_s, [round_.off_again_s for round_ in rounds]),
         power_w=_power(rounds),
         cpu_share=float(np.median(shares)) if shares else None,
     )
@@ -33,14 +37,15 @@ def _ratio(base: Sequence[float], new: Sequence[float]) -> Ratio:
 
 
 def _power(rounds: Sequence[Round]) -> Ratio | None:
-    """Return the watts of sampling: what nine tenths of the readings cost, scaled to all."""
-    scale = SPARSE / (SPARSE - 1)
-    costs = [
-        scale * (one.on_w - one.sparse_w)
-        for one in rounds
-        if one.on_w is not None and one.sparse_w is not None
-    ]
-    if not costs:
+    """Return the watts that sampling takes; None if no round measured the power.
+
+    Sparse blocks take every tenth reading, so the difference is the cost of nine tenths of them.
+    """
+    costs_w = []
+    for round_ in rounds:
+        if round_.on_w is not None and round_.sparse_w is not None:
+            costs_w.append(SPARSE / (SPARSE - 1) * (round_.on_w - round_.sparse_w))
+    if not costs_w:
         return None
-    low, high = wilcoxon_interval(costs) or (None, None)
-    return Ratio(value=float(np.median(costs)), ci_low=low, ci_high=high)
+    low, high = wilcoxon_interval(costs_w) or (None, None)
+    return Ratio(value=float(np.median(costs_w)), ci_low=low, ci_high=high)

@@ -1,113 +1,126 @@
-"""The charts of the page: which there are, and in which section each stands. Pure."""
+"""The charts of the page, in reading order. Pure.
+
+A chart is a function that draws it from a ``Context``, and a line in ``CHARTS``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.charts.blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
+from reports.charts.chart import Chart
+from reports.charts.context import Context
 from reports.charts.energy import energy_chart, parts_chart
-from reports.charts.fidelity import depth_chart, fidelity_charts, pareto_chart
+from reports.charts.fidelity import depth_chart, input_chart, pareto_chart, weight_chart
 from reports.charts.forest import speedup_chart, targets_chart
 from reports.charts.kernels import kernels_chart
-from reports.charts.latency_memory import latency_chart, memory_charts
+from reports.charts.latency import latency_chart
 from reports.charts.machine import machine_chart
+from reports.charts.memory import cuda_peak_chart, peak_rss_chart, saved_chart, system_dip_chart
 from reports.charts.power import power_chart, profile_chart
 from reports.charts.rails import rails_chart
 from reports.charts.roofline import floor_chart, roofline_chart
-from reports.charts.style import Chart, Colours, colours_of
+from reports.charts.style import colours_of
 from reports.charts.verdicts import verdicts_chart
 from reports.gate.recorded import Gates
-from reports.metrics.headlines import Headline, Story, stories_of
+from reports.metrics.headlines import Story, stories_of
 from reports.metrics.subjects import Subject
-
-SECTIONS = (
-    ("speed", "Speed", "How fast", ("verdicts-forest", "targets", "speedup", "kernels", "latency")),
-    (
-        "cost",
-        "Fidelity",
-        "What it costs in fidelity",
-        ("pareto", "fidelity-gx", "fidelity-gw", "depth"),
-    ),
-    ("memory", "Memory", "Memory by method", ("saved", "peak-rss", "cuda-peak", "system-dip")),
-    (
-        "joules",
-        "Energy",
-        "Energy and power",
-        ("energy", "energy-parts", "energy-rails", "profile", "power"),
-    ),
-    ("floors", "Roofline", "How near to the machine's limits", ("floor", "roofline")),
-    (
-        "trust",
-        "Can it be believed?",
-        "Can it be believed?",
-        ("drift", "rounds", "machine", "spread", "warmup"),
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Charts that answer one question."""
+    """A question that several charts answer; ``short`` is its name in the page's navigation."""
 
     id: str
     short: str
     title: str
-    charts: tuple[Chart, ...]
 
 
-def charts_of(
+SPEED = Section(id="speed", short="Speed", title="How fast")
+FIDELITY = Section(id="cost", short="Fidelity", title="What it costs in fidelity")
+MEMORY = Section(id="memory", short="Memory", title="Memory by method")
+ENERGY = Section(id="joules", short="Energy", title="Energy and power")
+ROOFLINE = Section(id="floors", short="Roofline", title="How near to the machine's limits")
+TRUST = Section(id="trust", short="Can it be believed?", title="Can it be believed?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChartEntry:
+    """Where a chart stands in the page, and what draws it.
+
+    ``id`` is the chart's anchor in the page. ``draw`` returns None where a run has nothing to show.
+    """
+
+    section: Section
+    id: str
+    draw: Callable[[Context], Chart | None]
+
+
+CHARTS = (
+    ChartEntry(section=SPEED, id="verdicts-forest", draw=verdicts_chart),
+    ChartEntry(section=SPEED, id="targets", draw=targets_chart),
+    ChartEntry(section=SPEED, id="speedup", draw=speedup_chart),
+    ChartEntry(section=SPEED, id="kernels", draw=kernels_chart),
+    ChartEntry(section=SPEED, id="latency", draw=latency_chart),
+    ChartEntry(section=FIDELITY, id="pareto", draw=pareto_chart),
+    ChartEntry(section=FIDELITY, id="fidelity-gx", draw=input_chart),
+    ChartEntry(section=FIDELITY, id="fidelity-gw", draw=weight_chart),
+    ChartEntry(section=FIDELITY, id="depth", draw=depth_chart),
+    ChartEntry(section=MEMORY, id="saved", draw=saved_chart),
+    ChartEntry(section=MEMORY, id="peak-rss", draw=peak_rss_chart),
+    ChartEntry(section=MEMORY, id="cuda-peak", draw=cuda_peak_chart),
+    ChartEntry(section=MEMORY, id="system-dip", draw=system_dip_chart),
+    ChartEntry(section=ENERGY, id="energy", draw=energy_chart),
+    ChartEntry(section=ENERGY, id="energy-parts", draw=parts_chart),
+    ChartEntry(section=ENERGY, id="energy-rails", draw=rails_chart),
+    ChartEntry(section=ENERGY, id="profile", draw=profile_chart),
+    ChartEntry(section=ENERGY, id="power", draw=power_chart),
+    ChartEntry(section=ROOFLINE, id="floor", draw=floor_chart),
+    ChartEntry(section=ROOFLINE, id="roofline", draw=roofline_chart),
+    ChartEntry(section=TRUST, id="drift", draw=drift_chart),
+    ChartEntry(section=TRUST, id="rounds", draw=rounds_chart),
+    ChartEntry(section=TRUST, id="machine", draw=machine_chart),
+    ChartEntry(section=TRUST, id="spread", draw=spread_chart),
+    ChartEntry(section=TRUST, id="warmup", draw=warmup_chart),
+)
+
+
+def context_of(
     subjects: Sequence[Subject], stories: Sequence[Story] = (), gates: Gates | None = None
-) -> tuple[Chart, ...]:
-    """Return all charts that have something to show, in reading order."""
-    colours = colours_of(subjects)
-    measured = [s for s in subjects if any(row.value is not None for row in s.rows)]
-    if not measured:
-        return ()
-    found = {story.subject.label: story.headlines for story in stories or stories_of(subjects)}
-    charts = {chart.id: chart for chart in _drawn(measured, colours, found, gates or {}) if chart}
-    return tuple(charts[name] for *_, names in SECTIONS for name in names if name in charts)
-
-
-def _drawn(
-    measured: Sequence[Subject],
-    colours: Colours,
-    found: Mapping[str, Sequence[Headline]],
-    gates: Gates,
-) -> Iterator[Chart | None]:
-    yield verdicts_chart(measured, gates)
-    yield targets_chart(measured, colours, found)
-    yield speedup_chart(measured, colours, found)
-    yield kernels_chart(measured, colours)
-    yield floor_chart(measured, colours)
-    yield roofline_chart(measured, colours)
-    yield latency_chart(measured, colours)
-    yield from memory_charts(measured, colours)
-    yield energy_chart(measured, colours)
-    yield parts_chart(measured)
-    yield rails_chart(measured, colours)
-    yield profile_chart(measured, colours)
-    yield power_chart(measured, colours)
-    yield pareto_chart(measured, colours, found)
-    yield from fidelity_charts(measured, colours, found)
-    yield depth_chart(measured, colours)
-    yield drift_chart(measured, colours)
-    yield rounds_chart(measured, colours)
-    yield spread_chart(measured, colours)
-    yield warmup_chart(measured, colours)
-    yield machine_chart(measured)
-
-
-def sections(charts: Sequence[Chart]) -> tuple[Section, ...]:
-    """Return the sections of the page that have charts, in order."""
-    known = {chart.id: chart for chart in charts}
-    found = (
-        Section(
-            id=name,
-            short=short,
-            title=title,
-            charts=tuple(known[one] for one in names if one in known),
-        )
-        for name, short, title, names in SECTIONS
+) -> Context:
+    """Return what charts are drawn from; the subjects without any figure are left out."""
+    measured = []
+    for subject in subjects:
+        if any(row.value is not None for row in subject.rows):
+            measured.append(subject)
+    headlines = {}
+    for story in stories or stories_of(subjects):
+        headlines[story.subject.label] = story.headlines
+    return Context(
+        subjects=tuple(measured),
+        colours=colours_of(subjects),
+        headlines=headlines,
+        gates=gates or {},
     )
-    return tuple(section for section in found if section.charts)
+
+
+def charts_of(context: Context) -> dict[str, Chart]:
+    """Return all charts that have something to show, by id, in reading order."""
+    charts: dict[str, Chart] = {}
+    if not context.subjects:
+        return charts
+    for entry in CHARTS:
+        chart = entry.draw(context)
+        if chart is not None:
+            charts[entry.id] = chart
+    return charts
+
+
+def sections_of(charts: Mapping[str, Chart]) -> dict[Section, dict[str, Chart]]:
+    """Return the charts of each section that has any, in reading order."""
+    sections: dict[Section, dict[str, Chart]] = {}
+    for entry in CHARTS:
+        if entry.id in charts:
+            sections.setdefault(entry.section, {})[entry.id] = charts[entry.id]
+    return sections

@@ -7,164 +7,220 @@ over them, or the headline's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 
-from reports.charts.style import (
+from reports.charts.axes import shared_range
+from reports.charts.chart import (
     Chart,
-    Colours,
     Column,
     Json,
     Key,
     Panel,
-    bars_of,
     empty_panel,
-    legend_of,
-    level_at,
-    meta_of,
-    panel,
-    places_of,
-    plain,
-    shared_range,
-    short,
+    panel_of,
+    row_indices,
 )
-from reports.metrics.headlines import Headline
+from reports.charts.context import Context, headline_label, method_of_headline
+from reports.charts.style import (
+    EXACT_COLOUR,
+    Colours,
+    effect_intervals,
+    error_bars,
+    horizontal_line,
+    legend_of,
+    plain,
+    rounded,
+    shortened,
+)
+from reports.metrics.headlines import Headline, Spread
 from reports.metrics.rows import Row
-from reports.metrics.subjects import Method, Subject, Workload, label_of, method_of, workload_of
+from reports.metrics.subjects import Method, Subject, label_of, method_of, workload_of
 from reports.stats.intervals import Effect
 from reports.text.wording import TIMES, interval, percent, significant
+from workloads.spec.methods import BASELINE, METHODS
 
-GRADIENTS = {"cosine_gx": "input gradient g_x", "cosine_gw": "weight gradient g_w"}
-Headlines = Mapping[str, Sequence[Headline]]
-STROKES = (("cosine_gx", "circle", "solid"), ("cosine_gw", "diamond-open", "dot"))
-NAMED = 12  # workloads whose names fit under an axis
-
-
-def fidelity_charts(
-    subjects: Sequence[Subject], colours: Colours, found: Headlines
-) -> tuple[Chart, ...]:
-    """Draw the gradients' cosine with the exact ones against the speedup of the step."""
-    charts = []
-    for metric, name in GRADIENTS.items():
-        rows = [row for s in subjects for row in s.rows if row.metric == metric]
-        if any(row.value is not None for row in rows):
-            pairs = [pair for s in subjects for pair in _pairs(s, metric)]
-            ranges = (
-                shared_range((cosine.value or 0.0 for cosine, _ in pairs), 1.0),
-                shared_range((end for _, row in pairs for end in _ends(row)), 1.0),
-            )
-            charts.append(
-                Chart(
-                    id=f"fidelity-{metric[-2:]}",
-                    title=f"Fidelity against speedup: {name}",
-                    caption="What the speedup costs. Up is faster, right is closer to the exact "
-                    "gradient (cosine, inputs with a 1/f spectrum). Arrows lead from exact to "
-                    "each method over all workloads, dots are the workloads. The table has white "
-                    "noise too.",
-                    legend=legend_of(colours, exact=False),
-                    panels=tuple(
-                        _tradeoff(s, colours, metric, found.get(s.label, ()), ranges)
-                        for s in subjects
-                    ),
-                    rows=places_of(subjects, rows),
-                )
-            )
-    return tuple(charts)
-
-
-def _tradeoff(
-    subject: Subject,
-    colours: Colours,
-    metric: str,
-    found: Sequence[Headline],
-    ranges: tuple[list[float], list[float]],
-) -> Panel:
-    name = GRADIENTS[metric]
-    points = _pairs(subject, metric)
-    if not points:
-        return empty_panel(subject, metric)
-    traces = [_exact_mark(colours)]
-    for method in colours:
-        mine = [pair for pair in points if method_of(pair[1]) == method]
-        if mine:
-            traces.append(_cloud(subject, mine, colours[method]))
-    arrows = []
-    for h in found:
-        spread = h.cosine_gx if metric == "cosine_gx" else h.cosine_gw
-        if h.step is not None and spread is not None:
-            arrows.append(_arrow(h, spread.median, h.step.ratio, colours))
-    return panel(
-        subject,
-        traces,
-        f"speedup of the step against the cosine of the {name} on {subject.label}",
-        height=380,
-        xaxis={"title": {"text": f"cosine of the {name} with the exact one"}, "range": ranges[0]},
-        yaxis={
-            "title": {"text": f"speedup of the step ({TIMES})"},
-            "ticksuffix": TIMES,
-            "range": ranges[1],
-        },
-        annotations=arrows,
-        shapes=[level_at(1)],
-    )
-
-
-def _pairs(subject: Subject, metric: str) -> list[tuple[Row, Row]]:
-    """Return the rows of cosine and of the step's speedup of each case that has both."""
-    cosines = {row.case: row for row in subject.rows if row.metric == metric and row.phase == ""}
-    speeds = [r for r in subject.rows if (r.metric, r.phase) == ("speedup", "step")]
-    pairs = [(cosines.get(row.case), row) for row in speeds if row.value is not None]
-    return [(cosine, row) for cosine, row in pairs if cosine and cosine.value is not None]
-
-
-def _ends(row: Row) -> list[float]:
-    return [end for end in (row.value, row.ci_low, row.ci_high) if end is not None]
-
-
-def _exact_mark(colours: Colours, position: str = "bottom left") -> go.Scatter:
-    return go.Scatter(
-        x=[1], y=[1], mode="markers+text", text=["exact"], textposition=position,
-        marker={"color": colours.get(("exact", None, "torch")), "size": 11, "symbol": "x"},
-        showlegend=False, hoverinfo="skip", cliponaxis=False,
-    )  # fmt: skip
-
-
-def _arrow(h: Headline, x: float, y: float, colours: Colours, words: str = "") -> Json:
-    """Return the arrow from exact to a method."""
-    method: Method = (h.method, h.patch_size, h.kernel)
-    colour = colours.get(method, "#7d8590")
-    return {
-        "name": label_of(method), "x": x, "y": y, "ax": 1, "ay": 1, "axref": "x", "ayref": "y",
-        "xref": "x", "yref": "y", "showarrow": True, "arrowhead": 2, "arrowsize": 1.2,
-        "arrowwidth": 2.2, "arrowcolor": colour, "standoff": 7, "text": plain(words),
-    }  # fmt: skip
-
-
-def _cloud(subject: Subject, points: Sequence[tuple[Row, Row]], colour: str) -> go.Scatter:
-    speeds = [speed for _, speed in points]
-    return go.Scatter(
-        x=[cosine.value for cosine, _ in points],
-        y=[speed.value for speed in speeds],
-        mode="markers",
-        name=plain(label_of(method_of(speeds[0]))),
-        marker={"color": colour, "size": 8},
-        error_y={
-            "type": "data", "symmetric": False, "color": colour, "thickness": 1.2, "width": 3,
-            **bars_of(speeds),
-        },
-        hoverinfo="text",
-        meta={
-            "method": meta_of(subject, speeds)["method"],
-            "rows": [[subject.places[row] for row in pair] for pair in points],
-        },
-    )  # fmt: skip
+MAX_NAMES = 12  # of workloads that fit under an axis
 
 
 @dataclass(frozen=True, kw_only=True)
-class Costs:
+class Gradient:
+    """One of the two gradients, and how the chart by depth draws it."""
+
+    metric: str
+    name: str
+    symbol: str
+    dash: str
+
+    def spread_of(self, headline: Headline) -> Spread | None:
+        """Return the gradient's cosine over the workloads of a headline."""
+        return headline.cosine_gx if self.metric == "cosine_gx" else headline.cosine_gw
+
+
+INPUT = Gradient(metric="cosine_gx", name="input gradient g_x", symbol="circle", dash="solid")
+WEIGHT = Gradient(metric="cosine_gw", name="weight gradient g_w", symbol="diamond-open", dash="dot")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A case that has both a cosine and a speedup of its step."""
+
+    cosine: Row
+    speedup: Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranges:
+    """The ranges of both axes, the same for all panels of a chart."""
+
+    x: list[float]
+    y: list[float]
+
+
+def input_chart(context: Context) -> Chart | None:
+    """Draw the speedup of the step against the cosine of the input gradient."""
+    return _tradeoff_chart(context, INPUT)
+
+
+def weight_chart(context: Context) -> Chart | None:
+    """Draw the speedup of the step against the cosine of the weight gradient."""
+    return _tradeoff_chart(context, WEIGHT)
+
+
+def _tradeoff_chart(context: Context, gradient: Gradient) -> Chart | None:
+    rows = context.rows(gradient.metric)
+    if all(row.value is None for row in rows):
+        return None
+    cosines, speedups = [], []
+    for subject in context.subjects:
+        for point in _points(subject, gradient):
+            row = point.speedup
+            cosines.append(point.cosine.value or 0.0)
+            speedups += [end for end in (row.value, row.ci_low, row.ci_high) if end is not None]
+    ranges = Ranges(x=shared_range(cosines, 1.0), y=shared_range(speedups, 1.0))
+    return Chart(
+        title=f"Fidelity against speedup: {gradient.name}",
+        caption="What the speedup costs: further up is faster, further right is closer to the "
+        "exact gradient (cosine, on inputs with a 1/f spectrum). Each arrow leads from "
+        "exact to a method over all workloads; the dots are the workloads. The table "
+        "also has the cosines on white noise.",
+        legend=legend_of(context.colours, exact=False),
+        panels=tuple(
+            _tradeoff_panel(context, subject, gradient, ranges) for subject in context.subjects
+        ),
+        rows=row_indices(context.subjects, rows),
+    )
+
+
+def _tradeoff_panel(
+    context: Context, subject: Subject, gradient: Gradient, ranges: Ranges
+) -> Panel:
+    points = _points(subject, gradient)
+    if not points:
+        return empty_panel(subject, gradient.metric)
+    traces = [_exact_mark(context.colours, "bottom left")]
+    for method, colour in context.colours.items():
+        chosen = [point for point in points if method_of(point.speedup) == method]
+        if chosen:
+            traces.append(_cloud(subject, chosen, colour))
+    arrows = []
+    for headline in context.headlines_of(subject):
+        spread = gradient.spread_of(headline)
+        if headline.step is not None and spread is not None:
+            arrows.append(_arrow(headline, spread.median, headline.step.ratio, context.colours))
+    return panel_of(
+        subject.label,
+        traces,
+        f"speedup of the step against the cosine of the {gradient.name} on {subject.label}",
+        height=380,
+        xaxis={
+            "title": {"text": f"cosine of the {gradient.name} with the exact one"},
+            "range": ranges.x,
+        },
+        yaxis={
+            "title": {"text": f"speedup of the step ({TIMES})"},
+            "ticksuffix": TIMES,
+            "range": ranges.y,
+        },
+        annotations=arrows,
+        shapes=[horizontal_line(1)],
+    )
+
+
+def _points(subject: Subject, gradient: Gradient) -> list[Point]:
+    """Return each case that has both figures, in the order of the speedups."""
+    cosines = {row.case: row for row in _cosines(subject, gradient)}
+    points = []
+    for row in subject.rows:
+        if row.metric == "speedup" and row.phase == "step" and row.value is not None:
+            cosine = cosines.get(row.case)
+            if cosine is not None:
+                points.append(Point(cosine=cosine, speedup=row))
+    return points
+
+
+def _cosines(subject: Subject, gradient: Gradient) -> list[Row]:
+    """Return the measured cosines on the 1/f spectrum; those on white noise have a phase."""
+    rows = [row for row in subject.rows if row.metric == gradient.metric and row.phase == ""]
+    return [row for row in rows if row.value is not None]
+
+
+def _exact_mark(colours: Colours, text_position: str) -> go.Scatter:
+    return go.Scatter(
+        x=[1],
+        y=[1],
+        mode="markers+text",
+        text=[METHODS[BASELINE].label],
+        textposition=text_position,
+        marker={"color": colours.get((BASELINE, None, "torch")), "size": 11, "symbol": "x"},
+        showlegend=False,
+        hoverinfo="skip",
+        cliponaxis=False,
+    )
+
+
+def _arrow(headline: Headline, x: float, y: float, colours: Colours) -> Json:
+    """Return the arrow from exact to a method."""
+    return {
+        "name": headline_label(headline),
+        "x": x, "y": y, "xref": "x", "yref": "y",
+        "ax": 1, "ay": 1, "axref": "x", "ayref": "y",
+        "showarrow": True, "arrowhead": 2, "arrowsize": 1.2, "arrowwidth": 2.2,
+        "arrowcolor": colours.get(method_of_headline(headline), EXACT_COLOUR),
+        "standoff": 7, "text": "",
+    }  # fmt: skip
+
+
+def _cloud(subject: Subject, points: Sequence[Point], colour: str) -> go.Scatter:
+    """Draw the workloads of one method."""
+    speedups = [point.speedup for point in points]
+    bars = error_bars(
+        [row.value or 0.0 for row in speedups],
+        [row.ci_low for row in speedups],
+        [row.ci_high for row in speedups],
+        colour,
+    )
+    label = label_of(method_of(speedups[0]))
+    indices = subject.places
+    return go.Scatter(
+        x=[point.cosine.value for point in points],
+        y=[row.value for row in speedups],
+        mode="markers",
+        name=plain(label),
+        marker={"color": colour, "size": 8},
+        error_y={**bars, "thickness": 1.2},
+        hoverinfo="text",
+        meta={
+            "method": label,
+            "rows": [[indices[point.cosine], indices[point.speedup]] for point in points],
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
     """One method on one target: what is left of time and energy, and the fidelity."""
 
     subject: Subject
@@ -172,186 +228,196 @@ class Costs:
     time: Effect
     energy: Effect
 
+    @property
+    def label(self) -> str:
+        """The method in words."""
+        return headline_label(self.headline)
 
-def pareto_chart(subjects: Sequence[Subject], colours: Colours, found: Headlines) -> Chart | None:
+    @property
+    def cosine_gx(self) -> float | None:
+        """The median cosine of the input gradient."""
+        spread = self.headline.cosine_gx
+        return None if spread is None else spread.median
+
+    @property
+    def cosine_gw(self) -> float | None:
+        """The median cosine of the weight gradient."""
+        spread = self.headline.cosine_gw
+        return None if spread is None else spread.median
+
+    @property
+    def fidelity(self) -> str:
+        """Both cosines in words."""
+        known = []
+        if self.cosine_gx is not None:
+            known.append(f"{significant(self.cosine_gx)} (g_x)")
+        if self.cosine_gw is not None:
+            known.append(f"{significant(self.cosine_gw)} (g_w)")
+        return f"cosine {', '.join(known)}" if known else "fidelity not measured"
+
+
+def pareto_chart(context: Context) -> Chart | None:
     """Draw time against energy of a step, both over exact's, with the fidelity beside."""
-    costs = [c for s in subjects for c in _costs(s, found.get(s.label, ()))]
+    costs: list[Cost] = []
+    panels = []
+    for subject in context.subjects:
+        of_subject = _costs(context, subject)
+        if of_subject:
+            costs += of_subject
+            panels.append(_pareto_panel(subject, of_subject, context.colours))
     if not costs:
         return None
-    drawn = [s for s in subjects if any(c.subject is s for c in costs)]
     return Chart(
-        id="pareto",
         title="Speed, energy and fidelity",
-        caption="A step's time and energy over those of exact, over all workloads, with 95 % "
-        "intervals: towards the lower left is faster and takes less. The cosines at each tip say "
-        "what that costs in fidelity.",
-        legend=legend_of(colours, exact=False),
-        panels=tuple(_pareto(s, [c for c in costs if c.subject is s], colours) for s in drawn),
+        caption="Time and energy of a step as shares of those of exact, over all workloads, with "
+        "95 % intervals: towards the lower left is faster and takes less energy. The "
+        "cosines at the tip of each arrow say what that costs in fidelity.",
+        legend=legend_of(context.colours, exact=False),
+        panels=tuple(panels),
         columns=(
-            Column(name="target", values=[c.subject.label for c in costs]),
-            Column(name="method", values=[_label(c.headline) for c in costs]),
-            Column(name="time over exact", values=[c.time.ratio for c in costs], unit="1"),
-            Column(name="95 % interval of time", values=[_span(c.time) for c in costs]),
-            Column(name="energy over exact", values=[c.energy.ratio for c in costs], unit="1"),
-            Column(name="95 % interval of energy", values=[_span(c.energy) for c in costs]),
-            Column(name="cosine of g_x", values=[_cosine(c, "cosine_gx") for c in costs], unit="1"),
-            Column(name="cosine of g_w", values=[_cosine(c, "cosine_gw") for c in costs], unit="1"),
+            Column(name="target", values=[cost.subject.label for cost in costs]),
+            Column(name="method", values=[cost.label for cost in costs]),
+            Column(name="time over exact", values=[cost.time.ratio for cost in costs], unit="1"),
+            Column(name="95 % interval of time", values=[_interval(c.time) for c in costs]),
+            Column(
+                name="energy over exact", values=[cost.energy.ratio for cost in costs], unit="1"
+            ),
+            Column(name="95 % interval of energy", values=[_interval(c.energy) for c in costs]),
+            Column(name="cosine of g_x", values=[cost.cosine_gx for cost in costs], unit="1"),
+            Column(name="cosine of g_w", values=[cost.cosine_gw for cost in costs], unit="1"),
         ),
     )
 
 
-def _costs(subject: Subject, found: Sequence[Headline]) -> Iterator[Costs]:
-    for h in found:
-        if h.step is not None and h.energy is not None:
+def _interval(effect: Effect) -> str:
+    return interval(effect.ci_low, effect.ci_high, "1")
+
+
+def _costs(context: Context, subject: Subject) -> list[Cost]:
+    costs = []
+    for headline in context.headlines_of(subject):
+        speedup, energy = headline.step, headline.energy
+        if speedup is not None and energy is not None:
             time = Effect(
-                ratio=1 / h.step.ratio,
-                ci_low=None if h.step.ci_high is None else 1 / h.step.ci_high,
-                ci_high=None if h.step.ci_low is None else 1 / h.step.ci_low,
-                n=h.step.n,
+                ratio=1 / speedup.ratio,
+                ci_low=None if speedup.ci_high is None else 1 / speedup.ci_high,
+                ci_high=None if speedup.ci_low is None else 1 / speedup.ci_low,
+                n=speedup.n,
             )
-            yield Costs(subject=subject, headline=h, time=time, energy=h.energy)
+            costs.append(Cost(subject=subject, headline=headline, time=time, energy=energy))
+    return costs
 
 
-def _pareto(subject: Subject, costs: Sequence[Costs], colours: Colours) -> Panel:
+def _pareto_panel(subject: Subject, costs: Sequence[Cost], colours: Colours) -> Panel:
     traces = [_exact_mark(colours, "top center")]
     arrows = []
-    for one in costs:
-        h = one.headline
-        colour = colours.get((h.method, h.patch_size, h.kernel), "#7d8590")
-        words = f"{_label(h)}: {percent(one.time.ratio)} of the time, "
-        words += f"{percent(one.energy.ratio)} of the energy, {_fidelity(one)}"
+    for cost in costs:
+        colour = colours.get(method_of_headline(cost.headline), EXACT_COLOUR)
+        time, energy = cost.time.ratio, cost.energy.ratio
+        text = f"{cost.label}: {percent(time)} of the time, {percent(energy)} of the energy, "
         traces.append(
             go.Scatter(
-                x=[one.time.ratio], y=[one.energy.ratio], mode="markers+text",
-                text=["\u00a0" + plain(_fidelity(one))], textposition="bottom right",
-                marker={"color": colour, "size": 12}, name=plain(_label(h)),
-                error_x=_arms(one.time, colour), error_y=_arms(one.energy, colour),
-                hoverinfo="text", hovertext=[plain(words)], meta={"method": _label(h)},
+                x=[time],
+                y=[energy],
+                mode="markers+text",
+                text=["\N{NO-BREAK SPACE}" + plain(cost.fidelity)],
+                textposition="bottom right",
+                marker={"color": colour, "size": 12},
+                name=plain(cost.label),
+                error_x=effect_intervals([cost.time], colour),
+                error_y=effect_intervals([cost.energy], colour),
+                hoverinfo="text",
+                hovertext=[plain(text + cost.fidelity)],
+                meta={"method": cost.label},
                 cliponaxis=False,
             )
-        )  # fmt: skip
-        arrows.append(_arrow(h, one.time.ratio, one.energy.ratio, colours))
-    return panel(
-        subject,
+        )
+        arrows.append(_arrow(cost.headline, time, energy, colours))
+    return panel_of(
+        subject.label,
         traces,
         f"time and energy of a step over exact's, {len(costs)} methods, on {subject.label}",
         height=380,
-        xaxis=_share_axis("time of a step, of exact's", [c.time for c in costs]),
-        yaxis=_share_axis("energy of a step, of exact's", [c.energy for c in costs]),
+        xaxis=_share_axis("time of a step, of exact's", [cost.time for cost in costs]),
+        yaxis=_share_axis("energy of a step, of exact's", [cost.energy for cost in costs]),
         annotations=arrows,
     )
 
 
 def _share_axis(title: str, effects: Sequence[Effect]) -> Json:
-    highest = max([1.0, *(e.ci_high or e.ratio for e in effects)])
+    highest = max([1.0, *(effect.ci_high or effect.ratio for effect in effects)])
     return {"title": {"text": title}, "tickformat": ".0%", "range": [0, highest * 1.15]}
 
 
-def _arms(effect: Effect, colour: str) -> Json:
-    return {
-        "type": "data", "symmetric": False, "color": colour, "thickness": 1.5, "width": 3,
-        "visible": effect.ci_high is not None,
-        "array": short([(effect.ci_high or effect.ratio) - effect.ratio]),
-        "arrayminus": short([effect.ratio - (effect.ci_low or effect.ratio)]),
-    }  # fmt: skip
-
-
-def _label(h: Headline) -> str:
-    return label_of((h.method, h.patch_size, h.kernel))
-
-
-def _span(effect: Effect) -> str:
-    return interval(effect.ci_low, effect.ci_high, "1")
-
-
-def _cosine(one: Costs, name: str) -> float | None:
-    spread = getattr(one.headline, name)
-    return None if spread is None else spread.median
-
-
-def _fidelity(one: Costs) -> str:
-    pairs = [
-        (words, _cosine(one, name)) for name, words in (("cosine_gx", "g_x"), ("cosine_gw", "g_w"))
-    ]
-    known = [f"{significant(value)} ({words})" for words, value in pairs if value is not None]
-    return f"cosine {', '.join(known)}" if known else "fidelity not measured"
-
-
-def depth_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
+def depth_chart(context: Context) -> Chart | None:
     """Draw the cosines by workload in the order of the suite, which is depth for a network."""
-    rows = [
-        row for s in subjects for row in s.rows
-        if row.metric in GRADIENTS and row.phase == "" and row.value is not None
-    ]  # fmt: skip
-    if max((len(s.workloads) for s in subjects), default=0) < 2 or not rows:
+    rows = []
+    for subject in context.subjects:
+        for row in subject.rows:
+            if row.metric in (INPUT.metric, WEIGHT.metric) and row.phase == "":
+                rows.append(row)
+    measured = [row for row in rows if row.value is not None]
+    if not measured or max(len(subject.workloads) for subject in context.subjects) < 2:
         return None
     return Chart(
-        id="depth",
         title="Fidelity by depth",
-        caption="The cosines with the exact gradients (1/f spectrum) by workload, in the order of "
-        "the suite; for the layers of a network that is their depth. 1 is equality.",
+        caption="The cosines of the gradients with the exact ones (on inputs with a 1/f "
+        "spectrum) by workload, in the order of the suite; for the layers of a network, "
+        "that is their depth. 1 is equality.",
         legend=(
-            *legend_of(colours, exact=False),
+            *legend_of(context.colours, exact=False),
             Key(text="g_x, input gradient", glyph="●"),
             Key(text="g_w, weight gradient", glyph="◇"),
         ),
-        panels=tuple(_depth(s, colours) for s in subjects),
-        rows=places_of(subjects, rows),
+        panels=tuple(_depth_panel(subject, context.colours) for subject in context.subjects),
+        rows=row_indices(context.subjects, measured),
     )
 
 
-def _depth(subject: Subject, colours: Colours) -> Panel:
-    order: dict[Workload, int] = {key: place for place, key in enumerate(subject.workloads)}
+def _depth_panel(subject: Subject, colours: Colours) -> Panel:
     traces = []
-    for method in colours:
-        for metric, symbol, dash in (
-            ("cosine_gx", "circle", "solid"),
-            ("cosine_gw", "diamond-open", "dot"),
-        ):
-            mine = [
-                row for row in subject.rows
-                if row.metric == metric and row.phase == "" and row.value is not None
-                and method_of(row) == method
-            ]  # fmt: skip
-            if mine:
-                mine.sort(key=lambda row: order[workload_of(row)])
-                traces.append(
-                    go.Scatter(
-                        x=[order[workload_of(row)] for row in mine],
-                        y=short(row.value for row in mine),
-                        mode="lines+markers",
-                        line={"color": colours[method], "width": 1.5, "dash": dash},
-                        marker={"color": colours[method], "size": 7, "symbol": symbol},
-                        name=plain(f"{label_of(method)}, {GRADIENTS[metric]}"),
-                        hoverinfo="text",
-                        meta={
-                            "method": label_of(method),
-                            "rows": [subject.places[row] for row in mine],
-                        },
-                    )
-                )
+    lowest = 0.0
+    for method, colour in colours.items():
+        for gradient in (INPUT, WEIGHT):
+            rows = [row for row in _cosines(subject, gradient) if method_of(row) == method]
+            if rows:
+                traces.append(_depth_line(subject, gradient, rows, colour))
+                lowest = min(lowest, *(y for y in traces[-1].y if y is not None))
     if not traces:
-        return empty_panel(subject, "cosine_gx")
+        return empty_panel(subject, INPUT.metric)
     labels = list(subject.workloads.values())
-    named = len(labels) <= NAMED
-    axis: Json = {"title": {"text": "" if named else "place in the suite"}, "dtick": None}
-    if named:
+    axis: Json = {"title": {"text": "place in the suite"}, "dtick": None}
+    if len(labels) <= MAX_NAMES:
         axis = {
             "tickvals": list(range(len(labels))),
-            "ticktext": [plain(_brief(one)) for one in labels],
+            "ticktext": [plain(shortened(label, 16)) for label in labels],
         }
-    lowest = min(float(np.min([y for y in trace.y if y is not None])) for trace in traces)
-    return panel(
-        subject,
+    return panel_of(
+        subject.label,
         traces,
         f"cosines of the gradients by workload on {subject.label}",
         xaxis={**axis, "showgrid": False},
-        yaxis={
-            "title": {"text": "cosine with the exact gradient"},
-            "range": [min(0.0, lowest), 1.03],
-        },
+        yaxis={"title": {"text": "cosine with the exact gradient"}, "range": [lowest, 1.03]},
     )
 
 
-def _brief(label: str) -> str:
-    return label if len(label) <= 16 else f"{label[:15]}…"
+def _depth_line(
+    subject: Subject, gradient: Gradient, rows: Sequence[Row], colour: str
+) -> go.Scatter:
+    """Draw one gradient of one method over the workloads."""
+    position = {workload: index for index, workload in enumerate(subject.workloads)}
+    in_order = sorted(rows, key=lambda row: position[workload_of(row)])
+    method: Method = method_of(rows[0])
+    return go.Scatter(
+        x=[position[workload_of(row)] for row in in_order],
+        y=rounded(row.value for row in in_order),
+        mode="lines+markers",
+        line={"color": colour, "width": 1.5, "dash": gradient.dash},
+        marker={"color": colour, "size": 7, "symbol": gradient.symbol},
+        name=plain(f"{label_of(method)}, {gradient.name}"),
+        hoverinfo="text",
+        meta={
+            "method": label_of(method),
+            "rows": [subject.places[row] for row in in_order],
+        },
+    )

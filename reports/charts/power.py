@@ -1,28 +1,25 @@
-"""The charts of the power sensor: the trace by phase, and the profile of one step."""
+"""The charts of the power sensor: the trace by phase, and the profile of one step. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from reports.charts.axes import start_s, time_axis
+from reports.charts.chart import Chart, Column, Json, Key, Panel, panel_of
+from reports.charts.context import Context
 from reports.charts.style import (
+    NEUTRAL_COLOUR,
     PHASE_COLOUR,
-    Chart,
     Colours,
-    Column,
-    Json,
-    Key,
-    Panel,
     legend_of,
-    panel,
     plain,
-    short,
-    start_s,
-    time_axis,
+    rounded,
 )
 from reports.energy.by_round import WindowEnergy, trace_of, windows_of
 from reports.energy.estimators import steady_power
@@ -42,79 +39,103 @@ from reports.results.records import BlockRecord, TargetRun
 MAX_POINTS = 6000
 BETWEEN = "between windows"
 IDLE = "idle"
-LINE_COLOUR = {**PHASE_COLOUR, IDLE: "#0f9171", BETWEEN: "#9aa0a6"}
+LINE_COLOUR = {**PHASE_COLOUR, IDLE: "#0f9171", BETWEEN: NEUTRAL_COLOUR}
+# What was measured at an instant, by number; the first is what no window covers.
+LABELS = (BETWEEN, IDLE, *PHASE_COLOUR)
 
 
-def power_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
+@dataclass(frozen=True, kw_only=True)
+class Readings:
+    """The total power of a subject over the run."""
+
+    subject: Subject
+    trace: Trace
+    rail_map: RailMap
+    t_s: FloatArray
+    power_w: FloatArray
+
+
+def power_chart(context: Context) -> Chart | None:
     """Draw the total power over time by phase, blocks and idle power marked."""
-    panels = tuple(drawn for s in subjects if (drawn := _power(s, colours)) is not None)
-    if not panels:
+    measured = [readings for readings in map(_readings, context.subjects) if readings is not None]
+    if not measured:
         return None
+    keys = [Key(text=name, glyph="━", colour=colour) for name, colour in LINE_COLOUR.items()]
     return Chart(
-        id="power",
         title="Power over the run",
-        caption="The sensor's total over time, coloured by what was measured; the strip below "
-        "says whose block it was, the band is the idle power before and after the run. Long "
-        "traces are drawn by the lowest and the highest reading of each stretch.",
-        legend=(
-            *(Key(text=name, glyph="━", colour=colour) for name, colour in LINE_COLOUR.items()),
-            *legend_of(colours),
-        ),
-        panels=panels,
-        columns=_power_columns(subjects),
+        caption="The total power over time, coloured by what was being measured. The strip below "
+        "shows which method's block was running; the band is the idle power before and "
+        "after the run. Of long traces only the lowest and the highest reading of each "
+        "stretch are drawn.",
+        legend=(*keys, *legend_of(context.colours)),
+        panels=tuple(_power_panel(readings, context.colours) for readings in measured),
+        columns=_power_columns(measured),
     )
 
 
-def _power_columns(subjects: Sequence[Subject]) -> tuple[Column, ...]:
-    """Return what the readings in each phase's windows were; the trace itself is in the run."""
-    names, rows = (BETWEEN, IDLE, *PHASE_COLOUR), []
-    for subject in subjects:
-        trace = trace_of(subject.target)
-        series = (
-            total_power(trace, subject.target.power) if trace and subject.target.power else None
-        )
-        labels = _labels(series[0], subject.target, names) if series else np.zeros(0)
-        for place, name in enumerate(names):
-            if series is not None and (labels == place).any():
-                rows.append((subject.label, name, series[1][labels == place]))
-    return (
-        Column(name="target", values=[label for label, *_ in rows]),
-        Column(name="phase", values=[name for _, name, _ in rows]),
-        Column(name="readings", values=[str(len(watts)) for *_, watts in rows]),
-        Column(name="lowest", values=[float(w.min()) for *_, w in rows], unit="W"),
-        Column(name="median", values=[float(np.median(w)) for *_, w in rows], unit="W"),
-        Column(name="highest", values=[float(w.max()) for *_, w in rows], unit="W"),
-    )
-
-
-def _power(subject: Subject, colours: Colours) -> Panel | None:
-    target = subject.target
-    trace = trace_of(target)
-    series = total_power(trace, target.power) if trace and target.power else None
-    if trace is None or target.power is None or series is None or not len(series[0]):
+def _readings(subject: Subject) -> Readings | None:
+    trace, rail_map = trace_of(subject.target), subject.target.power
+    if trace is None or rail_map is None:
         return None
-    t_s, power_w = thinned(*series)
+    series = total_power(trace, rail_map)
+    if series is None or not len(series[0]):
+        return None
+    t_s, power_w = series
+    return Readings(subject=subject, trace=trace, rail_map=rail_map, t_s=t_s, power_w=power_w)
+
+
+def _power_columns(measured: Sequence[Readings]) -> tuple[Column, ...]:
+    """Return what the readings in each phase's windows were; the trace itself is in the run."""
+    targets, phases, powers_w = [], [], []
+    for readings in measured:
+        labels = _labels(readings.t_s, readings.subject.target)
+        for number, name in enumerate(LABELS):
+            power_w = readings.power_w[labels == number]
+            if power_w.size:
+                targets.append(readings.subject.label)
+                phases.append(name)
+                powers_w.append(power_w)
+    return (
+        Column(name="target", values=targets),
+        Column(name="phase", values=phases),
+        Column(name="readings", values=[str(len(power_w)) for power_w in powers_w]),
+        Column(name="lowest", values=[float(w.min()) for w in powers_w], unit="W"),
+        Column(name="median", values=[float(np.median(w)) for w in powers_w], unit="W"),
+        Column(name="highest", values=[float(w.max()) for w in powers_w], unit="W"),
+    )
+
+
+def _power_panel(readings: Readings, colours: Colours) -> Panel:
+    target = readings.subject.target
+    t_s, power_w = thinned(readings.t_s, readings.power_w)
     blocks = [block for block in target.blocks if block.window_s]
-    start = min((start_s(block) for block in blocks), default=float(t_s[0]))
-    scale, axis_x = time_axis(float(t_s[-1]) - start)
-    names = (BETWEEN, IDLE, *PHASE_COLOUR)
-    lines = _pieces((t_s - start) / scale, power_w, _labels(t_s, target, names))
-    traces = [_line(names[label], *xy) for label, xy in sorted(lines.items())]
-    return panel(
-        subject,
-        [*traces, *_block_strip(blocks, start, scale, colours)],
-        f"power over the run on {subject.label}",
+    first_s = min((start_s(block) for block in blocks), default=float(t_s[0]))
+    scale, axis_x = time_axis(float(t_s[-1]) - first_s)
+    lines = _pieces((t_s - first_s) / scale, power_w, _labels(t_s, target))
+    traces = [_line(LABELS[number], line) for number, line in sorted(lines.items())]
+    return panel_of(
+        readings.subject.label,
+        [*traces, *_block_strip(blocks, first_s, scale, colours)],
+        f"power over the run on {readings.subject.label}",
         xaxis={**axis_x, "anchor": "y2"},
         yaxis={"title": {"text": "W"}, "domain": [0.14, 1], "rangemode": "tozero"},
         yaxis2={"domain": [0, 0.08], "visible": False, "range": [0, 1], "fixedrange": True},
-        shapes=_idle_band(trace, target.power, target.idle),
+        shapes=_idle_band(readings.trace, readings.rail_map, target.idle),
     )
 
 
-def _line(name: str, xs: Sequence[float | None], ys: Sequence[float | None]) -> go.Scatter:
+@dataclass(kw_only=True)
+class BrokenLine:
+    """The points of a line that has gaps, which are None."""
+
+    xs: list[float | None] = field(default_factory=list)
+    ys: list[float | None] = field(default_factory=list)
+
+
+def _line(name: str, line: BrokenLine) -> go.Scatter:
     return go.Scatter(
-        x=xs,
-        y=ys,
+        x=line.xs,
+        y=line.ys,
         mode="lines",
         line={"width": 1.2, "color": LINE_COLOUR[name]},
         name=name,
@@ -123,47 +144,43 @@ def _line(name: str, xs: Sequence[float | None], ys: Sequence[float | None]) -> 
     )
 
 
-def _labels(t_s: FloatArray, target: TargetRun, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return which name's window each instant lies in; the first name's outside of all."""
-    spans = [
-        (*timing.window_s, names.index(phase))
-        for block in target.blocks
-        for phase, timing in block.timing.items()
-        if timing.window_s and phase in names
-    ]
-    spans = sorted([*spans, *((*window, names.index(IDLE)) for window in target.idle)])
+def _labels(t_s: FloatArray, target: TargetRun) -> NDArray[np.int64]:
+    """Return the number in LABELS of the window that each instant lies in."""
+    spans = [(*window, LABELS.index(IDLE)) for window in target.idle]
+    for block in target.blocks:
+        for phase, timing in block.timing.items():
+            if timing.window_s and phase in LABELS:
+                spans.append((*timing.window_s, LABELS.index(phase)))
     labels = np.zeros(t_s.size, dtype=np.int64)
     if spans:
-        begins, ends, which = (np.array(part) for part in zip(*spans, strict=True))
-        place = np.searchsorted(begins, t_s, "right") - 1
-        inside = (place >= 0) & (t_s <= ends[place])
-        labels[inside] = which[place[inside]]
+        begins_s, ends_s, numbers = (np.array(part) for part in zip(*sorted(spans), strict=True))
+        nearest = np.searchsorted(begins_s, t_s, "right") - 1  # the last that began before
+        inside = (nearest >= 0) & (t_s <= ends_s[nearest])
+        labels[inside] = numbers[nearest[inside]]
     return labels
 
 
-def _pieces(
-    xs: FloatArray, ys: FloatArray, labels: NDArray[np.int64]
-) -> dict[int, tuple[list[float | None], list[float | None]]]:
+def _pieces(xs: FloatArray, ys: FloatArray, labels: NDArray[np.int64]) -> dict[int, BrokenLine]:
     """Cut one line where its label changes; each piece reaches to where the next one begins."""
-    x_texts, y_texts = short(xs, 6), short(ys, 4)
+    drawn_xs, drawn_ys = rounded(xs, 6), rounded(ys, 4)
     edges = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-    found: dict[int, tuple[list[float | None], list[float | None]]] = {}
+    lines: dict[int, BrokenLine] = {}
     for begin, end in pairwise(edges):
-        line = found.setdefault(int(labels[begin]), ([], []))
-        line[0].extend([*x_texts[begin : end + 1], None])
-        line[1].extend([*y_texts[begin : end + 1], None])
-    return found
+        line = lines.setdefault(int(labels[begin]), BrokenLine())
+        line.xs += [*drawn_xs[begin : end + 1], None]
+        line.ys += [*drawn_ys[begin : end + 1], None]
+    return lines
 
 
 def _idle_band(trace: Trace, rail_map: RailMap, windows: Sequence[Window]) -> list[Json]:
     """Return the band that the idle power of all idle windows covers, uncertainty included."""
-    ends = [end for window in windows for end in _idle_ends(trace, rail_map, window)]
-    if not ends:
+    ends_w = [end_w for window in windows for end_w in _idle_ends(trace, rail_map, window)]
+    if not ends_w:
         return []
     return [
         {
             "type": "rect", "name": "idle", "xref": "paper", "x0": 0, "x1": 1,
-            "y0": min(ends), "y1": max(ends), "layer": "below",
+            "y0": min(ends_w), "y1": max(ends_w), "layer": "below",
             "line": {"width": 1, "color": LINE_COLOUR[IDLE], "dash": "dot"},
             "fillcolor": LINE_COLOUR[IDLE], "opacity": 0.35,
         }
@@ -171,41 +188,49 @@ def _idle_band(trace: Trace, rail_map: RailMap, windows: Sequence[Window]) -> li
 
 
 def _idle_ends(trace: Trace, rail_map: RailMap, window: Window) -> tuple[float, ...]:
-    rails = [rail_map.rail(name) for name in rail_map.total]
-    try:
-        powers = [steady_power(rail_series(trace, rail, window), window) for rail in rails if rail]
-    except NotMeasured:
-        return ()
-    known = [power for power in powers if power is not None]
-    if not known or len(known) < len(rails):
-        return ()
-    middle, u95 = sum(power for power, _ in known), sum(u95 for _, u95 in known)
-    return middle - u95, middle + u95
+    """Return the lowest and the highest total that one idle window allows."""
+    low_w = high_w = 0.0
+    for name in rail_map.total:
+        rail = rail_map.rail(name)
+        if rail is None:
+            return ()
+        try:
+            power = steady_power(rail_series(trace, rail, window), window)
+        except NotMeasured:
+            return ()
+        if power is None:
+            return ()
+        low_w += power.power_w - power.u95_w
+        high_w += power.power_w + power.u95_w
+    return low_w, high_w
 
 
 def _block_strip(
-    blocks: Sequence[BlockRecord], start: float, scale: float, colours: Colours
+    blocks: Sequence[BlockRecord], first_s: float, scale: float, colours: Colours
 ) -> list[go.Scatter]:
     """Return one broken thick line per method: where its blocks were."""
     spans: dict[Method, list[float | None]] = {}
     for block in blocks:
         if block.window_s:
-            first, last = ((t_s - start) / scale for t_s in block.window_s)
-            spans.setdefault(method_of_case(block.case), []).extend((first, last, None))
-    return [
-        go.Scatter(
-            x=short(spans[method]),
-            y=[None if x is None else 0.5 for x in spans[method]],
-            mode="lines",
-            line={"width": 9, "color": colours[method]},
-            name=plain(label_of(method)),
-            yaxis="y2",
-            hoverinfo="name",
-            meta={"method": label_of(method)},
-        )
-        for method in colours
-        if method in spans
-    ]
+            begin_s, end_s = block.window_s
+            span = spans.setdefault(method_of_case(block.case), [])
+            span += [(begin_s - first_s) / scale, (end_s - first_s) / scale, None]
+    traces = []
+    for method in colours:
+        if method in spans:
+            traces.append(
+                go.Scatter(
+                    x=rounded(spans[method]),
+                    y=[None if x is None else 0.5 for x in spans[method]],
+                    mode="lines",
+                    line={"width": 9, "color": colours[method]},
+                    name=plain(label_of(method)),
+                    yaxis="y2",
+                    hoverinfo="name",
+                    meta={"method": label_of(method)},
+                )
+            )
+    return traces
 
 
 def thinned(
@@ -221,51 +246,53 @@ def thinned(
     return t_s[chosen], values[chosen]
 
 
-def profile_chart(subjects: Sequence[Subject], colours: Colours) -> Chart | None:
+@dataclass(frozen=True, kw_only=True)
+class StepProfiles:
+    """The power over one step of a workload by method; ``reason`` says why there are none."""
+
+    subject: Subject
+    workload: Workload
+    by_method: Mapping[Method, Profile]
+    reason: str = ""
+
+
+def profile_chart(context: Context) -> Chart | None:
     """Draw the power over one step of the workload that takes the most energy, by method."""
-    found = {subject.label: _profiles(subject) for subject in subjects}
-    drawn = [subject for subject in subjects if found[subject.label] is not None]
-    if not drawn:
+    measured = [found for found in map(_step_profiles, context.subjects) if found is not None]
+    if not measured:
         return None
-    panels, columns = [], []
-    for subject in drawn:
-        workload, profiles, reason = found[subject.label] or (None, {}, "")
-        if workload is None or not profiles:
-            panels.append(Panel(title=subject.label, description=reason, figure={}))
-            continue
-        panels.append(_profile_panel(subject, workload, profiles, colours))
-        columns += [(subject.label, workload, m, p) for m, p in profiles.items()]
     return Chart(
-        id="profile",
         title="Power over one step",
-        caption="All readings of the step's windows of all rounds, sorted by where in a step they "
-        "fell: the mean power of each part of the step, of the workload whose exact step takes "
-        "the most energy. The area under a line is the energy of the step.",
-        legend=legend_of(colours),
-        panels=tuple(panels),
-        columns=_profile_columns(columns),
+        caption="The mean power of each part of a step: all readings of all rounds, sorted by "
+        "where in the step they fell. The workload shown is the one whose step takes the most "
+        "energy, of those measured with the most methods. The area under a line is the energy "
+        "of the step.",
+        legend=legend_of(context.colours),
+        panels=tuple(_profile_panel(profiles, context.colours) for profiles in measured),
+        columns=_profile_columns(measured),
     )
 
 
-def _profiles(
-    subject: Subject,
-) -> tuple[Workload | None, dict[Method, Profile], str] | None:
-    """Return the workload, its profile by method, and why there is none; None without energy."""
+def _step_profiles(subject: Subject) -> StepProfiles | None:
+    """Return the profiles of a subject; None where no step has an energy."""
     target = subject.target
     good = [w for w in windows_of(target) if w.phase == "step" and w.energy.status == "ok"]
     trace = trace_of(target)
     if not good or trace is None or target.power is None:
         return None
     workload = _hungriest(good)
-    by_method: dict[Method, list[WindowEnergy]] = {}
+    windows: dict[Method, list[WindowEnergy]] = {}
     for window in good:
         if workload_of_case(window.block.case) == workload:
-            by_method.setdefault(method_of_case(window.block.case), []).append(window)
+            windows.setdefault(method_of_case(window.block.case), []).append(window)
+    profiles = {}
     try:
-        profiles = {m: profile(trace, target.power, mine) for m, mine in by_method.items()}
+        for method, of_method in windows.items():
+            profiles[method] = profile(trace, target.power, of_method)
     except NotMeasured as problem:
-        return workload, {}, f"the sensor does not resolve a step: {problem.reason}"
-    return workload, profiles, ""
+        reason = f"the sensor does not resolve a step: {problem.reason}"
+        return StepProfiles(subject=subject, workload=workload, by_method={}, reason=reason)
+    return StepProfiles(subject=subject, workload=workload, by_method=profiles)
 
 
 def _hungriest(windows: Sequence[WindowEnergy]) -> Workload:
@@ -280,48 +307,71 @@ def _hungriest(windows: Sequence[WindowEnergy]) -> Workload:
     return max(joules, key=lambda key: (len(methods[key]), joules[key]))
 
 
-def _profile_panel(
-    subject: Subject, workload: Workload, profiles: Mapping[Method, Profile], colours: Colours
-) -> Panel:
+def _profile_panel(profiles: StepProfiles, colours: Colours) -> Panel:
+    subject = profiles.subject
+    if not profiles.by_method:
+        return Panel(title=subject.label, description=profiles.reason, figure={})
+    workload = subject.workloads[profiles.workload]
     traces = []
-    for method in [method for method in colours if method in profiles]:
-        found = profiles[method]
-        count = len(found.power_w)
-        edges_ms = np.arange(count + 1) / count * found.iteration_s * 1e3
-        traces.append(
-            go.Scatter(
-                x=short(edges_ms),
-                y=short([*found.power_w, found.power_w[-1]], 4),
-                mode="lines",
-                line={"color": colours[method], "width": 1.8, "shape": "hv"},
-                meta={"method": label_of(method)},
-                name=plain(label_of(method)),
-                hovertemplate=f"{plain(label_of(method))}, %{{x:.3g}} ms: %{{y:.2f}} W"
-                "<extra></extra>",
+    for method, colour in colours.items():
+        if method in profiles.by_method:
+            label = plain(label_of(method))
+            drawn = profiles.by_method[method]
+            parts = len(drawn.power_w)
+            edges_ms = np.arange(parts + 1) / parts * drawn.iteration_s * 1e3
+            traces.append(
+                go.Scatter(
+                    x=rounded(edges_ms),
+                    y=rounded([*drawn.power_w, drawn.power_w[-1]], 4),
+                    mode="lines",
+                    line={"color": colour, "width": 1.8, "shape": "hv"},
+                    meta={"method": label_of(method)},
+                    name=label,
+                    hovertemplate=f"{label}, %{{x:.3g}} ms: %{{y:.2f}} W<extra></extra>",
+                )
             )
-        )
-    return panel(
-        subject,
+    return panel_of(
+        subject.label,
         traces,
-        f"power over one step of {subject.workloads[workload]} on {subject.label}",
-        xaxis={"title": {"text": f"ms into a step of {plain(subject.workloads[workload])}"}},
+        f"power over one step of {workload} on {subject.label}",
+        xaxis={"title": {"text": f"ms into a step of {plain(workload)}"}},
         yaxis={"title": {"text": "W"}, "rangemode": "tozero"},
     )
 
 
-def _profile_columns(
-    profiles: Sequence[tuple[str, Workload, Method, Profile]],
-) -> tuple[Column, ...]:
-    rows = [
-        (label, workload[0], label_of(method), place, len(found.power_w), found, power_w)
-        for label, workload, method, found in profiles
-        for place, power_w in enumerate(found.power_w)
-    ]
+@dataclass(frozen=True, kw_only=True)
+class ProfileLine:
+    """One part of a step in the chart's table."""
+
+    target: str
+    workload: str
+    method: Method
+    begin_s: float
+    end_s: float
+    power_w: float | None
+
+
+def _profile_columns(measured: Sequence[StepProfiles]) -> tuple[Column, ...]:
+    lines = []
+    for profiles in measured:
+        for method, drawn in profiles.by_method.items():
+            parts = len(drawn.power_w)
+            for part, power_w in enumerate(drawn.power_w):
+                lines.append(
+                    ProfileLine(
+                        target=profiles.subject.label,
+                        workload=profiles.workload[0],
+                        method=method,
+                        begin_s=drawn.iteration_s * part / parts,
+                        end_s=drawn.iteration_s * (part + 1) / parts,
+                        power_w=power_w,
+                    )
+                )
     return (
-        Column(name="target", values=[row[0] for row in rows]),
-        Column(name="workload", values=[row[1] for row in rows]),
-        Column(name="method", values=[row[2] for row in rows]),
-        Column(name="from", values=[r[5].iteration_s * r[3] / r[4] for r in rows], unit="s"),
-        Column(name="to", values=[r[5].iteration_s * (r[3] + 1) / r[4] for r in rows], unit="s"),
-        Column(name="power", values=[row[6] for row in rows], unit="W"),
+        Column(name="target", values=[line.target for line in lines]),
+        Column(name="workload", values=[line.workload for line in lines]),
+        Column(name="method", values=[label_of(line.method) for line in lines]),
+        Column(name="from", values=[line.begin_s for line in lines], unit="s"),
+        Column(name="to", values=[line.end_s for line in lines], unit="s"),
+        Column(name="power", values=[line.power_w for line in lines], unit="W"),
     )

@@ -1,1 +1,1 @@
-"""A gate for continuous integration: summary, comment, annotations, JUnit. All pure."""
+"""Outputs of a gate for continuous integration: summary, comment, annotations, JUnit. All pure."""

@@ -1,4 +1,4 @@
-"""GitHub annotations: workflow commands on lines of their own, at most ten of a level. Pure."""
+"""GitHub annotations: workflow commands, one a line, at most ten of each level. Pure."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from reports.gate.verdict import Gate, Verdict
 from reports.text.wording import cut
 
 LEVELS = {"FAIL": "error", "INFRA": "error", "INVALID": "warning", "INCONCLUSIVE": "warning"}
-MOST = 10  # of one level in one step; GitHub drops the others without a word
-MOST_TEXT = 1000  # characters
+MAX_COMMANDS = 10  # of one level in one step; GitHub drops further ones silently
+MAX_CHARACTERS = 1000
 
 
 def to_annotations(gate: Gate) -> tuple[str, ...]:
-    """Return one command per verdict that is no PASS, the gravest first."""
+    """Return one command for each verdict that is not a PASS, errors first."""
     return tuple(_commands(words.in_order(gate.verdicts)))
 
 
 def _commands(verdicts: Sequence[Verdict]) -> Iterator[str]:
     for level in dict.fromkeys(LEVELS.values()):
         own = [verdict for verdict in verdicts if LEVELS.get(verdict.status) == level]
-        # The last place of a full level is for a count of the others.
-        shown = own if len(own) <= MOST else own[: MOST - 1]
+        # If there are too many, the last command says how many are left out.
+        shown = own if len(own) <= MAX_COMMANDS else own[: MAX_COMMANDS - 1]
         for verdict in shown:
             title = f"{verdict.status}: {words.subject(verdict)}"
             yield command(level, title, words.why(verdict))
-        if len(own) > len(shown):
-            rest = len(own) - len(shown)
+        rest = len(own) - len(shown)
+        if rest:
             yield command(level, f"gfbench: {rest} more", "all verdicts are in the job's summary")
 
 
 def command(level: str, title: str, message: str) -> str:
-    """Return ``::error title=...::...``, whatever the texts hold."""
-    return f"::{level} title={_property(cut(title, MOST_TEXT))}::{_data(cut(message, MOST_TEXT))}"
+    """Return ``::error title=...::...`` with both texts cut and escaped."""
+    title, message = cut(title, MAX_CHARACTERS), cut(message, MAX_CHARACTERS)
+    return f"::{level} title={_property(title)}::{_data(message)}"
 
 
 def _data(text: str) -> str:
@@ -46,7 +47,7 @@ def _property(text: str) -> str:
 
 
 def _is_control(letter: str) -> bool:
-    """Tell what a terminal or an encoder would trip over; line ends are escaped instead."""
+    """Say whether the character could confuse a terminal or an encoder; line ends are escaped."""
     return letter not in "\r\n" and (
         letter < " "
         or "\x7f" <= letter <= "\x9f"

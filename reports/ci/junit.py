@@ -1,4 +1,4 @@
-"""A gate as JUnit XML: a suite per target, a testcase per verdict. Pure."""
+"""A gate as JUnit XML: a suite for each target, a testcase for each verdict. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reports.gate.words import change_words, margin_words
 from reports.text.junit_xml import Check, to_junit_xml
 from reports.text.wording import cut
 
-# What is not decided is no failure of the code: a CI system shows it as not run, with the reason.
+# An undecided verdict is not a failure of the code: CI systems show it as not run, with the reason.
 OUTCOMES = {
     "PASS": "passed",
     "FAIL": "failure",
@@ -24,7 +24,7 @@ def to_junit(gate: Gate) -> str:
 
 
 def checks_of(gate: Gate) -> list[Check]:
-    """Return a testcase per verdict."""
+    """Return a testcase for each verdict."""
     return [_check(verdict) for verdict in gate.verdicts]
 
 
@@ -32,7 +32,7 @@ def _check(verdict: Verdict) -> Check:
     return Check(
         suite=verdict.target,
         group=f"{verdict.target}.{verdict.new.layer.name}",
-        name=f"{words.what(verdict)}: {verdict.new.key} against {verdict.base.key}",
+        name=f"{verdict.question}: {verdict.new.key} against {verdict.base.key}",
         outcome=OUTCOMES[verdict.status],
         message=f"{verdict.status}: {words.why(verdict)}",
         kind=verdict.status,

@@ -1,8 +1,8 @@
-"""The gate as a Markdown page: a job's summary, or a comment that is updated in place. Pure.
+"""The gate in Markdown: the summary of a job, or a comment that is updated in place. Pure.
 
-GitHub refuses a summary above 1 MiB and a comment above 65,535 characters, and says little about
-it. So each has a budget of bytes (never fewer than characters): rows are left out whole, from the
-end, with a line that says how many and where all are.
+GitHub rejects summaries above 1 MiB and comments above 65,535 characters without a clear error.
+Both therefore have a budget of bytes (a text never has more characters than bytes): whole rows are
+left out from the end, and a line says how many and where to find them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from reports.text.wording import case_label, cut
 
 SUMMARY_BYTES = 1_000_000
 COMMENT_BYTES = 65_000
-MOST_TEXT = 400  # characters of a reason
-FEW = 30  # passes, that are shown beside what is not one
+MAX_CHARACTERS = 400  # of a text in a cell
+MAX_UNFOLDED_PASSES = 30  # more passes than this are folded away
 GLYPHS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "INVALID": "⚠️", "INFRA": "🔌"}
 HEADERS = ("verdict", "target", "case", "metric", "change", "margin", "rounds", "cause")
 _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&'*+,;=%-]+")
@@ -29,14 +29,14 @@ _URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&'*+,;=%-]+")
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Some of a page, behind a title that opens it if it has one; only ``rows`` may be cut."""
+    """A part of the page, folded behind its title if it has one; only ``rows`` may be left out."""
 
     title: str = ""
     head: tuple[str, ...] = ()
     rows: tuple[str, ...] = ()
 
     def lines(self, kept: int, link: str) -> list[str]:
-        """Return the part with its first rows, and a word on those left out."""
+        """Return the part with its first ``kept`` rows and a note on the others."""
         left = len(self.rows) - kept
         body = [*(self.head if kept or not self.rows else ()), *self.rows[:kept]]
         if left:
@@ -60,25 +60,25 @@ def comment(gate: Gate, *, link: str = "", key: str = "gate", limit: int = COMME
 
 
 def marker(key: str) -> str:
-    """Return the hidden line that tells one gate's comment from all others."""
+    """Return the hidden first line that identifies the comment of one gate."""
     return f"<!-- gfbench: {re.sub(r'[^A-Za-z0-9._]+', '-', key)[:80]} -->"
 
 
 def safe_link(link: str) -> str:
-    """Return the address if it is a plain one of the web, else nothing."""
+    """Return the address if it is a plain http(s) URL, else an empty text."""
     return link if _URL.fullmatch(link) else ""
 
 
 def _fitted(parts: Sequence[_Part], limit: int, link: str) -> str:
-    """Return the page with as many rows as fit, those of the first parts first."""
-    few, many = 0, sum(len(part.rows) for part in parts)
-    while few < many:
-        middle = (few + many + 1) // 2
+    """Return the page with as many rows as fit into ``limit`` bytes, by bisection."""
+    fits, total = 0, sum(len(part.rows) for part in parts)
+    while fits < total:
+        middle = (fits + total + 1) // 2
         if len(_page(parts, middle, link).encode()) <= limit:
-            few = middle
+            fits = middle
         else:
-            many = middle - 1
-    return _page(parts, few, link)
+            total = middle - 1
+    return _page(parts, fits, link)
 
 
 def _page(parts: Sequence[_Part], rows: int, link: str) -> str:
@@ -94,25 +94,28 @@ def _page(parts: Sequence[_Part], rows: int, link: str) -> str:
 
 def _parts(gate: Gate) -> list[_Part]:
     ordered = words.in_order(gate.verdicts)
-    passes = [verdict for verdict in ordered if verdict.status == "PASS"]
-    folds = len(passes) > FEW
-    shown = [verdict for verdict in ordered if not folds or verdict.status != "PASS"]
-    said = [verdict for verdict in ordered if verdict.status != "PASS" or verdict.flags]
+    folded_passes = [verdict for verdict in ordered if verdict.status == "PASS"]
+    if len(folded_passes) <= MAX_UNFOLDED_PASSES:
+        folded_passes = []
+    shown = ordered
+    if folded_passes:
+        shown = tuple(verdict for verdict in ordered if verdict.status != "PASS")
+    explained = [verdict for verdict in ordered if verdict.status != "PASS" or verdict.flags]
     parts = [
         _Part(head=tuple(_head(gate))),
         _table([_row(verdict) for verdict in shown]),
         _Part(
-            title=f"Why, and what to do ({len(said)})",
-            rows=tuple(f"- {_why(verdict)}" for verdict in said),
+            title=f"Why, and what to do ({len(explained)})",
+            rows=tuple(f"- {_why(verdict)}" for verdict in explained),
         ),
         _Part(title="Means over workloads and boards", head=_MEANS, rows=tuple(_means(gate))),
         _Part(
-            title=f"Different beyond chance, whatever the margin ({len(gate.changed)})",
+            title=f"Differences beyond chance, whatever the margin ({len(gate.changed)})",
             rows=tuple(f"- {_changed(verdict)}" for verdict in gate.changed),
         ),
-        _table([_row(verdict) for verdict in passes] if folds else [], f"{len(passes)} PASS"),
+        _table([_row(verdict) for verdict in folded_passes], f"{len(folded_passes)} PASS"),
     ]
-    return [part for number, part in enumerate(parts) if number == 0 or part.rows]
+    return [parts[0], *(part for part in parts[1:] if part.rows)]
 
 
 def _head(gate: Gate) -> list[str]:
@@ -123,7 +126,7 @@ def _head(gate: Gate) -> list[str]:
         "",
         f"**{_text(gate.new)}** against **{_text(gate.base)}**, run {_text(gate.run_id)}: "
         f"{count or 'nothing was judged'}. Changes are new against base with their 97.5 % "
-        "intervals; + is slower, hungrier or larger.",
+        "intervals; + is slower, or more energy or memory.",
         "",
     ]
     for note in gate.notes[:10]:
@@ -141,7 +144,7 @@ def _row(verdict: Verdict) -> str:
             f"{GLYPHS[verdict.status]} {verdict.status}",
             _text(verdict.target),
             _text(case_label(verdict.new)),
-            _text(words.what(verdict)),
+            _text(verdict.question),
             change_words(verdict.effect),
             _text(margin_words(verdict.margin)),
             str(verdict.rounds) if verdict.rounds else "—",
@@ -162,12 +165,12 @@ _MEANS = ("", *table(("of", "metric", "mean change, 95 % interval"), ()))
 
 
 def _means(gate: Gate) -> list[str]:
-    """Return the means that are over more than one thing."""
-    rows = [
-        (f"{_text(target)}, {effect.n} workloads", _text(f"{metric} {phase}"), change_words(effect))
-        for (target, metric, phase), effect in gate.summary.items()
-        if effect.n > 1
-    ]
+    """Return a row for each mean over several workloads or boards."""
+    rows = []
+    for (target, metric, phase), effect in gate.summary.items():
+        if effect.n > 1:
+            of = f"{_text(target)}, {effect.n} workloads"
+            rows.append((of, _text(f"{metric} {phase}"), change_words(effect)))
     for (metric, phase), pooled in gate.fleet.items():
         effect = Effect(
             ratio=pooled.ratio, ci_low=pooled.ci_low, ci_high=pooled.ci_high, n=pooled.boards
@@ -178,4 +181,4 @@ def _means(gate: Gate) -> list[str]:
 
 
 def _text(text: str) -> str:
-    return escape(cut(text, MOST_TEXT))
+    return escape(cut(text, MAX_CHARACTERS))

@@ -1,23 +1,28 @@
-"""The energy of every timing window of a target: where traces and blocks meet.
+"""The energy of every timing window of a target, by case, phase and round.
 
-A figure of several rounds is their median. Its interval holds both what the rounds scattered and
-what the sensor may be off by: from six rounds on it is the 95 % interval of the median, at least
-as wide as what one window's own random uncertainty leaves open (windows may err alike), both ends
-moved out by the sensor's tolerance; of fewer rounds it is all that the windows' own intervals
-cover together. In a ratio of figures of one sensor the tolerance cancels; figures of different
-sensors or scopes are refused.
+The figure for several rounds is their median. Its interval covers the scatter between rounds and
+the sensor's tolerance. From six rounds on it is the 95 % interval of the median, at least as wide
+as the random uncertainty of one window (the errors of windows may be the same in all), with both
+ends moved outwards by the tolerance; for fewer rounds it spans the intervals of all windows. In a
+ratio of figures from one sensor the tolerance cancels; figures from different sensors or scopes
+are not compared.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from reports.energy.energy import Energy, Figure, back_to_back, comparable, measure_energy
+from reports.energy.energy import (
+    Energy,
+    UncertainValue,
+    back_to_back,
+    measure_energy,
+    why_not_comparable,
+)
 from reports.results.power import FloatArray, RailMap, Trace, Window
 from reports.results.read import read_trace
 from reports.results.records import BlockRecord, PhaseTiming, TargetRun
@@ -25,7 +30,7 @@ from reports.stats.intervals import median_interval
 from reports.text.wording import without_numbers
 from workloads.spec.messages import Case
 
-MARGIN_S = 300.0  # of the trace around a window: some readings of even a slow meter
+MARGIN_S = 300.0  # of the trace around a window: enough readings even of a slow meter
 Energies = Mapping[tuple[Case, str], Mapping[int, Energy]]  # (case, phase) -> round -> energy
 
 
@@ -41,8 +46,8 @@ class WindowEnergy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A figure over rounds with its interval, in which the sensor's tolerance is included."""
+class MedianOverRounds:
+    """The median of a figure over ``n`` rounds; the interval includes the sensor's tolerance."""
 
     value: float
     low: float
@@ -50,16 +55,17 @@ class Measured:
     n: int
 
 
+# Caches: reading a trace and integrating its windows takes seconds.
 _TRACES: WeakKeyDictionary[TargetRun, Trace | None] = WeakKeyDictionary()
-_MEASURED: WeakKeyDictionary[TargetRun, tuple[WindowEnergy, ...]] = WeakKeyDictionary()
+_WINDOWS: WeakKeyDictionary[TargetRun, tuple[WindowEnergy, ...]] = WeakKeyDictionary()
 _BY_CASE: WeakKeyDictionary[TargetRun, Energies] = WeakKeyDictionary()
 
 
 def trace_of(target: TargetRun) -> Trace | None:
-    """Return the readings of a target's power sensor, read once; None where there are none.
+    """Return the readings of a target's power sensor; None without a sensor or a trace.
 
     Raises:
-        ResultProblem: the trace is not one.
+        ResultProblem: the trace cannot be read.
     """
     if target not in _TRACES:
         _TRACES[target] = read_trace(target) if target.power else None
@@ -69,60 +75,64 @@ def trace_of(target: TargetRun) -> Trace | None:
 def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
     """Return each timing window with its energy, in order; empty without a sensor or a trace.
 
-    A throttled block's windows are there, and invalid.
+    Windows of throttled blocks are included; their energy is invalid.
 
     Raises:
-        ResultProblem: the trace is not one.
+        ResultProblem: the trace cannot be read.
     """
-    if target not in _MEASURED:
+    if target not in _WINDOWS:
         trace = trace_of(target)
-        _MEASURED[target] = _measure(target, target.power, trace) if target.power and trace else ()
-    return _MEASURED[target]
+        _WINDOWS[target] = _measure(target, target.power, trace) if target.power and trace else ()
+    return _WINDOWS[target]
 
 
 def energies_of(target: TargetRun) -> Energies:
-    """Return the energy of each timing window by case and phase, then by round."""
+    """Return the energy of each timing window by case and phase, then by round.
+
+    Raises:
+        ResultProblem: the trace cannot be read.
+    """
     if target not in _BY_CASE:
-        found: dict[tuple[Case, str], dict[int, Energy]] = {}
+        by_case: dict[tuple[Case, str], dict[int, Energy]] = {}
         for window in windows_of(target):
-            rounds = found.setdefault((window.block.case, window.phase), {})
-            rounds[window.block.round] = window.energy
-        _BY_CASE[target] = found
+            by_round = by_case.setdefault((window.block.case, window.phase), {})
+            by_round[window.block.round] = window.energy
+        _BY_CASE[target] = by_case
     return _BY_CASE[target]
 
 
-def energy_figures(energies: Mapping[int, Energy]) -> dict[int, Figure]:
-    """Return the joules per iteration by round, where they could be measured."""
+def energy_figures(energies: Mapping[int, Energy]) -> dict[int, UncertainValue]:
+    """Return the joules per iteration by round; rounds without a figure are left out."""
     return _figures(energies, lambda energy: energy.per_iteration_j)
 
 
-def power_figures(energies: Mapping[int, Energy]) -> dict[int, Figure]:
-    """Return the mean power by round, where it could be measured."""
+def power_figures(energies: Mapping[int, Energy]) -> dict[int, UncertainValue]:
+    """Return the mean power in watts by round; rounds without a figure are left out."""
     return _figures(energies, lambda energy: energy.mean_power_w)
 
 
-def net_figures(energies: Mapping[int, Energy]) -> dict[int, Figure]:
-    """Return the joules per iteration above idle by round, where idle power was measured too."""
+def net_figures(energies: Mapping[int, Energy]) -> dict[int, UncertainValue]:
+    """Return the joules per iteration above idle by round, if idle power was measured too."""
     return _figures(energies, lambda energy: energy.net_per_iteration_j)
 
 
-def over_rounds(figures: Sequence[Figure]) -> Measured | None:
-    """Return the median of one figure per round with its interval; None without any."""
+def over_rounds(figures: Sequence[UncertainValue]) -> MedianOverRounds | None:
+    """Return the median of one figure per round with its interval; None without any figure."""
     if not figures:
         return None
     values = [figure.value for figure in figures]
-    middle = float(np.median(values))
-    spread = median_interval(values)
-    if spread is None:
+    median = float(np.median(values))
+    interval = median_interval(values)
+    if interval is None:
         low = min(figure.value - figure.random_u95 - figure.systematic_u95 for figure in figures)
         high = max(figure.value + figure.random_u95 + figure.systematic_u95 for figure in figures)
-        return Measured(value=middle, low=low, high=high, n=len(values))
+        return MedianOverRounds(value=median, low=low, high=high, n=len(values))
     random_u95 = float(np.median([figure.random_u95 for figure in figures]))
     tolerance = max(figure.systematic_u95 for figure in figures)
-    return Measured(
-        value=middle,
-        low=min(spread[0], middle - random_u95) - tolerance,
-        high=max(spread[1], middle + random_u95) + tolerance,
+    return MedianOverRounds(
+        value=median,
+        low=min(interval[0], median - random_u95) - tolerance,
+        high=max(interval[1], median + random_u95) + tolerance,
         n=len(values),
     )
 
@@ -130,30 +140,40 @@ def over_rounds(figures: Sequence[Figure]) -> Measured | None:
 def energy_ratios(base: Mapping[int, Energy], new: Mapping[int, Energy]) -> dict[int, float] | str:
     """Return new / base of the joules per iteration by round, or why they must not be compared.
 
-    Rounds in which either is not measured are left out.
+    Rounds in which either energy is not measured are left out.
     """
-    ours, theirs = energy_figures(new), energy_figures(base)
-    rounds = sorted(ours.keys() & theirs.keys())
-    refusals = (comparable(base[round_], new[round_]) for round_ in rounds)
-    refusal = next((words for words in refusals if words), None)
-    return refusal or {round_: ours[round_].value / theirs[round_].value for round_ in rounds}
+    base_j, new_j = energy_figures(base), energy_figures(new)
+    ratios = {}
+    for round_ in sorted(base_j.keys() & new_j.keys()):
+        reason = why_not_comparable(base[round_], new[round_])
+        if reason is not None:
+            return reason
+        ratios[round_] = new_j[round_].value / base_j[round_].value
+    return ratios
 
 
-def why_incomparable(one: TargetRun, other: TargetRun) -> str | None:
-    """Return why energies of two targets must not be compared; None if they may, or lack any."""
-    pair = [_first_good(target) for target in (one, other)]
-    return comparable(pair[0], pair[1]) if pair[0] and pair[1] else None
+def why_incomparable(first: TargetRun, second: TargetRun) -> str | None:
+    """Return why the energies of two targets must not be compared.
+
+    None if they may be compared, or if one of them has no energies at all.
+    """
+    first_energy, second_energy = _first_measured(first), _first_measured(second)
+    if first_energy is None or second_energy is None:
+        return None
+    return why_not_comparable(first_energy, second_energy)
 
 
 def commonest_reason(energies: Sequence[Energy]) -> tuple[str, str]:
-    """Return (status, reason with what to change) of most of the energies that are not ok.
+    """Return (status, reason and remedy) that most of the energies, none of them ok, share.
 
-    Reasons that differ in their numbers only are one.
+    Reasons that only differ in their numbers are the same.
     """
-    groups = Counter(kind_of_reason(energy) for energy in energies)
-    ((status, words), _) = groups.most_common(1)[0]
-    chosen = next(energy for energy in energies if kind_of_reason(energy) == (status, words))
-    return status, "; ".join(part for part in (chosen.reason, chosen.remedy) if part) or status
+    groups: dict[tuple[str, str], list[Energy]] = {}
+    for energy in energies:
+        groups.setdefault(kind_of_reason(energy), []).append(energy)
+    (status, _), members = max(groups.items(), key=lambda group: len(group[1]))
+    reason, remedy = members[0].reason, members[0].remedy
+    return status, "; ".join(part for part in (reason, remedy) if part) or status
 
 
 def kind_of_reason(energy: Energy) -> tuple[str, str]:
@@ -162,14 +182,14 @@ def kind_of_reason(energy: Energy) -> tuple[str, str]:
 
 
 def idle_around(idle: Sequence[Window], window: Window) -> tuple[Window, ...]:
-    """Return the idle windows next to a measured one, before and after it, where there are."""
-    before = [other for other in idle if other[1] <= window[0]]
-    after = [other for other in idle if other[0] >= window[1]]
+    """Return the last idle window before a measured one and the first after it, if any."""
+    before = [(begin, end) for begin, end in idle if end <= window[0]]
+    after = [(begin, end) for begin, end in idle if begin >= window[1]]
     return (*before[-1:], *after[:1])
 
 
 def marks_of(timing: PhaseTiming, window: Window) -> FloatArray:
-    """Return (start, end) of every timed sample: where it was noted, else one after the other."""
+    """Return (start, end) of every timed sample; without noted starts, they are back to back."""
     if len(timing.starts_s) != len(timing.times_s):
         return back_to_back(window[0], timing.times_s, timing.loops)
     starts_s = np.array(timing.starts_s)
@@ -177,32 +197,43 @@ def marks_of(timing: PhaseTiming, window: Window) -> FloatArray:
 
 
 def _figures(
-    energies: Mapping[int, Energy], figure: Callable[[Energy], Figure | None]
-) -> dict[int, Figure]:
-    pairs = ((round_, figure(energy)) for round_, energy in energies.items())
-    return {round_: value for round_, value in pairs if value is not None}
+    energies: Mapping[int, Energy], figure_of: Callable[[Energy], UncertainValue | None]
+) -> dict[int, UncertainValue]:
+    figures = {}
+    for round_, energy in energies.items():
+        figure = figure_of(energy)
+        if figure is not None:
+            figures[round_] = figure
+    return figures
 
 
-def _first_good(target: TargetRun) -> Energy | None:
+def _first_measured(target: TargetRun) -> Energy | None:
     energies = (window.energy for window in windows_of(target))
     return next((energy for energy in energies if energy.status == "ok"), None)
 
 
 def _measure(target: TargetRun, rails: RailMap, trace: Trace) -> tuple[WindowEnergy, ...]:
-    ordered = {name: _in_order(*readings) for name, readings in trace.items()}
-    return tuple(
-        WindowEnergy(
-            block=block,
-            phase=phase,
-            timing=timing,
-            window_s=timing.window_s,
-            energy=_energy(target, rails, ordered, block, timing, timing.window_s),
-        )
-        for block in target.blocks
-        if block.kind == "timing" and block.status in ("ok", "throttled")
-        for phase, timing in block.timing.items()
-        if timing.window_s and timing.times_s
-    )
+    ordered = {}
+    for name, (times_s, raw) in trace.items():
+        order = np.argsort(times_s, kind="stable")
+        ordered[name] = times_s[order], raw[order]
+    windows = []
+    for block in target.blocks:
+        if block.kind != "timing" or block.status not in ("ok", "throttled"):
+            continue
+        for phase, timing in block.timing.items():
+            if not timing.window_s or not timing.times_s:
+                continue
+            windows.append(
+                WindowEnergy(
+                    block=block,
+                    phase=phase,
+                    timing=timing,
+                    window_s=timing.window_s,
+                    energy=_energy(target, rails, ordered, block, timing, timing.window_s),
+                )
+            )
+    return tuple(windows)
 
 
 def _energy(
@@ -213,32 +244,32 @@ def _energy(
     timing: PhaseTiming,
     window: Window,
 ) -> Energy:
+    throttled: bool | str = False
+    if block.status == "throttled":
+        throttled = block.reason or True
     idle = idle_around(target.idle, window)
     return measure_energy(
-        _near(trace, (window, *idle)),
+        _around(trace, (window, *idle)),
         rails,
         window,
         iterations=marks_of(timing, window),
         loops=timing.loops,
         idle=idle,
         changes=timing.changes_s,
-        throttled=block.reason or True if block.status == "throttled" else False,
+        throttled=throttled,
     )
 
 
-def _in_order(times_s: FloatArray, raw: FloatArray) -> tuple[FloatArray, FloatArray]:
-    order = np.argsort(times_s, kind="stable")
-    return times_s[order], raw[order]
-
-
-def _near(trace: Trace, windows: Sequence[Window]) -> Trace:
-    """Cut a long ordered trace down to what lies around the windows: each is one of thousands."""
-    found = {}
+def _around(trace: Trace, windows: Sequence[Window]) -> Trace:
+    """Return the parts of a long, ordered trace around a few of its thousands of windows."""
+    part_of = {}
     for name, (times_s, raw) in trace.items():
-        edges = [(begin - MARGIN_S, end + MARGIN_S) for begin, end in windows]
-        parts = [slice(*np.searchsorted(times_s, edge)) for edge in edges]
-        found[name] = (
-            np.concatenate([times_s[part] for part in parts]),
-            np.concatenate([raw[part] for part in parts]),
+        slices = []
+        for begin_s, end_s in windows:
+            first, end = np.searchsorted(times_s, (begin_s - MARGIN_S, end_s + MARGIN_S))
+            slices.append(slice(first, end))
+        part_of[name] = (
+            np.concatenate([times_s[part] for part in slices]),
+            np.concatenate([raw[part] for part in slices]),
         )
-    return found
+    return part_of

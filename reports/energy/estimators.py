@@ -1,22 +1,24 @@
 """Mean power of one rail while the workload ran, from its readings, with 95 % uncertainties.
 
-Which estimator is primary follows from the sensor, never from the outcome:
+The kind of sensor decides which estimator is the primary one, never the result:
 
-* ``counter``      an energy counter: difference of the first and the last read inside the window.
-* ``conversions``  a sensor that averages without pause: mean of the conversions that lie wholly
-                   inside the window. What is unknown is only what the cut iteration at the two
-                   ends adds, so the error falls with 1/window, not with its root.
-* ``folded``       a sensor that samples instants, with iteration marks and a steady window: all
-                   samples sorted by their phase in the iteration, periodic trapezoid.
-* ``trapezoid``    a sensor that samples instants otherwise: trapezoid with the power
-                   interpolated at both edges of the window.
+* ``counter``      An energy counter: the difference of the first and the last read in the window.
+* ``conversions``  A sensor that averages without a gap: the mean of all conversions that lie wholly
+                   in the window. The only unknown is the iteration cut off at either end, so the
+                   error falls with 1/window rather than with 1/sqrt(window).
+* ``folded``       A sensor that samples instants, with iteration marks and a steady load: the
+                   samples are sorted by their phase in the iteration and integrated over one
+                   period by the trapezoid rule.
+* ``trapezoid``    A sensor that samples instants otherwise: the trapezoid rule over the window,
+                   with the power interpolated at both edges.
 
-The plain integral (trapezoid, or the counter interpolated at both edges) is always computed too.
+The plain integral over the window (trapezoid rule, or the counter interpolated at both edges) is
+always computed as well.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,28 +30,41 @@ from reports.energy.window import (
     MIN_INSTANTS,
     MIN_WINDOW_S,
     View,
-    averages_without_pause,
+    averages_without_gap,
     required_window_s,
 )
 from reports.results.power import FloatArray, Window
 
+# Coverage factors: half widths of 95 % intervals in standard deviations or, for TWO_ENDS_95, in
+# units of the range.
 NORMAL_95 = 1.96
-# The sum of few bounded terms, estimated from the data itself, needs more than the normal 1.96.
-TRAPEZOID_95 = 2.4
-# 95 % of the difference of two uniform variables lies within this part of their range.
-TWO_ENDS_95 = 0.78
-MIN_ITERATIONS = 5  # fewer iterations are not folded
-# By so much of what it draws above idle may a change between iterations differ from one alone.
+TRAPEZOID_95 = 2.4  # a sum of few bounded terms, whose variance is estimated from the same data
+TWO_ENDS_95 = 0.78  # the difference of two uniform variables: 1 - sqrt(0.05)
+
+MIN_ITERATIONS = 5  # needed to fold the samples
+MAX_PHASE_GAP = 0.05  # of an iteration, without any sample
+MAX_SLIP = 0.25  # of an iteration: how uncertain the phases may be
+MAX_UNSTEADY = 0.10  # of the mean power, between the two halves of a window
+# A change of inputs between iterations may draw this much more or less than one in a burst, as a
+# share of its power above idle.
 MAX_UNLIKE = 0.01
-MAX_SLIP = 0.25  # of an iteration: phases less sure than this are not known
-MAX_UNSTEADY = 0.10  # of the mean power between the two halves of a window
+RANDOM_PAUSES = "insert random pauses of up to one iteration between iterations"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteadyPower:
+    """The mean power of a steady load, or of none, with its 95 % uncertainty."""
+
+    power_w: float
+    u95_w: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """Bursts of changes within a window: what they took, and how much more than what is beside.
+    """Bursts in the window in which only inputs were changed, and what they draw.
 
-    Beside them are iterations with changes in between.
+    ``more_w`` is their power minus that of the iterations, with changes between them, on either
+    side of the bursts.
     """
 
     duration_s: float
@@ -60,15 +75,17 @@ class Changes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """Mean power with its 95 % uncertainties by cause, all in watts."""
+class PowerEstimate:
+    """Mean power with its 95 % uncertainties by cause, all in watts.
+
+    ``plain_w`` is the mean power of the whole window from the plain integral.
+    """
 
     method: str
     power_w: float
     sampling_w: float = 0.0
     edges_w: float = 0.0
     quantisation_w: float = 0.0
-    drift_w: float = 0.0
     samples: int = 0
     phase_gap: float | None = None
     plain_w: float = 0.0
@@ -76,7 +93,7 @@ class Estimate:
 
     @property
     def u95_w(self) -> float:
-        """Return all random causes together."""
+        """Return the combined uncertainty of all random causes."""
         return float(np.hypot.reduce([self.sampling_w, self.edges_w, self.quantisation_w]))
 
 
@@ -85,52 +102,57 @@ def estimate(
     view: View,
     idle_w: float | None = None,
     changes: Changes | None = None,
-) -> Estimate:
+) -> PowerEstimate:
     """Return the rail's mean power inside the iterations of the window.
 
     Args:
         series: the rail's readings.
         view: the window and its iterations.
-        idle_w: the rail's power without any work, where it is known.
-        changes: what changing the inputs draws; without it only a pause lies between iterations.
+        idle_w: the rail's idle power, if it is known.
+        changes: what changing the inputs between iterations draws; None if they do not change.
 
     Raises:
-        NotMeasured: the readings cannot support a figure; with the reason and what to change.
+        NotMeasured: the readings do not allow a figure; with the reason and what to change.
     """
     require_coverage(series, view)
     if series.rail.kind == "energy":
         return _counter(series, view, idle_w, changes)
     samples = conversions(series)
-    if averages_without_pause(series):
+    if averages_without_gap(series):
         return _averaged(series, samples, view, idle_w, changes)
     return _instants(series, samples, view)
 
 
-def steady_power(series: RailSeries, window: Window) -> tuple[float, float] | None:
-    """Return (power_w, u95_w) over a window of one steady load or none; None with few readings."""
+def steady_power(series: RailSeries, window: Window) -> SteadyPower | None:
+    """Return the mean power in a window with one steady load or none; None with few readings."""
     times_s, values = series.times_s, series.values
+    covered_s = 0.0  # the time before its instant that a value stands for
     if series.rail.kind == "energy":
         times_s, values = times_s[1:], np.diff(values) / np.diff(times_s)
-        lead_s = series.interval_s
+        covered_s = series.interval_s
     else:
         samples = conversions(series)
         times_s, values = samples.times_s, samples.values
-        lead_s = series.rail.update_interval_s or 0.0 if averages_without_pause(series) else 0.0
-    values = values[(times_s - lead_s >= window[0]) & (times_s <= window[1])]
+        if averages_without_gap(series):
+            covered_s = series.rail.update_interval_s or 0.0
+    values = values[(times_s - covered_s >= window[0]) & (times_s <= window[1])]
     if values.size < 3:
         return None
-    spread_w = float(np.std(values, ddof=1)) / np.sqrt(values.size)
-    step_w = 0.0 if series.rail.kind == "energy" else _quantisation(series.quantum, values)
-    return float(np.mean(values)), float(np.hypot(NORMAL_95 * spread_w, step_w))
+    error_w = float(np.std(values, ddof=1)) / np.sqrt(values.size)
+    quantisation_w = 0.0
+    if series.rail.kind != "energy":
+        quantisation_w = _quantisation(series.quantum, values)
+    u95_w = float(np.hypot(NORMAL_95 * error_w, quantisation_w))
+    return SteadyPower(power_w=float(np.mean(values)), u95_w=u95_w)
 
 
 def trapezoid(x: FloatArray, values: FloatArray, blur: float = 0.0) -> tuple[float, float]:
-    """Return (integral, 95 % uncertainty) of samples in order of x, each x known to ``blur``.
+    """Return (integral, 95 % uncertainty) of samples sorted by x, each x uncertain by ``blur``.
 
-    Where the value steps between two samples, the step may be anywhere between them: a uniform
-    error of step times gap / sqrt(12). Where one sample stands out from both neighbours, it is
-    noise, or a feature that only one sample has seen: the local variance times the square of
-    its weight (for white noise the negative product of adjacent differences estimates it).
+    A step between two samples may lie anywhere between them: a uniform error of
+    step x gap / sqrt(12). A sample that stands out from both neighbours is noise, or a feature that
+    only one sample has seen; it adds the local variance times the square of its weight. The
+    negative product of adjacent differences estimates that variance for white noise.
     """
     gaps, steps = np.diff(x), np.diff(values)
     weights = (gaps[1:] + gaps[:-1]) / 2
@@ -141,7 +163,7 @@ def trapezoid(x: FloatArray, values: FloatArray, blur: float = 0.0) -> tuple[flo
 
 
 def fold(phases: FloatArray, values: FloatArray, blur: float = 0.0) -> tuple[float, float, float]:
-    """Return (mean, 95 % uncertainty, largest empty phase gap) of a periodic function."""
+    """Return (mean, 95 % uncertainty, largest phase gap without a sample) over one period."""
     order = np.argsort(phases)
     phases, values = phases[order], values[order]
     closed = np.concatenate([phases, phases[:2] + 1])
@@ -150,8 +172,8 @@ def fold(phases: FloatArray, values: FloatArray, blur: float = 0.0) -> tuple[flo
     return mean, u95, float(np.max(np.diff(closed[:-1])))
 
 
-def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
-    """Fold the samples by phase where that is possible, else integrate them over time."""
+def _instants(series: RailSeries, samples: Conversions, view: View) -> PowerEstimate:
+    """Fold the samples by phase if that is possible, else integrate them over time."""
     rail = series.rail
     smear_s = (rail.update_interval_s or 0.0) if rail.conversion == "average" else 0.0
     times_s, values = samples.times_s - smear_s / 2, samples.values
@@ -159,7 +181,7 @@ def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
     require_instants(int(np.sum(inside)), series, view)
     plain_w, plain_u95_w = _plain(times_s, values, view)
     quantisation_w = _quantisation(series.quantum, values[inside])
-    result = Estimate(
+    result = PowerEstimate(
         method="trapezoid",
         power_w=plain_w,
         sampling_w=plain_u95_w,
@@ -178,9 +200,13 @@ def _instants(series: RailSeries, samples: Conversions, view: View) -> Estimate:
 
 
 def _folded(
-    plain: Estimate, samples: Conversions, inside: NDArray[np.bool_], view: View, smear_s: float
-) -> Estimate:
-    """Return the folded estimate beside the plain one; the plain one if power was not steady."""
+    plain: PowerEstimate,
+    samples: Conversions,
+    inside: NDArray[np.bool_],
+    view: View,
+    smear_s: float,
+) -> PowerEstimate:
+    """Return the folded estimate, or the plain one if the power was not steady."""
     times_s, values = samples.times_s[inside] - smear_s / 2, samples.values[inside]
     length_s = view.busy_s / view.iterations
     if samples.slip_s > MAX_SLIP * length_s:
@@ -195,28 +221,28 @@ def _folded(
     second_w, second_u95_w, _ = fold(phases[half:], values[half:])
     noise_w = float(np.hypot(first_u95_w, second_u95_w))
     steady = abs(second_w - first_w) <= max(MAX_UNSTEADY * abs(mean_w), noise_w)
-    if not steady and (samples.period_s is not None or _regular(times_s)):
-        raise slow_beat()
-    return Estimate(
-        method="folded" if steady else "trapezoid",
-        power_w=mean_w if steady else plain.power_w,
-        sampling_w=u95_w if steady else plain.sampling_w,
-        quantisation_w=plain.quantisation_w,
+    if not steady:
+        # Samples at equal intervals may beat with the iteration: that looks like a drift.
+        if samples.period_s is not None or _equally_spaced(times_s):
+            raise slow_beat()
+        return replace(plain, samples=int(times_s.size), phase_gap=gap)
+    return replace(
+        plain,
+        method="folded",
+        power_w=mean_w,
+        sampling_w=u95_w,
         samples=int(times_s.size),
         phase_gap=gap,
-        plain_w=plain.plain_w,
-        plain_u95_w=plain.plain_u95_w,
     )
 
 
-def _regular(times_s: FloatArray) -> bool:
-    """Return whether samples come at equal intervals, and may beat with the iteration."""
+def _equally_spaced(times_s: FloatArray) -> bool:
     gaps_s = np.diff(times_s)
     return bool(np.std(gaps_s) < 0.1 * np.mean(gaps_s))
 
 
 def _plain(times_s: FloatArray, values: FloatArray, view: View) -> tuple[float, float]:
-    """Return mean power and uncertainty of the trapezoid, power interpolated at both edges."""
+    """Return (mean power, 95 % uncertainty) of the window by the trapezoid rule."""
     begin, end = view.window_s
     inner = (times_s > begin) & (times_s < end)
     nodes_s = np.concatenate([[begin], times_s[inner], [end]])
@@ -230,37 +256,35 @@ def _averaged(
     view: View,
     idle_w: float | None,
     changes: Changes | None,
-) -> Estimate:
-    """Integrate readings that each stand for the mean since the conversion before."""
+) -> PowerEstimate:
+    """Average readings that each are the mean power since the conversion before."""
     period_s = samples.period_s or series.rail.update_interval_s or series.interval_s
     times_s, values = samples.times_s, samples.values
     if view.duration_s < 0.99 * MIN_CONVERSIONS * period_s:
         raise too_few(int(view.duration_s / period_s), series, view)
     begin, end = view.window_s
-    lead_s = period_s + samples.period_slack_s
-    whole = (samples.earliest_s - lead_s >= begin) & (samples.latest_s <= end)
-    # The window holds ten periods; the cut one at each end, and one more in doubt, do not count.
-    if np.sum(whole) < MIN_CONVERSIONS - 3:
-        raise too_few(int(np.sum(whole)), series, view)
+    covered_s = period_s + samples.period_slack_s
+    whole = (samples.earliest_s - covered_s >= begin) & (samples.latest_s <= end)
+    seen = int(np.sum(whole))
+    # Of ten periods, the one cut off at either end and one whose position is in doubt are lost.
+    if seen < MIN_CONVERSIONS - 3:
+        raise too_few(seen, series, view)
     knots_s = np.concatenate([[times_s[0] - period_s], times_s])
     knots_j = np.concatenate([[0.0], np.cumsum(values * np.diff(knots_s))])
     first, last = np.flatnonzero(whole)[[0, -1]]
     span_s = float(times_s[last] - times_s[first] + period_s)
-    seen = int(np.sum(whole))
     missed = max(0.0, span_s / period_s - seen)
-    mean_w = float((knots_j[last + 1] - knots_j[first]) / span_s)
     spread_w = float(np.std(values[whole], ddof=1))
     missed_w = NORMAL_95 * spread_w * np.sqrt(2 * missed) / (seen + missed)
-    return _contiguous(
-        Estimate(
-            method="conversions",
-            power_w=mean_w,
-            sampling_w=float(missed_w),
-            quantisation_w=_quantisation(series.quantum, values[whole]),
-            samples=seen,
-        ),
-        span_s, spread_w, (knots_s, knots_j), view, idle_w, changes,
-    )  # fmt: skip
+    measured = PowerEstimate(
+        method="conversions",
+        power_w=float((knots_j[last + 1] - knots_j[first]) / span_s),
+        sampling_w=float(missed_w),
+        quantisation_w=_quantisation(series.quantum, values[whole]),
+        samples=seen,
+    )
+    cumulative = _Cumulative(times_s=knots_s, energy_j=knots_j, span_s=span_s, spread_w=spread_w)
+    return _without_pauses(measured, cumulative, view, idle_w, changes)
 
 
 def _counter(
@@ -268,8 +292,8 @@ def _counter(
     view: View,
     idle_w: float | None,
     changes: Changes | None,
-) -> Estimate:
-    """Take the difference of the first and the last read of a counter inside the window."""
+) -> PowerEstimate:
+    """Take the difference of the first and the last read of a counter in the window."""
     times_s, joules = series.times_s, series.values
     inside = np.flatnonzero((times_s >= view.window_s[0]) & (times_s <= view.window_s[1]))
     if inside.size < 2 or times_s[inside[-1]] - times_s[inside[0]] < view.duration_s / 2:
@@ -279,49 +303,62 @@ def _counter(
     mean_w = float((joules[last] - joules[first]) / span_s)
     slopes_w = np.diff(joules[inside]) / np.diff(times_s[inside])
     spread_w = float(np.std(slopes_w, ddof=1)) if slopes_w.size > 3 else abs(mean_w)
-    # A counter that refreshes now and then is late by up to one refresh at either end.
-    late_w = mean_w * (series.rail.update_interval_s or 0.0) / span_s
+    # A counter that is only refreshed at times lags by up to one refresh at either end.
+    lag_w = mean_w * (series.rail.update_interval_s or 0.0) / span_s
     step_w = np.sqrt(2) * series.quantum / np.sqrt(12) / span_s
-    return _contiguous(
-        Estimate(
-            method="counter",
-            power_w=mean_w,
-            sampling_w=TWO_ENDS_95 * abs(late_w),
-            quantisation_w=float(NORMAL_95 * step_w),
-            samples=int(inside.size),
-        ),
-        span_s, spread_w, (times_s, joules), view, idle_w, changes,
-    )  # fmt: skip
+    measured = PowerEstimate(
+        method="counter",
+        power_w=mean_w,
+        sampling_w=TWO_ENDS_95 * abs(lag_w),
+        quantisation_w=float(NORMAL_95 * step_w),
+        samples=int(inside.size),
+    )
+    cumulative = _Cumulative(times_s=times_s, energy_j=joules, span_s=span_s, spread_w=spread_w)
+    return _without_pauses(measured, cumulative, view, idle_w, changes)
 
 
-def _contiguous(
-    measured: Estimate,
-    span_s: float,
-    spread_w: float,
-    knots: tuple[FloatArray, FloatArray],
+@dataclass(frozen=True, kw_only=True)
+class _Cumulative:
+    """The cumulative energy of a rail that is measured without a gap.
+
+    ``span_s`` is the part of the window that was measured, ``spread_w`` the standard deviation of
+    the power between readings.
+    """
+
+    times_s: FloatArray
+    energy_j: FloatArray
+    span_s: float
+    spread_w: float
+
+
+def _without_pauses(
+    measured: PowerEstimate,
+    cumulative: _Cumulative,
     view: View,
     idle_w: float | None,
     changes: Changes | None,
-) -> Estimate:
-    """Add what the ends of the span leave open, take out what lies between iterations.
+) -> PowerEstimate:
+    """Add the uncertainty of the ends of the span, and subtract what lies between iterations.
 
-    Over whole iterations the mean is exact. The span may cut an iteration at either end; the
-    energy in doubt is at most what one iteration has above the floor (idle power, or nothing).
-    Between iterations inputs are changed, at a power that a window of its own has shown, or, in
-    older runs, nothing is done. The plain integral, of the whole window, stands beside.
+    The mean over whole iterations is exact. The span may cut off an iteration at either end; the
+    energy in doubt is at most that of one iteration above idle power (or above zero). Between
+    iterations inputs are changed, at a power that bursts of changes have shown; in older runs the
+    board is idle there.
     """
-    mean_w, open_s = measured.power_w, max(0.0, view.duration_s - span_s)
+    mean_w, span_s = measured.power_w, cumulative.span_s
+    open_s = max(0.0, view.duration_s - span_s)
     floor_w = min(idle_w or 0.0, mean_w)
-    # What lies open at the ends may have had another power: by the load's own slow changes ...
-    edges_w = NORMAL_95 * spread_w * open_s / span_s
-    if view.cycle_s is not None:  # ... and by the part of an iteration that it holds.
+    # The power in the open ends may differ: because the load itself changes slowly ...
+    edges_w = NORMAL_95 * cumulative.spread_w * open_s / span_s
+    if view.cycle_s is not None:  # ... and because they hold part of an iteration.
         cut_s = min(open_s, view.cycle_s)
         cut_w = TWO_ENDS_95 * (mean_w - floor_w) * cut_s / span_s
         edges_w = float(np.hypot(edges_w, cut_w))
     pause_share = view.pause_s / view.busy_s
     if changes is None:
         pause_w = mean_w if idle_w is None else floor_w
-        more_w, doubt_w = (pause_w - mean_w) * pause_share, (mean_w - floor_w) * pause_share / 2
+        more_w = (pause_w - mean_w) * pause_share
+        doubt_w = (mean_w - floor_w) * pause_share / 2
     else:
         rest_s = view.duration_s - changes.duration_s  # iterations, and changes in between
         rest_w = (mean_w * view.duration_s - changes.energy_j) / rest_s
@@ -330,78 +367,75 @@ def _contiguous(
         unlike_w = MAX_UNLIKE * (rest_w + changes.more_w - floor_w) * share
         doubts_w = [changes.more_u95_w * share, changes.energy_u95_j / rest_s, unlike_w]
         doubt_w = float(np.hypot.reduce(doubts_w))
-    plain_j, plain_u95_j = _between_knots(knots, view)
-    return Estimate(
-        method=measured.method,
+    plain_j, plain_u95_j = _interpolated_energy(cumulative, view)
+    return replace(
+        measured,
         power_w=mean_w - more_w,
-        sampling_w=measured.sampling_w,
         edges_w=float(np.hypot(edges_w, doubt_w)),
-        quantisation_w=measured.quantisation_w,
-        samples=measured.samples,
         plain_w=plain_j / view.duration_s,
         plain_u95_w=plain_u95_j / view.duration_s,
     )
 
 
-def _between_knots(knots: tuple[FloatArray, FloatArray], view: View) -> tuple[float, float]:
-    """Return (energy_j, u95_j) of the window, cumulative energy interpolated at both edges."""
-    times_s, joules = knots
-    total, doubt = 0.0, 0.0
+def _interpolated_energy(cumulative: _Cumulative, view: View) -> tuple[float, float]:
+    """Return (energy_j, u95_j) of the window, interpolated at both edges."""
+    times_s, energy_j = cumulative.times_s, cumulative.energy_j
+    total_j, variance = 0.0, 0.0
     for edge_s, sign in zip(view.window_s, (-1, 1), strict=True):
         right = int(np.clip(np.searchsorted(times_s, edge_s), 1, times_s.size - 1))
-        part = (edge_s - times_s[right - 1]) / (times_s[right] - times_s[right - 1])
-        step_j = joules[right] - joules[right - 1]
-        total += sign * float(joules[right - 1] + part * step_j)
-        doubt += step_j**2 * max(0.0, part * (1 - part))
-    return total, float(np.sqrt(doubt))
+        share = (edge_s - times_s[right - 1]) / (times_s[right] - times_s[right - 1])
+        step_j = energy_j[right] - energy_j[right - 1]
+        total_j += sign * float(energy_j[right - 1] + share * step_j)
+        variance += step_j**2 * max(0.0, share * (1 - share))
+    return total_j, float(np.sqrt(variance))
 
 
 def _quantisation(quantum: float, values: FloatArray) -> float:
-    """Return the 95 % error of a mean of rounded values: equal ones err alike, others apart."""
+    """Return the 95 % uncertainty that quantisation gives a mean.
+
+    The error of one value is uniform, quantum / sqrt(12). Equal values have equal errors, so only
+    different ones count as independent.
+    """
     _, counts = np.unique(values, return_counts=True)
     independent = values.size**2 / np.sum(counts**2.0)
     return float(NORMAL_95 * quantum / np.sqrt(12 * independent))
 
 
-MAX_PHASE_GAP = 0.05
-RANDOM_PAUSES = "insert random pauses of up to one iteration between iterations"
-
-
 def require_coverage(series: RailSeries, view: View) -> None:
-    """Refuse a window in which the readings stop for long.
+    """Refuse a window with a long gap in its readings.
 
     Raises:
-        NotMeasured: nothing was read for five intervals and a twentieth of the window.
+        NotMeasured: a gap is longer than five read intervals and than 5 % of the window.
     """
     begin, end = view.window_s
     inner = series.times_s[(series.times_s > begin) & (series.times_s < end)]
     before, after = series.times_s[series.times_s <= begin], series.times_s[series.times_s >= end]
     first = before[-1:] if before.size else np.array([begin])
     last = after[:1] if after.size else np.array([end])
-    hole_s = float(np.max(np.diff(np.concatenate([first, inner, last]))))
-    if hole_s > max(5 * series.interval_s, 0.05 * view.duration_s):
+    gap_s = float(np.max(np.diff(np.concatenate([first, inner, last]))))
+    if gap_s > max(5 * series.interval_s, 0.05 * view.duration_s):
         raise NotMeasured(
             "invalid",
-            f"cut window: {series.rail.name} was not read for {hole_s:.2g} s of it",
+            f"cut window: {series.rail.name} was not read for {gap_s:.2g} s of it",
             "repeat the block; if it happens again, look at the sampler's notes in the journal",
         )
 
 
 def require_instants(count: int, series: RailSeries, view: View) -> None:
-    """Refuse fewer than a hundred samples, less what random read intervals scatter (10 %).
+    """Refuse fewer than 90 samples: 100, less the 10 % by which random read intervals vary.
 
     Raises:
-        NotMeasured: there are fewer.
+        NotMeasured: there are fewer samples.
     """
     if count < 0.9 * MIN_INSTANTS:
         raise too_few(count, series, view)
 
 
 def require_all_phases(period_s: float, view: View) -> None:
-    """Refuse a sensor whose own conversions, read or not, leave phases of the iteration out.
+    """Refuse a sensor whose conversions, whether read or not, miss some phases of the iteration.
 
     Raises:
-        NotMeasured: it runs in step with the iteration.
+        NotMeasured: the sensor runs in step with the iteration.
     """
     converted_s = np.arange(view.window_s[0], view.window_s[1], period_s)
     phases = np.sort(view.phases(converted_s[view.inside(converted_s)]))
@@ -411,7 +445,7 @@ def require_all_phases(period_s: float, view: View) -> None:
 
 
 def too_few(count: int, series: RailSeries, view: View) -> NotMeasured:
-    """Say that there are too few samples and how long the window must be for enough."""
+    """Return the error for too few samples, with the window that gives enough."""
     needed_s = max(MIN_WINDOW_S, 1.05 * required_window_s(series))
     return NotMeasured(
         "invalid",
@@ -421,8 +455,11 @@ def too_few(count: int, series: RailSeries, view: View) -> NotMeasured:
 
 
 def empty_phases(gap: float, count: int, view: View) -> NotMeasured:
-    """Tell bad luck with few samples from a sensor in step with the iteration."""
-    usual = (np.log(count) + 3.5) / count  # 97 % of random phases stay below
+    """Return the error for a phase gap without samples: chance, or a sensor in step (aliasing).
+
+    With random phases, the largest gap stays below (ln n + 3.5) / n in 97 % of cases.
+    """
+    usual = (np.log(count) + 3.5) / count
     reason = f"no sample in {gap:.0%} of the iteration ({MAX_PHASE_GAP:.0%} allowed)"
     if gap <= usual:
         longer = f"measure twice as long ({2 * view.duration_s:.3g} s, min_window_s)"
@@ -432,7 +469,7 @@ def empty_phases(gap: float, count: int, view: View) -> NotMeasured:
 
 
 def unknown_phases(samples: Conversions, view: View) -> NotMeasured:
-    """Say that the readings do not show when the sensor converts."""
+    """Return the error for readings that do not show when the sensor converts."""
     return NotMeasured(
         "invalid",
         f"the sensor converts every {samples.period_s or 0:.3g} s, but its readings do not show "
@@ -442,7 +479,7 @@ def unknown_phases(samples: Conversions, view: View) -> NotMeasured:
 
 
 def slow_beat() -> NotMeasured:
-    """Say that a held value drifts slowly, which a steady load does not."""
+    """Return the error for a slow drift, which a steady load does not show."""
     return NotMeasured(
         "invalid",
         "power drifts slowly: the load is not steady, or the sensor is nearly in step with it",

@@ -1,6 +1,6 @@
-"""The power inside one iteration: readings of many iterations sorted by their phase. Pure.
+"""The power profile of one iteration: readings of many iterations, sorted by their phase. Pure.
 
-For drawing only; the energy comes from ``reports.energy.energy``.
+For drawing only; energies come from ``reports.energy.energy``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from reports.results.power import FloatArray, Rail, RailMap, Trace
 
 MAX_BINS = 40
 MIN_PER_BIN = 5
-MAX_BLUR = 0.1  # of the iteration: a sensor that averages over more shows no profile
+MAX_BLUR = 0.1  # of the iteration: the longest time that one reading may average over
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """Mean power in equal parts of the iteration, and how long the iteration takes."""
+    """Mean power in equal parts of an iteration (None: no reading), and its median time."""
 
     power_w: tuple[float | None, ...]
     iteration_s: float
@@ -32,10 +32,10 @@ class Profile:
 
 
 def profile(trace: Trace, rail_map: RailMap, windows: Sequence[WindowEnergy]) -> Profile:
-    """Return the power of the total over one iteration, from windows of one case and phase.
+    """Return the total power over one iteration, from all windows of one case and phase.
 
     Raises:
-        NotMeasured: the sensor does not resolve the iteration; with the reason.
+        NotMeasured: a rail was not read, or the sensor does not resolve the iteration.
     """
     rails = [rail for name in rail_map.total if (rail := rail_map.rail(name))]
     if not rails or len(rails) < len(rail_map.total):
@@ -57,7 +57,7 @@ def profile(trace: Trace, rail_map: RailMap, windows: Sequence[WindowEnergy]) ->
 def _points(
     trace: Trace, rail: Rail, windows: Sequence[WindowEnergy]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (phase in the iteration, power) of one rail's readings inside the windows."""
+    """Return (phase, power_w) of one rail's readings inside iterations."""
     phases, values = [np.empty(0)], [np.empty(0)]
     for window in windows:
         marks = marks_of(window.timing, window.window_s)
@@ -75,29 +75,31 @@ def _points(
 
 
 def _resolved(trace: Trace, rail: Rail, view: View) -> tuple[FloatArray, FloatArray]:
-    """Return (t_s, power_w) where each reading stands for a short part of the iteration."""
+    """Return (t_s, power_w) of readings that each average over a short part of an iteration."""
     series = rail_series(trace, rail, view.window_s)
-    cycle_s = view.busy_s / view.iterations if view.iterations else 0.0
+    iteration_s = view.busy_s / view.iterations if view.iterations else 0.0
+    blur_s, slip_s = 0.0, 0.0
     if rail.kind == "energy":
         times_s = (series.times_s[1:] + series.times_s[:-1]) / 2
         power_w = np.diff(series.values) / np.diff(series.times_s)
-        blur_s, slip_s = max(series.interval_s, rail.update_interval_s or 0.0), 0.0
+        blur_s = max(series.interval_s, rail.update_interval_s or 0.0)
     else:
         samples = conversions(series)
-        blur_s = (rail.update_interval_s or 0.0) if rail.conversion == "average" else 0.0
+        if rail.conversion == "average":
+            blur_s = rail.update_interval_s or 0.0
         times_s, power_w, slip_s = samples.times_s - blur_s / 2, samples.values, samples.slip_s
-    if blur_s > MAX_BLUR * cycle_s:
-        words = f"each reading of {rail.name} is a mean over {blur_s:.3g} s"
-        raise NotMeasured("invalid", f"{words}, one iteration takes {cycle_s:.3g} s")
-    if slip_s > MAX_SLIP * cycle_s:
+    if blur_s > MAX_BLUR * iteration_s:
+        reason = f"each reading of {rail.name} is a mean over {blur_s:.3g} s"
+        raise NotMeasured("invalid", f"{reason}, one iteration takes {iteration_s:.3g} s")
+    if slip_s > MAX_SLIP * iteration_s:
         raise NotMeasured("invalid", f"the readings do not show when {rail.name} converts")
     return times_s, power_w
 
 
 def _binned(phases: FloatArray, values: FloatArray, bins: int) -> FloatArray:
-    """Return the mean in each part, NaN where nothing was read."""
-    place = np.minimum((phases * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    sums = np.bincount(place, weights=values, minlength=bins)
+    """Return the mean in each bin; NaN in bins without a reading."""
+    index = np.minimum((phases * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(index, minlength=bins)
+    sums = np.bincount(index, weights=values, minlength=bins)
     means: FloatArray = np.divide(sums, counts, out=np.full(bins, np.nan), where=counts > 0)
     return means

@@ -1,8 +1,8 @@
-"""What the board wrote down, as power: raw readings and a rail map in, rails in SI units out.
+"""Series of power or energy in SI units, from the raw readings of a trace and the rail map.
 
-A reading gets its unit, and its partner: volts are multiplied with the amperes read nearest in
-time. A counter is unwrapped: it may wrap any number of times if it was read at least once per
-wrap. What repeated reads of one conversion mean is told in ``reports.energy.conversions``.
+Volts are multiplied by the amperes that were read nearest in time. An energy counter is unwrapped:
+it may wrap any number of times, provided that it was read at least once per wrap. Reads that
+repeat one conversion of a sensor are the subject of ``reports.energy.conversions``.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ SI = {
     for unit in "VAWJ"
     for prefix, factor in (("", 1.0), ("m", 1e-3), ("u", 1e-6))
 }
-# A negative step of a counter is a wrap only if the power it implies can be.
+# A counter that goes backwards has wrapped if the power that this implies is plausible.
 PLAUSIBLE_POWER_W = 5000.0
 
 
 class NotMeasured(Exception):
-    """No figure can be given: ``status`` is missing or invalid, with reason and remedy."""
+    """No figure can be given: ``status`` is missing or invalid; reason and remedy say why."""
 
     def __init__(self, status: str, reason: str, remedy: str = "") -> None:
-        """Keep what is wrong and what to change."""
+        """Store what is wrong and what to change."""
         super().__init__(reason)
         self.status = status
         self.reason = reason
@@ -40,7 +40,7 @@ class RailSeries:
     rail: Rail
     times_s: FloatArray
     values: FloatArray
-    quantum: float  # the step of one value, W or J
+    quantum: float  # quantisation step of one value, W or J
 
     @property
     def interval_s(self) -> float:
@@ -49,65 +49,65 @@ class RailSeries:
 
 
 def rail_series(trace: Trace, rail: Rail, window: Window | None = None) -> RailSeries:
-    """Return the rail's readings around the window (all of them without one).
+    """Return the rail's readings in and shortly around the window; without one, all of them.
 
     Raises:
-        NotMeasured: a channel has no readings there, or a counter went backwards.
+        NotMeasured: a channel has no readings there, or a counter was reset.
     """
-    parts = [_channel_readings(trace, channel, rail, window) for channel in rail.channels]
+    readings = [_channel_readings(trace, channel, rail, window) for channel in rail.channels]
     if rail.kind == "volt_amp":
-        times_s, values, quantum = _volt_amp(rail, parts)
-    elif rail.kind in ("power", "energy") and len(parts) == 1:
-        (times_s, values), quantum = parts[0], _quantum(rail, 0)
-    else:
-        raise NotMeasured("missing", f"rail {rail.name}: a {rail.kind} of {len(parts)} channels")
+        return _volt_amp(rail, readings)
+    if rail.kind not in ("power", "energy") or len(readings) != 1:
+        raise NotMeasured("missing", f"rail {rail.name}: a {rail.kind} of {len(readings)} channels")
+    times_s, values = readings[0]
     if rail.kind == "energy":
         values = unwrap(times_s, values, rail)
-    return RailSeries(rail=rail, times_s=times_s, values=values, quantum=quantum)
+    return RailSeries(rail=rail, times_s=times_s, values=values, quantum=_quantum(rail, 0))
 
 
 def unwrap(times_s: FloatArray, counter_j: FloatArray, rail: Rail) -> FloatArray:
     """Return the joules since the first read of a counter that restarts at ``rail.wrap_j``.
 
     Raises:
-        NotMeasured: it went backwards and no wrap explains it (a reset, a reloaded driver).
+        NotMeasured: the counter was reset (by a reloaded driver): no wrap explains its values.
     """
     steps_j = np.diff(counter_j)
-    back = steps_j < 0
-    if back.any():
+    backwards = steps_j < 0
+    if backwards.any():
         wrapped_j = steps_j + (rail.wrap_j or 0.0)
-        explained = (wrapped_j >= 0) & (wrapped_j <= PLAUSIBLE_POWER_W * np.diff(times_s))
-        if not rail.wrap_j or not explained[back].all():
+        plausible = (wrapped_j >= 0) & (wrapped_j <= PLAUSIBLE_POWER_W * np.diff(times_s))
+        if not rail.wrap_j or not plausible[backwards].all():
             raise NotMeasured(
                 "invalid",
                 f"the energy counter of {rail.name} was reset inside the window",
-                "repeat the measurement; do not reload the sensor's driver meanwhile",
+                "repeat the measurement, and do not reload the sensor's driver during it",
             )
-        steps_j = np.where(back, wrapped_j, steps_j)
+        steps_j = np.where(backwards, wrapped_j, steps_j)
     return np.concatenate(([0.0], np.cumsum(steps_j)))
 
 
 def total_power(trace: Trace, rail_map: RailMap) -> tuple[FloatArray, FloatArray] | None:
-    """Return (t_s, power_w) of the total on the union of its rails' times, for drawing.
+    """Return (t_s, power_w) of the total, at the times of all its rails, for drawing.
 
-    None where a rail of the total is missing: a partial sum is never shown as the total.
+    None if a rail of the total is missing: a partial sum is never shown as the total.
     """
     rails = [rail_map.rail(name) for name in rail_map.total]
     try:
-        drawn = [power_series(trace, rail) for rail in rails if rail is not None]
+        series = [power_series(trace, rail) for rail in rails if rail is not None]
     except NotMeasured:
         return None
-    if not drawn or len(drawn) != len(rails):
+    if not series or len(series) != len(rails):
         return None
-    times_s = np.unique(np.concatenate([times for times, _ in drawn]))
-    first = max(times[0] for times, _ in drawn)
-    last = min(times[-1] for times, _ in drawn)
-    times_s = times_s[(times_s >= first) & (times_s <= last)]
-    return times_s, np.sum([np.interp(times_s, *series) for series in drawn], axis=0)
+    times_s = np.unique(np.concatenate([rail_times_s for rail_times_s, _ in series]))
+    first_s = max(rail_times_s[0] for rail_times_s, _ in series)
+    last_s = min(rail_times_s[-1] for rail_times_s, _ in series)
+    times_s = times_s[(times_s >= first_s) & (times_s <= last_s)]
+    powers_w = [np.interp(times_s, rail_times_s, power_w) for rail_times_s, power_w in series]
+    return times_s, np.sum(powers_w, axis=0)
 
 
 def power_series(trace: Trace, rail: Rail) -> tuple[FloatArray, FloatArray]:
-    """Return (t_s, power_w) of one rail; a counter's is its slope, at the middle of two reads.
+    """Return (t_s, power_w) of one rail; of a counter, its slope at the middle of two reads.
 
     Raises:
         NotMeasured: as for rail_series.
@@ -122,48 +122,48 @@ def power_series(trace: Trace, rail: Rail) -> tuple[FloatArray, FloatArray]:
 def _channel_readings(
     trace: Trace, channel: Channel, rail: Rail, window: Window | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (t_s, value in SI) of one channel in time order, a margin around the window."""
+    """Return (t_s, value in SI units) of one channel in time order, with a margin of 3 reads."""
     if channel.unit not in SI:
         raise NotMeasured("missing", f"rail {rail.name}: unknown unit {channel.unit!r}")
     times_s, raw = trace.get(channel.id, (np.empty(0), np.empty(0)))
     times_s, raw = np.asarray(times_s, dtype=np.float64), np.asarray(raw, dtype=np.float64)
-    good = np.isfinite(times_s) & np.isfinite(raw)
+    kept = np.isfinite(times_s) & np.isfinite(raw)
     if window is not None and times_s.size > 1:
         interval_s = float(np.median(np.abs(np.diff(times_s))))
         margin_s = 3 * max(interval_s, rail.update_interval_s or 0.0)
-        good &= (times_s >= window[0] - margin_s) & (times_s <= window[1] + margin_s)
-    times_s, first = np.unique(times_s[good], return_index=True)
-    raw = raw[good][first]
+        kept &= (times_s >= window[0] - margin_s) & (times_s <= window[1] + margin_s)
+    times_s, first = np.unique(times_s[kept], return_index=True)
+    raw = raw[kept][first]
     if times_s.size < 2:
         raise NotMeasured(
             "missing",
             f"rail {rail.name}: no readings of {channel.path or channel.id} in this window",
-            "gfbench doctor shows which sensors can be read and what grants it",
+            "gfbench doctor shows which sensors can be read, and how to open the rest",
         )
     return times_s, raw * SI[channel.unit]
 
 
-def _volt_amp(
-    rail: Rail, parts: list[tuple[FloatArray, FloatArray]]
-) -> tuple[FloatArray, FloatArray, float]:
-    """Multiply each current with the voltage read nearest to it in time."""
-    by_unit = {channel.unit[-1]: index for index, channel in enumerate(rail.channels)}
-    if set(by_unit) != {"V", "A"} or len(parts) != 2:
+def _volt_amp(rail: Rail, readings: list[tuple[FloatArray, FloatArray]]) -> RailSeries:
+    """Multiply each current by the voltage read nearest to it in time."""
+    index_of = {channel.unit[-1]: index for index, channel in enumerate(rail.channels)}
+    if set(index_of) != {"V", "A"} or len(readings) != 2:
         raise NotMeasured("missing", f"rail {rail.name}: needs one voltage and one current")
-    volt_s, volts = parts[by_unit["V"]]
-    times_s, amperes = parts[by_unit["A"]]
-    right = np.clip(np.searchsorted(volt_s, times_s), 1, volt_s.size - 1)
-    nearest = right - (times_s - volt_s[right - 1] < volt_s[right] - times_s)
-    close = np.abs(volt_s[nearest] - times_s) <= np.median(np.diff(volt_s))
+    volt_times_s, volts = readings[index_of["V"]]
+    times_s, amperes = readings[index_of["A"]]
+    right = np.clip(np.searchsorted(volt_times_s, times_s), 1, volt_times_s.size - 1)
+    nearest = right - (times_s - volt_times_s[right - 1] < volt_times_s[right] - times_s)
+    close = np.abs(volt_times_s[nearest] - times_s) <= np.median(np.diff(volt_times_s))
     volts, amperes, times_s = volts[nearest][close], amperes[close], times_s[close]
     if times_s.size < 2:
-        raise NotMeasured("missing", f"rail {rail.name}: voltage and current never read together")
-    steps = (_quantum(rail, by_unit["V"]), _quantum(rail, by_unit["A"]))
-    quantum_w = np.hypot(steps[0] * np.mean(np.abs(amperes)), steps[1] * np.mean(np.abs(volts)))
-    return times_s, volts * amperes, float(quantum_w)
+        raise NotMeasured(
+            "missing", f"rail {rail.name}: voltage and current were never read together"
+        )
+    quantum_v, quantum_a = _quantum(rail, index_of["V"]), _quantum(rail, index_of["A"])
+    quantum_w = np.hypot(quantum_v * np.mean(np.abs(amperes)), quantum_a * np.mean(np.abs(volts)))
+    return RailSeries(rail=rail, times_s=times_s, values=volts * amperes, quantum=float(quantum_w))
 
 
 def _quantum(rail: Rail, index: int) -> float:
-    """Return the step of a channel in SI units: as stated, else one unit of its raw number."""
+    """Return a channel's quantisation step in SI units: as stated, or one unit of its raw value."""
     stated = rail.resolution[index] if index < len(rail.resolution) else None
     return SI[rail.channels[index].unit] if stated is None else float(stated)

@@ -1,4 +1,4 @@
-"""A run in other programs' formats: one module for each, gathered in FORMATS. Pure."""
+"""Export of a run for other programs: a format is one module and one line in FORMATS. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reports.exports import (
     pyperf_suite,
     pytest_benchmark,
 )
-from reports.exports.source import ExportProblem, Source, source_of
+from reports.exports.source import ExportProblem, ExportSource, source_of
 from reports.results.records import Run
 
 __all__ = ["FORMATS", "ExportProblem", "Format", "export"]
@@ -25,9 +25,9 @@ __all__ = ["FORMATS", "ExportProblem", "Format", "export"]
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One format: what writes it (bytes where ``binary``), and who reads it."""
+    """One format: the function that writes it (``binary``: as bytes), and what reads it."""
 
-    write: Callable[[Source], str | bytes]
+    write: Callable[[ExportSource], str | bytes]
     reader: str
     binary: bool = False
 
@@ -53,20 +53,22 @@ FORMATS: dict[str, Format] = {
     "google-benchmark": Format(
         write=google_benchmark.to_google_benchmark, reader="Google Benchmark's compare.py"
     ),
-    "openmetrics": Format(write=openmetrics.to_openmetrics, reader="Prometheus and its relatives"),
+    "openmetrics": Format(
+        write=openmetrics.to_openmetrics, reader="Prometheus and compatible programs"
+    ),
     "junit": Format(write=junit.to_junit, reader="CI systems: what was measured and what failed"),
 }
 
 
 def export(run: Run, format_name: str, case: str = "") -> str | bytes:
-    """Return the run in one of FORMATS; of ``case`` (``method=exact,batch=8``) only, if given.
+    """Return the run in one of FORMATS, or only the cases of a selector (``method=exact,batch=8``).
 
     Raises:
-        ValueError: an unknown format, with the choices.
-        ExportProblem: nothing to export, a selector that fits nothing, or a missing library.
+        ValueError: the format is unknown; the message names the choices.
+        ExportProblem: there is nothing to export, or a library is not installed.
     """
     if format_name not in FORMATS:
-        raise ValueError(f"unknown format {format_name!r}; there are {', '.join(FORMATS)}")
+        raise ValueError(f"unknown format {format_name!r}; choose from {', '.join(FORMATS)}")
     content = FORMATS[format_name].write(source_of(run, case))
     if isinstance(content, bytes):
         return content

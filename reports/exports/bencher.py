@@ -1,38 +1,36 @@
 """Bencher Metric Format: benchmark -> measure -> value and boundaries.
 
-Its built-in measure ``latency`` is in nanoseconds; the others are created with the first report,
-named after our metrics with the unit in the name. What is missing is left out.
+Its built-in measure ``latency`` is in nanoseconds. Other measures are created by the first report;
+they have the names of our metrics, which end in the unit. Rows without a value are left out.
 """
 
 from __future__ import annotations
 
 import json
 
-from reports.exports.source import ExportProblem, Source
+from reports.exports.source import ExportProblem, ExportSource
 from reports.metrics.rows import Row
 
 Measure = dict[str, float]
 
 
-def to_bmf(source: Source) -> str:
-    """Return BMF JSON.
+def to_bmf(source: ExportSource) -> str:
+    """Return the run as BMF JSON.
 
     Raises:
-        ExportProblem: there is no figure to export.
+        ExportProblem: no row has a value.
     """
     benchmarks: dict[str, dict[str, Measure]] = {}
     for row in source.rows:
         if row.value is not None:
             measures = benchmarks.setdefault(source.name(row), {})
-            name, scale = _measure(row.metric)
-            measures[name] = _figures(row, scale)
+            if row.metric == "latency_s":
+                measures["latency"] = _figures(row, scale=1e9)
+            else:
+                measures[row.metric.replace("_", "-")] = _figures(row, scale=1.0)
     if not benchmarks:
-        raise ExportProblem("nothing was measured, and BMF has no way to say so")
+        raise ExportProblem("nothing was measured, and BMF cannot express that")
     return json.dumps(benchmarks, allow_nan=False, indent=1) + "\n"
-
-
-def _measure(metric: str) -> tuple[str, float]:
-    return ("latency", 1e9) if metric == "latency_s" else (metric.replace("_", "-"), 1.0)
 
 
 def _figures(row: Row, scale: float) -> Measure:

@@ -1,6 +1,7 @@
-"""github-action-benchmark: one file for what should be small, one for what should be large.
+"""github-action-benchmark: one file of metrics to minimise, one of metrics to maximise.
 
-The action compares bare numbers from run to run, so each unit is fixed, never chosen by size.
+The action compares plain numbers between runs, so a metric always has the same unit, whatever its
+size.
 """
 
 from __future__ import annotations
@@ -8,47 +9,37 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from reports.exports.source import ExportProblem, Source
+from reports.exports.source import ExportProblem, ExportSource
 from reports.metrics.rows import Row
+from reports.metrics.table import exported_metrics, metric_of
 from reports.text.wording import significant
 
-# What has no better direction (power, temperature, a scale whose best value is 1) is left out.
-SMALLER = (
-    "latency_s",
-    "peak_rss_bytes",
-    "cuda_peak_bytes",
-    "saved_bytes",
-    "system_dip_bytes",
-    "rel_error_gx",
-    "rel_error_gw",
-    "energy_j",
-)
-BIGGER = ("speedup", "floor_fraction", "cosine_gx", "cosine_gw")
 SCALES = {"s": (1e3, "ms"), "J": (1e3, "mJ"), "B": (1 / 2**20, "MiB"), "1": (1.0, "ratio")}
-LABELS = {"latency_s": "latency", "energy_j": "energy"}
 
 
-def smaller_is_better(source: Source) -> str:
+def smaller_is_better(source: ExportSource) -> str:
     """Return the file for tool ``customSmallerIsBetter``."""
-    return _entries(source, SMALLER)
+    return _entries(source, lower_is_better=True)
 
 
-def bigger_is_better(source: Source) -> str:
+def bigger_is_better(source: ExportSource) -> str:
     """Return the file for tool ``customBiggerIsBetter``."""
-    return _entries(source, BIGGER)
+    return _entries(source, lower_is_better=False)
 
 
-def _entries(source: Source, metrics: tuple[str, ...]) -> str:
+def _entries(source: ExportSource, *, lower_is_better: bool) -> str:
+    """Return the metrics of one direction; what has none (power, temperature) is left out."""
+    metrics = {m.name for m in exported_metrics() if m.lower_is_better is lower_is_better}
     rows = [row for row in source.rows if row.metric in metrics and row.value is not None]
     if not rows:
         raise ExportProblem("nothing was measured, and the action refuses an empty file")
     return json.dumps([_entry(source, row) for row in rows], allow_nan=False, indent=1) + "\n"
 
 
-def _entry(source: Source, row: Row) -> dict[str, Any]:
+def _entry(source: ExportSource, row: Row) -> dict[str, Any]:
     assert row.value is not None
-    scale, unit = SCALES[row.unit]
-    label = LABELS.get(row.metric, row.metric.removesuffix("_bytes").replace("_", " "))
+    scale, unit = SCALES.get(row.unit, (1.0, row.unit))
+    label = metric_of(row.metric).short_name.replace("_", " ")
     entry: dict[str, Any] = {
         "name": f"{source.name(row)} {label}",
         "unit": unit,
@@ -56,7 +47,7 @@ def _entry(source: Source, row: Row) -> dict[str, Any]:
     }
     extra = [f"{row.n} rounds", *([row.reason] if row.reason else [])]
     if row.ci_low is not None and row.ci_high is not None:
-        # The action reads one half-width: the longer arm, so that it never promises too much.
+        # The action reads one half-width. The longer arm never makes the interval too narrow.
         arm = scale * max(row.ci_high - row.value, row.value - row.ci_low)
         entry["range"] = f"± {significant(arm)}"
         extra.insert(

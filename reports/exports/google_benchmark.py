@@ -1,6 +1,6 @@
-"""Google Benchmark's JSON: a repetition of theirs is a block of ours.
+"""Google Benchmark's JSON: each block is a repetition.
 
-Its readers insist on ``cpu_time``, which is not measured here; it repeats ``real_time``, and the
+Its readers require ``cpu_time``, which is not measured here: it repeats ``real_time``, and the
 context says so.
 """
 
@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from reports.exports.source import Source, Windows
+from reports.exports.source import ExportSource, Windows
 
 NANO = 1e9
 AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
@@ -21,7 +21,7 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
 }
 
 
-def to_google_benchmark(source: Source) -> str:
+def to_google_benchmark(source: ExportSource) -> str:
     """Return the JSON of ``--benchmark_format=json``, repetitions first, then aggregates.
 
     Raises:
@@ -35,7 +35,7 @@ def to_google_benchmark(source: Source) -> str:
     return json.dumps(document, allow_nan=False, indent=1) + "\n"
 
 
-def _context(source: Source) -> dict[str, Any]:
+def _context(source: ExportSource) -> dict[str, Any]:
     run = source.run
     context: dict[str, Any] = {
         "date": run.header.started_at,
@@ -67,35 +67,39 @@ def _shared(windows: Windows, index: int) -> dict[str, Any]:
 
 
 def _repetitions(windows: Windows, index: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": windows.name,
-            **_shared(windows, index),
-            "run_type": "iteration",
-            "repetition_index": place,
-            "iterations": len(timing.times_s) * timing.loops,
-            "real_time": NANO * value_s,
-            "cpu_time": NANO * value_s,
-        }
-        for place, ((_, timing), value_s) in enumerate(
-            zip(windows.blocks, windows.values_s, strict=True)
+    repetitions = []
+    for repetition, (_, timing) in enumerate(windows.blocks):
+        real_time_ns = NANO * windows.values_s[repetition]
+        repetitions.append(
+            {
+                "name": windows.name,
+                **_shared(windows, index),
+                "run_type": "iteration",
+                "repetition_index": repetition,
+                "iterations": len(timing.times_s) * timing.loops,
+                "real_time": real_time_ns,
+                "cpu_time": real_time_ns,
+            }
         )
-    ]
+    return repetitions
 
 
 def _aggregates(windows: Windows, index: int) -> list[dict[str, Any]]:
     if len(windows.blocks) < 2:
         return []
-    return [
-        {
-            "name": f"{windows.name}_{name}",
-            **_shared(windows, index),
-            "run_type": "aggregate",
-            "aggregate_name": name,
-            "aggregate_unit": "time",
-            "iterations": len(windows.blocks),
-            "real_time": NANO * compute(windows.values_s),
-            "cpu_time": NANO * compute(windows.values_s),
-        }
-        for name, compute in AGGREGATES.items()
-    ]
+    aggregates = []
+    for name, compute in AGGREGATES.items():
+        real_time_ns = NANO * compute(windows.values_s)
+        aggregates.append(
+            {
+                "name": f"{windows.name}_{name}",
+                **_shared(windows, index),
+                "run_type": "aggregate",
+                "aggregate_name": name,
+                "aggregate_unit": "time",
+                "iterations": len(windows.blocks),
+                "real_time": real_time_ns,
+                "cpu_time": real_time_ns,
+            }
+        )
+    return aggregates

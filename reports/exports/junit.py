@@ -1,18 +1,18 @@
-"""JUnit XML of a run: what was measured, what failed, what was left out, and its verdicts."""
+"""JUnit XML of a run: a testcase for each case, measured, failed or skipped, and each verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from reports.ci.junit import checks_of
-from reports.exports.source import CaseSource, Source, moment
+from reports.exports.source import CaseSource, ExportSource, moment
 from reports.gate.recorded import gates_of
 from reports.metrics.rows import Row
 from reports.text.junit_xml import Check, to_junit_xml
 from reports.text.wording import cut
 
-# What a case's worst row makes of it, gravest first. An energy that is missing makes nothing.
-OUTCOMES = {
+# The outcome of a case by the status of its rows, the gravest first; others do not count (energy).
+OUTCOMES_BY_STATUS = {
     "failed": "failure",
     "out_of_memory": "error",
     "timeout": "error",
@@ -22,8 +22,8 @@ OUTCOMES = {
 }
 
 
-def to_junit(source: Source) -> str:
-    """Return a suite per target with a testcase per case and one per verdict, where it has any."""
+def to_junit(source: ExportSource) -> str:
+    """Return a suite for each target with a testcase for each case and each verdict on it."""
     checks = [_check(case) for case in source.cases()]
     for gate in gates_of([source.run])[0].values():
         checks += checks_of(gate)
@@ -47,7 +47,8 @@ def _check(case: CaseSource) -> Check:
 
 
 def _worst(rows: Sequence[Row]) -> tuple[Row, str]:
-    for status, outcome in OUTCOMES.items():
+    """Return the row that decides the outcome of its case, and the outcome."""
+    for status, outcome in OUTCOMES_BY_STATUS.items():
         for row in rows:
             if row.status == status:
                 return row, outcome
@@ -58,14 +59,16 @@ def _worst(rows: Sequence[Row]) -> tuple[Row, str]:
 
 
 def _details(case: CaseSource, outcome: str) -> str:
-    """Return the last words of a block that went wrong."""
-    if outcome not in ("failure", "error"):
-        return ""
-    words = (block.traceback or block.log_tail for block in case.blocks() if block.status != "ok")
-    return cut(next(filter(None, words), ""))
+    """Return the traceback or the end of the log of the first bad block that has one."""
+    if outcome in ("failure", "error"):
+        for block in case.blocks():
+            log = block.traceback or block.log_tail
+            if block.status != "ok" and log:
+                return cut(log)
+    return ""
 
 
 def _seconds(case: CaseSource) -> float | None:
-    """Return how long the case's blocks took; None where there was none."""
+    """Return how long the case's blocks took together; None without any block."""
     windows = [block.window_s for block in case.blocks() if block.window_s]
     return sum(end - begin for begin, end in windows) if windows else None

@@ -1,32 +1,33 @@
-"""Markdown: a table per target, and what is missing with the reason."""
+"""Markdown: a table for each target, and the reasons for missing figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.exports.source import CaseSource, Source
+from reports.exports.source import CaseSource, ExportSource
 from reports.gate.recorded import gates_of
 from reports.gate.words import change_words, margin_words
+from reports.metrics.metric import Column, Metric
 from reports.metrics.rows import Row
+from reports.metrics.table import columns_of
 from reports.text.markdown import escape, table
 from reports.text.wording import case_label, cut, quantity, significant, times
 
-HEADERS = (
-    "case", "backward", "step", "speedup backward", "speedup step",
-    "saved for backward", "energy of a step", "cosine g_x", "cosine g_w",
-)  # fmt: skip
 VERDICT_HEADERS = ("verdict", "target", "case", "of", "change [97.5 % interval]", "margin")
 
 
-def to_markdown(source: Source) -> str:
+def to_markdown(source: ExportSource) -> str:
     """Return the run's figures for a README or an issue."""
     lines = [f"# gfbench {escape(source.run.run_id)}", ""]
     cases = source.cases()
+    columns = columns_of(lambda metric: metric.markdown)
+    headers = ("case", *(column.heading for _, column in columns))
     for target in dict.fromkeys(case.target.name for case in cases):
         own = [case for case in cases if case.target.name == target]
         platform = own[0].target.platform
         lines += [f"## {escape(target)}" + (f" ({escape(platform)})" if platform else ""), ""]
-        lines += [*table(HEADERS, [_cells(case) for case in own]), "", *_missing(own)]
+        cells = [_cells(case, columns) for case in own]
+        lines += [*table(headers, cells), "", *_missing(own)]
     lines.append(
         "Medians over blocks with 95 % intervals where there are six rounds or more; speedups are "
         "over exact, paired by round. — is not measured."
@@ -35,8 +36,8 @@ def to_markdown(source: Source) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _verdicts(source: Source) -> list[str]:
-    """Return the run's verdicts as a table, where it was measured to be judged."""
+def _verdicts(source: ExportSource) -> list[str]:
+    """Return the lines of the run's verdicts; none for a run without a gate."""
     gates, notes = gates_of([source.run])
     lines: list[str] = []
     for gate in gates.values():
@@ -53,24 +54,19 @@ def _verdicts(source: Source) -> list[str]:
     return lines
 
 
-def _cells(case: CaseSource) -> list[str]:
-    return [
-        escape(case.name),
-        _quantity(case.row("latency_s", "backward")),
-        _quantity(case.row("latency_s", "step")),
-        _ratio(case.row("speedup", "backward")),
-        _ratio(case.row("speedup", "step")),
-        _quantity(case.row("saved_bytes")),
-        _quantity(case.row("energy_j", "step")),
-        _plain(case.row("cosine_gx")),
-        _plain(case.row("cosine_gw")),
-    ]
-
-
-def _quantity(row: Row | None) -> str:
-    if row is None or row.value is None:
-        return "—"
-    return f"{quantity(row.value, row.unit)}{_spread(row)}"
+def _cells(case: CaseSource, columns: Sequence[tuple[Metric, Column]]) -> list[str]:
+    cells = [escape(case.name)]
+    for metric, column in columns:
+        row = case.row(metric.name, column.phase)
+        if row is None or row.value is None:
+            cells.append("—")
+        elif metric.speed_over:
+            cells.append(_ratio(row, row.value))
+        elif metric.unit == "1":
+            cells.append(significant(row.value))
+        else:
+            cells.append(f"{quantity(row.value, row.unit)}{_spread(row)}")
+    return cells
 
 
 def _spread(row: Row) -> str:
@@ -81,26 +77,21 @@ def _spread(row: Row) -> str:
     return f" ± {significant(100 * arm, 2)} %"
 
 
-def _ratio(row: Row | None) -> str:
-    if row is None or row.value is None:
-        return "—"
+def _ratio(row: Row, value: float) -> str:
     if row.ci_low is None or row.ci_high is None:
-        return times(row.value)
-    return f"{times(row.value)} ({significant(row.ci_low)} to {significant(row.ci_high)})"
-
-
-def _plain(row: Row | None) -> str:
-    return "—" if row is None or row.value is None else significant(row.value)
+        return times(value)
+    return f"{times(value)} ({significant(row.ci_low)} to {significant(row.ci_high)})"
 
 
 def _missing(cases: Sequence[CaseSource]) -> list[str]:
-    """Return one line for each reason why cases have no latency, or not of all rounds."""
-    found: dict[str, list[str]] = {}
+    """Return a line for each reason why cases have no latency, or lack some rounds."""
+    names_by_reason: dict[str, list[str]] = {}
     for case in cases:
         row = case.row("latency_s", "step") or case.rows[0]
         if row.status != "ok":
-            found.setdefault(f"{row.status}: {cut(row.reason, 200)}", []).append(case.name)
-    lines = [f"- {escape(why)}: {_names(names)}" for why, names in found.items()]
+            reason = f"{row.status}: {cut(row.reason, 200)}"
+            names_by_reason.setdefault(reason, []).append(case.name)
+    lines = [f"- {escape(reason)}: {_names(names)}" for reason, names in names_by_reason.items()]
     return [*lines, ""] if lines else []
 
 

@@ -1,24 +1,23 @@
 """OpenMetrics text: gauges with their unit, for a Pushgateway or the node exporter's folder.
 
-Without timestamps, which the node exporter refuses, and with gauges only, which older parsers
-know. What is missing has no sample of its own, but one of ``gfbench_missing`` that says why.
+There are no timestamps, which the node exporter refuses, and only gauges, which older parsers know
+too. A missing figure has no sample of its own; a sample of ``gfbench_missing`` has its status.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reports.exports.source import ATTRIBUTES, Source, attribute, moment
+from reports.exports.source import ATTRIBUTES, ExportSource, attribute, moment
 from reports.metrics.rows import Row
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label, metric_of
 
 UNITS = {"s": "seconds", "B": "bytes", "J": "joules", "W": "watts", "degC": "celsius", "1": "ratio"}
-SUFFIXES = ("_s", "_bytes", "_j", "_w", "_c")  # units at the end of our own names
 PARTS = {"": ("value", ""), "_ci_low": ("ci_low", ", lower end of the 95 % interval"),
          "_ci_high": ("ci_high", ", upper end of the 95 % interval")}  # fmt: skip
 
 
-def to_openmetrics(source: Source) -> str:
+def to_openmetrics(source: ExportSource) -> str:
     """Return an exposition that ends in ``# EOF``."""
     metrics = dict.fromkeys(row.metric for row in source.rows)
     families = [line for metric in metrics for line in _families(source.rows, metric)]
@@ -27,30 +26,30 @@ def to_openmetrics(source: Source) -> str:
 
 
 def _families(rows: Iterable[Row], metric: str) -> Iterator[str]:
-    """Yield the family of a metric and those of its interval's ends."""
+    """Yield the family of a metric, and the families of both ends of its interval."""
     own = [row for row in rows if row.metric == metric]
-    unit = UNITS[own[0].unit]
+    unit = UNITS.get(own[0].unit, own[0].unit)
+    stem = metric_of(metric).short_name
     for part, (field, words) in PARTS.items():
-        samples = [(row, getattr(row, field)) for row in own]
-        there = [(row, value) for row, value in samples if value is not None]
-        if there:
-            name = f"gfbench_{_stem(metric)}{part}_{unit}"
-            yield from _head(name, unit, f"{METRICS.get(metric, metric)}{words}")
-            for row, value in there:
+        samples = [(row, getattr(row, field)) for row in own if getattr(row, field) is not None]
+        if samples:
+            name = f"gfbench_{stem}{part}_{unit}"
+            yield from _head(name, unit, f"{metric_label(metric)}{words}")
+            for row, value in samples:
                 yield f"{name}{_labels(_case(row))} {value!r}"
 
 
 def _missing(rows: Iterable[Row]) -> Iterator[str]:
     absent = [row for row in rows if row.value is None]
     if absent:
-        yield from _head("gfbench_missing", "", "a figure that there is not, and its status")
+        yield from _head("gfbench_missing", "", "a figure that is missing, and its status")
     for row in absent:
         labels = _case(row) | {"metric": row.metric, "status": row.status}
         yield f"gfbench_missing{_labels(labels)} 1"
 
 
-def _run(source: Source) -> Iterator[str]:
-    """Yield when the run was: a series per run, so that others need not carry its id."""
+def _run(source: ExportSource) -> Iterator[str]:
+    """Yield the start of the run: one series has the run's id, so the others do not need it."""
     header = source.run.header
     name = "gfbench_run_timestamp_seconds"
     started = moment(header.started_at)
@@ -65,13 +64,6 @@ def _head(name: str, unit: str, words: str) -> Iterator[str]:
     if unit:
         yield f"# UNIT {name} {unit}"
     yield f"# HELP {name} {words}"
-
-
-def _stem(metric: str) -> str:
-    for suffix in SUFFIXES:
-        if metric.endswith(suffix):
-            return metric.removesuffix(suffix)
-    return metric
 
 
 def _case(row: Row) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Apache Parquet: the CSV's columns with types of their own; what is missing is null."""
+"""Apache Parquet: the columns of the CSV with types; missing values are null."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import io
 from dataclasses import fields
 from typing import Any
 
-from reports.exports.source import ExportProblem, Source
+from reports.exports.source import ExportProblem, ExportSource
 from reports.metrics.rows import Row
 
 TYPES = {"str": "string", "int": "int64", "int | None": "int64", "float | None": "float64"}
 
 
-def to_parquet(source: Source) -> bytes:
+def to_parquet(source: ExportSource) -> bytes:
     """Return a Parquet file of the rows.
 
     Raises:
@@ -23,18 +23,16 @@ def to_parquet(source: Source) -> bytes:
         import pyarrow.parquet as pq
     except ImportError:
         raise ExportProblem("Parquet needs pyarrow — pip install 'gfbench[parquet]'") from None
-    columns: dict[str, Any] = {
-        field.name: pa.array(
-            [_clean(getattr(row, field.name)) for row in source.rows],
-            type=pa.type_for_alias(TYPES[str(field.type)]),
-        )
-        for field in fields(Row)
-    }
+    columns: dict[str, Any] = {}
+    for field in fields(Row):
+        values = [_clean(getattr(row, field.name)) for row in source.rows]
+        arrow_type = pa.type_for_alias(TYPES[str(field.type)])
+        columns[field.name] = pa.array(values, type=arrow_type)
     out = io.BytesIO()
     pq.write_table(pa.table(columns), out, compression="zstd")
     return out.getvalue()
 
 
 def _clean(value: Any) -> Any:
-    """Return text as UTF-8 can hold it."""
+    """Return the value; in text, what UTF-8 cannot encode (lone surrogates) is replaced."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

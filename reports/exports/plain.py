@@ -1,4 +1,4 @@
-"""The rows as they are, in full precision: CSV and JSON."""
+"""All rows in full precision: CSV and JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import io
 import json
 from dataclasses import asdict
 
-from reports.exports.source import Source
+from reports.exports.source import ExportSource
 from reports.metrics.rows import COLUMNS
 
 
-def to_csv(source: Source) -> str:
-    """Return a CSV with a header line; what is missing is empty."""
+def to_csv(source: ExportSource) -> str:
+    """Return a CSV with a header line; missing values are empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -21,13 +21,13 @@ def to_csv(source: Source) -> str:
     return out.getvalue()
 
 
-def to_json(source: Source) -> str:
-    """Return a JSON array of the CSV's rows; what is missing is null."""
+def to_json(source: ExportSource) -> str:
+    """Return a JSON array of objects with the columns of the CSV; missing values are null."""
     return json.dumps([asdict(row) for row in source.rows], allow_nan=False, indent=1) + "\n"
 
 
 def _cell(value: str | int | float | None) -> str:
-    """Return what a spreadsheet may open: text that it would take for a formula gets a quote."""
+    """Return a cell for a spreadsheet: text that looks like a formula gets a quote before it."""
     if value is None:
         return ""
     if not isinstance(value, str):

@@ -1,8 +1,8 @@
-"""pyperf's JSON (format 1.0): one benchmark per case and phase, one run per block.
+"""pyperf's JSON (format 1.0): a benchmark for each case and phase, a run for each block.
 
-A run has one value, its block's median: iterations of one process are not independent, and
-pyperf's own test takes every value for a sample. Warm-ups are the raw ones. pyperf knows seconds
-and bytes, so memory is there too, energy is not.
+A run has one value, the median of its block: iterations of one process are not independent, but
+pyperf's significance test takes each value as an independent sample. Warm-up values are raw.
+pyperf knows the units second and byte, so memory is exported as well, but energy is not.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from reports.exports.source import Source, Windows, moment
+from reports.exports.source import ExportSource, Windows, moment
 from reports.results.records import BlockRecord, PhaseTiming, TargetRun
 
 Metadata = dict[str, str | int | float]
 
 
-def to_pyperf(source: Source) -> str:
+def to_pyperf(source: ExportSource) -> str:
     """Return a benchmark suite that pyperf loads.
 
     Raises:
@@ -27,7 +27,7 @@ def to_pyperf(source: Source) -> str:
     benchmarks += list(_memory(source))
     run = source.run
     common = {"gfbench_version": run.header.tool.version, "gfbench_run_id": run.run_id}
-    document = {"version": "1.0", "metadata": _told(common), "benchmarks": benchmarks}
+    document = {"version": "1.0", "metadata": _known(common), "benchmarks": benchmarks}
     return json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
 
 
@@ -37,7 +37,7 @@ def _latency(windows: Windows) -> dict[str, Any]:
             "name": _one_line(windows.name),
             "unit": "second",
             **_machine(windows.target),
-            **_told({"gfbench_case": windows.case.key, "gfbench_phase": windows.row.phase}),
+            **_known({"gfbench_case": windows.case.key, "gfbench_phase": windows.row.phase}),
         },
         "runs": [_run(block, timing) for block, timing in windows.blocks],
     }
@@ -52,7 +52,7 @@ def _run(block: BlockRecord, timing: PhaseTiming) -> dict[str, Any]:
 
 
 def _block_metadata(block: BlockRecord, timing: PhaseTiming) -> Metadata:
-    metadata = _told(
+    metadata = _known(
         {
             "loops": timing.loops,
             "date": _date(block.started_at),
@@ -71,8 +71,8 @@ def _block_metadata(block: BlockRecord, timing: PhaseTiming) -> Metadata:
     return metadata
 
 
-def _memory(source: Source) -> Iterator[dict[str, Any]]:
-    """Yield the peak memory of the process of every case, in bytes."""
+def _memory(source: ExportSource) -> Iterator[dict[str, Any]]:
+    """Yield a benchmark of each case's peak memory (RSS of the process, in bytes)."""
     for case in source.cases():
         blocks = [
             (block, block.memory.peak_rss_bytes)
@@ -83,7 +83,7 @@ def _memory(source: Source) -> Iterator[dict[str, Any]]:
             continue
         metadata = {"name": _one_line(f"{case.name}/peak_rss"), "unit": "byte"}
         runs = [
-            {"values": [peak], "metadata": _told({"date": _date(block.started_at)})}
+            {"values": [peak], "metadata": _known({"date": _date(block.started_at)})}
             for block, peak in blocks
         ]
         yield {"metadata": {**metadata, **_machine(case.target)}, "runs": runs}
@@ -92,9 +92,9 @@ def _memory(source: Source) -> Iterator[dict[str, Any]]:
 def _machine(target: TargetRun) -> Metadata:
     probe = target.probe
     if probe is None:
-        return _told({"hostname": target.name})
+        return _known({"hostname": target.name})
     cpu = probe.cpu
-    return _told(
+    return _known(
         {
             "hostname": target.name,
             "platform": f"{probe.os} {probe.kernel} {probe.machine}",
@@ -107,10 +107,15 @@ def _machine(target: TargetRun) -> Metadata:
     )
 
 
-def _told(facts: Mapping[str, str | int | None]) -> Metadata:
-    """Return what is known, as pyperf takes it: no empty text, no line breaks."""
-    lines = {key: _one_line(v) if isinstance(v, str) else v for key, v in facts.items()}
-    return {key: value for key, value in lines.items() if value is not None and value != ""}
+def _known(facts: Mapping[str, str | int | None]) -> Metadata:
+    """Return the facts that are known, in the form that pyperf accepts: text on one line."""
+    metadata: Metadata = {}
+    for key, value in facts.items():
+        if isinstance(value, str):
+            value = _one_line(value)
+        if value is not None and value != "":
+            metadata[key] = value
+    return metadata
 
 
 def _one_line(text: str) -> str:
@@ -118,6 +123,6 @@ def _one_line(text: str) -> str:
 
 
 def _date(started_at: str) -> str:
-    """Return pyperf's form of a time in UTC; empty where it is none."""
+    """Return a time in UTC as pyperf writes it; empty if the text is not a time."""
     started = moment(started_at)
     return f"{started:%Y-%m-%d %H:%M:%S.%f}" if started else ""

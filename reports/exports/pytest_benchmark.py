@@ -1,7 +1,7 @@
-"""pytest-benchmark's JSON: latencies; a round of theirs is a block of ours.
+"""pytest-benchmark's JSON: latencies; each block is a round.
 
-Grouped by target, workload and phase, so that ``pytest-benchmark compare`` sets methods and
-kernels side by side.
+Benchmarks are grouped by target, workload and phase, so that ``pytest-benchmark compare`` shows
+methods and kernels side by side.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from reports.exports.source import Source, Windows
+from reports.exports.source import ExportSource, Windows
 from reports.results.records import Run, TargetRun
 from workloads.spec.messages import to_json
 
 
-def to_pytest_benchmark(source: Source) -> str:
+def to_pytest_benchmark(source: ExportSource) -> str:
     """Return the JSON that ``pytest --benchmark-json`` would write.
 
     Raises:
@@ -62,9 +62,9 @@ def _benchmark(windows: Windows) -> dict[str, Any]:
 
 
 def _stats(windows: Windows) -> dict[str, Any]:
-    """Return the statistics that pytest-benchmark keeps, over the blocks' medians in seconds.
+    """Return pytest-benchmark's statistics of the blocks' medians, in seconds.
 
-    Of a single round its spread is 0 by its own convention.
+    The standard deviation of a single round is 0, as in pytest-benchmark.
     """
     values = sorted(windows.values_s)
     mean = statistics.fmean(values)
@@ -96,7 +96,7 @@ def _stats(windows: Windows) -> dict[str, Any]:
 
 
 def _machines(run: Run) -> dict[str, Any]:
-    """Return pytest-benchmark's facts of the machine, or of each by its target's name."""
+    """Return pytest-benchmark's facts of the machine; of several, by the target's name."""
     machines = {target.name: _machine(target) for target in run.targets}
     if len(machines) == 1:
         return next(iter(machines.values()))

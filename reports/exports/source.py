@@ -1,4 +1,4 @@
-"""What is exported: the rows of a run, those of some cases only, and the blocks behind them."""
+"""What exports are made of: the rows of a run or of some of its cases, and their blocks."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ ATTRIBUTES = ("target", *selectors.ATTRIBUTES)
 
 
 class ExportProblem(GfbenchError):
-    """This cannot be exported so; the message says why and what to do."""
+    """A run that cannot be exported in this format; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """All good windows of one case and phase: one for each block, in order."""
+    """The timing windows of one case and phase, one for each good block, in order."""
 
     name: str
-    group: str  # target, workload and phase, as far as they are not pinned
-    row: Row  # its latency
+    group: str  # target, workload and phase, except those that are pinned
+    row: Row  # the latency over these windows
     target: TargetRun
     case: Case
     blocks: tuple[tuple[BlockRecord, PhaseTiming], ...]
 
     @property
     def values_s(self) -> tuple[float, ...]:
-        """The blocks' medians, in seconds per iteration: what independent samples there are."""
+        """The blocks' medians in seconds per iteration, which are independent samples."""
         return tuple(timing.median_s or 0.0 for _, timing in self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseSource:
-    """One case on one target with all its rows; the name is without a phase."""
+    """One case on one target with all its rows; its name has no phase."""
 
     name: str
     target: TargetRun
@@ -48,18 +48,20 @@ class CaseSource:
     rows: tuple[Row, ...]
 
     def row(self, metric: str, phase: str = "") -> Row | None:
-        """Return one row; None if there is none."""
-        found = (row for row in self.rows if (row.metric, row.phase) == (metric, phase))
-        return next(found, None)
+        """Return the row of a metric and phase; None if the case has no such row."""
+        for row in self.rows:
+            if (row.metric, row.phase) == (metric, phase):
+                return row
+        return None
 
     def blocks(self) -> Iterator[BlockRecord]:
-        """Yield all blocks of the case."""
+        """Return all blocks of the case, whatever their status."""
         return (block for block in self.target.blocks if block.case == self.case)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """A run and its rows; ``pinned`` are the attributes that a selector has given one value."""
+class ExportSource:
+    """A run and the rows to export; ``pinned`` are the attributes that the selector has fixed."""
 
     run: Run
     rows: tuple[Row, ...]
@@ -68,68 +70,68 @@ class Source:
     def name(self, row: Row) -> str:
         """Return ``board/early/gradient_filter-r2/torch/cpu/float32/b8/step``.
 
-        What is pinned is left out, so that names agree between files of two cases.
+        Pinned attributes are left out, so that the files of two cases have the same names.
         """
-        return "/".join([*self.parts(row), *([row.phase] if row.phase else [])])
+        parts = self._parts(row)
+        return "/".join([*parts, row.phase] if row.phase else parts)
 
-    def parts(self, row: Row) -> list[str]:
+    def _parts(self, row: Row) -> list[str]:
         """Return the parts of the name without the phase."""
-        words = {name: attribute(row, name) for name in ATTRIBUTES if name not in self.pinned}
-        if words.get("patch_size"):
-            words["method"] = "-".join(filter(None, (words.get("method"), f"r{row.patch_size}")))
-        if words.get("revision"):
-            words["kernel"] = f"{words.get('kernel', '')}@{words['revision']}"
-        if "batch" in words:
-            words["batch"] = f"b{row.batch}"
-        joined = ("patch_size", "revision")
-        return [words[n] for n in ATTRIBUTES if words.get(n) and n not in joined] or ["all"]
+        parts = {name: attribute(row, name) for name in ATTRIBUTES if name not in self.pinned}
+        if parts.pop("patch_size", ""):
+            method = parts.get("method")
+            parts["method"] = f"{method}-r{row.patch_size}" if method else f"r{row.patch_size}"
+        revision = parts.pop("revision", "")
+        if revision:
+            parts["kernel"] = f"{parts.get('kernel', '')}@{revision}"
+        if "batch" in parts:
+            parts["batch"] = f"b{row.batch}"
+        return [parts[name] for name in ATTRIBUTES if parts.get(name)] or ["all"]
 
     def cases(self) -> tuple[CaseSource, ...]:
         """Return the cases that are exported, in order."""
-        rows: dict[tuple[object, ...], list[Row]] = {}
+        rows_of: dict[tuple[object, ...], list[Row]] = {}
         for row in self.rows:
-            rows.setdefault(row.case, []).append(row)
-        return tuple(
-            CaseSource(
-                name="/".join(self.parts(own[0])),
-                target=self.run.target(own[0].target),
-                case=self._cases[key],
-                rows=tuple(own),
+            rows_of.setdefault(row.case, []).append(row)
+        cases = []
+        for key, rows in rows_of.items():
+            cases.append(
+                CaseSource(
+                    name="/".join(self._parts(rows[0])),
+                    target=self.run.target(rows[0].target),
+                    case=self._cases[key],
+                    rows=tuple(rows),
+                )
             )
-            for key, own in rows.items()
-        )
+        return tuple(cases)
 
-    def windows(self) -> Iterator[Windows]:
-        """Yield the windows behind every latency that there is.
+    def windows(self) -> tuple[Windows, ...]:
+        """Return the windows behind each latency.
 
         Raises:
-            ExportProblem: there is none at all.
+            ExportProblem: there is no latency.
         """
-        found = False
-        for row in self.rows:
-            if row.metric == "latency_s" and row.value is not None:
-                found = True
-                yield self._windows(row)
-        if not found:
+        timed = [row for row in self.rows if row.metric == "latency_s" and row.value is not None]
+        if not timed:
             raise ExportProblem("nothing was measured, and this format has no way to say so")
+        return tuple(self._windows(row) for row in timed)
 
     def _windows(self, row: Row) -> Windows:
         target = self.run.target(row.target)
         case = self._cases[row.case]
-        timed = (
-            (block, block.timing.get(row.phase))
-            for block in target.blocks_of(case, "timing")
-            if block.status == "ok"
-        )
-        blocks = tuple((block, t) for block, t in timed if t is not None and t.median_s)
-        grouped = [getattr(row, key) for key in ("target", "workload") if key not in self.pinned]
+        blocks = []
+        for block in target.blocks_of(case, "timing"):
+            timing = block.timing.get(row.phase)
+            if block.status == "ok" and timing is not None and timing.median_s:
+                blocks.append((block, timing))
+        group = [getattr(row, name) for name in ("target", "workload") if name not in self.pinned]
         return Windows(
             name=self.name(row),
-            group="/".join([*grouped, row.phase]),
+            group="/".join([*group, row.phase]),
             row=row,
             target=target,
             case=case,
-            blocks=blocks,
+            blocks=tuple(blocks),
         )
 
     @cached_property
@@ -141,36 +143,36 @@ class Source:
         }
 
 
-def source_of(run: Run, selector: str = "") -> Source:
-    """Return the run's rows, or those that the selector fits.
+def source_of(run: Run, selector: str = "") -> ExportSource:
+    """Return the source of a run's export: all of its rows, or those that match the selector.
 
     Raises:
-        ExportProblem: the selector is none, or fits no row.
+        ExportProblem: the selector is not valid, or matches no row.
     """
     rows = compare(run)
     wanted = _wanted(selector)
     chosen = tuple(row for row in rows if _fits(row, wanted))
     if wanted and not chosen:
-        raise ExportProblem(f"no case is {selector}; there are {_choices(rows, wanted)}")
-    return Source(run=run, rows=chosen, pinned=frozenset(wanted))
+        raise ExportProblem(f"no case matches {selector}; choose from {_choices(rows, wanted)}")
+    return ExportSource(run=run, rows=chosen, pinned=frozenset(wanted))
 
 
 def _wanted(text: str) -> dict[str, str]:
-    """Read a case selector, in which ``target`` may stand as well."""
+    """Return the attributes of a case selector, which may also name a target."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    ours = [part for part in parts if part.startswith("target=")]
-    rest = ",".join(part for part in parts if part not in ours)
+    targets = [part for part in parts if part.startswith("target=")]
+    rest = ",".join(part for part in parts if part not in targets)
     try:
         wanted = selectors.parse_selector(rest) if rest else {}
     except selectors.SelectorProblem as problem:
-        raise ExportProblem(f"{problem}; target too") from None
-    for part in ours:
+        raise ExportProblem(f"{problem}, or target") from None
+    for part in targets:
         wanted["target"] = part.removeprefix("target=")
     return wanted
 
 
 def moment(text: str) -> datetime | None:
-    """Return the time that a file says; None where it is none."""
+    """Return the time in ISO 8601 text; None if it is not a time."""
     try:
         return datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
@@ -178,7 +180,7 @@ def moment(text: str) -> datetime | None:
 
 
 def attribute(row: Row, name: str) -> str:
-    """Return one of ATTRIBUTES of a row as a selector writes it; empty where there is none."""
+    """Return one of ATTRIBUTES of a row as a selector writes it; empty if the row has none."""
     kernel, _, revision = row.kernel.partition("@")  # see ``Case.kernel_label``
     value = {"kernel": kernel, "revision": revision}.get(name)
     if value is None:
@@ -191,5 +193,5 @@ def _fits(row: Row, wanted: Mapping[str, str]) -> bool:
 
 
 def _choices(rows: tuple[Row, ...], keys: Mapping[str, str]) -> str:
-    found = {key: dict.fromkeys(attribute(row, key) for row in rows) for key in keys}
-    return "; ".join(f"{key}={'|'.join(values)}" for key, values in found.items())
+    values_of = {key: dict.fromkeys(attribute(row, key) for row in rows) for key in keys}
+    return "; ".join(f"{key}={'|'.join(values)}" for key, values in values_of.items())

@@ -1,4 +1,4 @@
-"""What else than the code could have moved a figure: the board, its environment, noise. Pure."""
+"""Causes of a difference other than the code: the board, its environment, noise. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from reports.results.records import BlockRecord, MachineState, TargetRun
 from reports.stats.intervals import hodges_lehmann, wilcoxon_interval
 from reports.stats.sequential import LOOK_LEVEL
 
-SENTINEL_TOLERANCE = 0.05  # of a logarithm, where no floor was calibrated
+SENTINEL_TOLERANCE = 0.05  # of a logarithm, for a sentinel without a calibrated spread
 SENTINEL_SPREADS = 3.0  # a sentinel's floor, in standard deviations between rounds
-FEWEST_STEADY = 4  # rounds, to tell an effect from the board's own moves
-CLOCK_CHANGE = 0.02
-TEMPERATURE_CHANGE_C = 5.0
+MIN_STEADY_ROUNDS = 4  # needed to separate an effect from changes of the board
+MIN_CLOCK_CHANGE = 0.02
+MIN_TEMPERATURE_CHANGE_C = 5.0
 
-# What must be the same in all blocks of a comparison; a boot only within a pair.
-_STATE: Mapping[str, Callable[[MachineState], str]] = {
+# What must be the same in all blocks of a comparison. The boot must be the same within a pair.
+_CONDITIONS: Mapping[str, Callable[[MachineState], str]] = {
     "governor": lambda state: state.governor,
     "power mode": lambda state: state.power_mode,
     "clock limits in MHz": lambda state: ", ".join(f"{mhz:g}" for mhz in state.cpu_max_mhz if mhz),
@@ -29,7 +29,10 @@ _STATE: Mapping[str, Callable[[MachineState], str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sentinel:
-    """How the sentinel went: by how much it moved, and in which rounds it stayed in its floor."""
+    """How much the sentinel's latency moved in a run, compared with its floor; both logarithms.
+
+    ``steady`` are the rounds in which it stayed within the floor of its median.
+    """
 
     moved: float
     floor: float
@@ -37,28 +40,31 @@ class Sentinel:
 
     @property
     def beyond_floor(self) -> bool:
-        """Tell whether the machine itself moved."""
+        """Whether the machine itself became slower or faster."""
         return self.moved > self.floor
 
 
 def environment_changes(blocks: Sequence[BlockRecord]) -> tuple[str, ...]:
-    """Return what changed between blocks that are compared, in words; empty where nothing did."""
-    found = []
-    for name, value in _STATE.items():
-        found += _changes(name, ((block, value(state)) for block, state in _states(blocks)))
-    found += _changes("threads", ((block, str(block.threads or "")) for block in blocks))
+    """Return as text the conditions that changed between blocks that are compared."""
+    changes = []
+    for name, value_of in _CONDITIONS.items():
+        changes += _changes(name, ((block, value_of(state)) for block, state in _states(blocks)))
+    changes += _changes("threads", ((block, str(block.threads or "")) for block in blocks))
     by_round: dict[int, list[BlockRecord]] = {}
     for block in blocks:
         by_round.setdefault(block.round, []).append(block)
-    for pair in by_round.values():
+    for round_, pair in by_round.items():
         boots = {state.boot_id for _, state in _states(pair) if state.boot_id}
         if len(boots) > 1:
-            found.append(f"the machine was started again in round {pair[0].round}")
-    return tuple(found)
+            changes.append(f"the machine was restarted in round {round_}")
+    return tuple(changes)
 
 
 def sentinel_of(target: TargetRun, spread: float | None) -> Sentinel | None:
-    """Return how the sentinel went, against its calibrated spread; None where there is none."""
+    """Return how the sentinel's latency moved; None without at least two sentinel blocks.
+
+    ``spread`` is its calibrated standard deviation between rounds (of the logarithm), if known.
+    """
     logs: dict[int, float] = {}
     for block in target.sentinels:
         medians = [timing.median_s for timing in block.timing.values() if timing.median_s]
@@ -74,35 +80,34 @@ def sentinel_of(target: TargetRun, spread: float | None) -> Sentinel | None:
 
 
 def holds_while_steady(log_ratios: Mapping[int, float], sentinel: Sentinel, limit: float) -> bool:
-    """Tell whether the effect is beyond the limit in the rounds in which the board was steady.
+    """Say whether the effect exceeds the limit (a logarithm) in the board's steady rounds alone.
 
-    A pair is measured within one round, so that a board that moved between rounds does not make
-    an effect: only one that is gone once the board holds still is the board's.
+    A pair is measured within one round, so a board that changes between rounds does not cause an
+    effect by itself. Only an effect that vanishes in the steady rounds is put down to the board.
     """
-    kept = [log for round_, log in log_ratios.items() if round_ in sentinel.steady]
-    return len(kept) >= FEWEST_STEADY and hodges_lehmann(kept) > limit
+    steady = [log for round_, log in log_ratios.items() if round_ in sentinel.steady]
+    return len(steady) >= MIN_STEADY_ROUNDS and hodges_lehmann(steady) > limit
 
 
 def unequal_conditions(
     base: Mapping[int, BlockRecord], new: Mapping[int, BlockRecord]
 ) -> tuple[str, ...]:
-    """Return in which machine states the two cases differ over their common rounds, in words.
+    """Return as text how the machine's state differed between the two cases over common rounds.
 
-    In rounds of random order they do so only by what came from outside, or by chance: hence an
-    interval that leaves out zero and a size that could matter are asked for.
+    The order within rounds is random, so a difference comes from outside or from chance. It only
+    counts if its interval excludes zero and it is large enough to matter.
     """
     rounds = sorted(base.keys() & new.keys())
-    found = []
+    conditions = []
     clocks = [_difference(base[r], new[r], _log_clock) for r in rounds]
-    moved = _systematic(clocks, CLOCK_CHANGE)
-    if moved is not None and moved < 0:  # a faster clock explains no slower block
-        found.append(f"new ran at {-math.expm1(moved):.1%} lower clocks")
-    warmer = _systematic(
-        [_difference(base[r], new[r], _start_c) for r in rounds], TEMPERATURE_CHANGE_C
-    )
-    if warmer is not None and warmer > 0:
-        found.append(f"new began {warmer:.0f} °C warmer")
-    return tuple(found)
+    clock_change = _systematic(clocks, MIN_CLOCK_CHANGE)
+    if clock_change is not None and clock_change < 0:  # a faster clock does not slow a block down
+        conditions.append(f"new ran at {-math.expm1(clock_change):.1%} lower clocks")
+    temperatures = [_difference(base[r], new[r], _start_c) for r in rounds]
+    warmer_c = _systematic(temperatures, MIN_TEMPERATURE_CHANGE_C)
+    if warmer_c is not None and warmer_c > 0:
+        conditions.append(f"new began {warmer_c:.0f} °C warmer")
+    return tuple(conditions)
 
 
 def _states(blocks: Iterable[BlockRecord]) -> Iterable[tuple[BlockRecord, MachineState]]:
@@ -113,20 +118,22 @@ def _states(blocks: Iterable[BlockRecord]) -> Iterable[tuple[BlockRecord, Machin
 
 
 def _changes(name: str, values: Iterable[tuple[BlockRecord, str]]) -> list[str]:
-    """Return the first change of a value, as one phrase or none; empty values are not known."""
+    """Return the first change of a value as text, in a list; empty values are unknown."""
     earlier = ""
     for block, value in values:
         if value and earlier and value != earlier:
-            return [f"{name} went from {earlier} to {value} in round {block.round}"]
+            return [f"{name} changed from {earlier} to {value} in round {block.round}"]
         earlier = value or earlier
     return []
 
 
 def _difference(
-    base: BlockRecord, new: BlockRecord, figure: Callable[[BlockRecord], float | None]
+    base: BlockRecord, new: BlockRecord, figure_of: Callable[[BlockRecord], float | None]
 ) -> float | None:
-    one, other = figure(base), figure(new)
-    return None if one is None or other is None else other - one
+    base_figure, new_figure = figure_of(base), figure_of(new)
+    if base_figure is None or new_figure is None:
+        return None
+    return new_figure - base_figure
 
 
 def _log_clock(block: BlockRecord) -> float | None:
@@ -139,12 +146,13 @@ def _start_c(block: BlockRecord) -> float | None:
     return max((value for value in zones if value is not None), default=None)
 
 
-def _systematic(differences: Sequence[float | None], matters: float) -> float | None:
-    """Return the differences' centre if it matters and its interval leaves out zero."""
+def _systematic(differences: Sequence[float | None], at_least: float) -> float | None:
+    """Return the Hodges-Lehmann estimate if it is large enough and its interval excludes zero."""
     known = [value for value in differences if value is not None]
-    if not known or abs(hodges_lehmann(known)) < matters:
+    if not known:
         return None
+    estimate = hodges_lehmann(known)
     interval = wilcoxon_interval(known, LOOK_LEVEL)
-    if interval is None or interval[0] <= 0 <= interval[1]:
+    if abs(estimate) < at_least or interval is None or interval[0] <= 0 <= interval[1]:
         return None
-    return hodges_lehmann(known)
+    return estimate

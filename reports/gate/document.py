@@ -1,7 +1,7 @@
-"""A gate as one JSON document, and back. Pure.
+"""A gate as a JSON document (gate.json), and back. Pure.
 
-The document stands alone: it holds the rule, the noise floors and the verdicts with the rounds
-that they rest on, so that whoever has the run's folder can judge it again and compare.
+The document is self-contained: it holds the rule, the noise floors and the verdicts with the log
+ratios that they rest on, so anyone with the run's folder can judge the run again and compare.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from workloads.spec.messages import SCHEMA, to_json
 
 
 def document(gate: Gate) -> dict[str, Any]:
-    """Return the gate as strict JSON: ratios are new / base, lists in the order of the table."""
+    """Return the gate as strict JSON; ``changed`` are indices of verdicts, ratios new / base."""
     index_of = {id(verdict): index for index, verdict in enumerate(gate.verdicts)}
     return {
         "schema": SCHEMA,
@@ -64,7 +64,7 @@ def verdict_document(verdict: Verdict) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Document:
-    """What is read back; the means over workloads and boards follow from the verdicts."""
+    """The fields that are read; means over workloads and boards are computed from the verdicts."""
 
     base: str
     new: str
@@ -79,24 +79,24 @@ _ADAPTER = TypeAdapter(_Document)
 
 
 def from_document(data: Any) -> Gate:
-    """Rebuild a gate; one that an earlier gfbench wrote names its selectors and no rule.
+    """Return the gate of a document; in those of earlier versions, the rule is only its selectors.
 
     Raises:
-        ValueError: the document is not a gate's, or has a verdict of an unknown status.
+        ValueError: the document is not that of a gate, or a verdict has an unknown status.
     """
-    found = _ADAPTER.validate_python(data)
-    for verdict in found.verdicts:
+    read = _ADAPTER.validate_python(data)
+    for verdict in read.verdicts:
         if verdict.status not in STATUSES:
-            raise ValueError(f"{verdict.status!r} is not one of {', '.join(STATUSES)}")
+            raise ValueError(f"the status {verdict.status!r} is not one of {', '.join(STATUSES)}")
     return gate_of_verdicts(
-        found.run_id,
-        found.rule or Rule(base=found.base, new=found.new),
-        found.verdicts,
-        floors=found.floors,
-        notes=found.notes,
+        read.run_id,
+        read.rule or Rule(base=read.base, new=read.new),
+        read.verdicts,
+        floors=read.floors,
+        notes=read.notes,
     )
 
 
 def has_rule(data: Any) -> bool:
-    """Tell whether a document says by which rule it was judged."""
+    """Say whether a document holds the rule it was judged by; earlier versions left it out."""
     return isinstance(data, dict) and isinstance(data.get("rule"), dict)

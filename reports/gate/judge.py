@@ -1,32 +1,37 @@
-"""A gate over a finished run: every pair, metric and phase judged, and what it amounts to. Pure.
+"""A gate over a run: a verdict on every pair of cases, metric and phase, and their sum. Pure.
 
-gate = judge(run, base="kernel=torch", new="kernel=native", margin=0.03)
+Example:
+    gate = judge(run, base="kernel=torch", new="kernel=native", margin=0.03)
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from reports.calibration.noise_floor import FloorsByTarget, NoiseFloor, conditions_of, staleness
 from reports.errors import GfbenchError
 from reports.gate.question import Question, answer
-from reports.gate.verdict import METRICS, Gate, Verdict
+from reports.gate.verdict import Gate, Verdict
 from reports.metrics.of_run import cases_of
+from reports.metrics.over_workloads import over_workloads
 from reports.metrics.selectors import CasePair, select_pairs
+from reports.metrics.table import gate_names, judged_by
 from reports.results.records import Rule, Run, TargetRun
 from reports.stats.checks import discoveries
-from reports.stats.intervals import Effect
-from reports.stats.pooling import Pooled, geometric_mean_over, random_effects
+from reports.stats.intervals import Effect, ratio_effect
+from reports.stats.pooling import Pooled, random_effects
 from workloads.spec.messages import PHASES, Case
 
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "INVALID": 3, "INFRA": 4}
-PRECEDENCE = (4, 1, 3, 0)
-POLICIES = {"warn": 3, "fail": 1, "pass": 0}  # of an INCONCLUSIVE
+EXIT_CODES_BY_PRECEDENCE = (4, 1, 3, 0)
+POLICIES = {"warn": 3, "fail": 1, "pass": 0}  # the exit code of an INCONCLUSIVE
 DEFAULT_PHASES = Rule.phases
 
 
 class GateProblem(GfbenchError):
-    """A gate that cannot be asked for; says what can."""
+    """The rule of a gate is not valid, or does not fit the run; the message names the choices."""
 
 
 def judge(
@@ -40,21 +45,21 @@ def judge(
     floors: FloorsByTarget | None = None,
     inconclusive: str = "warn",
 ) -> Gate:
-    """Return the verdicts on all pairs that the two selectors choose.
+    """Return the verdicts on all pairs of cases that the two selectors choose.
 
     Args:
-        run: finished or not; what it has is judged at the largest look within its rounds.
+        run: finished or not; it is judged at the last look that its rounds reach.
         base: a case selector, see ``reports.metrics.selectors``.
-        new: another.
-        metrics: of latency, energy, memory.
+        new: the selector of the cases that are compared with the base.
+        metrics: by their names in a gate, such as latency, energy, memory.
         margin: the change that matters, as a fraction.
-        phases: of latency and energy; memory has none.
-        floors: the machines' calibrations by target; one that is stale is not used.
-        inconclusive: warn, fail or pass: which exit code an INCONCLUSIVE has.
+        phases: for metrics that have phases.
+        floors: the machines' calibrations by target; stale ones are not used.
+        inconclusive: warn, fail or pass: decides the exit code of an INCONCLUSIVE.
 
     Raises:
         GateProblem: an unknown metric, phase or policy, or a margin out of range.
-        reports.metrics.selectors.SelectorProblem: selectors that select nothing or too much.
+        reports.metrics.selectors.SelectorProblem: a selector selects nothing or too much.
     """
     rule = Rule(
         base=base, new=new, metrics=tuple(metrics), phases=tuple(phases), margin=margin,
@@ -68,23 +73,25 @@ def judge_by(rule: Rule, run: Run, floors: FloorsByTarget) -> Gate:
 
     Raises:
         GateProblem: an unknown metric, phase or policy, or a margin out of range.
-        reports.metrics.selectors.SelectorProblem: selectors that select nothing or too much.
+        reports.metrics.selectors.SelectorProblem: a selector selects nothing or too much.
     """
     _check(run, rule)
     pairs = select_pairs(_all_cases(run), rule.base, rule.new)
-    held, notes = _still_valid(run, floors)
-    verdicts = tuple(
-        answer(
-            Question(
-                target=target, pair=pair, metric=metric, phase=phase, margin=rule.margin,
-                floor=held.get(target.name),
-            )
-        )
-        for target in run.targets
-        for pair in _pairs_of(run, target, pairs)
-        for metric, phase in _asked(rule.metrics, rule.phases)
-    )  # fmt: skip
-    return gate_of_verdicts(run.run_id, rule, verdicts, floors=floors, notes=notes)
+    valid_floors, notes = _valid_floors(run, floors)
+    verdicts = []
+    for target in run.targets:
+        for pair in _pairs_of(run, target, pairs):
+            for metric, phase in metric_phases(rule.metrics, rule.phases):
+                question = Question(
+                    target=target,
+                    pair=pair,
+                    metric=metric,
+                    phase=phase,
+                    margin=rule.margin,
+                    floor=valid_floors.get(target.name),
+                )
+                verdicts.append(answer(question))
+    return gate_of_verdicts(run.run_id, rule, tuple(verdicts), floors=floors, notes=notes)
 
 
 def gate_of_verdicts(
@@ -95,7 +102,7 @@ def gate_of_verdicts(
     floors: FloorsByTarget,
     notes: tuple[str, ...],
 ) -> Gate:
-    """Return what verdicts amount to together."""
+    """Return the gate of these verdicts: what changed, means and the exit code."""
     summary = _summary(verdicts)
     return Gate(
         run_id=run_id,
@@ -111,14 +118,15 @@ def gate_of_verdicts(
 
 
 def parse_margin(text: str) -> float:
-    """Return the fraction that ``3%`` or ``0.03`` means.
+    """Return the fraction that ``3%`` or ``0.03`` stands for.
 
     Raises:
-        GateProblem: it is neither, or not between 0 and 100 %.
+        GateProblem: the text is not a number, or not between 0 and 100 %.
     """
     number = text.strip().removesuffix("%")
+    divisor = 100 if text.strip().endswith("%") else 1
     try:
-        margin = float(number) / (100 if number != text.strip() else 1)
+        margin = float(number) / divisor
     except ValueError:
         raise GateProblem(f"{text!r} is not a margin — write 3% or 0.03") from None
     _check_margin(margin, text)
@@ -126,16 +134,25 @@ def parse_margin(text: str) -> float:
 
 
 def exit_code(statuses: Iterable[str], inconclusive: str = "warn") -> int:
-    """Return the exit code that counts when several verdicts hold."""
-    codes = {**EXIT_CODES, "INCONCLUSIVE": POLICIES[inconclusive]}
-    present = {codes[status] for status in statuses} | {0}
-    return next(code for code in PRECEDENCE if code in present)
+    """Return the exit code that takes precedence among those of the verdicts; 0 without any."""
+    code_of = {**EXIT_CODES, "INCONCLUSIVE": POLICIES[inconclusive]}
+    codes = {code_of[status] for status in statuses} | {0}
+    return next(code for code in EXIT_CODES_BY_PRECEDENCE if code in codes)
+
+
+def metric_phases(metrics: Sequence[str], phases: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield (metric, phase), each once; the phase of metrics without phases is empty."""
+    for metric in dict.fromkeys(metrics):
+        if judged_by(metric).phases == ("",):
+            yield metric, ""
+        else:
+            yield from ((metric, phase) for phase in dict.fromkeys(phases))
 
 
 def _check(run: Run, rule: Rule) -> None:
     planned = [phase for phase in PHASES if phase in run.header.plan.phases]
-    _check_names("metric", rule.metrics, list(METRICS))
-    if set(rule.metrics) != {"memory"}:
+    _check_names("metric", rule.metrics, gate_names())
+    if any(judged_by(metric).phases != ("",) for metric in rule.metrics):
         _check_names("phase", rule.phases, planned)
     _check_names("policy", (rule.inconclusive,), list(POLICIES))
     _check_margin(rule.margin, f"{rule.margin:g}")
@@ -143,14 +160,18 @@ def _check(run: Run, rule: Rule) -> None:
 
 def _check_margin(margin: float, text: str) -> None:
     if not 0 < margin < 1:
-        raise GateProblem(f"a margin lies between 0 and 100 %, not at {text} — write 3% or 0.03")
+        raise GateProblem(
+            f"the margin {text} is not between 0 and 100 % — write for example 3% or 0.03"
+        )
 
 
-def _check_names(what: str, names: Sequence[str], there: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in there]
-    if unknown or not names:
-        named = repr(unknown[0]) if unknown else "nothing"
-        raise GateProblem(f"this run has no {what} {named} — choose from {', '.join(there)}")
+def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    choices = f"choose from {', '.join(known)}"
+    if not names:
+        raise GateProblem(f"no {what} was chosen — {choices}")
+    for name in names:
+        if name not in known:
+            raise GateProblem(f"this run has no {what} {name!r} — {choices}")
 
 
 def _all_cases(run: Run) -> tuple[Case, ...]:
@@ -158,48 +179,54 @@ def _all_cases(run: Run) -> tuple[Case, ...]:
 
 
 def _pairs_of(run: Run, target: TargetRun, pairs: Sequence[CasePair]) -> list[CasePair]:
-    """Return the pairs that concern a target; one case of a pair is enough to miss the other."""
-    there = set(cases_of(run, target))
-    return [pair for pair in pairs if pair.base in there or pair.new in there]
+    """Return the pairs of which the target has at least one case."""
+    cases = set(cases_of(run, target))
+    return [pair for pair in pairs if pair.base in cases or pair.new in cases]
 
 
-def _asked(metrics: Sequence[str], phases: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for metric in dict.fromkeys(metrics):
-        for phase in ("",) if metric == "memory" else dict.fromkeys(phases):
-            yield metric, phase
-
-
-def _still_valid(run: Run, floors: FloorsByTarget) -> tuple[dict[str, NoiseFloor], tuple[str, ...]]:
-    """Return the calibrations that still hold, and a note on each that is missing or stale."""
-    held: dict[str, NoiseFloor] = {}
+def _valid_floors(
+    run: Run, floors: FloorsByTarget
+) -> tuple[dict[str, NoiseFloor], tuple[str, ...]]:
+    """Return by target the floors that are valid, and notes on missing and stale ones."""
+    valid: dict[str, NoiseFloor] = {}
     notes = []
     for target in run.targets:
-        floor, mend = floors.get(target.name), f"gfbench calibrate -t {target.name}"
+        floor, remedy = floors.get(target.name), f"gfbench calibrate -t {target.name}"
         if floor is None:
-            notes.append(f"{target.name} has no noise floor, the margin is taken as given: {mend}")
+            notes.append(
+                f"{target.name} has no noise floor, so the margin is used as given: {remedy}"
+            )
             continue
         changes = staleness(floor, conditions=conditions_of(target))
         if changes:
-            notes.append(f"{target.name}'s noise floor is stale ({'; '.join(changes)}): {mend}")
+            notes.append(f"{target.name}'s noise floor is stale ({'; '.join(changes)}): {remedy}")
         else:
-            held[target.name] = floor
-    return held, tuple(notes)
+            valid[target.name] = floor
+    return valid, tuple(notes)
 
 
 def _changed(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
-    """Return what differs beyond chance, given how many differences were looked at."""
+    """Return the verdicts whose difference is significant after the correction for many tests."""
     tested = [verdict for verdict in verdicts if verdict.p_value is not None]
-    found = discoveries([verdict.p_value for verdict in tested if verdict.p_value is not None])
-    return tuple(verdict for verdict, real in zip(tested, found, strict=True) if real)
+    significant = discoveries(
+        [verdict.p_value for verdict in tested if verdict.p_value is not None]
+    )
+    return tuple(itertools.compress(tested, significant))
 
 
 def _summary(verdicts: Sequence[Verdict]) -> dict[tuple[str, str, str], Effect]:
-    groups: dict[tuple[str, str, str], list[Sequence[float]]] = {}
+    """Return the figure over workloads by target, metric and phase; ``n`` counts the workloads."""
+    groups: dict[tuple[str, str, str], list[Effect]] = {}
     for verdict in verdicts:
         if verdict.log_ratios:
             key = (verdict.target, verdict.metric, verdict.phase)
-            groups.setdefault(key, []).append(verdict.log_ratios)
-    return {key: geometric_mean_over(workloads) for key, workloads in groups.items()}
+            groups.setdefault(key, []).append(ratio_effect(verdict.log_ratios))
+    summary = {}
+    for key, effects in groups.items():
+        figure = over_workloads(effects)
+        if figure is not None:
+            summary[key] = replace(figure, n=len(effects))
+    return summary
 
 
 def _fleet(summary: Mapping[tuple[str, str, str], Effect]) -> dict[tuple[str, str], Pooled]:

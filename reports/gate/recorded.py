@@ -1,4 +1,4 @@
-"""The verdicts of a run: as they were written beside it, or judged again. Pure."""
+"""The verdicts of a run, as its gate.json says, or judged by the rule and floors in its folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Gates = Mapping[str, Gate]  # by the run's id
 
 
 def gate_of(run: Run) -> Gate | None:
-    """Return the verdicts of a run; None where nobody asked for any.
+    """Return the gate of a run; None if it has neither a gate.json nor a rule.
 
     Raises:
         ResultProblem: a file cannot be read.
@@ -36,7 +36,7 @@ def gate_of(run: Run) -> Gate | None:
 
 
 def judge_run(run: Run, rule: Rule) -> Gate:
-    """Judge a run by a rule with its noise floors: those kept in its folder, else those beside it.
+    """Judge a run by a rule with its noise floors: those in its folder, else those beside it.
 
     Raises:
         ResultProblem: a stored floor is broken.
@@ -46,7 +46,7 @@ def judge_run(run: Run, rule: Rule) -> Gate:
 
 
 def gates_of(runs: Sequence[Run]) -> tuple[dict[str, Gate], tuple[str, ...]]:
-    """Return the gate of each run that has one, and notes on those that cannot be read."""
+    """Return the gate of each run that has one, and notes on gates that cannot be read."""
     gates: dict[str, Gate] = {}
     notes: list[str] = []
     for run in runs:
@@ -62,7 +62,7 @@ def gates_of(runs: Sequence[Run]) -> tuple[dict[str, Gate], tuple[str, ...]]:
 
 
 def _first_line(problem: Exception) -> str:
-    """Return the first thing that is wrong, in one line."""
+    """Return the first line of an error; of a validation error, the first field and problem."""
     if isinstance(problem, ValidationError):
         error: Any = problem.errors()[0]
         return f"{'.'.join(str(part) for part in error['loc'])}: {error['msg']}"
@@ -70,7 +70,7 @@ def _first_line(problem: Exception) -> str:
 
 
 def verdicts_of(subject: Subject, gates: Gates) -> Iterator[tuple[str, Verdict]]:
-    """Yield the verdicts on one target with their workload's label."""
+    """Yield the verdicts on one target, each with its workload's label."""
     gate = gates.get(subject.run.run_id)
     for verdict in gate.verdicts if gate else ():
         if verdict.target == subject.target.name:

@@ -1,4 +1,4 @@
-"""The rule that a run is judged by: from a command's options, and into run.json. Pure."""
+"""The rule that a run is judged by: parsed from a command's options, written to run.json. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from reports.gate.judge import GateProblem, parse_margin
-from reports.gate.verdict import METRICS
+from reports.metrics.table import gate_names
 from reports.results.records import Rule
 from reports.stats.sequential import LOOKS
 from workloads.spec.messages import PHASES
@@ -15,23 +15,23 @@ from workloads.spec.messages import PHASES
 def rule_from_options(
     base: str, new: str, *, metric: str, phase: str, margin: str, inconclusive: str
 ) -> Rule:
-    """Return the rule that options as a user writes them amount to.
+    """Return the rule for the options of a command line.
 
     Args:
-        base: a case selector.
-        new: another.
-        metric: names with commas between them, such as ``latency,energy``.
-        phase: likewise.
+        base: the case selector of the base.
+        new: the case selector of the cases that are judged.
+        metric: names separated by commas, such as ``latency,energy``.
+        phase: names separated by commas.
         margin: ``3%`` or ``0.03``.
         inconclusive: warn, fail or pass.
 
     Raises:
-        GateProblem: an option names what does not exist; says what does.
+        GateProblem: an unknown name, with the known ones, or a margin out of range.
     """
     return Rule(
         base=base,
         new=new,
-        metrics=_names("metric", metric, tuple(METRICS)),
+        metrics=_names("metric", metric, gate_names()),
         phases=_names("phase", phase, PHASES),
         margin=parse_margin(margin),
         inconclusive=inconclusive,
@@ -39,7 +39,7 @@ def rule_from_options(
 
 
 def rule_to_json(rule: Rule) -> dict[str, Any]:
-    """Return what run.json keeps of a rule."""
+    """Return the rule as run.json stores it, with the looks."""
     return {**asdict(rule), "looks": list(LOOKS)}
 
 
@@ -47,7 +47,10 @@ def _names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names in ``latency,energy``, each once."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        given = f"{', '.join(unknown)} is unknown" if unknown else "names nothing"
-        raise GateProblem(f"--{option} {given} — choose from {', '.join(known)}")
+    if unknown:
+        raise GateProblem(
+            f"--{option}: unknown {option} {', '.join(unknown)} — choose from {', '.join(known)}"
+        )
+    if not names:
+        raise GateProblem(f"--{option} is empty — choose from {', '.join(known)}")
     return names

@@ -1,4 +1,4 @@
-"""What a comparison of two cases amounts to: PASS, FAIL, INCONCLUSIVE, INVALID or INFRA. Pure."""
+"""The verdict on a pair of cases (PASS, FAIL, INCONCLUSIVE, INVALID, INFRA), and a gate. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from reports.stats.intervals import Effect
 from reports.stats.pooling import Pooled
 
 STATUSES = ("PASS", "FAIL", "INCONCLUSIVE", "INVALID", "INFRA")
-GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # as exit codes take precedence
-METRICS = {"latency": "latency_s", "energy": "energy_j", "memory": "peak_rss_bytes"}
+GRAVITY = ("INFRA", "FAIL", "INVALID", "INCONCLUSIVE", "PASS")  # the gravest first, as exit codes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """The change that matters, as a fraction (0.03 is 3 %), and what set it.
+    """The change that matters, as a fraction (0.03 is 3 %).
 
-    ``source`` is "user", "noise floor" or "energy uncertainty", whichever was largest.
+    ``source`` says where it comes from, whichever is largest: "user", "noise floor" or "energy
+    uncertainty".
     """
 
     fraction: float
@@ -29,9 +29,10 @@ class Margin:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One answer: is ``new`` slower, hungrier or larger than ``base`` by more than the margin?
+    """The verdict on one question: is ``new`` worse than ``base`` by more than the margin?
 
-    ``metric`` is one of METRICS' keys, ``phase`` is empty where none applies. ``effect`` is
+    ``metric`` is a gate's name for it (``reports.metrics.table``), ``phase`` is empty where it has
+    none. ``effect`` is
     new / base at the look that decided (None where nothing could be compared), ``rounds`` the
     pairs that it rests on; ``verification`` the independent batch before a FAIL. ``cause`` of an
     alarm is code, board, environment or noise, empty otherwise. ``reason`` and ``remedy`` are
@@ -66,7 +67,7 @@ class Verdict:
 
     @property
     def question(self) -> str:
-        """What was asked: the metric and, where it has one, the phase."""
+        """The metric and its phase, if it has one."""
         return f"{self.metric} {self.phase}".strip()
 
 
@@ -75,10 +76,11 @@ class Gate:
     """All verdicts of a gate, and what they amount to together.
 
     ``changed`` are the verdicts whose difference survives Benjamini-Hochberg, whatever the margin;
-    ``summary`` is the geometric mean new / base over workloads by (target, metric, phase) with its
-    95 % interval; ``fleet`` pools the targets' by (metric, phase), where there are several;
-    ``exit_code`` follows the documented precedence. ``notes`` concern all verdicts of a target.
-    ``rule`` is what was asked, ``floors`` are the machines' calibrations that were at hand.
+    ``summary`` is the figure over workloads of new / base by (target, metric, phase), see
+    ``reports.metrics.over_workloads``; there ``n`` is the number of workloads. ``fleet`` pools the
+    targets' by (metric, phase), where there are several; ``exit_code`` follows the documented
+    precedence. ``notes`` concern all verdicts of a target. ``rule`` is what was asked, ``floors``
+    are the machines' calibrations that were at hand.
     """
 
     run_id: str
@@ -93,7 +95,7 @@ class Gate:
 
     @property
     def base(self) -> str:
-        """The selector of the cases that others are compared with."""
+        """The selector of the cases that the new ones are compared with."""
         return self.rule.base
 
     @property
@@ -103,6 +105,6 @@ class Gate:
 
     @property
     def status(self) -> str:
-        """The verdict that counts when several hold; PASS where there is none."""
-        there = {verdict.status for verdict in self.verdicts}
-        return next((status for status in GRAVITY if status in there), "PASS")
+        """The gravest status of the verdicts; PASS without any."""
+        statuses = {verdict.status for verdict in self.verdicts}
+        return next((status for status in GRAVITY if status in statuses), "PASS")

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 
 from reports.gate.evidence import Lost
 from reports.gate.verdict import Margin
+from reports.metrics.table import judged_by
 from reports.stats.intervals import Effect
 from reports.stats.sequential import look_after, look_within, rounds_to_decide
 
-WORSE_AND_BETTER = {
-    "latency": ("slower", "faster"),
-    "energy": ("more energy", "less energy"),
-    "memory": ("more memory", "less memory"),
-}
 SOURCES = {"user": "", "noise floor": " (the board's noise floor)"}
 MOST_ROUNDS = 10_000
 
@@ -31,18 +27,17 @@ def margin_words(margin: Margin) -> str:
 
 def effect_words(effect: Effect, metric: str) -> str:
     """Return ``10.2 % slower [+9.1 %, +11.3 %]``."""
-    worse, better = WORSE_AND_BETTER[metric]
+    judged = judged_by(metric)
     change = effect.ratio - 1
-    words = f"{abs(100 * change):.1f} % {worse if change >= 0 else better}"
-    if effect.ci_low is None or effect.ci_high is None:
-        return words
-    return f"{words} [{percent(effect.ci_low - 1)}, {percent(effect.ci_high - 1)}]"
+    direction = judged.worse if change >= 0 else judged.better
+    text = f"{abs(100 * change):.1f} % {direction}"
+    return f"{text}{_interval(effect)}"
 
 
 def decided(status: str, effect: Effect, metric: str, margin: Margin) -> str:
     """Return the reason of a look's PASS, FAIL or INCONCLUSIVE."""
-    where = {"PASS": "below", "FAIL": "beyond", "INCONCLUSIVE": "on both sides of"}[status]
-    return f"{effect_words(effect, metric)}, {where} the margin of {margin_words(margin)}"
+    side = {"PASS": "below", "FAIL": "beyond", "INCONCLUSIVE": "on both sides of"}[status]
+    return f"{effect_words(effect, metric)}, {side} the margin of {margin_words(margin)}"
 
 
 def what_would_decide(
@@ -76,8 +71,8 @@ def what_would_decide(
 
 def more_rounds(rounds: int, round_s: float | None) -> str:
     """Return ``12 more rounds, about 9 minutes``."""
-    words = f"{rounds} more round{'s' * (rounds != 1)}"
-    return words if round_s is None else f"{words}, about {about(rounds * round_s)}"
+    text = f"{rounds} more round{'s' * (rounds != 1)}"
+    return text if round_s is None else f"{text}, about {about(rounds * round_s)}"
 
 
 def about(duration_s: float) -> str:
@@ -98,7 +93,10 @@ def change_words(effect: Effect | None) -> str:
     """Return ``+10.2 % [+9.1 %, +11.3 %]``; a dash where nothing could be compared."""
     if effect is None:
         return "—"
-    words = percent(effect.ratio - 1)
+    return f"{percent(effect.ratio - 1)}{_interval(effect)}"
+
+
+def _interval(effect: Effect) -> str:
     if effect.ci_low is None or effect.ci_high is None:
-        return words
-    return f"{words} [{percent(effect.ci_low - 1)}, {percent(effect.ci_high - 1)}]"
+        return ""
+    return f" [{percent(effect.ci_low - 1)}, {percent(effect.ci_high - 1)}]"

@@ -15,16 +15,16 @@ from reports.metrics.values import latencies_s
 from reports.results.records import TargetRun
 from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
-EXACT = "exact"
-LAYOUTS = {name: kernel.layout for name, kernel in KERNELS.items() if EXACT in kernel.methods}
+LAYOUTS = {name: kernel.layout for name, kernel in KERNELS.items() if BASELINE in kernel.methods}
 
 
 def baseline_of(target: TargetRun, case: Case, phase: str = "step") -> Case:
     """Return the exact case that this one is compared with in a phase."""
     measured = _measured(target, case, phase)
     most = max((len(rounds) for rounds in measured.values()), default=0)
-    # A layout that mostly failed is no choice, however quick its few blocks were.
+    # A layout that mostly failed cannot be chosen, however quick its few blocks were.
     medians = {
         layout: float(np.median(list(rounds.values())))
         for layout, rounds in measured.items()
@@ -47,10 +47,9 @@ def baseline_phases(target: TargetRun, case: Case) -> tuple[str, ...]:
 
 
 def _measured(target: TargetRun, case: Case, phase: str) -> dict[Case, dict[int, float]]:
-    found = {layout: latencies_s(target, layout, phase) for layout in _layouts(case)}
-    return {layout: rounds for layout, rounds in found.items() if rounds}
+    measured = {layout: latencies_s(target, layout, phase) for layout in _layouts(case)}
+    return {layout: latencies for layout, latencies in measured.items() if latencies}
 
 
 def _layouts(case: Case) -> list[Case]:
-    names = [name for name, kernel in KERNELS.items() if EXACT in kernel.methods]
-    return [case._replace(method=EXACT, patch_size=None, kernel=name) for name in names]
+    return [case._replace(method=BASELINE, patch_size=None, kernel=name) for name in LAYOUTS]

@@ -1,34 +1,31 @@
 """What a run says in a sentence per method: over all workloads of one target. Pure.
 
-Speedups of several workloads are combined inside each round (geometric mean of exact / method)
-and then over rounds, so that what one round did to all workloads stays paired. Targets are
-never pooled.
+How several workloads become one figure is in ``reports.metrics.over_workloads``. Targets are never
+pooled.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from reports.energy.by_round import energies_of, energy_ratios
-from reports.metrics.baseline import EXACT, baseline_of
+from reports.metrics.baseline import baseline_of
 from reports.metrics.kernel_ratios import is_compared, plain_of
 from reports.metrics.of_run import cases_of
+from reports.metrics.over_workloads import over_workloads
+from reports.metrics.ratios import Incomparable, ratio_of
 from reports.metrics.rows import Row
 from reports.metrics.subjects import Subject
-from reports.metrics.values import latencies_s, memory_figures, no_power_reason
+from reports.metrics.table import metric_of
+from reports.metrics.values import no_power_reason
 from reports.results.records import Run, TargetRun
-from reports.stats.intervals import Effect, hodges_lehmann, ratio_effect
+from reports.stats.intervals import Effect
 from reports.text.wording import is_usable, without_numbers
 from workloads.spec.messages import Case
-
-Figures = Callable[[Case], Mapping[int, float]]
-Other = Callable[[Case], Case]  # what a case is compared with
-LogRatios = dict[int, float]
+from workloads.spec.methods import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +92,7 @@ def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headlin
     """Return one headline per method, patch size, kernel, device and dtype, exact left out."""
     groups: dict[tuple[str, int | None, str, str, str], list[Case]] = {}
     for case in cases_of(run, target):
-        if case.method != EXACT:
+        if case.method != BASELINE:
             key = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
             groups.setdefault(key, []).append(case)
     mine = [row for row in rows if row.run_id == run.run_id and row.target == target.name]
@@ -105,16 +102,7 @@ def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headlin
 def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> Headline:
     case = cases[0]
     own = [row for row in rows if _belongs(row, case)]
-
-    def exact(phase: str = "step") -> Other:
-        return lambda c: baseline_of(target, c, phase)
-
-    def times(phase: str) -> Figures:
-        return lambda c: latencies_s(target, c, phase)
-
-    backward = _log_ratios(cases, exact("backward"), times("backward"))
-    step = _log_ratios(cases, exact("step"), times("step"))
-    others = [c for c in cases if is_compared(c)]
+    backward, step = (_speedups(own, phase) for phase in ("backward", "step"))
     energy, refusal = _energy_left(target, cases)
     return Headline(
         target=target.name,
@@ -126,17 +114,17 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         dtype=case.dtype,
         workloads=len(step or backward),
         workloads_planned=len(cases),
-        backward=_combined(backward),
-        step=_combined(step),
-        saved=_left(cases, exact(), lambda c: memory_figures(target, c, "saved_bytes")),
-        peak_rss=_left(cases, exact(), lambda c: memory_figures(target, c, "peak_rss_bytes")),
-        cuda_peak=_left(cases, exact(), lambda c: memory_figures(target, c, "cuda_peak_bytes")),
+        backward=over_workloads(backward),
+        step=over_workloads(step),
+        saved=_left(target, cases, "saved_bytes", ""),
+        peak_rss=_left(target, cases, "peak_rss_bytes", ""),
+        cuda_peak=_left(target, cases, "cuda_peak_bytes", ""),
         energy=energy,
         energy_reason="" if energy else refusal or _energy_reason(own),
         cosine_gx=_spread(own, "cosine_gx"),
         cosine_gw=_spread(own, "cosine_gw"),
-        torch_backward=_combined(_log_ratios(others, plain_of, times("backward"))),
-        torch_step=_combined(_log_ratios(others, plain_of, times("step"))),
+        torch_backward=_over_torch(target, cases, "backward"),
+        torch_step=_over_torch(target, cases, "step"),
     )
 
 
@@ -145,36 +133,27 @@ def _belongs(row: Row, case: Case) -> bool:
     return (row.method, row.patch_size, row.kernel, row.device, row.dtype) == ours
 
 
-def _log_ratios(cases: Sequence[Case], other: Other, figures: Figures) -> list[LogRatios]:
-    """Return log(other / method) by round, of each case that has any."""
-    found = []
+def _speedups(rows: Sequence[Row], phase: str) -> list[Effect]:
+    """Return the speedup of each workload that has one."""
+    return [
+        Effect(ratio=row.value, ci_low=row.ci_low, ci_high=row.ci_high, n=row.n)
+        for row in rows
+        if row.metric == "speedup" and row.phase == phase and row.value is not None
+    ]
+
+
+def _left(target: TargetRun, cases: Sequence[Case], name: str, phase: str) -> Effect | None:
+    """Return method / exact over workloads: what is left of memory or energy.
+
+    Raises:
+        Incomparable: figures of one of the cases must not be compared.
+    """
+    effects = []
     for case in cases:
-        exact, method = figures(other(case)), figures(case)
-        ratios = {
-            round_: math.log(exact[round_] / method[round_])
-            for round_ in sorted(exact.keys() & method.keys())
-            if exact[round_] > 0 and method[round_] > 0
-        }
-        if ratios:
-            found.append(ratios)
-    return found
-
-
-def _combined(ratios: Sequence[LogRatios]) -> Effect | None:
-    """Average the workloads inside each round, then estimate over the rounds that all have."""
-    if not ratios:
-        return None
-    rounds = sorted(set.intersection(*(set(one) for one in ratios)))
-    if rounds:
-        return ratio_effect([float(np.mean([one[r] for one in ratios])) for r in rounds])
-    centre = float(np.mean([hodges_lehmann(list(one.values())) for one in ratios]))
-    return Effect(ratio=math.exp(centre), ci_low=None, ci_high=None, n=0)
-
-
-def _left(cases: Sequence[Case], other: Other, figures: Figures) -> Effect | None:
-    """Return method / exact: what is left of memory or energy."""
-    ratios = _log_ratios(cases, other, figures)
-    return _combined([{round_: -log for round_, log in one.items()} for one in ratios])
+        baseline = baseline_of(target, case)
+        effect = ratio_of(metric_of(name), target, baseline, case, phase)
+        effects += [effect] if effect is not None else []
+    return over_workloads(effects)
 
 
 def _energy_left(target: TargetRun, cases: Sequence[Case]) -> tuple[Effect | None, str]:
@@ -182,15 +161,19 @@ def _energy_left(target: TargetRun, cases: Sequence[Case]) -> tuple[Effect | Non
 
     The sensor's tolerance is the same in both and cancels.
     """
-    energies, found = energies_of(target), []
-    for case in cases:
-        exact = energies.get((baseline_of(target, case), "step"), {})
-        ratios = energy_ratios(exact, energies.get((case, "step"), {}))
-        if isinstance(ratios, str):
-            return None, ratios
-        if ratios:
-            found.append({round_: math.log(ratio) for round_, ratio in ratios.items()})
-    return _combined(found), ""
+    try:
+        return _left(target, cases, "energy_j", "step"), ""
+    except Incomparable as refusal:
+        return None, str(refusal)
+
+
+def _over_torch(target: TargetRun, cases: Sequence[Case], phase: str) -> Effect | None:
+    """Return how much faster the kernel is than kernel ``torch``, over workloads."""
+    effects = []
+    for case in filter(is_compared, cases):
+        effect = ratio_of(metric_of("latency_s"), target, case, plain_of(case), phase)
+        effects += [effect] if effect is not None else []
+    return over_workloads(effects)
 
 
 def _energy_reason(rows: Sequence[Row]) -> str:

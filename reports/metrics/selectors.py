@@ -43,10 +43,11 @@ def parse_selector(text: str) -> dict[str, str]:
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
-            raise SelectorProblem(f"{text!r} is no selector — write key=value[,key=value]")
+            raise SelectorProblem(f"{text!r} is not a selector — write key=value[,key=value]")
         if name not in ATTRIBUTES:
             raise SelectorProblem(
-                f"{name!r} in {text!r} is no attribute of a case — there are {_list(ATTRIBUTES)}"
+                f"{name!r} in {text!r} is not an attribute of a case — choose from "
+                f"{_list(ATTRIBUTES)}"
             )
         if name in chosen:
             raise SelectorProblem(f"{text!r} names {name} twice")
@@ -94,7 +95,8 @@ def _matching(cases: Sequence[Case], selector: str) -> list[Case]:
         found = [case for case in found if attribute(case) == value]
         if not found:
             raise SelectorProblem(
-                f"no case of this run has {name}={value}, of {selector!r} — there is {_list(there)}"
+                f"no case of this run has {name}={value}, as {selector!r} asks — choose from "
+                f"{_list(there)}"
             )
     return found
 
@@ -139,7 +141,7 @@ def _nothing_alike(
         if not any(_equal(name, one, other) for one in ours for other in theirs):
             words.append(f"{name} is {_list(ours)} in base and {_list(theirs)} in new")
     reason = "; ".join(words) or f"base has {_list(_keys(bases))}, new has {_list(_keys(news))}"
-    return f"no two cases of {base!r} and {new!r} are otherwise alike: {reason} — name it in both"
+    return f"no case of {base!r} has a counterpart in {new!r}: {reason} — name it in both"
 
 
 def _differing(cases: Sequence[Case]) -> list[str]:

@@ -9,13 +9,10 @@ from functools import cached_property
 from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of, compare
 from reports.metrics.rows import Row, row_case
+from reports.metrics.table import exported_metrics
 from reports.results.records import Run, TargetRun
 from reports.text.wording import method_label
-from workloads.spec.messages import Case
-
-METRICS_OF_EXACT = (
-    "latency_s", "energy_j", "saved_bytes", "peak_rss_bytes", "cuda_peak_bytes", "system_dip_bytes",
-)  # fmt: skip
+from workloads.spec.messages import PHASES, Case
 
 Method = tuple[str, int | None, str]  # method, patch_size, kernel
 Workload = tuple[str, int, str, str]  # name, batch, device, dtype
@@ -43,17 +40,20 @@ class Subject:
     @cached_property
     def baselines(self) -> dict[Row, Row]:
         """The row of the exact baseline of each row, of the same metric and phase."""
-        known = {(row.case, row.metric, row.phase): row for row in self.rows}
-        found = {}
+        row_of = {(row.case, row.metric, row.phase): row for row in self.rows}
+        compared = [metric for metric in exported_metrics() if metric.against_exact]
+        baselines: dict[Row, Row] = {}
         for case in cases_of(self.run, self.target):
-            for phase in ("", "forward", "backward", "step"):
-                base = row_case(self.target.name, baseline_of(self.target, case, phase or "step"))
-                mine = row_case(self.target.name, case)
-                for metric in METRICS_OF_EXACT:
-                    row, other = known.get((mine, metric, phase)), known.get((base, metric, phase))
-                    if row is not None and other is not None:
-                        found[row] = other
-        return found
+            own_case = row_case(self.target.name, case)
+            for phase in ("", *PHASES):
+                exact = baseline_of(self.target, case, phase or "step")
+                exact_case = row_case(self.target.name, exact)
+                for metric in compared:
+                    own = row_of.get((own_case, metric.name, phase))
+                    baseline = row_of.get((exact_case, metric.name, phase))
+                    if own is not None and baseline is not None:
+                        baselines[own] = baseline
+        return baselines
 
     @cached_property
     def workloads(self) -> dict[Workload, str]:

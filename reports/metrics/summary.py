@@ -9,11 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
-from reports.metrics.of_run import compare
-from reports.metrics.rows import Row
+from reports.metrics.baseline import baseline_of
+from reports.metrics.of_run import cases_of, compare
+from reports.metrics.ratios import Incomparable, ratio_of
+from reports.metrics.rows import Row, row_case
+from reports.metrics.table import exported_metrics
 from reports.results.records import KernelFacts, Run, TargetRun
+from workloads.spec.methods import BASELINE
 
 FINGERPRINT_DIGITS = 16
 
@@ -25,6 +30,8 @@ class SummaryRow(Row):
     ``fingerprint`` is the hash of ``environment``, a JSON object of all facts of the machine that
     figures may depend on; both are empty where the machine was never probed. ``boot_id`` tells
     one start of the machine from another. ``kernel_sha256`` is the hash of the kernel's source.
+    ``of_exact`` is the figure over the exact case's, paired by round: what a figure over workloads
+    is made of where only summaries are at hand. None where there is no such pair.
     """
 
     started_at: str
@@ -35,6 +42,7 @@ class SummaryRow(Row):
     kernel_sha256: str
     tool_version: str
     suite: str
+    of_exact: float | None = None
 
 
 SUMMARY_COLUMNS = tuple(field.name for field in fields(SummaryRow))
@@ -45,9 +53,45 @@ def summary_of(run: Run) -> tuple[SummaryRow, ...]:
     kernels = {kernel.name: kernel for kernel in run.header.kernels}
     machines = {target.name: environment_of(target) for target in run.targets}
     boots = {target.name: _boot_id(target) for target in run.targets}
-    return tuple(
-        _summary(row, run, machines[row.target], boots[row.target], kernels) for row in compare(run)
-    )
+    ratios = _ratios_to_exact(run)
+    rows = []
+    for row in compare(run):
+        environment = machines[row.target]
+        kernel = kernels.get(row.kernel) or KernelFacts()
+        rows.append(
+            SummaryRow(
+                **vars(row),
+                started_at=run.header.started_at,
+                fingerprint=environment_fingerprint(environment),
+                environment=json.dumps(environment, sort_keys=True) if environment else "",
+                boot_id=boots[row.target],
+                kernel_version=kernel.version,
+                kernel_sha256=kernel.source_sha256,
+                tool_version=run.header.tool.version,
+                suite=run.header.suite.name,
+                of_exact=ratios.get((row.case, row.metric, row.phase)),
+            )
+        )
+    return tuple(rows)
+
+
+def _ratios_to_exact(run: Run) -> dict[tuple[object, str, str], float]:
+    """Return every figure over the exact case's by case, metric and phase, as a row names them."""
+    compared = [metric for metric in exported_metrics() if metric.against_exact]
+    ratios: dict[tuple[object, str, str], float] = {}
+    for target in run.targets:
+        for case in cases_of(run, target):
+            if case.method == BASELINE:
+                continue
+            own_case = row_case(target.name, case)
+            for metric in compared:
+                for phase in metric.phases:
+                    baseline = baseline_of(target, case, phase or "step")
+                    with suppress(Incomparable):
+                        effect = ratio_of(metric, target, baseline, case, phase)
+                        if effect is not None:
+                            ratios[own_case, metric.name, phase] = effect.ratio
+    return ratios
 
 
 def environment_of(target: TargetRun) -> dict[str, str | int | float | None]:
@@ -87,27 +131,6 @@ def environment_fingerprint(environment: Mapping[str, object]) -> str:
         return ""
     text = json.dumps(environment, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
-
-
-def _summary(
-    row: Row,
-    run: Run,
-    environment: Mapping[str, object],
-    boot_id: str,
-    kernels: Mapping[str, KernelFacts],
-) -> SummaryRow:
-    kernel = kernels.get(row.kernel) or KernelFacts()
-    return SummaryRow(
-        **vars(row),
-        started_at=run.header.started_at,
-        fingerprint=environment_fingerprint(environment),
-        environment=json.dumps(environment, sort_keys=True) if environment else "",
-        boot_id=boot_id,
-        kernel_version=kernel.version,
-        kernel_sha256=kernel.source_sha256,
-        tool_version=run.header.tool.version,
-        suite=run.header.suite.name,
-    )
 
 
 def _boot_id(target: TargetRun) -> str:

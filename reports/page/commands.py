@@ -8,6 +8,7 @@ from pathlib import PurePath
 
 from reports.metrics.rows import Row
 from reports.results.records import Run
+from workloads.spec.methods import BASELINE
 
 # Options of `run` that say what is measured or where; those of a point replace them.
 CHOOSING = (
@@ -36,25 +37,30 @@ def start_of_repeat(run: Run, target: str) -> str:
         return ""
     options = list(_options(argv[2:]))
     suite = next((value for name, value in options if name == "--suite"), "")
-    words = [PurePath(argv[0]).name, "run", "-t", target]
-    words += ["--suite", suite] if suite else []
-    words += ["--rounds", str(run.header.rounds)] if run.header.rounds else []
-    words += ["--seed", str(run.header.seed)] if run.header.seed is not None else []
+    command = [PurePath(argv[0]).name, "run", "-t", target]
+    if suite:
+        command += ["--suite", suite]
+    if run.header.rounds:
+        command += ["--rounds", str(run.header.rounds)]
+    if run.header.seed is not None:
+        command += ["--seed", str(run.header.seed)]
     for name, value in options:
         if name not in CHOOSING and name not in DROPPED_FLAGS:
-            words += [name] if value is None else [name, value]
-    return shlex.join(words)
+            command.append(name)
+            if value is not None:
+                command.append(value)
+    return shlex.join(command)
 
 
 def end_of_repeat(run: Run, row: Row) -> str:
     """Return the options that choose the row's case; exact is measured beside it by itself."""
-    words = ["--workload", row.workload, "--method", row.method]
+    options = ["--workload", row.workload, "--method", row.method]
     if row.patch_size is not None:
-        words += ["--patch-size", str(row.patch_size)]
-    if row.method != "exact":
-        words += ["--kernel", _kernel(run, row.kernel)]
-    words += ["--batch", str(row.batch), "--device", row.device, "--dtype", row.dtype]
-    return shlex.join(words)
+        options += ["--patch-size", str(row.patch_size)]
+    if row.method != BASELINE:
+        options += ["--kernel", _kernel(run, row.kernel)]
+    options += ["--batch", str(row.batch), "--device", row.device, "--dtype", row.dtype]
+    return shlex.join(options)
 
 
 def _kernel(run: Run, name: str) -> str:
@@ -65,14 +71,14 @@ def _kernel(run: Run, name: str) -> str:
 
 def _options(argv: Sequence[str]) -> Iterator[tuple[str, str | None]]:
     """Yield the options with their values; None for a flag."""
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not word.startswith("-"):
+    arguments = iter(argv)
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not argument.startswith("-"):
             continue
-        if equals and word.startswith("--"):
+        if equals and argument.startswith("--"):
             yield name, value
-        elif word in FLAGS:
-            yield word, None
+        elif argument in FLAGS:
+            yield argument, None
         else:
-            yield word, next(words, None)
+            yield argument, next(arguments, None)

@@ -25,18 +25,23 @@ class Fact:
 
 def facts_of(subjects: Sequence[Subject]) -> tuple[Fact, ...]:
     """Return the machines side by side; a fact that nobody has is left out."""
-    facts = (
-        Fact(name=name, values=tuple(cut(tell(subject), 300) or "—" for subject in subjects))
-        for name, tell in FACTS
-    )
-    return tuple(fact for fact in facts if set(fact.values) != {"—"})
+    facts = []
+    for name, fact_of in FACTS:
+        values = tuple(cut(fact_of(subject), 300) or "—" for subject in subjects)
+        if set(values) != {"—"}:
+            facts.append(Fact(name=name, values=values))
+    return tuple(facts)
 
 
 def run_facts_of(run: Run) -> tuple[tuple[str, str], ...]:
     """Return what the run was, for its corner of the page."""
     header = run.header
     git = header.tool.git
-    revision = f" at {git.revision[:12]}{' (changed)' if git.dirty else ''}" if git else ""
+    revision = ""
+    if git:
+        revision = f" at {git.revision[:12]}"
+        if git.dirty:
+            revision += " (changed)"
     kernels = [f"{k.name} {k.version} ({k.source_sha256[:12]})" for k in header.kernels]
     facts = (
         ("Run", header.run_id),
@@ -51,8 +56,11 @@ def run_facts_of(run: Run) -> tuple[tuple[str, str], ...]:
         ("Payload", header.payload.name if header.payload else ""),
         ("Kernels", ", ".join(kernels)),
         *(
-            (f"Revision {one.label}", f"{one.subject} ({one.asked}), {_payload_name(one)}")
-            for one in header.revisions
+            (
+                f"Revision {revision.label}",
+                f"{revision.subject} ({revision.asked}), {_payload_name(revision)}",
+            )
+            for revision in header.revisions
         ),
     )
     return tuple((name, cut(value, 300)) for name, value in facts if value)
@@ -62,8 +70,8 @@ def _payload_name(revision: RevisionFacts) -> str:
     return revision.payload.name if revision.payload else "payload unknown"
 
 
-def _from_probe(tell: Callable[[Probe], str]) -> Callable[[Subject], str]:
-    return lambda subject: tell(subject.target.probe) if subject.target.probe else ""
+def _from_probe(fact_of: Callable[[Probe], str]) -> Callable[[Subject], str]:
+    return lambda subject: fact_of(subject.target.probe) if subject.target.probe else ""
 
 
 def _cpu(probe: Probe) -> str:

@@ -1,38 +1,41 @@
 """The matrix of what is decided: target by workload by metric. Pure.
 
 Each cell says whether the 95 % interval of a method against exact leaves 1 out; if it does not,
-nothing is decided, and the cell says so. The verdicts of a gate are in ``page_gate``.
+nothing is decided, and the cell says so. The verdicts of a gate are in ``page/verdicts.py``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.charts.style import Colours
 from reports.energy.by_round import energies_of, energy_ratios
-from reports.metrics.baseline import EXACT, baseline_of
+from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of
 from reports.metrics.rows import Row, row_case
 from reports.metrics.subjects import (
     Method,
     RowCase,
     Subject,
+    Workload,
     label_of,
     method_of_case,
     workload_of_case,
 )
-from reports.metrics.values import memory_figures
+from reports.metrics.table import metric_of
 from reports.stats.intervals import Effect, ratio_effect
 from reports.text.wording import interval, percent, times
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 GLYPHS = {
     "better": "▲", "worse": "▼", "undecided": "≈", "equal": "=", "failed": "!", "none": "·",
     "PASS": "✓", "FAIL": "✗", "INCONCLUSIVE": "?", "INVALID": "⊘", "INFRA": "!",
 }  # fmt: skip
-WORDS = {
+STATUS_TEXT = {
     "better": "better than exact",
     "worse": "worse than exact",
     "undecided": "not decidable",
@@ -46,17 +49,26 @@ FEW = "no 95 % interval: fewer than 6 rounds"
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One answer: how it stands (a key of GLYPHS), the figure, and all of it in words."""
+    """One answer: its status (a key of GLYPHS), the figure, and all of it in a sentence."""
 
-    standing: str
+    status: str
     figure: str
-    words: str
-    place: int | None = None  # of the row of the page that it rests on
+    text: str
+    row: int | None = None  # of the page, that the answer rests on
 
     @property
     def glyph(self) -> str:
-        """The sign that says it without colour."""
-        return GLYPHS[self.standing]
+        """The sign that shows the status without colour."""
+        return GLYPHS[self.status]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixColumn:
+    """What is asked of a method: the label and the colour of the method, and the question."""
+
+    method: str
+    colour: str
+    question: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,155 +81,201 @@ class Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrix:
-    """All lines; a column is (method, its colour, what is asked)."""
+class MethodHead:
+    """A method above its columns."""
 
-    columns: tuple[tuple[str, str, str], ...]
+    method: str
+    colour: str
+    columns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusCount:
+    """How many cells have a status."""
+
+    status: str
+    cells: int
+
+    @property
+    def glyph(self) -> str:
+        """The sign that shows the status without colour."""
+        return GLYPHS[self.status]
+
+    @property
+    def text(self) -> str:
+        """The status in words."""
+        return STATUS_TEXT.get(self.status, self.status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """All lines; ``judged`` by a gate, else by the intervals against exact."""
+
+    columns: tuple[MatrixColumn, ...]
     lines: tuple[Line, ...]
     judged: bool = False
-    words: str = ""
+    comparison: str = ""  # what a gate compared with what
 
     @property
     def id(self) -> str:
-        """The section's place in the page."""
+        """The section's anchor in the page."""
         return "verdicts" if self.judged else "decided"
 
     @property
     def groups(self) -> tuple[tuple[Subject, tuple[Line, ...]], ...]:
         """The lines by target."""
-        found: dict[str, list[Line]] = {}
+        by_target: dict[str, list[Line]] = {}
         for line in self.lines:
-            found.setdefault(line.subject.label, []).append(line)
-        return tuple((lines[0].subject, tuple(lines)) for lines in found.values())
+            by_target.setdefault(line.subject.label, []).append(line)
+        return tuple((lines[0].subject, tuple(lines)) for lines in by_target.values())
 
     @property
-    def methods(self) -> tuple[tuple[str, str, int], ...]:
-        """The methods with their colours and how many columns each has."""
-        counted: dict[tuple[str, str], int] = {}
-        for method, colour, _ in self.columns:
-            counted[method, colour] = counted.get((method, colour), 0) + 1
-        return tuple((*key, count) for key, count in counted.items())
-
-    @property
-    def counts(self) -> tuple[tuple[str, str, str, int], ...]:
-        """How many cells stand how: standing, glyph, words, number."""
-        found = [cell.standing for line in self.lines for cell in line.cells]
+    def methods(self) -> tuple[MethodHead, ...]:
+        """The methods in the order of their columns."""
+        counts = Counter((column.method, column.colour) for column in self.columns)
         return tuple(
-            (s, g, WORDS.get(s, s), found.count(s)) for s, g in GLYPHS.items() if s in found
+            MethodHead(method=method, colour=colour, columns=count)
+            for (method, colour), count in counts.items()
+        )
+
+    @property
+    def counts(self) -> tuple[StatusCount, ...]:
+        """How many cells have each status that occurs."""
+        counts = Counter(cell.status for line in self.lines for cell in line.cells)
+        return tuple(
+            StatusCount(status=status, cells=counts[status]) for status in GLYPHS if counts[status]
         )
 
 
 Rows = Mapping[tuple[RowCase, str, str], Row]  # by case, metric and phase
-ASKED = ("backward", "step", "energy of a step", "saved bytes")
+QUESTIONS = ("backward", "step", "energy of a step", "saved bytes")
+NOT_PLANNED = Cell(status="none", figure="", text="not planned on this target")
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """What a cell is about."""
+
+    workload: Workload
+    method: Method
+    question: str
 
 
 def significance_matrix(subjects: Sequence[Subject], colours: Colours) -> Matrix | None:
-    """Return what the intervals decide."""
-    methods = [m for m in colours if m[0] != EXACT]
-    cells = {s.label: dict(_cells(s)) for s in subjects}
-    asked = [
-        (method, what)
-        for method in methods
-        for what in ASKED
-        if any(cell.standing != "none" for mine in cells.values()
-               for key, cell in mine.items() if key[1:] == (method, what))
-    ]  # fmt: skip
-    lines = tuple(
-        Line(
-            subject=subject,
-            workload=label,
-            cells=tuple(cells[subject.label].get((key, *column), NOT_PLANNED) for column in asked),
-        )
-        for subject in subjects
-        for key, label in subject.workloads.items()
-        if any((key, *column) in cells[subject.label] for column in asked)
-    )
+    """Return what the intervals decide; None where nothing was compared with exact."""
+    cells = [_cells(subject) for subject in subjects]
+    answered = set()
+    for of_subject in cells:
+        for key, cell in of_subject.items():
+            if cell.status != "none":
+                answered.add((key.method, key.question))
+    asked = []
+    for method in colours:
+        for question in QUESTIONS:
+            if (method, question) in answered:
+                asked.append((method, question))
+    lines = []
+    for subject, of_subject in zip(subjects, cells, strict=True):
+        for workload, label in subject.workloads.items():
+            keys = [CellKey(workload, method, question) for method, question in asked]
+            if any(key in of_subject for key in keys):
+                answers = tuple(of_subject.get(key, NOT_PLANNED) for key in keys)
+                lines.append(Line(subject=subject, workload=label, cells=answers))
     if not lines:
         return None
-    columns = tuple((label_of(m), colours[m], what) for m, what in asked)
-    return Matrix(columns=columns, lines=lines)
+    columns = [
+        MatrixColumn(method=label_of(method), colour=colours[method], question=question)
+        for method, question in asked
+    ]
+    return Matrix(columns=tuple(columns), lines=tuple(lines))
 
 
-NOT_PLANNED = Cell(standing="none", figure="", words="not planned on this target")
-
-
-def _cells(
-    subject: Subject,
-) -> Iterator[tuple[tuple[object, Method, str], Cell]]:
+def _cells(subject: Subject) -> dict[CellKey, Cell]:
+    """Return the answers of all cases of a subject that are compared with exact."""
     rows = {(row.case, row.metric, row.phase): row for row in subject.rows}
+    cells = {}
     for case in cases_of(subject.run, subject.target):
-        if case.method == EXACT:
+        if case.method == BASELINE:
             continue
-        method, key = method_of_case(case), workload_of_case(case)
-        mine = row_case(subject.target.name, case)
+        workload, method = workload_of_case(case), method_of_case(case)
+        case_key = row_case(subject.target.name, case)
         for phase in ("backward", "step"):
-            row = rows.get((mine, "speedup", phase))
+            row = rows.get((case_key, "speedup", phase))
             if row is not None:
-                yield (key, method, phase), _speed(subject, row)
-        yield (key, method, "energy of a step"), _energy(subject, case, rows, mine)
-        yield (key, method, "saved bytes"), _saved(subject, case, rows, mine)
+                cells[CellKey(workload, method, phase)] = _speed(subject, row)
+        energy = _energy(subject, case, rows.get((case_key, "energy_j", "step")))
+        saved = _saved(subject, case, rows.get((case_key, "saved_bytes", "")))
+        cells[CellKey(workload, method, "energy of a step")] = energy
+        cells[CellKey(workload, method, "saved bytes")] = saved
+    return cells
 
 
 def _speed(subject: Subject, row: Row) -> Cell:
-    place = subject.places[row]
+    number = subject.places[row]
     if row.value is None:
-        standing = "failed" if row.status in FAILED else "none"
         return Cell(
-            standing=standing,
+            status="failed" if row.status in FAILED else "none",
             figure=row.status.replace("_", " "),
-            words=row.reason or row.status,
-            place=place,
+            text=row.reason or row.status,
+            row=number,
         )
     effect = Effect(ratio=row.value, ci_low=row.ci_low, ci_high=row.ci_high, n=row.n)
-    standing = _decided(effect, more_is_better=True)
-    says = {"better": "faster than exact", "worse": "slower than exact"}.get(standing)
-    words = f"{says or 'not decidable'}: {times(row.value)}{_span(effect)}"
-    return Cell(standing=standing, figure=times(row.value), words=words, place=place)
+    status = _status_of(effect, more_is_better=True)
+    answers = {"better": "faster than exact", "worse": "slower than exact"}
+    answer = answers.get(status, "not decidable")
+    text = f"{answer}: {times(row.value)}{_span(effect)}"
+    return Cell(status=status, figure=times(row.value), text=text, row=number)
 
 
-def _energy(subject: Subject, case: Case, rows: Rows, mine: RowCase) -> Cell:
-    row = rows.get((mine, "energy_j", "step"))
-    place = None if row is None else subject.places[row]
+def _energy(subject: Subject, case: Case, row: Row | None) -> Cell:
+    number = None if row is None else subject.places[row]
     energies = energies_of(subject.target)
     base = energies.get((baseline_of(subject.target, case), "step"), {})
     ratios = energy_ratios(base, energies.get((case, "step"), {}))
     if isinstance(ratios, str) or not ratios:
-        reason = ratios if isinstance(ratios, str) else (row.reason if row else "not measured")
+        reason = row.reason if row is not None else ""
+        if isinstance(ratios, str):
+            reason = ratios
         invalid = row is not None and row.status == "invalid"
         return Cell(
-            standing="failed" if invalid else "none",
+            status="failed" if invalid else "none",
             figure="invalid" if invalid else "",
-            words=reason or "not measured",
-            place=place,
+            text=reason or "not measured",
+            row=number,
         )
     effect = ratio_effect([math.log(value) for value in ratios.values()])
-    standing = _decided(effect, more_is_better=False)
-    says = {"better": "less energy than exact", "worse": "more energy than exact"}.get(standing)
-    words = f"{says or 'not decidable'}: {percent(effect.ratio)} of exact's{_span(effect, 100)}"
-    return Cell(standing=standing, figure=percent(effect.ratio), words=words, place=place)
+    status = _status_of(effect, more_is_better=False)
+    answers = {"better": "less energy than exact", "worse": "more energy than exact"}
+    answer = answers.get(status, "not decidable")
+    text = f"{answer}: {percent(effect.ratio)} of exact's{_span(effect, 100)}"
+    return Cell(status=status, figure=percent(effect.ratio), text=text, row=number)
 
 
-def _saved(subject: Subject, case: Case, rows: Rows, mine: RowCase) -> Cell:
-    row = rows.get((mine, "saved_bytes", ""))
-    place = None if row is None else subject.places[row]
-    base = memory_figures(subject.target, baseline_of(subject.target, case), "saved_bytes")
-    own = memory_figures(subject.target, case, "saved_bytes")
+def _saved(subject: Subject, case: Case, row: Row | None) -> Cell:
+    number = None if row is None else subject.places[row]
+    saved = metric_of("saved_bytes").by_round
+    base = saved(subject.target, baseline_of(subject.target, case), "")
+    own = saved(subject.target, case, "")
     ratios = {own[r] / base[r] for r in own.keys() & base.keys() if base[r] > 0}
     if not ratios:
-        reason = row.reason if row is not None and row.reason else "not measured"
-        return Cell(standing="none", figure="", words=reason, place=place)
+        reason = row.reason if row is not None else ""
+        return Cell(status="none", figure="", text=reason or "not measured", row=number)
     if len(ratios) > 1:  # bytes are counted: rounds that differ decide nothing
-        words = f"not decidable: {percent(min(ratios))} to {percent(max(ratios))} of exact's"
-        return Cell(standing="undecided", figure=percent(max(ratios)), words=words, place=place)
+        text = f"not decidable: {percent(min(ratios))} to {percent(max(ratios))} of exact's"
+        return Cell(status="undecided", figure=percent(max(ratios)), text=text, row=number)
     (ratio,) = ratios
-    standing = "better" if ratio < 1 else "worse" if ratio > 1 else "equal"
-    says = {"better": "fewer bytes than exact", "worse": "more bytes than exact"}.get(standing)
-    words = f"{says or 'as many bytes as exact'}: {percent(ratio)} of exact's, counted"
-    return Cell(standing=standing, figure=percent(ratio), words=words, place=place)
+    if ratio < 1:
+        status, answer = "better", "fewer bytes than exact"
+    elif ratio > 1:
+        status, answer = "worse", "more bytes than exact"
+    else:
+        status, answer = "equal", "as many bytes as exact"
+    text = f"{answer}: {percent(ratio)} of exact's, counted"
+    return Cell(status=status, figure=percent(ratio), text=text, row=number)
 
 
-def _decided(effect: Effect, *, more_is_better: bool) -> str:
-    """Say whether the interval leaves out 1."""
+def _status_of(effect: Effect, *, more_is_better: bool) -> str:
+    """Return the side of 1 on which the whole interval lies, as better, worse or undecided."""
     if effect.ci_low is None or effect.ci_high is None:
         return "undecided"
     if effect.ci_low > 1:

@@ -19,7 +19,7 @@ from reports.energy.by_round import (
 from reports.energy.energy import Energy
 from reports.metrics.subjects import Subject
 from reports.metrics.values import no_power_reason
-from reports.results.power import Rail, RailMap, Trace
+from reports.results.power import FloatArray, Rail, RailMap, Trace
 from reports.results.records import TargetRun
 from reports.text.wording import cut, quantity, significant, without_numbers
 
@@ -70,15 +70,12 @@ def power_stories_of(subjects: Sequence[Subject]) -> tuple[PowerStory, ...]:
 
 def incomparable(subjects: Sequence[Subject]) -> tuple[str, ...]:
     """Return which targets' energies must not be compared, and why."""
-    found = (
-        (one, other, why_incomparable(one.target, other.target))
-        for one, other in combinations(subjects, 2)
-    )
-    return tuple(
-        f"The energies of {one.label} and {other.label} are {words}."
-        for one, other, words in found
-        if words
-    )
+    notes = []
+    for first, second in combinations(subjects, 2):
+        reason = why_incomparable(first.target, second.target)
+        if reason:
+            notes.append(f"The energies of {first.label} and {second.label} are {reason}.")
+    return tuple(notes)
 
 
 def _story(subject: Subject, power: RailMap) -> PowerStory:
@@ -123,48 +120,56 @@ def _facts(
 def _sampling(power: RailMap, rails: Sequence[Rail], trace: Trace | None) -> str:
     """Say how often the sensor was asked for and was read."""
     asked = f"asked every {quantity(power.interval_s, 's')}" if power.interval_s else ""
-    ids = [channel.id for rail in rails for channel in rail.channels]
-    times_s = next((trace[name][0] for name in ids if name in trace), None) if trace else None
-    if times_s is None or len(times_s) < 2:
+    times_s = _first_times(rails, trace)
+    if times_s is None or len(times_s) < 2 or times_s[-1] <= times_s[0]:
         return asked
     mean_s = float(times_s[-1] - times_s[0]) / (len(times_s) - 1)
-    if mean_s <= 0:
-        return asked
-    read = (
-        f"read {len(times_s)} times, every {quantity(mean_s, 's')} ({significant(1 / mean_s)} Hz)"
-    )
-    return f"{read} on average" + (f", {asked}" if asked else "")
+    rate = f"every {quantity(mean_s, 's')} ({significant(1 / mean_s)} Hz) on average"
+    read = f"read {len(times_s)} times, {rate}"
+    return f"{read}, {asked}" if asked else read
+
+
+def _first_times(rails: Sequence[Rail], trace: Trace | None) -> FloatArray | None:
+    """Return the instants of the first channel that was read."""
+    for rail in rails:
+        for channel in rail.channels:
+            if trace and channel.id in trace:
+                return trace[channel.id][0]
+    return None
 
 
 def _sensor(rail: Rail) -> str:
-    update_s = rail.update_interval_s
     if rail.kind == "energy":
         kind = "counts energy"
+    elif rail.conversion == "average":
+        kind = "averages"
     else:
-        kind = "averages" if rail.conversion == "average" else "samples an instant"
-    update = "on each read" if update_s is None else f"new value every {quantity(update_s, 's')}"
-    known = rail.tolerance is not None
-    tolerance = f"tolerance {100 * (rail.tolerance or 0):.2g} %" if known else "tolerance unknown"
+        kind = "samples an instant"
+    update = "on each read"
+    if rail.update_interval_s is not None:
+        update = f"new value every {quantity(rail.update_interval_s, 's')}"
+    tolerance = "tolerance unknown"
+    if rail.tolerance is not None:
+        tolerance = f"tolerance {100 * rail.tolerance:.2g} %"
     return f"{rail.name} {kind}, {update}, {tolerance}"
 
 
 def _idle(windows: Sequence[WindowEnergy]) -> str:
     powers = [w.energy.idle_power_w for w in windows if w.energy.idle_power_w]
     if not powers:
-        return "not measured: there is no net energy" if windows else ""
+        return "not measured, so there is no net energy" if windows else ""
     middle = float(np.median([power.value for power in powers]))
     u95 = float(np.median([power.random_u95 for power in powers]))
     return f"{quantity(middle, 'W')} ± {quantity(u95, 'W')}, measured before and after the run"
 
 
 def _sampler_cpu(target: TargetRun) -> str:
-    shares = [
-        block.sampler_cpu_s / (block.window_s[1] - block.window_s[0])
-        for block in target.blocks
-        if block.sampler_cpu_s is not None
-        and block.window_s
-        and block.window_s[1] > block.window_s[0]
-    ]
+    shares = []
+    for block in target.blocks:
+        if block.sampler_cpu_s is not None and block.window_s:
+            begin_s, end_s = block.window_s
+            if end_s > begin_s:
+                shares.append(block.sampler_cpu_s / (end_s - begin_s))
     if not shares:
         return ""
     return f"{significant(100 * float(np.median(shares)), 2)} % of one core during the blocks"
@@ -180,16 +185,20 @@ def _calibration(target: TargetRun) -> str:
 def _budget(good: Sequence[Energy]) -> tuple[Share, ...]:
     """Return each cause's share of the gross energy over all good windows, 95 %."""
     causes: tuple[tuple[str, Callable[[Energy], float | None], str], ...] = (
-        ("quantisation", _term("quantisation_j"), "steps of the sensor's number"),
-        ("sampling", _term("sampling_j"), "what happened between readings"),
+        ("quantisation", _term("quantisation_j"), "the steps in which the sensor counts"),
+        ("sampling", _term("sampling_j"), "what the power did between readings"),
         ("edges", _term("edges_j"), "iterations cut at the ends of the window"),
         (
             "drift",
             _term("drift_j"),
-            "a window that drifts is not folded: within sampling",
+            "counted under sampling: a window whose power drifts is not folded",
         ),
-        ("tolerance", _term("tolerance_j"), "the sensor's gain: cancels in ratios on one sensor"),
-        ("all together", _gross, "what one window states"),
+        (
+            "tolerance",
+            _term("tolerance_j"),
+            "the sensor's gain, which cancels in ratios on one sensor",
+        ),
+        ("all together", _gross, "the uncertainty of one window"),
         ("idle, in net only", _idle_share, "idle power's own noise and its change over the run"),
     )
     shares = []

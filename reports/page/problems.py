@@ -12,11 +12,11 @@ from reports.text.wording import case_label, cut
 MAX_PROBLEMS = 300
 GOOD = ("ok", "partial")
 REMEDIES = {
-    "out_of_memory": "a smaller batch, a larger patch size, or a board with more memory",
-    "timeout": "a shorter min_window_s, a smaller batch, or a longer time limit for blocks",
+    "out_of_memory": "use a smaller batch, a larger patch size, or a board with more memory",
+    "timeout": "use a shorter min_window_s, a smaller batch, or a longer time limit for blocks",
     "throttled": "cool the machine or lower its clocks, then run again",
     "interrupted": "run again; what was finished is kept",
-    "failed": "read the log below; it is the block's own",
+    "failed": "read the block's log below",
     "infra": "check the connection to the target, then run again",
     "running": "the run had not ended when this page was made; render it again afterwards",
 }

@@ -15,10 +15,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.charts import charts_of, sections
-from reports.charts.style import colours_of, colours_of_targets
+from reports.charts import charts_of, context_of, sections_of
+from reports.charts.style import colours_of_targets
 from reports.gate.recorded import gates_of
 from reports.metrics.headlines import stories_of
+from reports.metrics.over_workloads import CAPTION
 from reports.metrics.subjects import label_of, subjects_of
 from reports.page.assets import INLINE, TEMPLATES, assets_at
 from reports.page.commands import command_of
@@ -52,10 +53,10 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
     if not runs:
         raise ValueError("a report needs at least one run")
     subjects = subjects_of(runs)
-    colours = colours_of(subjects)
     stories = stories_of(subjects)
     gates, doubts = gates_of(runs)
-    charts = charts_of(subjects, stories, gates)
+    context = context_of(subjects, stories, gates)
+    charts, colours = charts_of(context), context.colours
     decided = significance_matrix(subjects, colours)
     return (
         _environment()
@@ -70,9 +71,11 @@ def render(runs: Sequence[Run], *, assets: str = INLINE, home: str = "") -> str:
             matrices=[
                 m for m in (verdict_matrix(subjects, gates, colours), decided) if m is not None
             ],
-            sections=sections(charts),
+            sections=sections_of(charts),
             tables=plain_tables(subjects, charts),
-            figures=_inlined({chart.id: [p.figure for p in chart.panels] for chart in charts}),
+            figures=_inlined(
+                {name: [p.figure for p in chart.panels] for name, chart in charts.items()}
+            ),
             powers=power_stories_of(subjects),
             notes=(*notes_of(runs, subjects), *doubts),
             problems=(*verdict_problems(subjects, gates), *problems_of(subjects)),
@@ -103,6 +106,7 @@ def _environment() -> Environment:
         method=lambda item: wording.method_label(item.method, item.patch_size, item.kernel),
     )
     environment.globals["interval"] = wording.interval
+    environment.globals["over_workloads"] = CAPTION
     return environment
 
 

@@ -26,8 +26,9 @@ def check_target_name(name: str) -> None:
         ValueError: with the reason.
     """
     if not name or len(name.encode()) > MAX_NAME:
-        raise ValueError(f"a target's name has 1 to {MAX_NAME} bytes")
+        raise ValueError(f"a target's name must have 1 to {MAX_NAME} bytes")
     if name.startswith(".") or re.search(r"[/\\\x00-\x1f\x7f]", name):
         raise ValueError(
-            f"{name!r} cannot be a target's name: no leading dot, slash or control character"
+            f"{name!r} cannot be a target's name: it must not begin with a dot or contain a slash "
+            "or a control character"
         )

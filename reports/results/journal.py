@@ -126,7 +126,7 @@ def read_journal(path: Path) -> Journal:
             blocks.append(_without_throttling(block_record(document, path)))
         except ResultProblem as error:
             if not whole:
-                notes.append("the journal's last line is cut: its block does not count")
+                notes.append("the journal's last line is cut off: its block does not count")
                 continue
             garbage += 1
             if not isinstance(error, Malformed):

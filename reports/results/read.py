@@ -225,5 +225,5 @@ def _read_power_map(path: Path, notes: list[str]) -> RailMap | None:
             return None
         return typed(RailMap, asdict(rail_map_from_json(document)), path)
     except (Malformed, KeyError, TypeError, AttributeError, ValueError) as error:
-        notes.append(f"{path.name} is broken, so there is no power: {error}")
+        notes.append(f"{path.name} is broken, so there are no power figures: {error}")
         return None

@@ -46,7 +46,7 @@ class SamplerCost:
     def summary(self) -> str:
         """Return it in a line, for a table of facts."""
         parts = [
-            f"latency {_percent(self.latency)} (without it on both sides {_percent(self.floor)})"
+            f"latency {_percent(self.latency)} (without it on either side {_percent(self.floor)})"
         ]
         if self.power_w is not None:
             milliwatts = round(1e3 * self.power_w.value)

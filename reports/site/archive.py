@@ -1,13 +1,13 @@
 """The tracked figures of all runs of a site in columns, one row per figure and run.
 
-Ten thousand runs are a million rows: columns of numbers, never an object per row. The archive is
-the site's memory: runs stay in it when their folders are gone.
+Ten thousand runs have a million rows, so there are columns of numbers, never an object for each
+row. Runs stay in the archive when their folders are deleted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,21 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from reports.metrics.table import exported_metrics
 from reports.results.write import storage, write_bytes_atomic
 
 FORMAT = 1
 FIGURES = "figures.npz"
 FACTS = "archive.json"
-TRACKED = (
-    "latency_s",
-    "speedup",
-    "energy_j",
-    "peak_rss_bytes",
-    "cuda_peak_bytes",
-    "saved_bytes",
-    "cosine_gx",
-    "cosine_gw",
-)
 PHASES = ("", "forward", "backward", "step")  # white_noise stays on the run's own page
 COLUMNS: dict[str, str] = {
     "series": "i4",
@@ -42,6 +33,7 @@ COLUMNS: dict[str, str] = {
     "n": "i4",
     "status": "i4",
     "reason": "i4",
+    "of_exact": "f8",
 }
 
 Column = npt.NDArray[Any]
@@ -49,7 +41,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Series(NamedTuple):
-    """What a figure is of: one target, one case, one metric, one phase."""
+    """What identifies a history: one target, case, metric and phase."""
 
     target: str
     workload: str
@@ -65,7 +57,7 @@ class Series(NamedTuple):
 
     @property
     def case(self) -> tuple[str, str, str, int | None, str, str, str, int]:
-        """What tells the cases of all targets apart."""
+        """What identifies a case among those of all targets."""
         return self[:8]
 
 
@@ -91,7 +83,7 @@ class Machine(NamedTuple):
     environment: str  # JSON
 
 
-class Kernel(NamedTuple):
+class KernelVersion(NamedTuple):
     """One version of a kernel."""
 
     name: str
@@ -100,13 +92,13 @@ class Kernel(NamedTuple):
 
 
 @dataclass
-class Places:
-    """Things by number, each once."""
+class Numbering:
+    """Numbers for things, in the order in which they were first met; each thing has one."""
 
     of: dict[Any, int] = field(default_factory=dict)
 
-    def place(self, thing: Any) -> int:
-        """Return the thing's number."""
+    def number(self, thing: Any) -> int:
+        """Return the thing's number; a new thing gets the next one."""
         return self.of.setdefault(thing, len(self.of))
 
     @property
@@ -116,8 +108,8 @@ class Places:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Layout:
-    """Which rows of a summary are tracked, and where their figures belong."""
+class _RowLayout:
+    """Which rows of a summary are tracked, and the series and case of each."""
 
     rows: Ints
     series: Ints
@@ -130,22 +122,22 @@ class Archive:
     def __init__(self) -> None:
         """Start without any run."""
         self.runs: list[RunFacts] = []
-        self.series, self.machines, self.kernels, self.words = (Places() for _ in range(4))
+        self.series, self.machines, self.kernels, self.words = (Numbering() for _ in range(4))
         self._number: dict[str, int] = {}
-        self._layouts: dict[str, _Layout] = {}
+        self._layouts: dict[str, _RowLayout] = {}
         self._parts: list[dict[str, Column]] = []
 
     def digest_of(self, run_id: str) -> str | None:
-        """Return what stands for the run's content as it was added; None if it is not there."""
+        """Return the digest of a run's content; None if the archive does not have the run."""
         number = self._number.get(run_id)
         return None if number is None else self.runs[number].digest
 
     def add(self, packed: Mapping[str, Any]) -> None:
-        """Add a run, or put its newer content in the place of the older."""
+        """Add a run, or replace its older content."""
         facts, rows = packed["run"], packed["rows"]
         number = self._number.setdefault(facts["run_id"], len(self.runs))
         if number < len(self.runs):
-            self._forget(number)
+            self._remove(number)
         else:
             self.runs.append(RunFacts("", "", "", "", "", (), 0, 0))
         values = np.array(rows["value"], dtype=np.float64)
@@ -162,18 +154,17 @@ class Archive:
         self._parts.append(self._columns(packed, number, values))
 
     def columns(self) -> dict[str, Column]:
-        """Return all rows, by column."""
+        """Return the columns of all rows by name."""
         if len(self._parts) != 1:
-            self._parts = [
-                {
-                    name: np.concatenate([np.empty(0, kind), *(part[name] for part in self._parts)])
-                    for name, kind in COLUMNS.items()
-                }
-            ]
+            joined = {}
+            for name, kind in COLUMNS.items():
+                columns = [part[name] for part in self._parts]
+                joined[name] = np.concatenate([np.empty(0, kind), *columns])
+            self._parts = [joined]
         return self._parts[0]
 
     def save(self, folder: Path) -> None:
-        """Keep the archive in a folder.
+        """Write the archive into a folder.
 
         Raises:
             ResultStorageProblem: it cannot be written.
@@ -186,7 +177,7 @@ class Archive:
             "kernels": [list(kernel) for kernel in self.kernels.all],
             "words": self.words.all,
         }
-        # Facts last: without them the figures are not read.
+        # The facts are written last: without them the figures are not read.
         with storage(folder):
             folder.mkdir(parents=True, exist_ok=True)
             (folder / FACTS).unlink(missing_ok=True)
@@ -197,14 +188,16 @@ class Archive:
 
     @classmethod
     def load(cls, folder: Path) -> Archive:
-        """Return the archive kept in a folder; an empty one where there is none we can read."""
+        """Return the archive in a folder; an empty one if there is none that can be read."""
         archive = cls()
         try:
             facts = json.loads((folder / FACTS).read_text())
             if facts["format"] != FORMAT:
                 return archive
             with np.load(folder / FIGURES, allow_pickle=False) as figures:
-                part = {name: figures[name] for name in COLUMNS}
+                part = {name: figures[name] for name in COLUMNS if name in figures}
+                # An archive of an earlier version has no such column.
+                part.setdefault("of_exact", np.full(len(part["series"]), np.nan))
             archive._fill(facts)
         except (OSError, ValueError, KeyError, TypeError):
             return cls()
@@ -214,13 +207,13 @@ class Archive:
     def _fill(self, facts: Mapping[str, Any]) -> None:
         self.runs = [RunFacts._make((*run[:5], tuple(run[5]), *run[6:])) for run in facts["runs"]]
         self._number = {run.run_id: number for number, run in enumerate(self.runs)}
-        self.series = _places(Series(*one) for one in facts["series"])
-        self.machines = _places(Machine(*one) for one in facts["machines"])
-        self.kernels = _places(Kernel(*one) for one in facts["kernels"])
-        self.words = _places(facts["words"])
+        self.series = _numbering(Series(*fields) for fields in facts["series"])
+        self.machines = _numbering(Machine(*fields) for fields in facts["machines"])
+        self.kernels = _numbering(KernelVersion(*fields) for fields in facts["kernels"])
+        self.words = _numbering(facts["words"])
 
-    def _forget(self, number: int) -> None:
-        """Take the figures of a run out."""
+    def _remove(self, number: int) -> None:
+        """Remove the figures of a run."""
         columns = self.columns()
         kept = columns["run"] != number
         self._parts = [{name: column[kept] for name, column in columns.items()}]
@@ -228,7 +221,7 @@ class Archive:
     def _columns(self, packed: Mapping[str, Any], number: int, values: Column) -> dict[str, Column]:
         layout = self._layouts.get(packed["layout"]) or self._learn(packed)
         rows = packed["rows"]
-        words = np.array([self.words.place(word) for word in packed["words"]], dtype=np.int64)
+        words = np.array([self.words.number(word) for word in packed["words"]], dtype=np.int64)
         parts: dict[str, Column] = {
             "series": layout.series,
             "run": np.full(len(layout.rows), number),
@@ -240,37 +233,41 @@ class Archive:
             "n": np.array(rows["n"], dtype=np.int64)[layout.rows],
             "status": words[np.array(rows["status"], dtype=np.int64)[layout.rows]],
             "reason": words[np.array(rows["reason"], dtype=np.int64)[layout.rows]],
+            "of_exact": np.array(rows["of_exact"], dtype=np.float64)[layout.rows],
         }
         return {name: part.astype(COLUMNS[name]) for name, part in parts.items()}
 
-    def _learn(self, packed: Mapping[str, Any]) -> _Layout:
-        """Sort the rows of a summary into series; the next one like it need not be sorted."""
+    def _learn(self, packed: Mapping[str, Any]) -> _RowLayout:
+        """Sort the rows of a summary into series, once for all summaries of the same layout."""
         rows, words, cases = packed["rows"], packed["words"], packed["cases"]
+        with_history = {metric.name for metric in exported_metrics() if metric.history}
         tracked: list[tuple[int, int, int]] = []
         columns = (rows[name] for name in ("case", "metric", "phase", "unit"))
-        for row, (case, *places) in enumerate(zip(*columns, strict=True)):
-            metric, phase, unit = (words[place] for place in places)
-            if metric in TRACKED and phase in PHASES:
+        for row, (case, *indices) in enumerate(zip(*columns, strict=True)):
+            metric, phase, unit = (words[index] for index in indices)
+            if metric in with_history and phase in PHASES:
                 series = Series._make((*cases[case], metric, phase, unit))
-                tracked.append((row, self.series.place(series), case))
+                tracked.append((row, self.series.number(series), case))
         table = np.array(tracked, dtype=np.int64).reshape(-1, 3)
-        layout = _Layout(rows=table[:, 0], series=table[:, 1], cases=table[:, 2])
+        layout = _RowLayout(rows=table[:, 0], series=table[:, 1], cases=table[:, 2])
         self._layouts[packed["layout"]] = layout
         return layout
 
     def _machines_of(self, packed: Mapping[str, Any]) -> Ints:
         """Return the machine of each case of a summary."""
-        found = {}
+        number_of = {}
         for target, platform, fingerprint, environment, _boot in packed["machines"]:
             facts = json.dumps(environment, sort_keys=True)
-            found[target] = self.machines.place(Machine(target, platform, fingerprint, facts))
-        return np.array([found[case[0]] for case in packed["cases"]], dtype=np.int64)
+            number_of[target] = self.machines.number(Machine(target, platform, fingerprint, facts))
+        return np.array([number_of[case[0]] for case in packed["cases"]], dtype=np.int64)
 
     def _kernels_of(self, packed: Mapping[str, Any]) -> Ints:
         """Return the version of the kernel of each case of a summary."""
-        found = {name: self.kernels.place(Kernel(name, *rest)) for name, *rest in packed["kernels"]}
-        return np.array([found[case[4]] for case in packed["cases"]], dtype=np.int64)
+        number_of = {}
+        for name, version, sha256 in packed["kernels"]:
+            number_of[name] = self.kernels.number(KernelVersion(name, version, sha256))
+        return np.array([number_of[case[4]] for case in packed["cases"]], dtype=np.int64)
 
 
-def _places(things: Iterable[Any] | Sequence[Any]) -> Places:
-    return Places(of={thing: number for number, thing in enumerate(things)})
+def _numbering(things: Iterable[Any]) -> Numbering:
+    return Numbering(of={thing: number for number, thing in enumerate(things)})

@@ -1,4 +1,4 @@
-"""Builds a site: adds what is new to the archive, judges the histories, writes what has changed."""
+"""Build of a site: add new runs to the archive, analyse the histories, write what has changed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Protocol
 
 from markupsafe import Markup
 
-from reports.page import render as page
 from reports.page.generator import renderer_sha256
+from reports.page.render import render as render_report
 from reports.results.read import ResultProblem, load_run
 from reports.results.write import write_bytes_atomic
 from reports.site import trends
@@ -23,9 +23,9 @@ from reports.site.names import slug
 from reports.site.pages import sections
 from reports.site.run_data import Json, dumped
 from reports.site.templates import asset_files, look, render
-from reports.site.trends import Change, Line, Trend
+from reports.site.trends import History, HistoryAnalysis
 from reports.site.views import Fleet, events_of
-from reports.stats.change_points import MARGIN
+from reports.stats.change_points import MIN_MAGNITUDE
 
 STATE_FOLDER = ".gfbench"
 KEPT_TRENDS = "trends.json"
@@ -36,16 +36,16 @@ Group = tuple[str, str]  # target, workload
 
 
 class Runs(Protocol):
-    """Where runs come from."""
+    """A source of runs, such as folders or a store."""
 
     notes: list[str]
 
     @property
     def digests(self) -> Collection[str]:
-        """What stands for the content of each run."""
+        """The digest of each run's content."""
 
     def folder(self, digest: str) -> Path | None:
-        """Return where a run's own files are, None if they are not at hand."""
+        """Return the folder of a run's files; None if the source has no files."""
 
     def summaries(self, wanted: Collection[str]) -> Iterator[Json]:
         """Yield the summaries of the wanted runs."""
@@ -53,7 +53,7 @@ class Runs(Protocol):
 
 @dataclass(kw_only=True)
 class Built:
-    """What a build did."""
+    """The result of a build: how many runs and files there are, and how many are new."""
 
     runs: int = 0
     new: int = 0
@@ -65,23 +65,28 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a site is built: where it will be, how many whole reports, what change matters.
+    """Options of a build.
 
-    ``floors`` are noise floors by target, metric and phase; the larger of floor and margin counts.
+    Attributes:
+        base_url: where the site will be published, for the feed and badges.
+        reports: the number of newest runs that get a full report.
+        margin: the smallest change that counts, as a logarithm.
+        floors: noise floors by target, metric and phase; the larger of floor and margin counts.
+        state: the folder for the archive and other state; None for one in the site.
     """
 
     base_url: str = ""
     reports: int = REPORTS
-    margin: float = MARGIN
+    margin: float = MIN_MAGNITUDE
     floors: Mapping[tuple[str, str, str], float] = field(default_factory=dict)
     state: Path | None = None
 
 
 def build(site: Path, sources: Sequence[Runs], options: Options) -> Built:
-    """Build or update a site; runs that were in it before stay.
+    """Build or update a site; it keeps runs that its sources do not have any more.
 
     Raises:
-        ResultStorageProblem: it cannot be written.
+        ResultStorageProblem: the site cannot be written.
     """
     state = options.state or site / STATE_FOLDER
     files, archive, built = SiteFiles(site, state), Archive.load(state), Built()
@@ -91,9 +96,9 @@ def build(site: Path, sources: Sequence[Runs], options: Options) -> Built:
     _add_new(archive, pages, sources, built)
     _keep_old(archive, pages, sources, set(old))
     fleet = _judged(archive, state, options)
-    for one in sections(fleet, options.base_url):
-        if not (one.made_from and files.keep(one.name, one.made_from)):
-            files.write(one.name, one.text(), one.made_from)
+    for page in sections(fleet, options.base_url):
+        if not (page.made_from and files.keep(page.name, page.made_from)):
+            files.write(page.name, page.text(), page.made_from)
     if built.new:
         archive.save(state)
     built.removed = files.finish()
@@ -103,27 +108,33 @@ def build(site: Path, sources: Sequence[Runs], options: Options) -> Built:
 
 
 def _assets(files: SiteFiles) -> None:
-    """Write the shared files; those that older reports use stay."""
+    """Write the shared files; older ones stay, as older reports use them."""
     files.keep_all("assets/")
     for name, text in asset_files().items():
         files.write(f"assets/{name}", text)
 
 
 def _newest(sources: Sequence[Runs], number: int) -> dict[str, Path]:
-    """Return the folders of the newest runs at hand, by digest; run ids begin with their time."""
-    found = [(f, d) for source in sources for d in source.digests if (f := source.folder(d))]
-    found.sort(key=lambda one: one[0].name, reverse=True)
-    return {digest: folder for folder, digest in found[:number]}
+    """Return the folders of the newest runs by digest; run ids begin with their time."""
+    folders = []
+    for source in sources:
+        for digest in source.digests:
+            folder = source.folder(digest)
+            if folder:
+                folders.append((digest, folder))
+    folders.sort(key=lambda entry: entry[1].name, reverse=True)
+    return dict(folders[:number])
 
 
 def _add_new(archive: Archive, pages: _RunPages, sources: Sequence[Runs], built: Built) -> None:
-    """Add the runs that the archive lacks and write their pages as they come."""
+    """Add the runs that the archive lacks, and write their pages."""
     known = {run.digest for run in archive.runs}
     for source in sources:
-        for packed in source.summaries([one for one in source.digests if one not in known]):
+        new = [digest for digest in source.digests if digest not in known]
+        for packed in source.summaries(new):
             run_id, digest = packed["run"]["run_id"], packed["run"]["digest"]
             if archive.digest_of(run_id) is not None:
-                built.notes.append(f"run {run_id}: this content takes the place of an older one")
+                built.notes.append(f"run {run_id}: replaces an older version of this run")
             archive.add(packed)
             known.add(digest)
             built.new += 1
@@ -133,24 +144,24 @@ def _add_new(archive: Archive, pages: _RunPages, sources: Sequence[Runs], built:
 def _keep_old(
     archive: Archive, pages: _RunPages, sources: Sequence[Runs], old: Collection[str]
 ) -> None:
-    """Keep the pages of the runs that were there before; render them anew if their look changed."""
+    """Keep the pages of older runs; render them again if the templates have changed."""
     lost = []
     for run in archive.runs:
         if run.digest in old and not pages.keep(run.run_id, run.digest):
             lost.append(run.digest)
     for source in sources:
-        for packed in source.summaries([one for one in source.digests if one in lost]):
+        for packed in source.summaries([digest for digest in source.digests if digest in lost]):
             pages.write(packed)
             lost.remove(packed["run"]["digest"])
     if lost:
         pages.notes.append(
-            f"{len(lost)} runs have lost their pages and are not at hand — name their folders too"
+            f"{len(lost)} runs have lost their pages — name their folders too, to render them again"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RunPages:
-    """Writes the pages of runs: from summaries, with the whole report where it is wanted."""
+    """Writes the pages of runs from their summaries, with a full report if it is ``reported``."""
 
     files: SiteFiles
     reported: Mapping[str, Path]
@@ -164,14 +175,17 @@ class _RunPages:
         self.files.write(name, _run_html(run, dumped(packed), report), _made(run["digest"], report))
 
     def keep(self, run_id: str, digest: str) -> bool:
-        """Keep the page of a run, made anew from its own data if need be; tell if it is there."""
+        """Keep the page of a run, rendered again from its own data if necessary.
+
+        Returns False if there is no such page.
+        """
         report = self._report(run_id, digest)
         name = f"runs/{slug(run_id)}/index.html"
         if self.files.keep(name, _made(digest, report)):
             return True
         with contextlib.suppress(OSError, ValueError, AttributeError, KeyError):
-            found = PAGE_DATA.search((self.files.site / name).read_text())
-            data = found[1] if found else ""
+            match = PAGE_DATA.search((self.files.site / name).read_text())
+            data = match[1] if match else ""
             run = json.loads(data)["run"]
             if run["digest"] == digest:
                 html = _run_html(run, dumped(json.loads(data)), report)
@@ -180,14 +194,14 @@ class _RunPages:
         return False
 
     def _report(self, run_id: str, digest: str) -> bool:
-        """Render the whole report, or keep the one that is there; tell whether there is one."""
+        """Render the full report or keep the existing one; say whether there is one."""
         name = f"runs/{slug(run_id)}/report.html"
         before = self.files.made_from(name) or ""
         folder = self.reported.get(digest)
         if folder is None or before == f"{digest} {renderer_sha256()}":
             return before.startswith(digest) and self.files.keep(name, before)
         try:
-            html = page.render([load_run(folder)], assets="../../assets", home="../../index.html")
+            html = render_report([load_run(folder)], assets="../../assets", home="../../index.html")
         except (ResultProblem, ValueError) as problem:
             self.notes.append(f"no report of {run_id}: {problem}")
             return False
@@ -205,44 +219,55 @@ def _run_html(run: Mapping[str, str], data: str, report: bool) -> str:
 
 
 def _judged(archive: Archive, state: Path, options: Options) -> Fleet:
-    """Return everything that pages are made of, with the trends of all histories."""
+    """Return what the pages show, with the trends of all histories."""
     lines = trends.lines_of(archive)
-    found = _trends(lines, state / KEPT_TRENDS, options)
-    changes: list[Change] = []
-    for target in dict.fromkeys(series.target for series in lines):
-        own = [series for series in lines if series.target == target]
-        changes += trends.told([c for s in own for c in found[s].changes], len(own))
+    trend_of = _trends(lines, state / KEPT_TRENDS, options)
+    series_of: dict[str, list[Series]] = {}
+    for series in lines:
+        series_of.setdefault(series.target, []).append(series)
+    significant, watched = [], []
+    for own in series_of.values():
+        changes = [change for series in own for change in trend_of[series].changes]
+        for change in trends.mark_significant(changes, len(own)):
+            if change.significant:
+                significant.append(change)
+            elif not change.settled:
+                watched.append(change)
     return Fleet(
         archive=archive,
         lines=lines,
-        trends=found,
-        events=events_of([c for c in changes if c.told], archive.runs),
-        watched=tuple(c for c in changes if not c.told and not c.settled),
+        trends=trend_of,
+        events=events_of(significant, archive.runs),
+        watched=tuple(watched),
     )
 
 
-def _trends(lines: Mapping[Series, Line], path: Path, options: Options) -> dict[Series, Trend]:
-    """Judge each history that has changed since the last build; the others are kept."""
-    groups: dict[Group, list[Line]] = {}
+def _trends(
+    lines: Mapping[Series, History], path: Path, options: Options
+) -> dict[Series, HistoryAnalysis]:
+    """Analyse each history that has changed since the last build; the others' trends are kept."""
+    groups: dict[Group, list[History]] = {}
     for series, line in lines.items():
         groups.setdefault((series.target, series.workload), []).append(line)
     before = _kept(path)
     after: dict[str, object] = {}
-    found: dict[Series, Trend] = {}
+    trend_of: dict[Series, HistoryAnalysis] = {}
     for members in groups.values():
         margins = [_margin(line.series, options) for line in members]
         digest = trends.hash_of(members, str(margins))
         known = before.get(digest)
         own = _restored(known) if known is not None else None
         if own is None:
-            judged = zip(members, margins, strict=True)
-            own = {line.series: trends.trend_of(line, margin) for line, margin in judged}
-        after[digest] = known if known is not None else trends.to_json(own)
-        found.update(own)
+            own = {}
+            for line, margin in zip(members, margins, strict=True):
+                own[line.series] = trends.trend_of(line, margin)
+            known = trends.to_json(own)
+        after[digest] = known
+        trend_of.update(own)
     text = json.dumps(after, allow_nan=False, separators=(",", ":"))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, text.encode())
-    return found
+    return trend_of
 
 
 def _margin(series: Series, options: Options) -> float:
@@ -258,7 +283,7 @@ def _kept(path: Path) -> dict[str, list[object]]:
     return kept if isinstance(kept, dict) else {}
 
 
-def _restored(known: list[object]) -> dict[Series, Trend] | None:
+def _restored(known: list[object]) -> dict[Series, HistoryAnalysis] | None:
     with contextlib.suppress(KeyError, TypeError, ValueError):
         return trends.from_json(known)
     return None

@@ -1,4 +1,4 @@
-"""What other programs read of a site: the Atom feed, badges as SVG and for shields.io. Pure."""
+"""Outputs for other programs: the Atom feed, and badges as SVG and for shields.io. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WIDTH_PX = 6.6  # of one character of the badge's font, on average
 
 
 def atom(events: Sequence[Event], runs: Sequence[RunFacts], base_url: str) -> str:
-    """Return the feed of regressions, the newest first; what is only watched is not in it."""
+    """Return the feed of regressions, newest first, without changes that are only watched."""
     worse = [event for event in events if event.worse][:MAX_ENTRIES]
     newest = max((runs[event.run].started_at for event in worse), default="1970-01-01T00:00:00Z")
     base = base_url.rstrip("/")
@@ -61,7 +61,7 @@ def _entry(event: Event, runs: Sequence[RunFacts], base: str) -> str:
 
 
 def _urn(text: str) -> str:
-    """Return an id that stays the same as long as the text does (a UUID made of its hash)."""
+    """Return an id that only depends on the text: a UUID made from its hash."""
     h = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
     return f"urn:uuid:{h[:8]}-{h[8:12]}-8{h[13:16]}-8{h[17:20]}-{h[20:32]}"
 
@@ -71,7 +71,7 @@ def _xml(text: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Replace the characters that XML cannot hold at all."""
+    """Replace characters that XML does not allow."""
     return NOT_XML.sub("\ufffd", text)
 
 
@@ -101,7 +101,7 @@ def badge_name(target: str, label: str) -> str:
 
 
 def speedup_message(step: float | None, cosine: float | None) -> tuple[str, str]:
-    """Return what a badge says of a method: no speedup without the gradient's fidelity."""
+    """Return text and kind of a badge: the speedup, never without the gradient's fidelity."""
     if step is None:
         return "not measured", "neutral"
     fidelity = f", cosine {cosine:.2f}" if cosine is not None else ", fidelity not measured"

@@ -1,4 +1,4 @@
-"""The files of a site: only what has changed is written, what is no longer made is taken away."""
+"""The files of a site: only changed ones are written; those not made any more are deleted."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STATE = "state.json"
 
 
 class SiteFiles:
-    """Writes pages below a folder and remembers what they were made of.
+    """Writes pages below a folder and remembers what each was made from.
 
-    ``made_from`` of a page is a hash of all it depends on; a page that was made from the same
-    before need not even be rendered.
+    ``made_from`` is a hash of everything that a page depends on; if it has not changed, the page
+    does not have to be rendered.
     """
 
     def __init__(self, site: Path, state: Path) -> None:
-        """Read what the last build left; without that, everything is new."""
+        """Read the state of the last build; without it, everything is written."""
         self.site = site
         self.written = 0
         self._path = state / STATE
@@ -32,11 +32,11 @@ class SiteFiles:
 
     @property
     def count(self) -> int:
-        """How many files the site has."""
+        """The number of files of the site."""
         return len(self._now)
 
     def keep(self, name: str, made_from: str) -> bool:
-        """Keep a file as it is if it was made from the same; tell whether that was so."""
+        """Keep a file if it was made from the same; return whether it was."""
         known = self._before.get(name)
         if known is None or known[0] != made_from or not (self.site / name).is_file():
             return False
@@ -44,19 +44,19 @@ class SiteFiles:
         return True
 
     def made_from(self, name: str) -> str | None:
-        """Return what the last build made a file from; None if it made none."""
+        """Return what the last build made a file from; None if the file does not exist."""
         known = self._before.get(name)
         return known[0] if known is not None and (self.site / name).is_file() else None
 
     def keep_all(self, folder: str) -> None:
-        """Keep all files below a folder, whoever needs them."""
+        """Keep all existing files below a folder."""
         self._now.update((n, known) for n, known in self._before.items() if n.startswith(folder))
 
     def write(self, name: str, text: str, made_from: str = "") -> None:
-        """Write a file unless it has this very content already.
+        """Write a file unless it has this content already.
 
         Raises:
-            ResultStorageProblem: it cannot be written.
+            ResultStorageProblem: the file cannot be written.
         """
         content = text.encode("utf-8", "replace")
         digest = hashlib.sha256(content).hexdigest()[:32]
@@ -67,7 +67,7 @@ class SiteFiles:
             return
         with storage(path):
             if self.written == 0:
-                self._path.unlink(missing_ok=True)  # what a crash leaves is built anew
+                self._path.unlink(missing_ok=True)  # after a crash, everything is built again
             path.parent.mkdir(parents=True, exist_ok=True)
             beside = path.with_name(f".{secrets.token_hex(4)}")
             beside.write_bytes(content)  # not synced: a site can be built again
@@ -75,10 +75,10 @@ class SiteFiles:
         self.written += 1
 
     def finish(self) -> int:
-        """Take away what this build no longer makes, and remember the rest; say how many went.
+        """Delete the files that this build did not make, save the state; return how many they were.
 
         Raises:
-            ResultStorageProblem: it cannot be written.
+            ResultStorageProblem: the state cannot be written, or a file cannot be deleted.
         """
         gone = [name for name in self._before if name not in self._now]
         for name in gone:
@@ -90,12 +90,12 @@ class SiteFiles:
 
 
 def _read(path: Path) -> Mapping[str, list[str]]:
-    """Return what a build left; only names that stay inside the site."""
+    """Return the state of the last build, without names that lead out of the site."""
     try:
-        found: Any = json.loads(path.read_text())
+        state: Any = json.loads(path.read_text())
         return {
-            str(name): [str(part[0]), str(part[1])]
-            for name, part in found.items()
+            str(name): [str(entry[0]), str(entry[1])]
+            for name, entry in state.items()
             if ".." not in Path(name).parts and not Path(name).is_absolute()
         }
     except (OSError, ValueError, AttributeError, LookupError, TypeError):

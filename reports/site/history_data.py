@@ -1,8 +1,8 @@
 """The data of one history page: all figures of one workload on one target, down-sampled. Pure.
 
-All lines share the times, as they were measured in the same runs. The newest runs are drawn one by
-one, older ones together: the median of a few runs and what they spanned. A point never mixes two
-states of the machine. Levels and changes were found in all runs.
+All lines share their points, because they were measured in the same runs. Each of the newest runs
+is a point; older runs share points, with their median and range. A point never mixes two states of
+the machine. Levels and changes are those of all runs.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from reports.charts.style import Colours
-from reports.metrics.table import METRICS
-from reports.site.archive import Ints, RunFacts, Series
+from reports.metrics.table import metric_label
+from reports.site.archive import Ints, KernelVersion, RunFacts, Series
 from reports.site.names import slug
-from reports.site.trends import Change, Line, Trend
+from reports.site.trends import History, HistoryAnalysis, LevelChange
 from reports.site.views import Fleet, change_words, environment_change, level_words
 from reports.text.wording import method_label
 
-SINGLE = 60
-TOGETHER = 90
+SINGLE_POINTS = 60  # of the newest runs
+SHARED_POINTS = 90  # at most about so many, of all older runs
 MAX_MARKS = 40
 
 Json = dict[str, Any]
@@ -31,13 +31,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Where runs are drawn: one run, or a few of one machine state; numbers in order of time."""
+    """A point of the chart: the numbers of one or a few runs of one machine state."""
 
     runs: tuple[int, ...]
     machine: int
 
 
-def history_data(fleet: Fleet, lines: Sequence[Line]) -> Json:
+def history_data(fleet: Fleet, lines: Sequence[History]) -> Json:
     """Return what the page's script draws."""
     points = _points(lines)
     return {
@@ -48,13 +48,13 @@ def history_data(fleet: Fleet, lines: Sequence[Line]) -> Json:
             if np.isfinite(line.value).any()
         ],
         "marks": _marks(lines, fleet),
-        "metrics": {line.series.metric: METRICS[line.series.metric] for line in lines},
+        "metrics": {line.series.metric: metric_label(line.series.metric) for line in lines},
         "runs": len({run for line in lines for run in line.run.tolist()}),
     }
 
 
 def epoch_ms(run: RunFacts) -> int | None:
-    """Return when a run started; None where that cannot be told."""
+    """Return the start of a run in milliseconds since the epoch; None if it is not valid."""
     try:
         when = datetime.fromisoformat(run.started_at.replace("Z", "+00:00"))
     except ValueError:
@@ -63,11 +63,11 @@ def epoch_ms(run: RunFacts) -> int | None:
     return int(aware.timestamp() * 1000)
 
 
-def _points(lines: Sequence[Line]) -> list[Point]:
+def _points(lines: Sequence[History]) -> list[Point]:
     longest = max(lines, key=lambda line: len(line.run))
     runs, machines = longest.run.tolist(), longest.machine.tolist()
-    old = max(0, len(runs) - SINGLE)
-    size = max(1, -(-old // TOGETHER))
+    old = max(0, len(runs) - SINGLE_POINTS)
+    size = max(1, -(-old // SHARED_POINTS))  # runs in a shared point, rounded up
     points: list[Point] = []
     for run, machine in zip(runs[:old], machines[:old], strict=True):
         if points and points[-1].machine == machine and len(points[-1].runs) < size:
@@ -84,11 +84,13 @@ def _point(point: Point, fleet: Fleet) -> list[Any]:
     return [epoch_ms(run), point.machine, len(point.runs), run.run_id, slug(run.run_id)]
 
 
-def _line(line: Line, trend: Trend, points: Sequence[Point], fleet: Fleet) -> Json:
+def _line(line: History, trend: HistoryAnalysis, points: Sequence[Point], fleet: Fleet) -> Json:
     series = line.series
-    place = {run: n for n, run in enumerate(line.run.tolist())}
-    at = {run: n for n, point in enumerate(points) for run in point.runs}
-    values = [_drawn(line, [place[r] for r in point.runs if r in place]) for point in points]
+    index_of = {run: index for index, run in enumerate(line.run.tolist())}
+    point_of = {run: index for index, point in enumerate(points) for run in point.runs}
+    values = []
+    for point in points:
+        values.append(_drawn(line, [index_of[run] for run in point.runs if run in index_of]))
     return {
         **_names(series, fleet.colours),
         "value": [value for value, _, _ in values],
@@ -96,8 +98,8 @@ def _line(line: Line, trend: Trend, points: Sequence[Point], fleet: Fleet) -> Js
         "high": [high for _, _, high in values],
         "levels": [
             {
-                "from": at.get(level.first_run),
-                "to": at.get(level.last_run),
+                "from": point_of.get(level.first_run),
+                "to": point_of.get(level.last_run),
                 "centre": level.centre,
                 "words": level_words(level, series.unit),
                 "runs": level.runs,
@@ -107,13 +109,13 @@ def _line(line: Line, trend: Trend, points: Sequence[Point], fleet: Fleet) -> Js
             }
             for level in trend.levels
         ],
-        "changes": [_change(change, at, fleet) for change in _own_changes(series, fleet)],
+        "changes": [_change(change, point_of, fleet) for change in _own_changes(series, fleet)],
     }
 
 
-def _own_changes(series: Series, fleet: Fleet) -> list[Change]:
-    found = [c for event in fleet.events for c in event.changes if c.series == series]
-    return found + [change for change in fleet.watched if change.series == series]
+def _own_changes(series: Series, fleet: Fleet) -> list[LevelChange]:
+    changes = [c for event in fleet.events for c in event.changes if c.series == series]
+    return changes + [change for change in fleet.watched if change.series == series]
 
 
 def _names(series: Series, colours: Colours) -> Json:
@@ -128,27 +130,26 @@ def _names(series: Series, colours: Colours) -> Json:
     }
 
 
-def _drawn(line: Line, places: list[int]) -> tuple[float | None, float | None, float | None]:
-    """Return the median of the runs and what they span; of one run its own interval."""
-    if len(places) == 1:
-        parts = (line.value[places[0]], line.low[places[0]], line.high[places[0]])
-        value, low, high = (_short(float(part)) for part in parts)
-        return value, low, high
-    values = line.value[places]
+def _drawn(line: History, indices: list[int]) -> tuple[float | None, float | None, float | None]:
+    """Return value, low and high of a point: median and range, or the interval of one run."""
+    if len(indices) == 1:
+        (index,) = indices
+        return _rounded(line.value[index]), _rounded(line.low[index]), _rounded(line.high[index])
+    values = line.value[indices]
     values = values[np.isfinite(values)]
     if not len(values):
         return None, None, None
-    return _short(float(np.median(values))), _short(values.min()), _short(values.max())
+    return _rounded(float(np.median(values))), _rounded(values.min()), _rounded(values.max())
 
 
-def _short(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if np.isfinite(value) else None
 
 
-def _change(change: Change, at: dict[int, int], fleet: Fleet) -> Json:
+def _change(change: LevelChange, point_of: dict[int, int], fleet: Fleet) -> Json:
     run = fleet.runs[change.run]
     return {
-        "at": at.get(change.run),
+        "at": point_of.get(change.run),
         "ratio": change.ratio,
         "words": change_words(change),
         "verdict": verdict_of(change),
@@ -159,36 +160,42 @@ def _change(change: Change, at: dict[int, int], fleet: Fleet) -> Json:
     }
 
 
-def verdict_of(change: Change) -> str:
-    """Return regression, improvement, or watched: nothing is called either before it stands out."""
-    if not change.told:
+def verdict_of(change: LevelChange) -> str:
+    """Return regression or improvement; watched for changes that are not significant yet."""
+    if not change.significant:
         return "watched"
     return "regression" if change.worse else "improvement"
 
 
-def _marks(lines: Sequence[Line], fleet: Fleet) -> list[Json]:
-    """Return where the machine or a kernel became another one, the newest ones."""
+def _marks(lines: Sequence[History], fleet: Fleet) -> list[Json]:
+    """Return marks for the newest changes of the machine or of a kernel."""
+    kernels = fleet.archive.kernels.all
     marks: dict[tuple[int, str], Json] = {}
     for line in lines:
-        for n in _where_it_changes(line.machine):
-            before, after = (fleet.machines[line.machine[k]] for k in (n - 1, n))
-            words = f"machine: {environment_change(before, after)}"
-            marks[int(line.run[n]), words] = _mark(int(line.run[n]), "machine", words, fleet)
-        for n in _where_it_changes(line.kernel):
-            old, new = (fleet.archive.kernels.all[line.kernel[k]] for k in (n - 1, n))
-            versions = [
-                f"{one.version or '?'} ({one.sha256[:8] or 'no hash'})" for one in (old, new)
-            ]
-            words = f"kernel {new.name}: {versions[0]} → {versions[1]}"
-            marks[int(line.run[n]), words] = _mark(int(line.run[n]), "kernel", words, fleet)
+        for index in _changes_in(line.machine):
+            before, after = line.machine[index - 1], line.machine[index]
+            change = environment_change(fleet.machines[before], fleet.machines[after])
+            _add_mark(marks, fleet, int(line.run[index]), "machine", f"machine: {change}")
+        for index in _changes_in(line.kernel):
+            old, new = kernels[line.kernel[index - 1]], kernels[line.kernel[index]]
+            text = f"kernel {new.name}: {_version(old)} → {_version(new)}"
+            _add_mark(marks, fleet, int(line.run[index]), "kernel", text)
     ordered = sorted(marks.values(), key=lambda mark: mark["t"] or 0)
     return ordered[-MAX_MARKS:]
 
 
-def _where_it_changes(column: Ints) -> list[int]:
+def _changes_in(column: Ints) -> list[int]:
+    """Return the indices at which the value differs from the one before."""
     return (np.flatnonzero(np.diff(column)) + 1).tolist()
 
 
-def _mark(run: int, kind: str, words: str, fleet: Fleet) -> Json:
+def _version(kernel: KernelVersion) -> str:
+    return f"{kernel.version or '?'} ({kernel.sha256[:8] or 'no hash'})"
+
+
+def _add_mark(
+    marks: dict[tuple[int, str], Json], fleet: Fleet, run: int, kind: str, text: str
+) -> None:
     facts = fleet.runs[run]
-    return {"t": epoch_ms(facts), "kind": kind, "words": words, "run": facts.run_id}
+    mark = {"t": epoch_ms(facts), "kind": kind, "words": text, "run": facts.run_id}
+    marks[run, text] = mark

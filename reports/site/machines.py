@@ -1,4 +1,4 @@
-"""Which states of a machine and versions of a kernel the runs have had. Pure."""
+"""The states of machines and the versions of kernels in the runs of a site. Pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.site.archive import Kernel, Machine
+from reports.site.archive import KernelVersion, Machine
 from reports.site.views import Fleet, environment_change
 from reports.text.wording import quantity
 
 
 @dataclass(frozen=True, kw_only=True)
 class Used:
-    """A version of a kernel or a state of a machine, and the runs that had it."""
+    """A version of a kernel or a state of a machine, with its first, last and number of runs."""
 
     first: int
     last: int
@@ -32,19 +32,21 @@ class Used:
 
 
 def machine_facts(machine: Machine | None) -> list[tuple[str, str]]:
-    """Return the facts of a machine by name, in words."""
+    """Return the facts of a machine as (name, text)."""
     if machine is None:
         return []
     facts = json.loads(machine.environment or "{}")
     shown = [("platform", machine.platform), ("fingerprint", machine.fingerprint)]
     for name, value in facts.items():
-        words = quantity(value, "B") if name == "memory_bytes" and value else str(value or "")
-        shown.append((name.replace("_bytes", "").replace("_", " "), words))
-    return [(name, words[:200]) for name, words in shown if words]
+        text = str(value or "")
+        if name == "memory_bytes" and value:
+            text = quantity(value, "B")
+        shown.append((name.replace("_bytes", "").replace("_", " "), text))
+    return [(name, text[:200]) for name, text in shown if text]
 
 
 def states_of(fleet: Fleet, target: str) -> list[Used]:
-    """Return the states of a machine, the newest first, each with what had changed before it."""
+    """Return the states of a machine, newest first, each with what changed from the one before."""
     runs: dict[int, set[int]] = {}
     for series, line in fleet.lines.items():
         if series.target == target:
@@ -52,7 +54,7 @@ def states_of(fleet: Fleet, target: str) -> list[Used]:
                 runs.setdefault(state, set()).update(line.run[line.machine == state].tolist())
     used = []
     before: Machine | None = None
-    for state in sorted(runs, key=lambda one: min(_times(fleet, runs[one]))):
+    for state in sorted(runs, key=lambda state: min(_times(fleet, runs[state]))):
         own = sorted(runs[state], key=lambda run: fleet.runs[run].started_at)
         machine = fleet.machines[state]
         used.append(
@@ -72,18 +74,18 @@ def _times(fleet: Fleet, runs: set[int]) -> list[str]:
     return [fleet.runs[run].started_at for run in runs]
 
 
-def kernel_use(fleet: Fleet) -> Mapping[Kernel, Used]:
-    """Return which runs used which version."""
+def kernel_use(fleet: Fleet) -> Mapping[KernelVersion, Used]:
+    """Return the runs that used each version of a kernel."""
     runs: dict[int, set[int]] = {}
     for line in fleet.lines.values():
         for kernel in np.unique(line.kernel).tolist():
             runs.setdefault(kernel, set()).update(line.run[line.kernel == kernel].tolist())
     all_kernels = fleet.archive.kernels.all
-    found = {}
+    used = {}
     for number, members in runs.items():
         own = sorted(members, key=lambda run: fleet.runs[run].started_at)
         kernel = all_kernels[number]
-        found[kernel] = Used(
+        used[kernel] = Used(
             first=own[0], last=own[-1], runs=len(own), version=kernel.version, sha256=kernel.sha256
         )
-    return found
+    return used

@@ -1,4 +1,4 @@
-"""Names that came from files and boards, as file names, colours and labels. Pure."""
+"""File names and colours for names that come from files and boards. Pure."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import hashlib
 import re
 from collections.abc import Iterable
 
-from reports.charts.style import EXACT, EXACT_CHANNELS_LAST, KNOWN, PALETTE, Colours
+from reports.charts.style import (
+    EXACT_CHANNELS_LAST_COLOUR,
+    EXACT_COLOUR,
+    KNOWN,
+    PALETTE,
+    Colours,
+)
 from reports.metrics.subjects import Method
+from workloads.spec.methods import BASELINE
 
 MAX_SLUG = 48
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)|index")
 
 
 def slug(name: str) -> str:
-    """Return a file name for any text: itself where it is harmless, else with a hash of it.
+    """Return a file name for any text: the text itself if it is harmless, else one with its hash.
 
-    Two texts never share one, also where the file system takes upper and lower case for the same.
+    Different texts have different names, even if the file system ignores case.
     """
     plain = re.fullmatch(r"[a-z0-9][a-z0-9._-]*[a-z0-9]|[a-z0-9]", name)
     if plain and len(name) <= MAX_SLUG and not RESERVED.match(name) and not _hashed(name):
@@ -27,7 +34,7 @@ def slug(name: str) -> str:
 
 
 def _hashed(name: str) -> bool:
-    """Tell whether a name looks like one of our own with a hash, and so could be another's."""
+    """Say whether a name looks like a name with a hash, which could be that of another text."""
     return re.search(r"(^|-)[0-9a-f]{10}$", name) is not None
 
 
@@ -37,8 +44,9 @@ def colours_of(methods: Iterable[Method]) -> Colours:
     # The plain kernel of a known method first: others may have to take the next colour.
     order = sorted(set(methods), key=lambda m: (m[:2] not in KNOWN, m[2] != "torch", str(m)))
     for method in order:
-        if method[0] == "exact":
-            colours[method] = EXACT_CHANNELS_LAST if "channels-last" in method[2] else EXACT
+        if method[0] == BASELINE:
+            channels_last = "channels-last" in method[2]
+            colours[method] = EXACT_CHANNELS_LAST_COLOUR if channels_last else EXACT_COLOUR
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
         choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]

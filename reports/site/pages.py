@@ -1,4 +1,4 @@
-"""The pages of a site other than those of single runs: which there are, and what each is given."""
+"""The pages of a site, except those of single runs: which there are, and the data of each."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from markupsafe import Markup
 
 from reports.page.generator import renderer_sha256
 from reports.site import feed
-from reports.site.archive import Kernel, RunFacts, Series
+from reports.site.archive import KernelVersion, RunFacts, Series
 from reports.site.history_data import history_data
 from reports.site.machines import kernel_use, machine_facts, states_of
 from reports.site.names import slug, target_colour
 from reports.site.run_data import dumped
 from reports.site.templates import render
-from reports.site.trends import Change, Line, hash_of
-from reports.site.views import Event, Fleet, Standing, history_href
+from reports.site.trends import History, LevelChange, hash_of
+from reports.site.views import Event, Fleet, MethodSummary, history_href
 from reports.text.wording import percent, times
 
 NEWEST_RUNS = 200
@@ -26,8 +26,8 @@ RUNS_OF_TARGET = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """One file of the site; with ``made_from`` it is only rendered if that has changed."""
+class SitePage:
+    """One file of the site; if it has ``made_from``, it is only rendered when that changes."""
 
     name: str
     text: Callable[[], str]
@@ -36,21 +36,21 @@ class Page:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetFacts:
-    """One target in short."""
+    """The facts of one target on the start page."""
 
     name: str
     platform: str
     model: str
     runs: int
     last: str
-    best: Standing | None
+    best: MethodSummary | None
     reason: str
     worse: int
     worse_since: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Item:
+class ListItem:
     """One entry of a list of pages."""
 
     name: str
@@ -59,10 +59,11 @@ class Item:
     colour: str = ""
 
 
-def sections(fleet: Fleet, base_url: str) -> Iterator[Page]:
+def sections(fleet: Fleet, base_url: str) -> Iterator[SitePage]:
     """Yield every page of the site that is not a run's."""
-    targets = tuple(_target_facts(fleet, name) for name in _names(fleet, 0))
-    yield Page(name="index.html", text=partial(_index, fleet, targets))
+    names = sorted({series.target for series in fleet.lines})
+    targets = tuple(_target_facts(fleet, name) for name in names)
+    yield SitePage(name="index.html", text=partial(_index, fleet, targets))
     yield from _target_pages(fleet, targets)
     yield from _workload_pages(fleet)
     yield from _kernel_pages(fleet)
@@ -70,16 +71,11 @@ def sections(fleet: Fleet, base_url: str) -> Iterator[Page]:
     yield from _runs_pages(fleet)
     yield _plain("changes/index.html", "changes.html.j2", "changes", fleet=fleet)
     yield from _badges(fleet, base_url)
-    yield Page(name="feed.xml", text=partial(feed.atom, fleet.events, fleet.runs, base_url))
+    yield SitePage(name="feed.xml", text=partial(feed.atom, fleet.events, fleet.runs, base_url))
 
 
-def _plain(path: str, template: str, here: str, /, **facts: object) -> Page:
-    return Page(name=path, text=partial(render, template, path=path, here=here, **facts))
-
-
-def _names(fleet: Fleet, place: int) -> list[str]:
-    """Return the targets (0) or workloads (1) of the site, sorted."""
-    return sorted({str(series[place]) for series in fleet.lines})
+def _plain(path: str, template: str, here: str, /, **facts: object) -> SitePage:
+    return SitePage(name=path, text=partial(render, template, path=path, here=here, **facts))
 
 
 def _target_facts(fleet: Fleet, name: str) -> TargetFacts:
@@ -102,9 +98,9 @@ def _target_facts(fleet: Fleet, name: str) -> TargetFacts:
     )
 
 
-def _still_worse(fleet: Fleet, target: str) -> list[Change]:
-    """Return the changes for the worse that are the last of their line, in the machine as it is."""
-    last: dict[Series, Change] = {}
+def _still_worse(fleet: Fleet, target: str) -> list[LevelChange]:
+    """Return the changes for the worse that are the latest in their history and machine state."""
+    last: dict[Series, LevelChange] = {}
     for event in fleet.events:  # the newest first
         for change in event.changes if event.target == target else ():
             last.setdefault(change.series, change)
@@ -112,7 +108,7 @@ def _still_worse(fleet: Fleet, target: str) -> list[Change]:
 
 
 def _reason(fleet: Fleet, target: str) -> str:
-    """Return why a target has no speedup."""
+    """Return the reason why a target has no speedup."""
     cells = (entry.cells[0] for entry in fleet.entries if entry.case[0] == target)
     reasons = (cell.reason for cell in cells if cell.value is None and cell.reason)
     return next(reasons, "no method was compared with exact")[:120]
@@ -132,7 +128,7 @@ def _index(fleet: Fleet, targets: Sequence[TargetFacts]) -> str:
 
 
 def headline(fleet: Fleet) -> str:
-    """Return the site in one sentence, without a speedup where its fidelity is unknown."""
+    """Return the best result in one sentence; speedups without a known fidelity do not count."""
     known = [s for s in fleet.standings if s.step is not None and s.cosine is not None]
     if not known:
         return "Exact against filtered training, on your fleet"
@@ -140,13 +136,13 @@ def headline(fleet: Fleet) -> str:
     words = (
         f"{best.label} runs a training step {times(best.step)} as fast as exact on {best.target}"
     )
-    energy = f", on {percent(best.energy)} of the energy" if best.energy is not None else ""
+    energy = f", using {percent(best.energy)} of the energy" if best.energy is not None else ""
     return f"{words}{energy}, at a gradient cosine of {best.cosine:.2f}"
 
 
-def _target_pages(fleet: Fleet, targets: Sequence[TargetFacts]) -> Iterator[Page]:
+def _target_pages(fleet: Fleet, targets: Sequence[TargetFacts]) -> Iterator[SitePage]:
     items = [
-        Item(
+        ListItem(
             name=target.name,
             href=f"{slug(target.name)}/index.html",
             about=f"{target.model or target.platform} · {target.runs} runs",
@@ -172,17 +168,17 @@ def _target_pages(fleet: Fleet, targets: Sequence[TargetFacts]) -> Iterator[Page
         )
 
 
-def _list(folder: str, heading: str, lead: str, items: Sequence[Item]) -> Page:
+def _list(folder: str, heading: str, lead: str, items: Sequence[ListItem]) -> SitePage:
     name = f"{folder}/index.html"
     return _plain(name, "list.html.j2", folder, heading=heading, lead=lead, items=items)
 
 
-def _workload_pages(fleet: Fleet) -> Iterator[Page]:
+def _workload_pages(fleet: Fleet) -> Iterator[SitePage]:
     items = []
-    for name in _names(fleet, 1):
+    for name in sorted({series.workload for series in fleet.lines}):
         entries = [entry for entry in fleet.entries if entry.case[1] == name]
         targets = sorted({entry.case[0] for entry in entries})
-        items.append(Item(name=name, href=f"{slug(name)}/index.html", about=_some(targets)))
+        items.append(ListItem(name=name, href=f"{slug(name)}/index.html", about=_some(targets)))
         yield _plain(
             f"workloads/{slug(name)}/index.html",
             "workload.html.j2",
@@ -199,17 +195,17 @@ def _workload_pages(fleet: Fleet) -> Iterator[Page]:
     yield _list("workloads", "Workloads", f"{len(items)} layers and networks", items)
 
 
-def _kernel_pages(fleet: Fleet) -> Iterator[Page]:
-    kernels: dict[str, list[Kernel]] = {}
+def _kernel_pages(fleet: Fleet) -> Iterator[SitePage]:
+    kernels: dict[str, list[KernelVersion]] = {}
     for kernel in fleet.archive.kernels.all:
         kernels.setdefault(kernel.name, []).append(kernel)
     used = kernel_use(fleet)
     items = []
     for name, versions in sorted(kernels.items()):
         rows = [used[version] for version in versions if version in used]
-        rows.sort(key=lambda one: fleet.runs[one.first].started_at, reverse=True)
+        rows.sort(key=lambda row: fleet.runs[row.first].started_at, reverse=True)
         about = f"{len(rows)} version{'s' if len(rows) != 1 else ''}"
-        items.append(Item(name=name, href=f"{slug(name)}/index.html", about=about))
+        items.append(ListItem(name=name, href=f"{slug(name)}/index.html", about=about))
         yield _plain(
             f"kernels/{slug(name)}/index.html",
             "workload.html.j2",
@@ -218,7 +214,7 @@ def _kernel_pages(fleet: Fleet) -> Iterator[Page]:
             name=name,
             kind="kernel",
             lead=f"{about}; every change of its source is marked in the histories",
-            question="Every target and workload by this kernel",
+            question="Every target and workload with this kernel",
             dims=["target", "workload", "method"],
             versions=rows,
             entries=[entry for entry in fleet.entries if entry.case[4] == name],
@@ -226,8 +222,8 @@ def _kernel_pages(fleet: Fleet) -> Iterator[Page]:
     yield _list("kernels", "Kernels", "implementations of the methods", items)
 
 
-def _history_pages(fleet: Fleet) -> Iterator[Page]:
-    groups: dict[tuple[str, str], list[Line]] = {}
+def _history_pages(fleet: Fleet) -> Iterator[SitePage]:
+    groups: dict[tuple[str, str], list[History]] = {}
     for series, line in fleet.lines.items():
         groups.setdefault((series.target, series.workload), []).append(line)
     items = []
@@ -235,7 +231,7 @@ def _history_pages(fleet: Fleet) -> Iterator[Page]:
         runs = len({run for line in lines for run in line.run.tolist()})
         href = history_href(target, workload)
         items.append(
-            Item(
+            ListItem(
                 name=f"{target} · {workload}",
                 href=href.removeprefix("history/"),
                 about=f"{runs} runs",
@@ -245,7 +241,7 @@ def _history_pages(fleet: Fleet) -> Iterator[Page]:
         known = [_event_key(event) for event in fleet.events if event.target == target]
         watched = [_change_key(c) for c in fleet.watched if c.series.target == target]
         around = json.dumps([known, watched, list(map(list, fleet.colours.items()))])
-        yield Page(
+        yield SitePage(
             name=href,
             text=partial(_history, fleet, target, workload, lines),
             made_from=hash_of(lines, renderer_sha256(), around),
@@ -257,11 +253,11 @@ def _event_key(event: Event) -> list[object]:
     return [event.run, [_change_key(change) for change in event.changes]]
 
 
-def _change_key(change: Change) -> list[object]:
+def _change_key(change: LevelChange) -> list[object]:
     return [list(change.series), change.run, change.ratio]
 
 
-def _history(fleet: Fleet, target: str, workload: str, lines: Sequence[Line]) -> str:
+def _history(fleet: Fleet, target: str, workload: str, lines: Sequence[History]) -> str:
     data = history_data(fleet, lines)
     return render(
         "history.html.j2",
@@ -274,7 +270,7 @@ def _history(fleet: Fleet, target: str, workload: str, lines: Sequence[Line]) ->
     )
 
 
-def _runs_pages(fleet: Fleet) -> Iterator[Page]:
+def _runs_pages(fleet: Fleet) -> Iterator[SitePage]:
     months: dict[str, list[RunFacts]] = {}
     for number in fleet.newest_first:
         run = fleet.runs[number]
@@ -313,14 +309,14 @@ def _month(run: RunFacts) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Badge:
-    """A badge and how to put it on a page."""
+    """A badge, and the Markdown that shows it."""
 
     name: str
     alt: str
     markdown: str
 
 
-def _badges(fleet: Fleet, base_url: str) -> Iterator[Page]:
+def _badges(fleet: Fleet, base_url: str) -> Iterator[SitePage]:
     badges = []
     base = base_url.rstrip("/") or "https://YOUR-SITE"
     for standing in sorted(fleet.standings, key=lambda s: (s.target, s.label)):
@@ -328,8 +324,8 @@ def _badges(fleet: Fleet, base_url: str) -> Iterator[Page]:
         label = f"{standing.label} on {standing.target}"
         message, kind = feed.speedup_message(standing.step, standing.cosine)
         svg, shields = feed.badge(label, message, kind)
-        yield Page(name=f"badges/{name}.svg", text=partial(str, svg))
-        yield Page(name=f"badges/{name}.json", text=partial(str, shields))
+        yield SitePage(name=f"badges/{name}.svg", text=partial(str, svg))
+        yield SitePage(name=f"badges/{name}.json", text=partial(str, shields))
         alt = f"{label}: {message}".replace("[", "(").replace("]", ")")
         target = f"{base}/targets/{slug(standing.target)}/index.html"
         markdown = f"[![{alt}]({base}/badges/{name}.svg)]({target})"

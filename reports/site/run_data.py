@@ -1,7 +1,7 @@
-"""What a site keeps of one run: its summary rows as one JSON object, which is its page's data.
+"""The summary of one run as a JSON object, which is also the data of its page.
 
-Texts stand once in ``words``; a row's texts are places there. ``layout`` is a hash of what is the
-same in every run of one suite on one machine, so that thousands of runs share the work of sorting
+Each text is in ``words`` once, and rows have its index there. ``layout`` is a hash of what all runs
+of one suite on one machine have in common, so that thousands of runs share the work of sorting
 their rows into series.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from reports.metrics.summary import SummaryRow
 
 Json = dict[str, Any]
-FORMAT = 1
+FORMAT = 2  # 2: of_exact
 TEXTS = ("metric", "phase", "unit", "status", "reason")
 
 
@@ -36,6 +36,7 @@ def pack(rows: Sequence[SummaryRow], *, run: Mapping[str, Any]) -> Json:
         "low": [row.ci_low for row in rows],
         "high": [row.ci_high for row in rows],
         "n": [row.n for row in rows],
+        "of_exact": [row.of_exact for row in rows],
     }
     for name in TEXTS:
         columns[name] = [words.setdefault(getattr(row, name), len(words)) for row in rows]
@@ -65,12 +66,12 @@ def facts_of(rows: Sequence[SummaryRow], *, run_id: str, digest: str) -> Json:
 
 
 def dumped(packed: object) -> str:
-    """Return an object as JSON that no HTML parser takes for markup."""
+    """Return an object as JSON without characters that an HTML parser could take for markup."""
     text = json.dumps(packed, allow_nan=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _machine(row: SummaryRow) -> list[Any]:
-    """Return target, platform, fingerprint, environment and boot."""
+    """Return target, platform, fingerprint, environment and boot id of a row's machine."""
     environment = json.loads(row.environment) if row.environment else {}
     return [row.target, row.platform, row.fingerprint, environment, row.boot_id]

@@ -1,7 +1,7 @@
-"""Where a site's runs come from: folders of runs, and stores.
+"""Sources of a site's runs: folders and stores; each follows the protocol ``build.Runs``.
 
-The summary of a run's folder is kept in a cache on this machine by the hash of its manifest: it
-takes a second to compute from the samples and never changes.
+The summary of a run's folder takes a second to compute from its samples and never changes, so it
+is cached on this machine by the hash of the run's manifest.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 
 from reports.calibration import noise_floor
 from reports.calibration.noise_floor import NoiseFloor
-from reports.gate.verdict import METRICS
 from reports.metrics.summary import SummaryRow, summary_of
+from reports.metrics.table import judged_metrics
 from reports.results.read import MANIFEST, RUN, ResultProblem, load_run
 from reports.results.write import ResultStorageProblem, write_bytes_atomic
 from reports.site.run_data import FORMAT, Json, facts_of, pack
@@ -33,13 +33,13 @@ Floors = dict[tuple[str, str, str], float]
 
 
 class FolderRuns:
-    """Runs in folders: a run's own, or folders of runs."""
+    """Runs in folders; a path is the folder of a run, or a folder of such folders."""
 
     def __init__(self, paths: Sequence[Path], cache: Path | None) -> None:
         """Look for runs.
 
         Raises:
-            ResultProblem: a path has none.
+            ResultProblem: a path does not exist.
         """
         self._cache = cache
         self.notes: list[str] = []
@@ -47,15 +47,15 @@ class FolderRuns:
 
     @property
     def digests(self) -> Collection[str]:
-        """What stands for the content of each run."""
+        """The digest of each run's content."""
         return self._folders.keys()
 
     def folder(self, digest: str) -> Path | None:
-        """Return where a run's own files are."""
+        """Return the folder of a run."""
         return self._folders.get(digest)
 
     def summaries(self, wanted: Collection[str]) -> Iterator[Json]:
-        """Yield the summaries of the wanted runs; a broken folder becomes a note."""
+        """Yield the summaries of the wanted runs; for a broken folder, add a note instead."""
         missing = []
         for digest in wanted:
             kept = _cached(self._cache, digest)
@@ -86,7 +86,7 @@ class StoreRuns:
         """Read which runs the store has.
 
         Raises:
-            StoreProblem, StoreRefusal: it cannot be read.
+            StoreProblem, StoreRefusal: the store cannot be read.
             MissingExtra: the libraries for stores are not installed.
         """
         from reports.store import cache as store_cache  # what only stores need is an extra
@@ -98,11 +98,11 @@ class StoreRuns:
 
     @property
     def digests(self) -> Collection[str]:
-        """What stands for the content of each run."""
+        """The digest of each run's content."""
         return self._runs.keys()
 
     def folder(self, digest: str) -> Path | None:
-        """Return None: the files are in the store."""
+        """Return None: the files are only in the store."""
         return None
 
     def summaries(self, wanted: Collection[str]) -> Iterator[Json]:
@@ -122,9 +122,10 @@ class StoreRuns:
 
 
 def digest_of(folder: Path) -> str:
-    """Return what stands for the content of a run's folder: its manifest's hash, as in stores.
+    """Return the digest of a run's content: the hash of its manifest, as in stores.
 
-    A run without a manifest has not ended: names, sizes and times of its files stand in for it.
+    A run without a manifest has not finished; its digest is a hash of its files' names, sizes and
+    times.
     """
     try:
         content = (folder / MANIFEST).read_bytes()
@@ -140,11 +141,11 @@ def digest_of(folder: Path) -> str:
 
 
 def floors_in(paths: Sequence[Path]) -> tuple[Floors, list[str]]:
-    """Return the calibrated noise floors beside runs, by target, metric and phase, and notes.
+    """Return the noise floors beside runs by target, metric and phase, and notes.
 
-    A floor is a logarithm of a ratio; of a target that was calibrated twice the newer one counts.
+    A floor is the logarithm of a ratio. If a target was calibrated twice, the newer floor counts.
     """
-    found: list[NoiseFloor] = []
+    calibrations: list[NoiseFloor] = []
     notes: list[str] = []
     for folder in dict.fromkeys(p.parent if (p / RUN).is_file() else p for p in paths):
         for path in sorted(folder.glob(FLOOR_FILES)):
@@ -153,18 +154,21 @@ def floors_in(paths: Sequence[Path]) -> tuple[Floors, list[str]]:
             except ResultProblem as problem:
                 notes.append(f"left out: {problem}")
                 continue
-            found += [floor] if floor is not None else []
-    found.sort(key=lambda floor: floor.measured_at)
-    return {
-        (floor.target, METRICS[one.metric], one.phase): one.effect_q95
-        for floor in found
-        for one in floor.floors
-        if one.metric in METRICS
-    }, notes
+            if floor is not None:
+                calibrations.append(floor)
+    calibrations.sort(key=lambda floor: floor.measured_at)
+    judged = judged_metrics()
+    floors: Floors = {}
+    for calibration in calibrations:
+        for metric_floor in calibration.floors:
+            if metric_floor.metric in judged:
+                metric = judged[metric_floor.metric].name
+                floors[calibration.target, metric, metric_floor.phase] = metric_floor.effect_q95
+    return floors, notes
 
 
 def cache_home() -> Path:
-    """Return where summaries are kept on this machine."""
+    """Return the folder of the summaries' cache on this machine."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "gfbench" / "summaries"
 
@@ -187,7 +191,7 @@ def _run_folders(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _summarise(job: tuple[str, str]) -> Json | str:
-    """Compute a run's summary from its samples; what is wrong with the folder comes as text."""
+    """Compute a run's summary from its samples; for a broken folder, return the reason."""
     folder, digest = job
     try:
         run = load_run(Path(folder))
@@ -211,7 +215,7 @@ def _cached(cache: Path | None, digest: str) -> Json | None:
 
 
 def _keep(cache: Path | None, digest: str, packed: Json) -> None:
-    """Write into the cache if that is possible; it is only there for speed."""
+    """Write a summary into the cache; without write access, nothing is cached."""
     if cache is not None:
         path = cache_path(cache, digest)
         with contextlib.suppress(OSError, ResultStorageProblem):
@@ -220,7 +224,10 @@ def _keep(cache: Path | None, digest: str, packed: Json) -> None:
 
 
 def _row(record: dict[str, Any]) -> SummaryRow:
-    """Return a stored row; texts that an older summary lacks are empty."""
-    texts = {one.name for one in fields(SummaryRow) if one.type == "str"}
-    known: dict[str, Any] = {k: "" if v is None and k in texts else v for k, v in record.items()}
-    return SummaryRow(**known)
+    """Return a stored row; texts that an older summary does not have are empty."""
+    texts = {field.name for field in fields(SummaryRow) if field.type == "str"}
+    values: dict[str, Any] = dict(record)
+    for name in texts:
+        if values.get(name, "") is None:
+            values[name] = ""
+    return SummaryRow(**values)

@@ -1,4 +1,4 @@
-"""The HTML of a site's pages: names are escaped by the templates, or data with ``<`` escaped."""
+"""Rendering of a site's pages: templates escape all names; in embedded data, ``<`` is escaped."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.metrics.table import METRICS
+from reports.metrics import table
+from reports.metrics.over_workloads import CAPTION
 from reports.page.assets import PLOTLY, SHARED_POLICY, TEMPLATES, asset, shared_files
 from reports.site.archive import Series
 from reports.site.names import slug, target_colour
 from reports.site.views import (
-    FIGURES,
     Entry,
-    Standing,
+    MethodSummary,
     change_words,
+    figure_columns,
     figure_name,
     history_href,
 )
@@ -32,7 +33,7 @@ SPARK = (120.0, 28.0)
 
 @dataclass(frozen=True, kw_only=True)
 class SiteAssets:
-    """What all pages share."""
+    """The content security policy and the drawing library, which all pages share."""
 
     policy: str
     plotly: str
@@ -48,8 +49,9 @@ def site_assets() -> SiteAssets:
 
 def asset_files() -> dict[str, str]:
     """Return the shared files of a site: text by name."""
+    labels = {metric.name: metric.label for metric in table.METRICS}
     words = json.dumps(
-        {"prefixes": wording.PREFIXES, "symbols": wording.SYMBOLS, "metrics": METRICS}
+        {"prefixes": wording.PREFIXES, "symbols": wording.SYMBOLS, "metrics": labels}
     )
     parts = [f'"use strict";\nconst WORDING = {words};\n']
     parts += [str(asset(f"site/{name}")) for name in SCRIPTS]
@@ -59,7 +61,7 @@ def asset_files() -> dict[str, str]:
 
 @cache
 def look() -> str:
-    """Return the hash of all templates: pages of an older look are rendered again."""
+    """Return a hash of all templates; pages made with other templates are rendered again."""
     digest = hashlib.sha256()
     for path in sorted((TEMPLATES / "site").glob("*.j2")):
         digest.update(path.read_bytes())
@@ -99,19 +101,20 @@ def _environment() -> Environment:
         bar=_bar,
     )
     environment.globals["interval"] = wording.interval
-    environment.globals["figure_columns"] = FIGURES
+    environment.globals["figure_columns"] = figure_columns
+    environment.globals["over_workloads"] = CAPTION
     return environment
 
 
 def _history(item: Entry | Series) -> str:
-    """Return the path of the history of a table's row or of a figure; a figure opens with it."""
+    """Return the path of the history page of a table's row or of a figure, which it opens with."""
     if isinstance(item, Entry):
         return history_href(item.case[0], item.case[1])
     return f"{history_href(item.target, item.workload)}#figure={item.metric}.{item.phase}"
 
 
 def _polyline(values: Sequence[float]) -> Markup:
-    """Return the points of a sparkline; it spans at least 10 %, so that noise looks like noise."""
+    """Return the points of a sparkline; its range is at least 10 %, so that noise looks small."""
     width, height = SPARK
     middle = (min(values) + max(values)) / 2
     span = max(max(values) - min(values), 0.1 * middle) or 1.0
@@ -123,7 +126,7 @@ def _polyline(values: Sequence[float]) -> Markup:
     return Markup(" ".join(points))
 
 
-def _bar(value: float, standings: Sequence[Standing]) -> str:
-    """Return where a speedup lies on the scale that all bars of a table share, in percent."""
+def _bar(value: float, standings: Sequence[MethodSummary]) -> str:
+    """Return the length of a speedup's bar in percent; all bars of a table share a scale."""
     top = max((s.step_high for s in standings if s.step_high), default=1.0)
     return f"{100 * value / max(top, 1.0):.2f}"

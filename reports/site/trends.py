@@ -1,8 +1,8 @@
-"""What the histories of all figures amount to: lines of runs, their levels, and changes.
+"""Trends in the histories of all figures: their levels, and the changes between them.
 
-A line is one series in the order of time. Levels and steps are found within each state of a
-machine (its fingerprint): what differs between two states is the environment's doing, marked but
-never called a regression.
+A history is one series in the order of time. Levels and shifts are found separately in each state
+of a machine (its fingerprint): a difference between two states is due to the environment; it is
+marked, but never called a regression.
 """
 
 from __future__ import annotations
@@ -14,19 +14,24 @@ from typing import Any
 
 import numpy as np
 
-from reports.site.archive import Archive, Column, Ints, Series
-from reports.stats.change_points import MARGIN, WIDTHS, Analysis, Floats, Step, analyse
-
-LOWER_IS_BETTER = frozenset(
-    {"latency_s", "energy_j", "peak_rss_bytes", "cuda_peak_bytes", "saved_bytes"}
+from reports.metrics.table import lower_is_better
+from reports.site.archive import Archive, Ints, Series
+from reports.stats.change_points import (
+    MIN_MAGNITUDE,
+    WIDTHS,
+    Analysis,
+    Floats,
+    LevelShift,
+    analyse,
 )
-FALSE_DISCOVERIES = 0.05
-ALGORITHM = "1"  # another number makes every history be judged anew
+
+FALSE_DISCOVERY_RATE = 0.05
+ALGORITHM = "1"  # a new number makes the next build analyse every history again
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """One series in the order of time; all columns have one entry per run."""
+class History:
+    """One series in the order of time; all columns have one entry for each run."""
 
     series: Series
     run: Ints
@@ -38,11 +43,7 @@ class Line:
     n: Ints
     status: Ints
     reason: Ints
-
-    @property
-    def latest(self) -> int:
-        """The place of the newest run."""
-        return len(self.run) - 1
+    of_exact: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,17 +60,17 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """A step in one line: the ratio of the new level to the old one, with its 95 % interval.
+class LevelChange:
+    """A shift in one history: the ratio of the new level to the old one, with its 95 % interval.
 
-    ``kernel_changed`` where the kernel's source is another one from this run on. ``told`` once the
-    step stands out among all figures of the target; before that it is only watched.
+    ``kernel_changed``: the kernel's source changed in the same run. ``significant``: the shift is
+    significant among all figures of the target; until then it is only watched.
     """
 
     series: Series
     machine: int
     run: int
-    run_before: int
+
     runs_since: int
     ratio: float
     low: float
@@ -77,45 +78,41 @@ class Change:
     settled: bool
     p: float
     kernel_changed: bool
-    told: bool = False
+    significant: bool = False
 
     @property
     def worse(self) -> bool:
-        """Whether the new level is the worse one."""
-        return (self.ratio > 1) == (self.series.metric in LOWER_IS_BETTER)
+        """Whether the new level is worse."""
+        return (self.ratio > 1) == lower_is_better(self.series.metric)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trend:
-    """What one line amounts to."""
+class HistoryAnalysis:
+    """The levels of one history and the changes between them."""
 
     levels: tuple[Level, ...]
-    changes: tuple[Change, ...]
+    changes: tuple[LevelChange, ...]
 
 
-def lines_of(archive: Archive) -> dict[Series, Line]:
-    """Return every series as a line in the order of time."""
+def lines_of(archive: Archive) -> dict[Series, History]:
+    """Return the history of every series."""
     columns = archive.columns()
-    rank = np.empty(len(archive.runs), dtype=np.int64)
     times = [(run.started_at, run.run_id) for run in archive.runs]
+    rank = np.empty(len(times), dtype=np.int64)  # of each run in the order of time
     rank[sorted(range(len(times)), key=times.__getitem__)] = np.arange(len(times))
     order = np.lexsort((rank[columns["run"]], columns["series"]))
     ordered = {name: column[order] for name, column in columns.items()}
-    starts = np.searchsorted(ordered["series"], np.arange(len(archive.series.all) + 1))
-    return {
-        series: _line(series, ordered, slice(int(starts[place]), int(starts[place + 1])))
-        for place, series in enumerate(archive.series.all)
-        if starts[place] < starts[place + 1]
-    }
+    bounds = np.searchsorted(ordered.pop("series"), np.arange(len(archive.series.all) + 1))
+    histories = {}
+    for series, first, end in zip(archive.series.all, bounds[:-1], bounds[1:], strict=True):
+        if first < end:
+            own = {name: column[first:end] for name, column in ordered.items()}
+            histories[series] = History(series=series, **own)
+    return histories
 
 
-def _line(series: Series, columns: Mapping[str, Column], part: slice) -> Line:
-    own = {name: column[part] for name, column in columns.items() if name != "series"}
-    return Line(series=series, **own)
-
-
-def hash_of(lines: Sequence[Line], *texts: str) -> str:
-    """Return what changes with any figure of the lines, and with the texts."""
+def hash_of(lines: Sequence[History], *texts: str) -> str:
+    """Return a hash of the histories' figures and of the texts."""
     digest = hashlib.sha256("\0".join((ALGORITHM, *texts)).encode())
     for line in lines:
         digest.update(repr(line.series).encode())
@@ -125,25 +122,28 @@ def hash_of(lines: Sequence[Line], *texts: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def trend_of(line: Line, margin: float = MARGIN) -> Trend:
-    """Return the levels and changes of one line, for each machine state by itself."""
+def trend_of(line: History, margin: float = MIN_MAGNITUDE) -> HistoryAnalysis:
+    """Return the levels and changes of one history, separately for each machine state.
+
+    ``margin`` is the smallest change that counts, as a logarithm.
+    """
     levels: list[Level] = []
-    changes: list[Change] = []
+    changes: list[LevelChange] = []
     for machine in dict.fromkeys(line.machine.tolist()):
-        places = np.flatnonzero((line.machine == machine) & (line.value > 0))
-        if len(places):
-            analysis = analyse(np.log(line.value[places]), magnitude=margin)
-            levels += _levels(line, machine, places, analysis)
-            changes += _changes(line, machine, places, analysis)
-    return Trend(levels=tuple(levels), changes=tuple(changes))
+        indices = np.flatnonzero((line.machine == machine) & (line.value > 0))
+        if len(indices):
+            analysis = analyse(np.log(line.value[indices]), magnitude=margin)
+            levels += _levels(line, machine, indices, analysis)
+            changes += _changes(line, machine, indices, analysis)
+    return HistoryAnalysis(levels=tuple(levels), changes=tuple(changes))
 
 
-def _levels(line: Line, machine: int, places: Ints, analysis: Analysis) -> Iterator[Level]:
+def _levels(line: History, machine: int, indices: Ints, analysis: Analysis) -> Iterator[Level]:
     for segment in analysis.segments:
         yield Level(
             machine=machine,
-            first_run=int(line.run[places[segment.first]]),
-            last_run=int(line.run[places[segment.end - 1]]),
+            first_run=int(line.run[indices[segment.first]]),
+            last_run=int(line.run[indices[segment.end - 1]]),
             runs=segment.end - segment.first,
             centre=float(np.exp(segment.centre)),
             low=None if segment.low is None else float(np.exp(segment.low)),
@@ -151,60 +151,64 @@ def _levels(line: Line, machine: int, places: Ints, analysis: Analysis) -> Itera
         )
 
 
-def _changes(line: Line, machine: int, places: Ints, analysis: Analysis) -> Iterator[Change]:
-    for step in analysis.steps:
-        here, before = places[step.at], places[step.at - 1]
-        yield Change(
+def _changes(
+    line: History, machine: int, indices: Ints, analysis: Analysis
+) -> Iterator[LevelChange]:
+    for shift in analysis.shifts:
+        here, before = indices[shift.at], indices[shift.at - 1]
+        yield LevelChange(
             series=line.series,
             machine=machine,
             run=int(line.run[here]),
-            run_before=int(line.run[before]),
-            runs_since=len(places) - step.at,
-            ratio=float(np.exp(step.shift)),
-            low=float(np.exp(step.low)),
-            high=float(np.exp(step.high)),
-            settled=step.settled,
-            p=_chance(step, len(places)),
+            runs_since=len(indices) - shift.at,
+            ratio=float(np.exp(shift.shift)),
+            low=float(np.exp(shift.low)),
+            high=float(np.exp(shift.high)),
+            settled=shift.settled,
+            p=_corrected_p(shift, len(indices)),
             kernel_changed=bool(line.kernel[here] != line.kernel[before]),
         )
 
 
-def _chance(step: Step, runs: int) -> float:
-    """Return the p-value corrected for all places and widths at which a step was looked for."""
-    return min(1.0, step.p * (runs if step.settled else len(WIDTHS)))
+def _corrected_p(shift: LevelShift, runs: int) -> float:
+    """Return the p-value with a Bonferroni correction for the positions or widths searched."""
+    searched = runs if shift.settled else len(WIDTHS)
+    return min(1.0, shift.p * searched)
 
 
-def told(changes: Sequence[Change], figures: int) -> tuple[Change, ...]:
-    """Mark the changes that stand out among so many figures (Benjamini-Hochberg, 5 %).
+def mark_significant(changes: Sequence[LevelChange], figures: int) -> tuple[LevelChange, ...]:
+    """Mark the changes that are significant among the figures of a target (Benjamini-Hochberg).
 
-    A target has hundreds of figures: one alarm in a thousand runs of each is one every few runs.
+    A target has hundreds of figures: with one false alarm of each in a thousand runs, there would
+    be one every few runs.
     """
     ordered = sorted(changes, key=lambda change: change.p)
-    passed = [
-        place
-        for place, change in enumerate(ordered, 1)
-        if change.p <= FALSE_DISCOVERIES * place / max(1, figures)
-    ]
-    number = max(passed, default=0)
-    return tuple(replace(change, told=place < number) for place, change in enumerate(ordered))
+    significant = 0
+    for rank, change in enumerate(ordered, start=1):
+        if change.p <= FALSE_DISCOVERY_RATE * rank / max(1, figures):
+            significant = rank
+    marked = []
+    for index, change in enumerate(ordered):
+        marked.append(replace(change, significant=index < significant))
+    return tuple(marked)
 
 
-def to_json(trends: Mapping[Series, Trend]) -> list[Any]:
-    """Return trends as JSON, for the next build."""
+def to_json(trends: Mapping[Series, HistoryAnalysis]) -> list[Any]:
+    """Return trends as JSON, which the next build reads."""
     return [[list(series), asdict(trend)] for series, trend in trends.items()]
 
 
-def from_json(kept: list[Any]) -> dict[Series, Trend]:
+def from_json(kept: list[Any]) -> dict[Series, HistoryAnalysis]:
     """Return the trends that an earlier build kept.
 
     Raises:
-        KeyError, TypeError, ValueError: they are none.
+        KeyError, TypeError, ValueError: the JSON is not valid, or from another version.
     """
-    found = {}
+    trends = {}
     for key, trend in kept:
         levels = tuple(Level(**level) for level in trend["levels"])
-        changes = tuple(
-            Change(**{**change, "series": Series(*change["series"])}) for change in trend["changes"]
-        )
-        found[Series(*key)] = Trend(levels=levels, changes=changes)
-    return found
+        changes = []
+        for change in trend["changes"]:
+            changes.append(LevelChange(**{**change, "series": Series(*change["series"])}))
+        trends[Series(*key)] = HistoryAnalysis(levels=levels, changes=tuple(changes))
+    return trends

@@ -1,4 +1,4 @@
-"""What the pages of a site show: the newest figures of every case, summaries, changes. Pure."""
+"""The data that a site's pages show: newest figures of all cases, summaries, changes. Pure."""
 
 from __future__ import annotations
 
@@ -10,41 +10,32 @@ from functools import cached_property
 import numpy as np
 
 from reports.charts.style import Colours
+from reports.metrics.over_workloads import over_workloads
 from reports.metrics.subjects import Method
-from reports.metrics.table import METRICS
+from reports.metrics.table import columns_of, metric_label
 from reports.site.archive import Archive, Machine, RunFacts, Series
 from reports.site.names import colours_of, slug
-from reports.site.trends import LOWER_IS_BETTER, Change, Level, Line, Trend
+from reports.site.trends import History, HistoryAnalysis, Level, LevelChange
 from reports.stats.change_points import Floats
-from reports.stats.intervals import geometric_mean
+from reports.stats.intervals import Effect
 from reports.text.wording import interval, method_label, quantity, significant
+from workloads.spec.methods import BASELINE
 
-# The columns of every table of newest figures: metric, phase, short title.
-FIGURES: tuple[tuple[str, str, str], ...] = (
-    ("speedup", "step", "speedup of the step"),
-    ("speedup", "backward", "speedup of the backward"),
-    ("latency_s", "step", "step"),
-    ("latency_s", "backward", "backward"),
-    ("energy_j", "step", "energy of a step"),
-    ("peak_rss_bytes", "", "peak memory"),
-    ("saved_bytes", "", "saved bytes"),
-    ("cosine_gx", "", "cosine of g_x"),
-    ("cosine_gw", "", "cosine of g_w"),
-)
 SPARK_POINTS = 40
 
 Case = tuple[str, str, str, int | None, str, str, str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One figure as a table shows it; without a value, ``reason`` says why."""
+class FigureCell:
+    """One figure in a table; ``reason`` says why it has no value, or what to know about it."""
 
     title: str
     value: float | None = None
     low: float | None = None
     high: float | None = None
     unit: str = "1"
+    of_exact: float | None = None
     n: int = 0
     status: str = ""
     reason: str = ""
@@ -62,21 +53,21 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """The newest figures of one case on one target, and where its history is."""
+    """A row of a table: the newest figures of one case on one target, and a sparkline."""
 
     case: Case
     run: int
-    cells: tuple[Cell, ...]
+    cells: tuple[FigureCell, ...]
     spark: tuple[float, ...]
 
     @property
     def method(self) -> Method:
-        """What tells methods apart."""
+        """Method, patch size and kernel."""
         return self.case[2], self.case[3], self.case[4]
 
     @property
     def label(self) -> str:
-        """The method in words."""
+        """The method's label."""
         return method_label(*self.method)
 
     @property
@@ -86,16 +77,16 @@ class Entry:
 
     @property
     def exact(self) -> bool:
-        """Whether it is the baseline."""
-        return self.case[2] == "exact"
+        """Whether the method is exact, the baseline."""
+        return self.case[2] == BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """How a method does on a target, over all workloads that were measured with it.
+class MethodSummary:
+    """The newest figures of a method on a target, over all of its workloads.
 
-    Ratios are geometric means over ``workloads``, ``low`` and ``high`` the least and the greatest
-    of them; ``cosine`` is the median.
+    Ratios are over ``workloads`` (``reports.metrics.over_workloads``), ``low`` and ``high`` the
+    smallest and the largest of them; ``cosine`` is the median.
     """
 
     target: str
@@ -114,38 +105,38 @@ class Standing:
 
     @property
     def label(self) -> str:
-        """The method in words."""
+        """The method's label."""
         return method_label(*self.method)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Changes of one target that begin within two runs of each other: one happening, told once."""
+    """Changes of one target that begin within two runs of each other, reported as one event."""
 
     target: str
     run: int
-    changes: tuple[Change, ...]
+    changes: tuple[LevelChange, ...]
 
     @property
-    def worse(self) -> tuple[Change, ...]:
+    def worse(self) -> tuple[LevelChange, ...]:
         """The changes for the worse, the largest first."""
         return tuple(change for change in self.changes if change.worse)
 
     @property
-    def better(self) -> tuple[Change, ...]:
+    def better(self) -> tuple[LevelChange, ...]:
         """The changes for the better, the largest first."""
         return tuple(change for change in self.changes if not change.worse)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Everything that the pages are made of."""
+    """The data of all pages."""
 
     archive: Archive
-    lines: Mapping[Series, Line]
-    trends: Mapping[Series, Trend]
+    lines: Mapping[Series, History]
+    trends: Mapping[Series, HistoryAnalysis]
     events: tuple[Event, ...]
-    watched: tuple[Change, ...]
+    watched: tuple[LevelChange, ...]
 
     @cached_property
     def runs(self) -> tuple[RunFacts, ...]:
@@ -171,26 +162,28 @@ class Fleet:
     @cached_property
     def entries(self) -> tuple[Entry, ...]:
         """The newest figures of every case, by target and workload."""
-        by_case: dict[Case, dict[tuple[str, str], Line]] = {}
+        by_case: dict[Case, dict[tuple[str, str], History]] = {}
         for series, line in self.lines.items():
             by_case.setdefault(series.case, {})[series.metric, series.phase] = line
         words = self.archive.words.all
-        found = (_entry(case, lines, self.runs, words) for case, lines in by_case.items())
-        return tuple(sorted(found, key=lambda e: (e.case[:2], e.setting, _order(e.method))))
+        entries = (_entry(case, lines, self.runs, words) for case, lines in by_case.items())
+        return tuple(sorted(entries, key=lambda e: (e.case[:2], e.setting, _order(e.method))))
 
     @cached_property
-    def standings(self) -> tuple[Standing, ...]:
+    def standings(self) -> tuple[MethodSummary, ...]:
         """How each method does on each target, the fastest step first."""
         groups: dict[tuple[str, Method, str], list[Entry]] = {}
         exact = _exact_energy(self.entries)
         for entry in self.entries:
             if not entry.exact:
                 groups.setdefault((entry.case[0], entry.method, entry.setting), []).append(entry)
-        found = [_standing(*key, entries, exact) for key, entries in groups.items()]
-        return tuple(sorted(found, key=lambda s: (-(s.step or 0.0), s.target, _order(s.method))))
+        summaries = [_method_summary(*key, entries, exact) for key, entries in groups.items()]
+        return tuple(
+            sorted(summaries, key=lambda s: (-(s.step or 0.0), s.target, _order(s.method)))
+        )
 
     def machine_now(self, target: str) -> Machine | None:
-        """Return the target's machine as the newest run found it."""
+        """Return the target's machine in the state of the newest run."""
         newest = [
             (self.runs[line.run[-1]].started_at, int(line.machine[-1]))
             for series, line in self.lines.items()
@@ -199,22 +192,22 @@ class Fleet:
         return self.machines[max(newest)[1]] if newest else None
 
 
-def events_of(changes: Iterable[Change], runs: Sequence[RunFacts]) -> tuple[Event, ...]:
-    """Return the told changes as events, the newest first."""
-    place = {run.run_id: n for n, run in enumerate(sorted(runs, key=_when))}
-    by_target: dict[str, list[tuple[int, Change]]] = {}
+def events_of(changes: Iterable[LevelChange], runs: Sequence[RunFacts]) -> tuple[Event, ...]:
+    """Return the significant changes as events, the newest first."""
+    by_target: dict[str, list[LevelChange]] = {}
     for change in changes:
-        at = place[runs[change.run].run_id]
-        by_target.setdefault(change.series.target, []).append((at, change))
-    order: dict[str, list[int]] = {target: [] for target in by_target}
-    for run in sorted(runs, key=_when):  # each target counts its own runs
+        by_target.setdefault(change.series.target, []).append(change)
+    # The number of each run among those of its target, in the order of time.
+    numbers: dict[str, dict[str, int]] = {target: {} for target in by_target}
+    for run in sorted(runs, key=_when):
         for target in run.targets:
-            if target in order:
-                order[target].append(place[run.run_id])
+            if target in numbers:
+                numbers[target][run.run_id] = len(numbers[target])
     events: list[Event] = []
-    for target, found in by_target.items():
-        own = {at: n for n, at in enumerate(order[target])}
-        events += _clusters(target, sorted(((own[at], c) for at, c in found), key=lambda x: x[0]))
+    for target, own in by_target.items():
+        numbered = [(numbers[target][runs[change.run].run_id], change) for change in own]
+        numbered.sort(key=lambda entry: entry[0])
+        events += _clusters(target, numbered)
     return tuple(sorted(events, key=lambda e: (_when(runs[e.run]), e.target), reverse=True))
 
 
@@ -222,21 +215,22 @@ def _when(run: RunFacts) -> tuple[str, str]:
     return run.started_at, run.run_id
 
 
-def _clusters(target: str, changes: Sequence[tuple[int, Change]]) -> list[Event]:
-    clusters: list[list[tuple[int, Change]]] = []
-    for at, change in changes:
-        if clusters and at - clusters[-1][0][0] <= 2:
-            clusters[-1].append((at, change))
+def _clusters(target: str, numbered: Sequence[tuple[int, LevelChange]]) -> list[Event]:
+    """Return events of the changes, which are in the order of their runs' numbers."""
+    clusters: list[list[LevelChange]] = []
+    first = 0
+    for number, change in numbered:
+        if clusters and number - first <= 2:
+            clusters[-1].append(change)
         else:
-            clusters.append([(at, change)])
-    return [
-        Event(
-            target=target,
-            run=_commonest([change.run for _, change in cluster]),
-            changes=tuple(sorted((c for _, c in cluster), key=lambda c: -abs(np.log(c.ratio)))),
-        )
-        for cluster in clusters
-    ]
+            clusters.append([change])
+            first = number
+    events = []
+    for cluster in clusters:
+        run = _commonest([change.run for change in cluster])
+        largest_first = sorted(cluster, key=lambda change: -abs(np.log(change.ratio)))
+        events.append(Event(target=target, run=run, changes=tuple(largest_first)))
+    return events
 
 
 def _commonest(runs: list[int]) -> int:
@@ -245,34 +239,36 @@ def _commonest(runs: list[int]) -> int:
 
 def _order(method: Method) -> tuple[bool, str, int, bool, str]:
     """Put exact and the plain kernel first."""
-    return method[0] != "exact", method[0], method[1] or 0, method[2] != "torch", method[2]
+    return method[0] != BASELINE, method[0], method[1] or 0, method[2] != "torch", method[2]
 
 
 def _entry(
     case: Case,
-    lines: Mapping[tuple[str, str], Line],
+    lines: Mapping[tuple[str, str], History],
     runs: Sequence[RunFacts],
     words: Sequence[str],
 ) -> Entry:
     run = max((int(line.run[-1]) for line in lines.values()), key=lambda n: _when(runs[n]))
     latency = lines.get(("latency_s", "step"))
     cells = tuple(
-        _cell(title, lines.get((metric, phase)), run, words) for metric, phase, title in FIGURES
+        _cell(title, lines.get((metric, phase)), run, words)
+        for metric, phase, title in figure_columns()
     )
     spark = () if latency is None else _spark(latency.value)
     return Entry(case=case, run=run, cells=cells, spark=spark)
 
 
-def _cell(title: str, line: Line | None, run: int, words: Sequence[str]) -> Cell:
+def _cell(title: str, line: History | None, run: int, words: Sequence[str]) -> FigureCell:
     if line is None or line.run[-1] != run:
-        return Cell(title=title, status="", reason="not measured in the newest run")
+        return FigureCell(title=title, status="", reason="not measured in the newest run")
     value, low, high = (_number(column[-1]) for column in (line.value, line.low, line.high))
-    return Cell(
+    return FigureCell(
         title=title,
         value=value,
         low=low,
         high=high,
         unit=line.series.unit,
+        of_exact=_number(line.of_exact[-1]),
         n=int(line.n[-1]),
         status=words[line.status[-1]],
         reason=words[line.reason[-1]],
@@ -284,7 +280,7 @@ def _number(value: float) -> float | None:
 
 
 def _spark(values: Floats) -> tuple[float, ...]:
-    """Return a few medians of the values in order."""
+    """Return at most SPARK_POINTS medians of the values, in order."""
     finite = values[np.isfinite(values)]
     if len(finite) <= SPARK_POINTS:
         return tuple(finite.tolist())
@@ -292,64 +288,100 @@ def _spark(values: Floats) -> tuple[float, ...]:
     return tuple(float(np.median(part)) for part in parts)
 
 
-def _figure(entry: Entry, metric: str, phase: str) -> float | None:
-    place = [figure[:2] for figure in FIGURES].index((metric, phase))
-    return entry.cells[place].value
+def figure_columns() -> list[tuple[str, str, str]]:
+    """Return the columns of every table of newest figures: metric, phase, title."""
+    columns = columns_of(lambda metric: metric.site)
+    return [(metric.name, column.phase, column.heading) for metric, column in columns]
+
+
+def _figure(entry: Entry, metric: str, phase: str) -> FigureCell:
+    index = [column[:2] for column in figure_columns()].index((metric, phase))
+    return entry.cells[index]
 
 
 def _exact_energy(entries: Sequence[Entry]) -> dict[tuple[object, ...], float]:
     """Return the least energy of a step that any exact layout took, by target and workload."""
-    found: dict[tuple[object, ...], float] = {}
+    least_j: dict[tuple[object, ...], float] = {}
     for entry in entries:
-        energy = _figure(entry, "energy_j", "step")
+        energy = _figure(entry, "energy_j", "step").value
         if entry.exact and energy:
             key = (*entry.case[:2], entry.setting, entry.run)
-            found[key] = min(energy, found.get(key, energy))
-    return found
+            least_j[key] = min(energy, least_j.get(key, energy))
+    return least_j
 
 
-def _standing(
+def _method_summary(
     target: str,
     method: Method,
     setting: str,
     entries: Sequence[Entry],
     exact: Mapping[tuple[object, ...], float],
-) -> Standing:
-    steps = [value for e in entries if (value := _figure(e, "speedup", "step"))]
-    backwards = [value for e in entries if (value := _figure(e, "speedup", "backward"))]
-    cosines = [v for e in entries if (v := _figure(e, "cosine_gw", "")) is not None]
-    energies = [
-        own / base
-        for e in entries
-        if (own := _figure(e, "energy_j", "step"))
-        and (base := exact.get((*e.case[:2], e.setting, e.run)))
-    ]
-    return Standing(
+) -> MethodSummary:
+    steps, backwards = (_speedups(entries, phase) for phase in ("step", "backward"))
+    energies = _energies_of_exact(entries, exact)
+    cosines = [_figure(entry, "cosine_gw", "").value for entry in entries]
+    known_cosines = [cosine for cosine in cosines if cosine is not None]
+    return MethodSummary(
         target=target,
         method=method,
         setting=setting,
         workloads=len(entries),
         run=max(entry.run for entry in entries),
-        step=geometric_mean(steps) if steps else None,
-        step_low=min(steps, default=None),
-        step_high=max(steps, default=None),
-        backward=geometric_mean(backwards) if backwards else None,
-        energy=geometric_mean(energies) if energies else None,
-        energy_low=min(energies, default=None),
-        energy_high=max(energies, default=None),
-        cosine=float(np.median(cosines)) if cosines else None,
+        step=_over(steps),
+        step_low=min((effect.ratio for effect in steps), default=None),
+        step_high=max((effect.ratio for effect in steps), default=None),
+        backward=_over(backwards),
+        energy=_over(energies),
+        energy_low=min((effect.ratio for effect in energies), default=None),
+        energy_high=max((effect.ratio for effect in energies), default=None),
+        cosine=float(np.median(known_cosines)) if known_cosines else None,
     )
 
 
+def _speedups(entries: Sequence[Entry], phase: str) -> list[Effect]:
+    """Return the speedup of each workload that has one."""
+    effects = []
+    for entry in entries:
+        cell = _figure(entry, "speedup", phase)
+        if cell.value:
+            effects.append(Effect(ratio=cell.value, ci_low=cell.low, ci_high=cell.high, n=cell.n))
+    return effects
+
+
+def _energies_of_exact(
+    entries: Sequence[Entry], exact: Mapping[tuple[object, ...], float]
+) -> list[Effect]:
+    """Return what is left of exact's energy in each workload, without an interval.
+
+    Of a run that an earlier version summarised, which lacks the pairs of rounds, it is the quotient
+    of the two figures.
+    """
+    effects = []
+    for entry in entries:
+        cell = _figure(entry, "energy_j", "step")
+        ratio = cell.of_exact
+        base = exact.get((*entry.case[:2], entry.setting, entry.run))
+        if ratio is None and cell.value and base:
+            ratio = cell.value / base
+        if ratio is not None:
+            effects.append(Effect(ratio=ratio, ci_low=None, ci_high=None, n=cell.n))
+    return effects
+
+
+def _over(effects: Sequence[Effect]) -> float | None:
+    figure = over_workloads(effects)
+    return None if figure is None else figure.ratio
+
+
 def figure_name(series: Series) -> str:
-    """Return what a series is of, without its target."""
+    """Return metric, phase, workload, method and setting of a series in one line."""
     method = method_label(series.method, series.patch_size, series.kernel)
-    what = " ".join(part for part in (METRICS[series.metric], series.phase) if part)
+    what = " ".join(part for part in (metric_label(series.metric), series.phase) if part)
     return f"{what} of {series.workload}, {method}, {series.device} {series.dtype} b{series.batch}"
 
 
-def change_words(change: Change) -> str:
-    """Return a change in words: by how much and since when."""
+def change_words(change: LevelChange) -> str:
+    """Return a change in percent, with its interval."""
     percent = 100 * (change.ratio - 1)
     low, high = (100 * (ratio - 1) for ratio in (change.low, change.high))
     size = f"{percent:+.{1 if abs(percent) < 10 else 0}f} %"
@@ -363,20 +395,15 @@ def history_href(target: str, workload: str) -> str:
 
 
 def environment_change(before: Machine, after: Machine) -> str:
-    """Return what differs between two states of a machine, in words."""
-    old, new = (json.loads(m.environment or "{}") for m in (before, after))
+    """Return as text the facts that differ between two states of a machine."""
+    old, new = (json.loads(machine.environment or "{}") for machine in (before, after))
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    parts = [f"{name} {_told(old.get(name))} → {_told(new.get(name))}" for name in names]
+    parts = [f"{name} {_known(old.get(name))} → {_known(new.get(name))}" for name in names]
     return "; ".join(parts) or "the machine's fingerprint"
 
 
-def _told(value: object) -> str:
+def _known(value: object) -> str:
     return "unknown" if value in (None, "") else str(value)[:60]
-
-
-def better_direction(metric: str) -> str:
-    """Return which way is good."""
-    return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
 
 
 def level_words(level: Level, unit: str) -> str:

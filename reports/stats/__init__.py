@@ -1,1 +1,1 @@
-"""Statistics: intervals, checks, pooling, sequential decisions, change points."""
+"""Statistics: estimates and intervals, checks, pooling, sequential decisions, change points."""

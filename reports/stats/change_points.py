@@ -1,13 +1,15 @@
-"""One figure over many runs: levels, the steps between them, and what the newest runs say.
+"""Change points in the history of one figure: levels, and the shifts between them.
 
-Two detectors share the work, both deterministic. ``change_points`` settles where the level changed:
+Two detectors share the work; both are deterministic. ``change_points`` finds settled changes with
 E-divisive (Matteson & James, "A nonparametric approach for multiple change point analysis of
-multivariate data", JASA 109, 2014) with the energy statistic, seeded permutations, at least
-``MIN_SEGMENT`` runs on either side and a least magnitude. It cannot speak before a new level has
-been seen that often, so ``tail_alarm`` looks at the newest runs alone and speaks at the third run
-of a step of three times the noise. ``docs/dashboard.md`` has what both find and miss.
+multivariate data", JASA 109, 2014): the energy statistic, seeded permutations, at least
+``MIN_SEGMENT`` runs on either side and a minimum magnitude. It needs ``MIN_SEGMENT`` runs at a new
+level before it can report it. ``tail_alarm`` looks only at the newest runs and raises an alarm at
+the third run after a shift of three times the noise. ``docs/dashboard.md`` has their detection and
+false alarm rates.
 
-Values are logarithms of figures, in the order of the runs, of one machine state each.
+All values are natural logarithms of figures, in the order of the runs, and all runs of a series
+come from one state of a machine.
 """
 
 from __future__ import annotations
@@ -26,27 +28,29 @@ from reports.stats.intervals import median_interval
 
 Floats = npt.NDArray[np.float64]
 
-MIN_SEGMENT = 5
+# E-divisive
+MIN_SEGMENT = 5  # runs on either side of a settled change point
 PERMUTATIONS = 999
-LEVEL = 0.001
-LEVELS = 64  # of the empirical distributions that are compared; exact for shorter series
-CERTAIN = 1e-9  # a corrected p-value that no permutation needs to confirm
-MARGIN = 0.01
+SIGNIFICANCE = 0.001  # of the permutation test
+MAX_THRESHOLDS = 64  # at which distribution functions are compared; short series use every value
+CERTAIN_P = 1e-9  # a Welch p-value, corrected for the splits, that needs no permutation test
+MIN_MAGNITUDE = 0.01  # the smallest shift that is reported: about 1 %
 
-MIN_HISTORY = 10  # runs before the newest ones; with fewer the fallback judges
+# The alarm on the newest runs
+MIN_HISTORY = 10  # runs before the newest ones; with fewer, _short_history_alarm decides
 MAX_HISTORY = 400
-STEP = 3.0  # times the noise: what the alarm is tuned to find ...
-MISSED = 0.035  # ... at its third run but for this share
-MISSED_LATER = 0.02
-EARLY_LEVEL = 0.002  # of a false alarm while the history is short
-WIDTHS = (2, 3, 4, 5, 6, 7, 8)
-CLIP = 3.5  # times the noise: what lies further out counts as that far
-AGREEMENT = 2.0  # how far the others must be out when the furthest run is left out
+TARGET_SHIFT = 3.0  # in standard deviations: the shift that the alarm is tuned to detect
+MISS_RATE_AT_THIRD_RUN = 0.035
+MISS_RATE_LATER = 0.02
+FALSE_ALARM_RATE = 0.002  # two-sided upper bound, which matters while the history is short
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)  # numbers of newest runs that are tested as a new level
+CLIP = 3.5  # standard deviations: values further out are pulled in to this distance
+MIN_AGREEMENT = 2.0  # standard errors by which the tail without its furthest run must be out
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Runs ``first`` to ``end - 1`` at one level; the interval of the centre is 95 %."""
+    """Runs ``first`` to ``end - 1`` at one level: their median and its 95 % interval."""
 
     first: int
     end: int
@@ -56,11 +60,11 @@ class Segment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """The level changes at run ``at`` by ``shift`` (a logarithm of a ratio), with its interval.
+class LevelShift:
+    """The mean changes at run ``at`` by ``shift``, the logarithm of a ratio; 95 % interval.
 
-    ``settled`` is False while only the newest runs say so; ``p`` is the chance of as large a step
-    by accident, for the place it was found at.
+    ``settled`` is False while only the alarm on the newest runs reports it. ``p`` is Welch's
+    p-value, not corrected for the search over many positions.
     """
 
     at: int
@@ -73,14 +77,18 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """What a series amounts to: its segments and the steps between them, in order."""
+    """The segments of a series and the shifts between them, in order."""
 
     segments: tuple[Segment, ...]
-    steps: tuple[Step, ...]
+    shifts: tuple[LevelShift, ...]
 
 
-def analyse(values: Sequence[float] | Floats, *, magnitude: float = MARGIN) -> Analysis:
-    """Return segments and steps of one series; ``magnitude`` is the least shift that counts.
+def analyse(values: Sequence[float] | Floats, *, magnitude: float = MIN_MAGNITUDE) -> Analysis:
+    """Return the segments and shifts of one series.
+
+    Args:
+        values: logarithms of one figure, in the order of the runs.
+        magnitude: the smallest shift, in logarithms, that is reported.
 
     Raises:
         ValueError: a value that is not finite.
@@ -89,42 +97,45 @@ def analyse(values: Sequence[float] | Floats, *, magnitude: float = MARGIN) -> A
     if not np.isfinite(points).all():
         raise ValueError("a history needs finite values")
     if len(points) == 0:
-        return Analysis(segments=(), steps=())
+        return Analysis(segments=(), shifts=())
     bounds = change_points(points, magnitude=magnitude)
-    steps = [step_at(points, bounds, at, settled=True) for at in bounds[1:-1]]
+    shifts = []
+    for index in range(1, len(bounds) - 1):
+        shifts.append(_shift_at(points, bounds, index, settled=True))
     alarm = tail_alarm(points[bounds[-2] :], magnitude=magnitude)
     if alarm is not None:
-        bounds = [*bounds[:-1], bounds[-2] + alarm, len(points)]
-        steps.append(step_at(points, bounds, bounds[-2], settled=False))
-    segments = tuple(_segment(points, *ends) for ends in itertools.pairwise(bounds))
-    return Analysis(segments=segments, steps=tuple(steps))
+        bounds.insert(-1, bounds[-2] + alarm)
+        shifts.append(_shift_at(points, bounds, len(bounds) - 2, settled=False))
+    segments = [_segment(points, first, end) for first, end in itertools.pairwise(bounds)]
+    return Analysis(segments=tuple(segments), shifts=tuple(shifts))
 
 
-def change_points(points: Floats, *, magnitude: float = MARGIN) -> list[int]:
+def change_points(points: Floats, *, magnitude: float = MIN_MAGNITUDE) -> list[int]:
     """Return the bounds of the settled segments, 0 and the length included."""
-    found = {0, len(points)}
-    waiting = [(0, len(points))]
-    while waiting:
-        first, end = waiting.pop()
+    bounds = {0, len(points)}
+    unsearched = [(0, len(points))]
+    while unsearched:
+        first, end = unsearched.pop()
         split = _best_split(points[first:end], magnitude)
         if split is not None:
-            found.add(first + split)
-            waiting += [(first, first + split), (first + split, end)]
-    return _without_small(points, _refined(points, sorted(found)), magnitude)
+            bounds.add(first + split)
+            unsearched += [(first, first + split), (first + split, end)]
+    return _without_small_shifts(points, _refined(points, sorted(bounds)), magnitude)
 
 
 def _refined(points: Floats, bounds: list[int]) -> list[int]:
-    """Move each bound to where two constant levels fit best.
+    """Move each bound to where two constant levels fit best by least squares.
 
-    The search had to leave MIN_SEGMENT points on either side. A last level that turns out to be
-    younger than that is not settled: its bound is dropped.
+    The search only considers splits with MIN_SEGMENT points on either side. Bounds that move
+    closer than that to another bound or to an end of the series are dropped: not settled yet.
     """
-    for place in range(1, len(bounds) - 1):
-        first, end = bounds[place - 1], bounds[place + 1]
+    for index in range(1, len(bounds) - 1):
+        first, end = bounds[index - 1], bounds[index + 1]
         sizes = np.arange(1, end - first, dtype=np.float64)
         sums = np.cumsum(points[first:end] - points[first:end].mean())[:-1]
-        gain = sums * sums * (1 / sizes + 1 / (end - first - sizes))
-        bounds[place] = first + 1 + int(np.argmax(gain))
+        # How much two levels reduce the sum of squares, for each split.
+        reduction = sums * sums * (1 / sizes + 1 / (end - first - sizes))
+        bounds[index] = first + 1 + int(np.argmax(reduction))
     kept = [0]
     for at in bounds[1:-1]:
         if kept[-1] + MIN_SEGMENT <= at <= len(points) - MIN_SEGMENT:
@@ -132,10 +143,10 @@ def _refined(points: Floats, bounds: list[int]) -> list[int]:
     return [*kept, len(points)]
 
 
-def _without_small(points: Floats, bounds: list[int], magnitude: float) -> list[int]:
-    """Drop the bounds between levels that, next to each other, differ by too little."""
+def _without_small_shifts(points: Floats, bounds: list[int], magnitude: float) -> list[int]:
+    """Drop the bounds between neighbouring levels that differ by less than the magnitude."""
     while len(bounds) > 2:
-        levels = [float(np.median(points[a:b])) for a, b in itertools.pairwise(bounds)]
+        levels = [float(np.median(points[first:end])) for first, end in itertools.pairwise(bounds)]
         shifts = np.abs(np.diff(levels))
         smallest = int(np.argmin(shifts))
         if shifts[smallest] >= magnitude:
@@ -145,49 +156,54 @@ def _without_small(points: Floats, bounds: list[int], magnitude: float) -> list[
 
 
 def _best_split(points: Floats, magnitude: float) -> int | None:
-    """Return where the energy statistic is largest, if no permutation reaches it."""
+    """Return the split with the largest energy statistic, None where it is not significant."""
     count = len(points)
     if count < 2 * MIN_SEGMENT or float(np.ptp(points)) < magnitude:
         return None
     below, widths = _indicators(points)
     statistic = _energy_statistic(below[None], widths)[0]
     split = MIN_SEGMENT + int(np.argmax(statistic))
-    if _welch(points[:split], points[split:])[3] * count < CERTAIN:
+    p_corrected = _welch(points[:split], points[split:]).p * count
+    if p_corrected < CERTAIN_P or _is_significant(below, widths, float(statistic.max())):
         return split
-    return split if _is_rare(below, widths, float(statistic.max())) else None
+    return None
 
 
-def _is_rare(below: Floats, widths: Floats, largest: float) -> bool:
-    """Tell whether at most LEVEL of the seeded permutations reach the statistic."""
+def _is_significant(below: Floats, widths: Floats, largest: float) -> bool:
+    """Say whether at most SIGNIFICANCE of the seeded permutations reach the largest statistic."""
     random = np.random.default_rng(len(below))
     order = np.arange(len(below))
-    left, allowed = PERMUTATIONS, math.floor(LEVEL * (PERMUTATIONS + 1)) - 1
-    batch = 9
-    while left:
-        size = min(left, batch)
+    remaining, allowed = PERMUTATIONS, math.floor(SIGNIFICANCE * (PERMUTATIONS + 1)) - 1
+    batch = 9  # most series that do not change are recognised in a few permutations
+    while remaining:
+        size = min(remaining, batch)
         shuffled = below[random.permuted(np.tile(order, (size, 1)), axis=1)]
         reached = _energy_statistic(shuffled, widths).max(axis=1) >= largest * (1 - 1e-12)
         allowed -= int(np.count_nonzero(reached))
         if allowed < 0:
             return False
-        left, batch = left - size, 45
+        remaining, batch = remaining - size, 45
     return True
 
 
 def _indicators(points: Floats) -> tuple[Floats, Floats]:
-    """Return (n, levels) whether each point lies at or below each level, and the levels' widths."""
-    levels = np.unique(points)
-    if len(levels) > LEVELS:
-        levels = np.unique(np.quantile(points, np.linspace(0, 1, LEVELS)))
-    return (points[:, None] <= levels[:-1]).astype(np.float64), np.diff(levels)
+    """Return whether each point lies at or below each threshold, and the gaps between thresholds.
+
+    Shapes: points (n,) -> (n, thresholds), (thresholds,).
+    """
+    thresholds = np.unique(points)
+    if len(thresholds) > MAX_THRESHOLDS:
+        thresholds = np.unique(np.quantile(points, np.linspace(0, 1, MAX_THRESHOLDS)))
+    return (points[:, None] <= thresholds[:-1]).astype(np.float64), np.diff(thresholds)
 
 
 def _energy_statistic(below: Floats, widths: Floats) -> Floats:
-    """Return the statistic for every split that leaves MIN_SEGMENT points on either side.
+    """Return the statistic of every split with at least MIN_SEGMENT points on either side.
 
-    The energy distance of two samples in one dimension is 2 ∫ (F - G)² dx (Székely & Rizzo, 2005),
-    so that the distribution functions of all prefixes are all that is needed.
-    ``below`` is (permutations, n, levels); the answer (permutations, splits).
+    In one dimension the energy distance of two samples is 2 ∫ (F - G)² dx (Székely & Rizzo, 2005),
+    so only the empirical distribution functions of all prefixes are needed.
+
+    Shapes: below (permutations, n, thresholds), widths (thresholds,) -> (permutations, splits).
     """
     count = below.shape[1]
     sums = np.cumsum(below, axis=1)
@@ -195,60 +211,62 @@ def _energy_statistic(below: Floats, widths: Floats) -> Floats:
     before = sums[:, MIN_SEGMENT - 1 : count - MIN_SEGMENT]
     total = sums[:, -1:]
     rest = (count - sizes)[:, None]
-    gap = before / sizes[:, None] - (total - before) / rest
+    gap = before / sizes[:, None] - (total - before) / rest  # F - G
     weight = sizes * (count - sizes) / count
-    answer: Floats = 2.0 * weight * (gap * gap @ widths)
-    return answer
+    statistic: Floats = 2.0 * weight * (gap * gap @ widths)
+    return statistic
 
 
-def tail_alarm(points: Floats, *, magnitude: float = MARGIN) -> int | None:
-    """Return where the newest runs leave the level of those before, None where they do not.
+def tail_alarm(points: Floats, *, magnitude: float = MIN_MAGNITUDE) -> int | None:
+    """Return the index from which the newest runs are at a new level, None without an alarm.
 
-    With fewer than MIN_HISTORY runs before, the last delta is compared with the earlier ones.
+    With fewer than MIN_HISTORY earlier runs, the last difference is compared with earlier ones.
     """
     if len(points) < MIN_HISTORY + WIDTHS[0]:
-        return _few_points_alarm(points, magnitude)
-    alarms = tail_alarms(points[None], magnitude=magnitude)[0]
-    return None if alarms == 0 else len(points) - int(alarms)
+        return _short_history_alarm(points, magnitude)
+    width = int(tail_alarms(points[None], magnitude=magnitude)[0])
+    return len(points) - width if width else None
 
 
-def tail_alarms(points: Floats, *, magnitude: float = MARGIN) -> npt.NDArray[np.int64]:
-    """Return for each of many series (series, n) how many of its newest runs are a new level.
+def tail_alarms(points: Floats, *, magnitude: float = MIN_MAGNITUDE) -> npt.NDArray[np.int64]:
+    """Return for each of many series how many of its newest runs are at a new level, 0: no alarm.
 
-    0 is no alarm. Of several widths that alarm, the one furthest beyond its threshold counts.
+    If several widths raise an alarm, the one furthest beyond its threshold counts.
+
+    Shapes: points (series, n) -> (series,).
     """
-    widest = np.zeros(len(points), dtype=np.int64)
+    strongest_width = np.zeros(len(points), dtype=np.int64)
     strongest = np.ones(len(points))
     for width in WIDTHS:
         history = points[:, :-width][:, -MAX_HISTORY:]
-        if history.shape[1] < MIN_HISTORY:
+        history_size = history.shape[1]
+        if history_size < MIN_HISTORY:
             break
         level, noise = _level_and_noise(history)
         tail = points[:, -width:]
         shift = tail.mean(axis=1) - level
-        strength = _strength(shift, noise, width, history.shape[1])
-        agreed = _agree(tail, level, noise, np.sign(shift), history.shape[1])
+        error = noise * math.sqrt(1 / width + 1 / history_size)
+        t = np.abs(shift) / np.maximum(error, 1e-300)
+        strength = t / _threshold(width, history_size)
+        agreed = _agree(tail, level, noise, np.sign(shift), history_size)
         alarm = agreed & (np.abs(shift) >= magnitude) & (strength > strongest)
-        widest[alarm], strongest[alarm] = width, strength[alarm]
-    return widest
+        strongest_width[alarm], strongest[alarm] = width, strength[alarm]
+    return strongest_width
 
 
-def _strength(shift: Floats, noise: Floats, width: int, history: int) -> Floats:
-    """Return t over its threshold; more than 1 is an alarm."""
-    error = noise * math.sqrt(1 / width + 1 / history)
-    return np.abs(shift) / np.maximum(error, 1e-300) / _threshold(width, history)
-
-
-def _agree(tail: Floats, level: Floats, noise: Floats, side: Floats, history: int) -> Floats:
-    """Tell whether the tail without its furthest run is out on the same side: no lone spike."""
-    out = np.sort((tail - level[:, None]) * side[:, None], axis=1)[:, :-1]
-    error = noise * math.sqrt(1 / out.shape[1] + 1 / history)
-    answer: Floats = out.mean(axis=1) > AGREEMENT * error
-    return answer
+def _agree(tail: Floats, level: Floats, noise: Floats, sign: Floats, history: int) -> Floats:
+    """Say for each series whether its tail is off even without its furthest run: not one spike."""
+    off = np.sort((tail - level[:, None]) * sign[:, None], axis=1)[:, :-1]
+    error = noise * math.sqrt(1 / off.shape[1] + 1 / history)
+    agreed: Floats = off.mean(axis=1) > MIN_AGREEMENT * error
+    return agreed
 
 
 def _level_and_noise(history: Floats) -> tuple[Floats, Floats]:
-    """Return mean and standard deviation of each row after pulling outliers in (Winsor)."""
+    """Return the winsorised mean and standard deviation of each row.
+
+    Values further than CLIP standard deviations (1.4826 MAD) from the median are pulled in.
+    """
     middle = np.median(history, axis=1, keepdims=True)
     spread = 1.4826 * np.median(np.abs(history - middle), axis=1, keepdims=True)
     pulled = np.clip(history, middle - CLIP * spread, middle + CLIP * spread)
@@ -257,21 +275,22 @@ def _level_and_noise(history: Floats) -> tuple[Floats, Floats]:
 
 @cache
 def _threshold(width: int, history: int) -> float:
-    """Return the t beyond which so many runs after so many others are an alarm.
+    """Return the value of t beyond which ``width`` runs after ``history`` others raise an alarm.
 
-    It lies where a step of STEP times the noise is still found but for the share MISSED, and not
-    below the level EARLY_LEVEL. Two runs have to be further out: they are no proof yet.
+    It is the quantile of the noncentral t distribution at which a shift of TARGET_SHIFT is missed
+    at the tolerated rate, but at least the two-sided quantile for FALSE_ALARM_RATE. Two runs alone
+    need half as much again.
     """
     freedom = history - 1
-    apart = math.sqrt(1 / max(width, 3) + 1 / history)
-    missed = MISSED if width <= 3 else MISSED_LATER
-    found = float(nctdtrit(freedom, STEP / apart, missed))
-    least = float(stdtrit(freedom, 1 - EARLY_LEVEL / 2))
-    return max(found, least) * (1.5 if width == 2 else 1.0)
+    noncentrality = TARGET_SHIFT / math.sqrt(1 / max(width, 3) + 1 / history)
+    miss_rate = MISS_RATE_AT_THIRD_RUN if width <= 3 else MISS_RATE_LATER
+    detecting = float(nctdtrit(freedom, noncentrality, miss_rate))
+    least = float(stdtrit(freedom, 1 - FALSE_ALARM_RATE / 2))
+    return max(detecting, least) * (1.5 if width == 2 else 1.0)
 
 
-def _few_points_alarm(points: Floats, magnitude: float) -> int | None:
-    """Compare the last delta with Q3 + 3 IQR of the earlier ones, as rustc-perf does."""
+def _short_history_alarm(points: Floats, magnitude: float) -> int | None:
+    """Compare the last difference with Q3 + 3 IQR of the earlier ones, as rustc-perf does."""
     if len(points) < MIN_SEGMENT + 1:
         return None
     deltas = np.abs(np.diff(points))
@@ -280,37 +299,56 @@ def _few_points_alarm(points: Floats, magnitude: float) -> int | None:
     return len(points) - 1 if deltas[-1] > limit else None
 
 
-def step_at(points: Floats, bounds: Sequence[int], at: int, *, settled: bool) -> Step:
-    """Return the step between the segments that meet at ``at``."""
-    place = bounds.index(at)
-    before, after = points[bounds[place - 1] : at], points[at : bounds[place + 1]]
-    shift, low, high, p = _welch(before, after)
-    return Step(at=at, shift=shift, low=low, high=high, p=p, settled=settled)
+def _shift_at(points: Floats, bounds: Sequence[int], index: int, *, settled: bool) -> LevelShift:
+    """Return the shift between the two segments that meet at a bound."""
+    at = bounds[index]
+    test = _welch(points[bounds[index - 1] : at], points[at : bounds[index + 1]])
+    return LevelShift(
+        at=at, shift=test.shift, low=test.low, high=test.high, p=test.p, settled=settled
+    )
 
 
-def _welch(before: Floats, after: Floats) -> tuple[float, float, float, float]:
-    """Return the shift of the mean, its 95 % interval, and Welch's p-value.
+@dataclass(frozen=True, kw_only=True)
+class _WelchTest:
+    """The shift of the mean, its 95 % interval, and the two-sided p-value."""
 
-    One single run has no spread of its own: it takes the other side's.
+    shift: float
+    low: float
+    high: float
+    p: float
+
+
+def _welch(before: Floats, after: Floats) -> _WelchTest:
+    """Compare two means by Welch's t-test (Welch 1947), degrees of freedom by Satterthwaite.
+
+    A single run has no variance of its own: it takes that of the other side.
     """
     shift = float(after.mean() - before.mean())
-    parts = [_variance(one, other) / len(one) for one, other in ((before, after), (after, before))]
-    error = math.sqrt(sum(parts))
+    before_variance = _variance(before, otherwise=after) / len(before)
+    after_variance = _variance(after, otherwise=before) / len(after)
+    variance = before_variance + after_variance
+    error = math.sqrt(variance)
     if error <= 1e-12 * max(1.0, abs(shift)):
-        return shift, shift, shift, 0.0 if shift else 1.0
-    sizes = [max(1, len(one) - 1) for one in (before, after)]
-    freedom = sum(parts) ** 2 / sum(p * p / n for p, n in zip(parts, sizes, strict=True))
-    reach = float(stdtrit(freedom, 0.975)) * error
-    return shift, shift - reach, shift + reach, 2 * float(stdtr(freedom, -abs(shift) / error))
+        return _WelchTest(shift=shift, low=shift, high=shift, p=0.0 if shift else 1.0)
+    freedom = variance**2 / (
+        before_variance * before_variance / max(1, len(before) - 1)
+        + after_variance * after_variance / max(1, len(after) - 1)
+    )
+    half_width = float(stdtrit(freedom, 0.975)) * error
+    return _WelchTest(
+        shift=shift,
+        low=shift - half_width,
+        high=shift + half_width,
+        p=2 * float(stdtr(freedom, -abs(shift) / error)),
+    )
 
 
-def _variance(points: Floats, other: Floats) -> float:
-    source = points if len(points) > 1 else other
-    return float(source.var(ddof=1)) if len(source) > 1 else 0.0
+def _variance(points: Floats, *, otherwise: Floats) -> float:
+    sample = points if len(points) > 1 else otherwise
+    return float(sample.var(ddof=1)) if len(sample) > 1 else 0.0
 
 
 def _segment(points: Floats, first: int, end: int) -> Segment:
     values = points[first:end]
-    interval = median_interval(values.tolist())
-    low, high = (None, None) if interval is None else interval
+    low, high = median_interval(values.tolist()) or (None, None)
     return Segment(first=first, end=end, centre=float(np.median(values)), low=low, high=high)

@@ -1,9 +1,9 @@
-"""Estimates and intervals for a handful of blocks: exact, distribution-free, no resampling.
+"""Estimates and confidence intervals for a handful of blocks: exact, distribution-free.
 
-One value is one block (a fresh process); iterations inside a block are not independent samples
-(Kalibera & Jones, arXiv 2007.10899). The estimate of a paired effect is the Hodges-Lehmann
-median of Walsh averages, its interval the exact Wilcoxon signed-rank order statistics
-(Hollander & Wolfe, Nonparametric Statistical Methods, section 3.3).
+One value stands for one block (a fresh process), because iterations inside a block are not
+independent samples (Kalibera & Jones, arXiv 2007.10899). A paired effect is estimated by the
+Hodges-Lehmann estimate, the median of the Walsh averages; its interval is the exact Wilcoxon
+signed-rank interval (Hollander & Wolfe, "Nonparametric Statistical Methods", section 3.3).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """A paired ratio with its interval; the interval is None where too few rounds allow none."""
+    """A paired ratio and its confidence interval; None if there are too few rounds for one."""
 
     ratio: float
     ci_low: float | None
@@ -32,46 +32,52 @@ class Effect:
 
 
 def hodges_lehmann(values: Sequence[float]) -> float:
-    """Return the median of the Walsh averages (a_i + a_j) / 2, i <= j.
+    """Return the Hodges-Lehmann estimate: the median of the Walsh averages.
 
     Raises:
-        ValueError: no values, or one that is not finite.
+        ValueError: there are no values, or one is not finite.
     """
     return float(np.median(walsh_averages(_finite(values))))
 
 
 def wilcoxon_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Return the exact signed-rank interval of the centre, None where ``level`` cannot be had.
+    """Return the exact Wilcoxon signed-rank interval of the centre of symmetry.
 
-    Assumes that the values are independent and symmetric about their centre. At 95 % it takes
-    six values, at 97.5 % seven.
+    It assumes that the values are independent and symmetrically distributed. It is None if there
+    are too few values for the confidence level: six are needed at 95 %, seven at 97.5 %.
 
     Raises:
-        ValueError: no values, one that is not finite, or a level outside (0, 1).
+        ValueError: there are no values, one is not finite, or the level is outside (0, 1).
     """
     points = _finite(values)
-    cut = wilcoxon_cut(len(points), level)
-    ordered = np.sort(walsh_averages(points))
-    return None if cut == 0 else (float(ordered[cut - 1]), float(ordered[-cut]))
+    rank = wilcoxon_rank(len(points), level)
+    if rank == 0:
+        return None
+    averages = np.sort(walsh_averages(points))
+    return float(averages[rank - 1]), float(averages[-rank])
 
 
 def median_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
-    """Return the distribution-free order-statistic interval of the median (n >= 6 at 95 %).
+    """Return the interval of the median between two order statistics (sign test).
+
+    It is None if there are too few values for the confidence level: six are needed at 95 %.
 
     Raises:
-        ValueError: no values, one that is not finite, or a level outside (0, 1).
+        ValueError: there are no values, one is not finite, or the level is outside (0, 1).
     """
     points = np.sort(_finite(values))
     below = bdtr(np.arange(len(points) + 1, dtype=np.float64), len(points), 0.5)
-    cut = _cut(np.asarray(below, dtype=np.float64), level)
-    return None if cut == 0 else (float(points[cut - 1]), float(points[-cut]))
+    rank = bounding_rank(np.asarray(below, dtype=np.float64), level)
+    if rank == 0:
+        return None
+    return float(points[rank - 1]), float(points[-rank])
 
 
 def paired_ratio(base: Sequence[float], new: Sequence[float], level: float = 0.95) -> Effect:
-    """Return new / base, paired by position, estimated on logarithms.
+    """Return the effect new / base, paired by position and estimated on logarithms.
 
     Raises:
-        ValueError: unequal lengths, no pairs, or a value that is not positive and finite.
+        ValueError: the lengths differ, there are no pairs, or a value is not positive and finite.
     """
     if len(base) != len(new):
         raise ValueError(f"{len(base)} base values cannot be paired with {len(new)} new ones")
@@ -79,58 +85,81 @@ def paired_ratio(base: Sequence[float], new: Sequence[float], level: float = 0.9
 
 
 def ratio_effect(log_ratios: Sequence[float] | Floats, level: float = 0.95) -> Effect:
-    """Return the ratio that one logarithm per round amounts to."""
+    """Return the effect that the log ratios, one per round, show.
+
+    Raises:
+        ValueError: there are no values, one is not finite, or the level is outside (0, 1).
+    """
     logs = [float(value) for value in log_ratios]
+    ratio = math.exp(hodges_lehmann(logs))
     interval = wilcoxon_interval(logs, level)
-    low, high = (None, None) if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
-    return Effect(ratio=math.exp(hodges_lehmann(logs)), ci_low=low, ci_high=high, n=len(logs))
+    if interval is None:
+        return Effect(ratio=ratio, ci_low=None, ci_high=None, n=len(logs))
+    low, high = interval
+    return Effect(ratio=ratio, ci_low=math.exp(low), ci_high=math.exp(high), n=len(logs))
 
 
 def geometric_mean(values: Sequence[float]) -> float:
     """Return the geometric mean of positive values.
 
     Raises:
-        ValueError: no values, or one that is not positive and finite.
+        ValueError: there are no values, or one is not positive and finite.
     """
     return math.exp(float(np.mean(np.log(_positive(values)))))
 
 
 @cache
 def signed_rank_distribution(n: int) -> Floats:
-    """Return P(T+ = t) for t = 0 .. n(n+1)/2 under the null, by dynamic programming over ranks."""
-    chances = np.ones(1)
+    """Return P(T+ = t) for t = 0 .. n(n+1)/2 under the null hypothesis.
+
+    Each rank is in the sum T+ with probability 1/2: dynamic programming over the ranks.
+    """
+    probabilities = np.ones(1)
     for rank in range(1, n + 1):
-        longer = np.zeros(len(chances) + rank)
-        longer[: len(chances)] += chances
-        longer[rank:] += chances
-        chances = longer / 2
-    return chances
+        longer = np.zeros(len(probabilities) + rank)
+        longer[: len(probabilities)] += probabilities
+        longer[rank:] += probabilities
+        probabilities = longer / 2
+    return probabilities
 
 
-def wilcoxon_cut(n: int, level: float) -> int:
-    """Return the rank, from either end, of the Walsh average that bounds the interval; 0: none.
+def wilcoxon_rank(n: int, level: float) -> int:
+    """Return the rank, from either end, of the Walsh average that bounds the interval.
+
+    It starts at 1; 0 means that n values are too few for the confidence level.
 
     Raises:
-        ValueError: a level outside (0, 1).
+        ValueError: the level is outside (0, 1).
     """
-    return _cut(np.cumsum(signed_rank_distribution(n)), level)
+    return bounding_rank(np.cumsum(signed_rank_distribution(n)), level)
 
 
 def walsh_averages(points: Floats) -> Floats:
-    """Return (a_i + a_j) / 2 for i <= j of the last axis."""  # (..., n) -> (..., n(n+1)/2)
+    """Return the Walsh averages (a_i + a_j) / 2, i <= j, of the last axis.
+
+    Shapes: (..., n) -> (..., n(n+1)/2).
+    """
     first, second = np.triu_indices(points.shape[-1])
     averages: Floats = (points[..., first] + points[..., second]) / 2
     return averages
 
 
-def _cut(below: Floats, level: float) -> int:
-    """Return how many points to cut from each end so that at most (1 - level) / 2 is lost there.
+def bounding_rank(below: Floats, level: float) -> int:
+    """Return the rank, from either end, of the order statistic that bounds the interval.
 
-    ``below[k]`` is the chance that the centre lies under the point of 0-based rank k.
+    Each tail beyond it has a probability of at most (1 - level) / 2. Ranks start at 1; 0 means
+    that there are too few values for the confidence level.
+
+    Args:
+        below: the probability that the centre lies below the order statistic of index k.
+        level: the confidence level.
+
+    Raises:
+        ValueError: the level is outside (0, 1).
     """
     if not 0 < level < 1:
         raise ValueError(f"a confidence level lies between 0 and 1, not {level}")
-    # A hair of tolerance, so that a chance that equals the bound but for rounding is not refused.
+    # The tolerance keeps a tail whose probability only exceeds the bound by rounding.
     return int(np.searchsorted(below, (1 - level) / 2 * (1 + 1e-12), side="right"))
 
 

@@ -1,4 +1,4 @@
-"""One figure for many: a geometric mean over workloads, a random-effects summary over boards."""
+"""One estimate for many boards: a random-effects meta-analysis."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from reports.stats.intervals import Effect, Floats, hodges_lehmann
+from reports.stats.intervals import Effect, Floats
 
-RESAMPLES = 2000
-MAX_STEPS = 200
+BISECTION_STEPS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """A ratio over boards: what a further board of this kind may be expected to show.
+    """The mean ratio of a population of boards, estimated from ``boards`` of them.
 
-    ``spread`` is the standard deviation of the boards' true logarithms (tau), ``i_squared`` the
-    share of what differs between boards that is not noise, 0 to 1; ``boards`` how many there are.
+    ``spread`` is the standard deviation tau of the boards' true log ratios; ``i_squared`` is
+    Higgins' I², the share of the scatter between boards that is not noise, from 0 to 1.
     """
 
     ratio: float
@@ -31,115 +30,88 @@ class Pooled:
     boards: int
 
 
-def geometric_mean_over(
-    workloads: Sequence[Sequence[float]],
-    level: float = 0.95,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Effect:
-    """Return the geometric mean over workloads of their ratios, with its bootstrap interval.
-
-    Each workload is the logarithms of its ratios, one per round. Workloads are drawn again with
-    replacement and the rounds within each, so that the interval holds both what differs between
-    workloads and what rounds scatter (percentile interval; None below four workloads with fewer
-    than six rounds, where drawing again says nothing). ``n`` is the number of workloads.
-
-    Raises:
-        ValueError: no workloads, or one without rounds.
-    """
-    effects = np.array([hodges_lehmann(logs) for logs in workloads])
-    if effects.size == 0:
-        raise ValueError("a mean over workloads needs at least one")
-    ratio = math.exp(float(np.mean(effects)))
-    if len(workloads) < 4 and min(map(len, workloads)) < 6:
-        return Effect(ratio=ratio, ci_low=None, ci_high=None, n=len(workloads))
-    means = _drawn_again(workloads, effects, np.random.default_rng(seed), resamples)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Effect(ratio=ratio, ci_low=math.exp(low), ci_high=math.exp(high), n=len(workloads))
-
-
 def random_effects(effects: Sequence[Effect], level: float = 0.95) -> Pooled:
-    """Pool the boards' effects by the method of Paule and Mandel with Hartung-Knapp's interval.
+    """Pool the boards' effects in a random-effects meta-analysis; one without interval is ignored.
 
-    Each board's standard error is taken from its own interval, which must be of ``level``. With
-    one board the interval is its own; of two or more it is Student's on what boards scatter, and
-    never narrower than their own uncertainties allow (Paule & Mandel 1982; Roever et al. 2015).
+    The variance between boards is estimated by the method of Paule & Mandel ("Consensus values and
+    weighting factors", 1982). The interval is that of Hartung and Knapp with the modification of
+    Röver et al. (BMC Med Res Methodol 15:99, 2015): it is never narrower than the boards' own
+    uncertainties allow. A single board keeps its own interval.
+
+    Args:
+        effects: one per board, each with an interval of the confidence level ``level``.
+        level: the confidence level.
 
     Raises:
         ValueError: no effect has an interval.
     """
-    usable = [one for one in effects if one.ci_low is not None and one.ci_high is not None]
-    if not usable:
+    boards = [
+        effect for effect in effects if effect.ci_low is not None and effect.ci_high is not None
+    ]
+    if not boards:
         raise ValueError("no board's effect has an interval")
-    logs = np.log([one.ratio for one in usable])
-    errors = np.array([_standard_error(one, level) for one in usable])
-    if len(usable) == 1:
-        only = usable[0]
+    if len(boards) == 1:
+        (only,) = boards
         return Pooled(
-            ratio=only.ratio, ci_low=only.ci_low, ci_high=only.ci_high,
-            spread=0.0, i_squared=0.0, boards=1,
-        )  # fmt: skip
+            ratio=only.ratio,
+            ci_low=only.ci_low,
+            ci_high=only.ci_high,
+            spread=0.0,
+            i_squared=0.0,
+            boards=1,
+        )
+    logs = np.log([effect.ratio for effect in boards])
+    errors = np.array([_standard_error(effect, level) for effect in boards])
     tau2 = _paule_mandel(logs, errors)
     weights = 1 / (errors**2 + tau2)
-    middle = float(np.average(logs, weights=weights))
-    q = float(np.sum(weights * (logs - middle) ** 2)) / (len(logs) - 1)
-    half = float(stdtrit(len(logs) - 1, (1 + level) / 2)) * math.sqrt(max(1.0, q) / weights.sum())
+    mean = float(np.average(logs, weights=weights))
+    freedom = len(logs) - 1
+    inflation = max(1.0, float(np.sum(weights * (logs - mean) ** 2)) / freedom)
+    quantile = float(stdtrit(freedom, (1 + level) / 2))
+    half_width = quantile * math.sqrt(inflation / weights.sum())
     return Pooled(
-        ratio=math.exp(middle),
-        ci_low=math.exp(middle - half),
-        ci_high=math.exp(middle + half),
+        ratio=math.exp(mean),
+        ci_low=math.exp(mean - half_width),
+        ci_high=math.exp(mean + half_width),
         spread=math.sqrt(tau2),
         i_squared=_i_squared(logs, errors),
         boards=len(logs),
     )
 
 
-def _drawn_again(
-    workloads: Sequence[Sequence[float]],
-    effects: Floats,
-    random: np.random.Generator,
-    resamples: int,
-) -> Floats:
-    """Return means over workloads drawn with replacement, each with its rounds drawn again."""
-    shifted = np.empty((len(workloads), resamples))
-    for place, logs in enumerate(workloads):
-        rounds = np.asarray(logs) - np.mean(logs)
-        # n / (n - 1): rounds drawn from n scatter less than rounds do.
-        wider = math.sqrt(len(rounds) / max(1, len(rounds) - 1))
-        drawn = random.integers(len(rounds), size=(resamples, len(rounds)))
-        shifted[place] = effects[place] + wider * rounds[drawn].mean(axis=1)
-    chosen = random.integers(len(workloads), size=(resamples, len(workloads)))
-    means: Floats = np.take_along_axis(shifted.T, chosen, axis=1).mean(axis=1)
-    return means
-
-
 def _standard_error(effect: Effect, level: float) -> float:
-    """Return the interval's half width over the normal's quantile: rather too large than small."""
+    """Return the interval's half width over the quantile of the normal distribution.
+
+    For few rounds this is too large rather than too small.
+    """
     assert effect.ci_low is not None
     assert effect.ci_high is not None
-    width = math.log(effect.ci_high) - math.log(effect.ci_low)
-    return max(width / 2 / float(ndtri((1 + level) / 2)), 1e-9)  # equal figures are no proof
+    half_width = (math.log(effect.ci_high) - math.log(effect.ci_low)) / 2
+    return max(half_width / float(ndtri((1 + level) / 2)), 1e-9)  # rounds may agree by chance
 
 
 def _q(logs: Floats, errors: Floats, tau2: float) -> float:
+    """Return Cochran's Q, the weighted sum of squares about the weighted mean."""
     weights = 1 / (errors**2 + tau2)
     return float(np.sum(weights * (logs - np.average(logs, weights=weights)) ** 2))
 
 
 def _paule_mandel(logs: Floats, errors: Floats) -> float:
-    """Return tau squared at which the weighted scatter is what its degrees of freedom say."""
-    wanted = len(logs) - 1
-    if _q(logs, errors, 0.0) <= wanted:
+    """Return tau², chosen so that Q equals its degrees of freedom; found by bisection."""
+    freedom = len(logs) - 1
+    if _q(logs, errors, 0.0) <= freedom:
         return 0.0
     low, high = 0.0, float(np.ptp(logs)) ** 2
-    for _ in range(MAX_STEPS):
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if _q(logs, errors, middle) > wanted else (low, middle)
+        if _q(logs, errors, middle) > freedom:
+            low = middle
+        else:
+            high = middle
     return high
 
 
 def _i_squared(logs: Floats, errors: Floats) -> float:
-    """Return Higgins' share of the scatter that is not noise."""
+    """Return I² = 1 - (k - 1) / Q of k boards (Higgins & Thompson, Stat Med 21, 2002)."""
     q = _q(logs, errors, 0.0)
     return max(0.0, 1 - (len(logs) - 1) / q) if q > 0 else 0.0

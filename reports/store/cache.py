@@ -1,8 +1,8 @@
 """The figures of all runs of a store, read through a cache on this machine.
 
-The names in a store stand for unchanging content, so whatever has been fetched once need not be
-fetched again: compacted files are kept as they are, the summaries of single runs together in one
-file. What is no longer in the store is no longer shown.
+A name in a store always stands for the same content, so nothing is fetched twice. Compacted files
+are cached as they are, the summaries of single runs together in one file. Runs that are no longer
+in the store are not shown any more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from pathlib import Path
 from reports.results.read import ResultProblem
 from reports.results.write import ResultStorageProblem, write_bytes_atomic
 from reports.store.files import StoreFiles, StoreProblem, StoreRefusal, Vanished
-from reports.store.store import COMPACT, MAX_COMPACT_BYTES, SUMMARY, loose_names, packed_names
+from reports.store.store import (
+    COMPACT,
+    MAX_COMPACT_BYTES,
+    SUMMARY,
+    compacted_names,
+    single_run_names,
+)
 from reports.store.tables import (
     StoredRun,
     Summaries,
@@ -29,8 +35,8 @@ from reports.store.tables import (
 )
 
 ATTEMPTS = 5
-LOOSE_CACHE = "single-runs.parquet"
-MANY = 1000  # summaries of single runs from which on compaction is worth its while
+SINGLE_RUNS_CACHE = "single-runs.parquet"
+MANY_SINGLE_RUNS = 1000  # from here on, a note recommends compaction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,107 +50,117 @@ class Loaded:
 def load(url: str, cache: Path | None = None) -> Loaded:
     """Return the figures of all runs of a store.
 
+    Args:
+        url: of the store.
+        cache: the folder of the cache; None for the user's cache folder.
+
     Raises:
         StoreProblem: the store cannot be reached.
-        StoreRefusal: the URL cannot be a store's.
+        StoreRefusal: the URL cannot be that of a store.
     """
     files = StoreFiles(url)
     folder = (cache or _cache_home()) / hashlib.sha256(files.cache_key.encode()).hexdigest()[:16]
     for _ in range(ATTEMPTS):
-        with contextlib.suppress(Vanished):  # compacted since it was listed: list again
+        with contextlib.suppress(Vanished):  # the store was compacted meanwhile: list it again
             return _load(files, folder)
     raise StoreProblem(f"{files.url} changes faster than it can be read — try again")
 
 
 def _load(files: StoreFiles, folder: Path) -> Loaded:
-    loose = loose_names(files)  # first: what is compacted afterwards is then in the second list
+    # Single runs are listed first: if they are compacted now, the second list has them.
+    single_runs = single_run_names(files)
+    compacted = compacted_names(files)
     notes: list[str] = []
-    packs = [_pack(files, name, folder, notes) for name in packed_names(files)]
-    _forget(folder, {name for name, _ in packs})
-    parts = [part for _, part in packs if part is not None]
-    there = frozenset[str]().union(*(part.digests for part in parts))
-    single = {name: digest for name, digest in loose.items() if digest not in there}
+    parts = []
+    for name in compacted:
+        part = _compacted(files, name, folder, notes)
+        if part is not None:
+            parts.append(part)
+    _remove_others(folder, set(compacted))
+    digests = {digest for part in parts for digest in part.digests}
+    single = {name: digest for name, digest in single_runs.items() if digest not in digests}
     parts.append(_single(files, single, folder, notes))
-    if len(single) >= MANY:
+    if len(single) >= MANY_SINGLE_RUNS:
         notes.append(
             f"{len(single)} runs are not compacted — "
             f"`gfbench store compact --store {files.url}` makes queries quicker"
         )
-    return _each_once(merged(parts), notes)
+    return _without_duplicates(merged(parts), notes)
 
 
-def _pack(
-    files: StoreFiles, name: str, folder: Path, notes: list[str]
-) -> tuple[str, Summaries | None]:
-    """Return a compacted file, from the cache or fetched into it."""
-    kept = folder / name
+def _compacted(files: StoreFiles, name: str, folder: Path, notes: list[str]) -> Summaries | None:
+    """Return a compacted file, from the cache or fetched into it; None if it is not valid."""
+    cached = folder / name
     with contextlib.suppress(ResultProblem):
-        if kept.is_file():
-            return name, from_parquet(kept, name)
+        if cached.is_file():
+            return from_parquet(cached, name)
     try:
         content = files.read(f"{COMPACT}/{name}", MAX_COMPACT_BYTES)
         part = from_parquet(content, f"{files.url}/{COMPACT}/{name}")
     except (ResultProblem, StoreRefusal) as problem:
         notes.append(f"left out: {problem}")
-        return name, None
-    _keep(kept, content)
-    return name, part
+        return None
+    _cache(cached, content)
+    return part
 
 
 def _single(
     files: StoreFiles, wanted: Mapping[str, str], folder: Path, notes: list[str]
 ) -> Summaries:
-    """Return the figures of single runs; those that the cache lacks are fetched into it."""
-    kept = folder / LOOSE_CACHE
+    """Return the summaries of single runs (digest by name), fetching what the cache lacks."""
+    cached = folder / SINGLE_RUNS_CACHE
     part = nothing()
     with contextlib.suppress(ResultProblem):
-        part = from_parquet(kept, kept.name) if kept.is_file() and wanted else part
+        if cached.is_file() and wanted:
+            part = from_parquet(cached, cached.name)
     known = part.digests
     missing = [name for name, digest in wanted.items() if digest not in known]
-    part = chosen(part, wanted.values())
-    fetched = [part]
+    parts = [chosen(part, wanted.values())]
     for path, content in files.read_many([f"{SUMMARY}/{name}" for name in missing]).items():
         try:
-            fetched.append(_own(from_parquet(content, f"{files.url}/{path}"), path))
+            fetched = from_parquet(content, f"{files.url}/{path}")
+            _check_name(fetched, path)
         except ResultProblem as problem:
             notes.append(f"left out: {problem}")
-    if len(fetched) > 1:
-        part = merged(fetched)
-        _keep(kept, to_parquet(part))
+        else:
+            parts.append(fetched)
+    if len(parts) == 1:
+        return parts[0]
+    part = merged(parts)
+    _cache(cached, to_parquet(part))
     return part
 
 
-def _own(part: Summaries, path: str) -> Summaries:
-    """Refuse a summary that speaks of another run than its name says."""
+def _check_name(part: Summaries, path: str) -> None:
+    """Refuse a summary of another run than its file's name says."""
     stem = path.rpartition("/")[2].removesuffix(".parquet")
     if [f"{run.run_id}.{run.digest}" for run in part.runs] != [stem]:
-        raise ResultProblem(f"{path} holds another run than its name says")
-    return part
+        raise ResultProblem(f"{path} holds a different run from the one in its name")
 
 
-def _each_once(part: Summaries, notes: list[str]) -> Loaded:
-    """Choose one content for each run id, the same one for every reader, and tell of the others."""
-    first: dict[str, StoredRun] = {}
+def _without_duplicates(part: Summaries, notes: list[str]) -> Loaded:
+    """Choose one content for each run id, the same for every reader; add a note on the others."""
+    used: dict[str, StoredRun] = {}
     for run in sorted(part.runs, key=lambda run: run.digest):
-        if first.setdefault(run.run_id, run) is not run:
+        if used.setdefault(run.run_id, run) is not run:
             notes.append(
-                f"run {run.run_id} is there with two contents, pushed at the same moment: "
-                f"{first[run.run_id].digest[:8]} is used, {run.digest[:8]} left out"
+                f"run {run.run_id} is there in two versions, pushed at the same moment: "
+                f"{used[run.run_id].digest[:8]} is used, {run.digest[:8]} left out"
             )
-    summaries = chosen(part, {run.digest for run in first.values()})
+    summaries = chosen(part, {run.digest for run in used.values()})
     return Loaded(summaries=summaries, notes=tuple(notes))
 
 
-def _forget(folder: Path, names: set[str]) -> None:
-    """Take compacted files that the store has no more out of the cache."""
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove compacted files from the cache that the store does not have any more."""
     with contextlib.suppress(OSError):
         for path in folder.glob("*.parquet"):
-            if path.name not in names and path.name != LOOSE_CACHE:
+            if path.name not in names and path.name != SINGLE_RUNS_CACHE:
                 path.unlink()
 
 
-def _keep(path: Path, content: bytes) -> None:
-    """Write into the cache if that is possible; it is only there for speed."""
+def _cache(path: Path, content: bytes) -> None:
+    """Write a file into the cache; without write access, nothing is cached."""
     with contextlib.suppress(OSError, ResultStorageProblem):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, content)

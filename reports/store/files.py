@@ -1,7 +1,7 @@
-"""The files of a store, wherever they are: fsspec behind a few verbs, and its errors in words.
+"""The files of a store, on a disk or in an object store: a small interface over fsspec.
 
-What a store holds is data from others: names are checked before they are used, sizes are limited.
-A file that readers act on appears whole or not at all, on disks and in object stores alike.
+The content of a store comes from others: names are checked before use and sizes are limited.
+Files appear whole or not at all, on disks as well as in object stores.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,25 +20,25 @@ from reports.results.write import ResultStorageProblem, write_bytes_atomic
 
 MAX_LISTED = 5_000_000
 CHUNK_BYTES = 1 << 20
-# Where one PUT replaces a file at once; elsewhere it is written beside and moved.
+# Here one PUT replaces a file atomically; elsewhere a new file is written and moved into place.
 PUT_IS_ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "memory"})
 S3_OPTIONS = {"config_kwargs": {"connect_timeout": 15, "retries": {"max_attempts": 4}}}
 
 
 class StoreProblem(GfbenchError):
-    """A store that cannot be reached, read or written; says which and what to do."""
+    """A store that cannot be reached, read or written; the message says which and what to do."""
 
     exit_code = 4
 
 
 class StoreRefusal(GfbenchError):
-    """What a store does not take, or does not hand out, and why; trying again does not help."""
+    """Something that a store does not accept or deliver; trying again does not help."""
 
     exit_code = 1
 
 
 class MissingExtra(GfbenchError):
-    """A library that only stores and queries need is not installed."""
+    """A library that only stores and queries need, and that is not installed."""
 
     def __init__(self, library: str, extra: str) -> None:
         """Name the command that installs it."""
@@ -46,18 +46,18 @@ class MissingExtra(GfbenchError):
 
 
 class Vanished(Exception):
-    """A file that was listed a moment ago is gone: somebody compacted the store."""
+    """A file that was listed a moment ago does not exist any more: the store was compacted."""
 
 
 class StoreFiles:
-    """Files below one URL; paths are relative to it, with ``/`` between the parts."""
+    """The files below one URL; paths are relative to it, with ``/`` between the parts."""
 
     def __init__(self, url: str) -> None:
-        """Take the URL; nothing is asked of the store yet.
+        """Take the URL; the store is not contacted yet.
 
         Raises:
             MissingExtra: the library for such a URL is not installed.
-            StoreRefusal: no URL that can be a store's.
+            StoreRefusal: the URL cannot be that of a store.
         """
         self.url = without_password(url)
         self._fs, self._root = _filesystem(url)
@@ -69,21 +69,21 @@ class StoreFiles:
 
     @property
     def cache_key(self) -> str:
-        """What tells this store from others, without any secret."""
+        """A text that identifies this store and holds no secret."""
         return self.url.rstrip("/") if not self._local else f"file://{self._root}"
 
     def files(self, folder: str) -> dict[str, int]:
-        """Return the files right in a folder by name, with their sizes in bytes."""
-        found = self._entries(folder)
-        return {name: size for name, (kind, size) in found.items() if kind == "file"}
+        """Return the size in bytes of each file directly in a folder, by name."""
+        entries = self._entries(folder)
+        return {name: size for name, (kind, size) in entries.items() if kind == "file"}
 
     def folders(self, folder: str) -> tuple[str, ...]:
-        """Return the names of the folders right in a folder."""
-        found = self._entries(folder)
-        return tuple(sorted(name for name, (kind, _) in found.items() if kind == "directory"))
+        """Return the names of the folders directly in a folder."""
+        entries = self._entries(folder)
+        return tuple(sorted(name for name, (kind, _) in entries.items() if kind == "directory"))
 
     def exists(self, path: str) -> bool:
-        """Tell whether there is such a file."""
+        """Say whether the file exists."""
         with self._talking(f"look for {path}"):
             self._fs.invalidate_cache()
             return bool(self._fs.isfile(self._at(path)))
@@ -92,22 +92,21 @@ class StoreFiles:
         """Return a file's bytes.
 
         Raises:
-            Vanished: there is none.
-            StoreRefusal: it is larger than the limit.
+            Vanished: the file does not exist.
+            StoreRefusal: it is larger than the limit, in bytes.
         """
-        content = b"".join(self.chunks(path, limit))
-        return content
+        return b"".join(self.chunks(path, limit))
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
-        """Return the bytes of many small files, fetched side by side where the store can.
+        """Return the bytes of many small files by path, fetched in parallel if the store can.
 
         Raises:
-            Vanished: one of them is gone.
+            Vanished: one of them does not exist any more.
         """
         if not paths:
             return {}
         with self._talking("read summaries"):
-            # Not cat(): it asks for each file whether it exists before it fetches it.
+            # Not cat(), which first asks for each file whether it exists.
             contents = self._fs.cat_ranges([self._at(path) for path in paths], None, None)
             for content in contents:
                 if isinstance(content, BaseException):
@@ -115,22 +114,22 @@ class StoreFiles:
             return dict(zip(paths, contents, strict=True))
 
     def chunks(self, path: str, limit: int) -> Iterator[bytes]:
-        """Yield a file's bytes in pieces.
+        """Yield a file's bytes in chunks.
 
         Raises:
-            Vanished: there is none.
-            StoreRefusal: it is larger than the limit.
+            Vanished: the file does not exist.
+            StoreRefusal: it is larger than the limit, in bytes.
         """
-        left = limit
+        remaining = limit
         with self._talking(f"read {path}"), self._fs.open(self._at(path), "rb") as file:
-            while piece := file.read(min(CHUNK_BYTES, left + 1)):
-                left -= len(piece)
-                if left < 0:
+            while chunk := file.read(min(CHUNK_BYTES, remaining + 1)):
+                remaining -= len(chunk)
+                if remaining < 0:
                     raise StoreRefusal(f"{self.url}: {path} is larger than {limit >> 20} MiB")
-                yield piece
+                yield chunk
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a file whole or not at all."""
+        """Write a file atomically."""
         with self._talking(f"write {path}"):
             if self._local:
                 self._local_folder(path)
@@ -138,20 +137,20 @@ class StoreFiles:
             elif self._atomic:
                 self._fs.pipe_file(self._at(path), content)
             else:
-                self._moved(path, lambda place: self._fs.pipe_file(place, content))
+                self._write_and_move(path, lambda name: self._fs.pipe_file(name, content))
 
     def upload(self, source: Path, path: str) -> None:
-        """Copy a file of this machine into the store, whole or not at all."""
+        """Copy a file of this machine into the store, atomically."""
         with self._talking(f"write {path}"):
             if self._atomic:
                 self._fs.put_file(os.fspath(source), self._at(path))
                 return
             if self._local:
                 self._local_folder(path)
-            self._moved(path, lambda place: self._fs.put_file(os.fspath(source), place))
+            self._write_and_move(path, lambda name: self._fs.put_file(os.fspath(source), name))
 
     def delete(self, paths: Sequence[str]) -> None:
-        """Take files away; those that are gone already are no error."""
+        """Delete files; files that do not exist are skipped."""
         for path in paths:
             with self._talking(f"delete {path}"):
                 try:
@@ -159,43 +158,46 @@ class StoreFiles:
                 except FileNotFoundError:
                     continue
 
-    def _moved(self, path: str, write: Any) -> None:
-        place = self._at(path)
-        beside = f"{place}.part-{secrets.token_hex(4)}"
+    def _write_and_move(self, path: str, write: Callable[[str], object]) -> None:
+        """Write a file under a temporary name and move it into place."""
+        final = self._at(path)
+        temporary = f"{final}.part-{secrets.token_hex(4)}"
         if not self._local:
-            self._fs.makedirs(place.rpartition("/")[0], exist_ok=True)
+            self._fs.makedirs(final.rpartition("/")[0], exist_ok=True)
         try:
-            write(beside)
+            write(temporary)
             if self._local:
-                _replace_synced(beside, place)
+                _replace_synced(temporary, final)
             else:
-                self._fs.mv(beside, place)
+                self._fs.mv(temporary, final)
         except BaseException:
-            if self._fs.exists(beside):
-                self._fs.rm_file(beside)
+            if self._fs.exists(temporary):
+                self._fs.rm_file(temporary)
             raise
 
     def _local_folder(self, path: str) -> None:
         Path(self._at(path)).parent.mkdir(parents=True, exist_ok=True)
 
     def _entries(self, folder: str) -> Mapping[str, tuple[str, int]]:
+        """Return (kind, size in bytes) of each entry of a folder, by name."""
         with self._talking(f"list {folder}"):
             self._fs.invalidate_cache()
             try:
-                found = self._fs.ls(self._at(folder), detail=True)
+                listing = self._fs.ls(self._at(folder), detail=True)
             except (FileNotFoundError, NotADirectoryError):
                 return {}
-            return {
-                entry["name"].rstrip("/").rpartition("/")[2]: (entry["type"], entry["size"] or 0)
-                for entry in found[:MAX_LISTED]
-            }
+            entries = {}
+            for entry in listing[:MAX_LISTED]:
+                name = entry["name"].rstrip("/").rpartition("/")[2]
+                entries[name] = entry["type"], entry["size"] or 0
+            return entries
 
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if self._root else path
 
     @contextmanager
     def _talking(self, doing: str) -> Iterator[None]:
-        """Turn what goes wrong with the store into words; a bug of ours stays one."""
+        """Turn errors of the store into StoreProblem or Vanished; our own bugs pass unchanged."""
         try:
             yield
         except FileNotFoundError as error:
@@ -213,21 +215,20 @@ class StoreFiles:
 
 
 def check_path(name: str) -> None:
-    """Refuse a file's name that would leave its folder or hide in it.
+    """Refuse a file's name that could lead out of its folder or break a file system.
 
     Raises:
-        ValueError: with the reason.
+        ValueError: the name cannot be that of a file of a run.
     """
     parts = name.split("/")
-    bad = any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
-    if bad or len(parts) > 12 or re.search(r"[\\\x00-\x1f\x7f]", name):
-        raise ValueError(f"{name[:100]!r} cannot be a file of a run")
-    if PurePosixPath(name).is_absolute() or ":" in parts[0]:
+    bad_part = any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts)
+    bad_character = re.search(r"[\\\x00-\x1f\x7f]", name) is not None or ":" in parts[0]
+    if bad_part or bad_character or len(parts) > 12 or PurePosixPath(name).is_absolute():
         raise ValueError(f"{name[:100]!r} cannot be a file of a run")
 
 
 def without_password(url: str) -> str:
-    """Return a URL that may be shown: no user, no password, no query."""
+    """Return a URL that may be shown: without user, password and query."""
     return re.sub(r"(?<=//)[^/@]*@", "", url.partition("?")[0])
 
 
@@ -238,7 +239,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise MissingExtra("fsspec", "store") from None
     scheme = urlsplit(url).scheme
     if scheme in ("http", "https"):
-        raise StoreRefusal(f"{without_password(url)}: a store is written to, and http cannot be")
+        raise StoreRefusal(f"{without_password(url)}: cannot be a store: http is read-only")
     options: dict[str, Any] = S3_OPTIONS if scheme in ("s3", "s3a") else {}
     try:
         fs, root = fsspec.core.url_to_fs(
@@ -250,23 +251,23 @@ def _filesystem(url: str) -> tuple[Any, str]:
             raise StoreRefusal(f"{without_password(url)}: {error}") from None
         raise MissingExtra("s3fs", extra) from None
     except ValueError as error:
-        raise StoreRefusal(f"{without_password(url)} is no store: {_words(error)}") from None
+        raise StoreRefusal(f"{without_password(url)} is not a store: {_words(error)}") from None
     return fs, str(root).rstrip("/")
 
 
-def _replace_synced(beside: str, place: str) -> None:
-    handle = os.open(beside, os.O_RDONLY)
+def _replace_synced(temporary: str, final: str) -> None:
+    handle = os.open(temporary, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.replace(beside, place)
+    os.replace(temporary, final)
 
 
 def _words(error: Exception) -> str:
-    """Return an error in one line, without what might be a secret."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    """Return an error in one line, without values of environment variables that may be secret."""
+    text = " ".join(str(error).split()) or type(error).__name__
     for name, value in os.environ.items():
         if len(value) >= 8 and re.search(r"SECRET|TOKEN|PASSWORD|KEY", name):
-            words = words.replace(value, "***")
-    return without_password(words)[:300]
+            text = text.replace(value, "***")
+    return without_password(text)[:300]

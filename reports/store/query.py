@@ -1,7 +1,7 @@
-"""SQL over the figures of many runs: DuckDB in memory, reading two tables and nothing else.
+"""SQL over the figures of many runs, with DuckDB in memory and two tables.
 
-``rows`` are the columns of the export with when, where and with what (``SummaryRow``); ``runs``
-has one row per run. The query cannot reach files, the network or extensions.
+``rows`` has the columns of the export and those of time, machine and versions (``SummaryRow``);
+``runs`` has one row for each run. A query has no access to files, the network or extensions.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ SEALED = (
     "SET python_enable_replacements = false",
     "SET lock_configuration = true",
 )
-# Times are text in a summary, as the run has them; empty where a run has none.
+# In a summary, times are text as in the run; empty if unknown.
 TIMES = {"rows": ("started_at",), "runs": ("started_at", "finished_at")}
 RUNS_TYPES = {"int": pa.int64(), "int | None": pa.int64(), "tuple[str, ...]": pa.list_(pa.string())}
 RUNS_SCHEMA = pa.schema(
-    [(one.name, RUNS_TYPES.get(str(one.type), pa.string())) for one in fields(StoredRun)]
+    [(field.name, RUNS_TYPES.get(str(field.type), pa.string())) for field in fields(StoredRun)]
 )
-READING = {"SELECT", "EXPLAIN"}
+READING_STATEMENTS = {"SELECT", "EXPLAIN"}
 
 
 class QueryProblem(GfbenchError):
-    """A query that cannot be answered, and what there is instead."""
+    """A query that cannot be answered; the message names the tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a query found."""
+    """The result of a query: the names of its columns, and its rows."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -61,7 +61,7 @@ def query(sql: str, summaries: Summaries) -> Answer:
     """Answer one SQL query over ``rows`` and ``runs``.
 
     Raises:
-        QueryProblem: it is no single query, or DuckDB cannot answer it.
+        QueryProblem: it is not a single SELECT, or DuckDB cannot answer it.
     """
     with duckdb.connect(":memory:") as database:
         runs = pa.Table.from_pylist([vars(run) for run in summaries.runs], schema=RUNS_SCHEMA)
@@ -73,15 +73,15 @@ def query(sql: str, summaries: Summaries) -> Answer:
             database.execute(setting)
         try:
             _only_reading(database.extract_statements(sql))
-            found = database.execute(sql)
-            names = [str(column[0]) for column in found.description or ()]
-            return Answer(columns=_distinct(names), rows=tuple(found.fetchall()))
+            result = database.execute(sql)
+            names = [str(column[0]) for column in result.description or ()]
+            return Answer(columns=_distinct(names), rows=tuple(result.fetchall()))
         except duckdb.Error as error:
             raise QueryProblem(f"{_words(error)}\n{TABLES}") from None
 
 
 def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]:
-    """Return the figures of run folders and of folders of them, and notes on what is none.
+    """Return the figures of runs in folders, or in folders of them, and notes on what was left out.
 
     Raises:
         ResultProblem: there is no run at all.
@@ -99,8 +99,8 @@ def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]
         else:
             parts[run.run_id] = summaries_of(run, digest=run.run_id)
     if not parts:
-        said = notes[0] if notes else ", ".join(map(str, paths))
-        raise ResultProblem(f"no runs there: {said} — give run folders, or --store URL")
+        reason = notes[0] if notes else ", ".join(map(str, paths))
+        raise ResultProblem(f"found no runs: {reason} — give folders of runs, or --store URL")
     return merged(parts.values()), tuple(notes)
 
 
@@ -114,31 +114,31 @@ def to_csv(answer: Answer, delimiter: str = ",") -> str:
 
 
 def to_json(answer: Answer) -> str:
-    """Return the answer as a JSON array of objects; what is no number is null or text."""
+    """Return the answer as a JSON array of objects; NaN and infinity are null."""
     rows = [dict(zip(answer.columns, map(_json, row), strict=True)) for row in answer.rows]
     return json.dumps(rows, allow_nan=False, indent=1, ensure_ascii=False) + "\n"
 
 
 def as_text(answer: Answer) -> list[list[str]]:
-    """Return the rows for a terminal: numbers to six digits, nothing that is not printable."""
+    """Return the rows for a terminal: numbers to six digits, printable characters only."""
     return [[_shown(value) for value in row] for row in answer.rows]
 
 
 def _only_reading(statements: Sequence[Any]) -> None:
     kinds = [statement.type.name for statement in statements]
-    if len(kinds) != 1 or kinds[0] not in READING:
+    if len(kinds) != 1 or kinds[0] not in READING_STATEMENTS:
         what = " and ".join(kinds) or "nothing"
-        raise QueryProblem(f"one SELECT is answered, this is {what}\n{TABLES}")
+        raise QueryProblem(f"only a single SELECT is allowed, this is {what}\n{TABLES}")
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    """Number columns that have the same name: a.x, b.x."""
+    """Return the names with numbers after repeated ones: x, x_1 for ``SELECT a.x, b.x``."""
     seen: Counter[str] = Counter()
-    found = []
+    distinct = []
     for name in names:
-        found.append(f"{name}_{seen[name]}" if seen[name] else name)
+        distinct.append(f"{name}_{seen[name]}" if seen[name] else name)
         seen[name] += 1
-    return tuple(found)
+    return tuple(distinct)
 
 
 def _words(error: Exception) -> str:

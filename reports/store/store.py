@@ -1,17 +1,16 @@
-"""Results of many controllers in one place, without a server: push, pull, compact, read.
+"""A store: the results of many controllers in one place, without a server. Push, pull, compact.
 
 Below the store's URL:
 
-    runs/<run-id>/<digest>/<files of the run>   MANIFEST.sha256 comes last: the run is there
-    summary/<run-id>.<digest>.parquet           the run's figures, after its manifest
+    runs/<run-id>/<digest>/<files of the run>   MANIFEST.sha256 is written last
+    summary/<run-id>.<digest>.parquet           the run's figures, written after its manifest
     compact/<hash of its runs>.parquet          the figures of many runs
 
-``digest`` is the hash of the run's manifest, so of all its files: two writers never write
-different bytes to one name, whoever is first, and writing twice changes nothing. Readers see a
-run once both its manifest and its figures are there; what a push left half done is invisible
-until the push is repeated. Compaction writes the new file before it takes those away that it
-holds, and a file is named by the set of its runs: any number of compactions, pushes and readers
-at once lose nothing.
+``digest`` is the hash of the run's manifest, and so of all its files: two writers never write
+different bytes to one name, and writing twice changes nothing. Readers see a run once both its
+manifest and its figures exist; an unfinished push is invisible until it is repeated. Compaction
+writes the new file before it deletes the files that it replaces, and a file's name is a hash of its
+set of runs. So no run is lost, however many compactions, pushes and readers work at once.
 """
 
 from __future__ import annotations
@@ -35,30 +34,29 @@ from reports.store.files import (
     StoreRefusal,
     Vanished,
     check_path,
-    without_password,
 )
-from reports.store.tables import Summaries, from_parquet, merged, nothing, summaries_of, to_parquet
+from reports.store.tables import Summaries, from_parquet, merged, summaries_of, to_parquet
 
 RUNS = "runs"
 SUMMARY = "summary"
 COMPACT = "compact"
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-LOOSE = re.compile(rf"({RUN_ID.pattern})\.([0-9a-f]{{32}})\.parquet")
-PACKED = re.compile(r"[0-9a-f]{32}\.parquet")
+SINGLE_RUN_NAME = re.compile(rf"({RUN_ID.pattern})\.([0-9a-f]{{32}})\.parquet")
+COMPACTED_NAME = re.compile(r"[0-9a-f]{32}\.parquet")
 MAX_FILES = 10_000
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_RUN_BYTES = 16 << 30
 MAX_SUMMARY_BYTES = 256 << 20
 MAX_COMPACT_BYTES = 2 << 30
-FULL_COMPACT = 20_000  # runs in a compacted file that is not merged with others any more
+FULL_COMPACT = 20_000  # a compacted file with this many runs is not merged with others any more
 BATCH = 500  # files that are fetched at once
 ATTEMPTS = 5
-DERIVED = frozenset({REPORT})  # made from the rest at any time: no reason to refuse a run
+DERIVED = frozenset({REPORT})  # can be made from the other files: a difference does not matter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pushed:
-    """A run that is in the store; ``already`` where it had been before."""
+    """The result of a push: where the run is in the store, and whether it was there ``already``."""
 
     run_id: str
     digest: str
@@ -68,7 +66,7 @@ class Pushed:
 
 @dataclass(frozen=True, kw_only=True)
 class Compacted:
-    """What a compaction did: how many runs it brought together out of how many files."""
+    """The result of a compaction: how many runs from how many files are in one file now."""
 
     runs: int
     files: int
@@ -76,10 +74,10 @@ class Compacted:
 
 
 def push(folder: Path, url: str) -> Pushed:
-    """Copy a finished run into a store; a run that is there already is left alone.
+    """Copy a finished run into a store; a run that is there already does not change.
 
     Raises:
-        ResultProblem: the folder is no run, or it has not ended.
+        ResultProblem: the folder does not hold a run, or the run has not finished.
         StoreRefusal: files differ from the manifest, or the store has another run of that id.
         StoreProblem: the store cannot be reached or written.
     """
@@ -98,7 +96,7 @@ def push(folder: Path, url: str) -> Pushed:
         if known is None or not files.exists(summary):
             sizes = [(run.path / name).stat().st_size for name in content]
             files.write(summary, to_parquet(summaries_of(run, digest=digest, sizes=sizes)))
-        _identical(files, run.run_id, content)  # another may have come at the same time
+        _identical(files, run.run_id, content)  # another may have been pushed at the same time
     return Pushed(
         run_id=run.run_id, digest=digest, place=f"{files.url}/{place}", already=known is not None
     )
@@ -108,7 +106,7 @@ def pull(run_id: str, url: str, directory: Path) -> Path:
     """Copy a run out of a store into ``directory/<run-id>`` and return that path.
 
     Raises:
-        StoreRefusal: no such run, a name that cannot be, or files that differ from the manifest.
+        StoreRefusal: the store has no such run, or its files differ from the manifest.
         StoreProblem: the store cannot be reached.
         ResultStorageProblem: the folder cannot be written.
     """
@@ -117,7 +115,7 @@ def pull(run_id: str, url: str, directory: Path) -> Path:
     files = StoreFiles(url)
     final = directory / run_id
     if final.exists():
-        raise StoreRefusal(f"{final} is there already — choose another folder with -o")
+        raise StoreRefusal(f"{final} already exists — choose another folder with -o")
     with _still_there():
         committed = _committed(files, run_id)
         if not committed:
@@ -135,16 +133,16 @@ def pull(run_id: str, url: str, directory: Path) -> Path:
 
 
 def compact(url: str) -> Compacted:
-    """Bring the figures of single runs together in one file, for quick queries.
+    """Put the figures of single runs into one file, which makes queries faster.
 
     Raises:
         StoreProblem: the store cannot be reached or written.
     """
     files = StoreFiles(url)
     for _ in range(ATTEMPTS):
-        with contextlib.suppress(Vanished):  # another compaction is at work: see what is left
+        with contextlib.suppress(Vanished):  # another compaction is at work: list again
             return _compact(files)
-    return Compacted(runs=0, files=0, notes=("another compaction is at work",))
+    return Compacted(runs=0, files=0, notes=("another compaction is running",))
 
 
 def _compact(files: StoreFiles) -> Compacted:
@@ -169,39 +167,43 @@ def _compact(files: StoreFiles) -> Compacted:
 
 def _summaries(files: StoreFiles) -> Iterator[tuple[str, bytes]]:
     """Yield the content of every file of figures by its path."""
-    paths = [f"{SUMMARY}/{name}" for name in loose_names(files)]
+    paths = [f"{SUMMARY}/{name}" for name in single_run_names(files)]
     for first in range(0, len(paths), BATCH):
         yield from files.read_many(paths[first : first + BATCH]).items()
-    for name in packed_names(files):
+    for name in compacted_names(files):
         path = f"{COMPACT}/{name}"
         yield path, files.read(path, MAX_COMPACT_BYTES)
 
 
-def loose_names(files: StoreFiles) -> dict[str, str]:
+def single_run_names(files: StoreFiles) -> dict[str, str]:
     """Return the digest of each summary of a single run, by the file's name."""
-    found = ((LOOSE.fullmatch(name), size) for name, size in files.files(SUMMARY).items())
-    return {match[0]: match[2] for match, size in found if match and size <= MAX_SUMMARY_BYTES}
+    digests = {}
+    for name, size_bytes in files.files(SUMMARY).items():
+        match = SINGLE_RUN_NAME.fullmatch(name)
+        if match and size_bytes <= MAX_SUMMARY_BYTES:
+            digests[name] = match[2]
+    return digests
 
 
-def packed_names(files: StoreFiles) -> tuple[str, ...]:
-    """Return the names of the files of many runs."""
-    return tuple(sorted(name for name in files.files(COMPACT) if PACKED.fullmatch(name)))
+def compacted_names(files: StoreFiles) -> tuple[str, ...]:
+    """Return the names of the compacted files."""
+    return tuple(sorted(name for name in files.files(COMPACT) if COMPACTED_NAME.fullmatch(name)))
 
 
 def _name_of(part: Summaries) -> str:
-    """Name a file by the set of its runs, whatever library wrote its bytes."""
+    """Return a file's name that only depends on the set of its runs."""
     return hashlib.sha256("\n".join(sorted(part.digests)).encode()).hexdigest()[:32] + ".parquet"
 
 
 def _own_manifest(folder: Path, run_id: str) -> tuple[Mapping[str, str], str]:
-    """Return the hashes of a run's files, all checked, and the manifest's own."""
+    """Check a run's files; return their hashes by name, and the digest of the manifest."""
     if not RUN_ID.fullmatch(run_id):
         raise StoreRefusal(f"{folder}: {run_id[:100]!r} cannot be a run's id in a store")
     wrong = verify_manifest(folder)
     if wrong:
         raise StoreRefusal(
-            f"{folder}: {'; '.join(wrong[:3])} — `gfbench verify {folder}` tells more; "
-            "a store takes only what its manifest says"
+            f"{folder}: {'; '.join(wrong[:3])} — `gfbench verify {folder}` says more; "
+            "a store takes only files that match the run's manifest"
         )
     text = (folder / MANIFEST).read_bytes()
     content = _parsed(text, str(folder / MANIFEST))
@@ -215,13 +217,13 @@ def _parsed(text: bytes, where: str) -> dict[str, str]:
     """Return the hash of each file that a manifest lists.
 
     Raises:
-        StoreRefusal: a line that is none, or a name that would leave the folder.
+        StoreRefusal: it is not the manifest of a run, or a name would lead out of the folder.
     """
     content: dict[str, str] = {}
     for line in text.decode("utf-8", "replace").splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
         if match is None or match[2] == MANIFEST:
-            raise StoreRefusal(f"{where}: {line[:100]!r} is no line of a manifest")
+            raise StoreRefusal(f"{where}: {line[:100]!r} is not a line of a manifest")
         try:
             check_path(match[2])
         except ValueError as error:
@@ -237,22 +239,22 @@ def _digest(manifest: bytes) -> str:
 
 
 def _committed(files: StoreFiles, run_id: str) -> dict[str, dict[str, str]]:
-    """Return what of a run id is wholly there: the hashes of its files, by digest."""
-    found = {}
+    """Return the complete contents with this run id: by digest, the hashes of the files."""
+    contents = {}
     for digest in files.folders(f"{RUNS}/{run_id}"):
         path = f"{RUNS}/{run_id}/{digest}/{MANIFEST}"
-        with contextlib.suppress(Vanished):  # no manifest yet: not there
+        with contextlib.suppress(Vanished):  # without a manifest it is not complete yet
             text = files.read(path, MAX_MANIFEST_BYTES)
             if _digest(text) == digest:
-                found[digest] = _parsed(text, f"{files.url}/{path}")
-    return found
+                contents[digest] = _parsed(text, f"{files.url}/{path}")
+    return contents
 
 
 def _identical(files: StoreFiles, run_id: str, content: Mapping[str, str]) -> str | None:
-    """Return the digest of this very run in the store, None if it is not there.
+    """Return the digest of the same run in the store, None if it is not there.
 
     Raises:
-        StoreRefusal: there is another run of that id.
+        StoreRefusal: the store has another run of that id.
     """
     same = None
     for digest, theirs in _committed(files, run_id).items():
@@ -260,8 +262,8 @@ def _identical(files: StoreFiles, run_id: str, content: Mapping[str, str]) -> st
         differ = sorted(name for name in names if theirs.get(name) != content.get(name))
         if differ:
             raise StoreRefusal(
-                f"{files.url} has another run {run_id}: {', '.join(differ[:3])} "
-                f"differ{'s' if len(differ) == 1 else ''} — what a store has does not change; "
+                f"{files.url} already has a different run {run_id}: {', '.join(differ[:3])} "
+                f"differ{'s' if len(differ) == 1 else ''} — a run in a store never changes; "
                 f"`gfbench pull {run_id} --store {files.url} -o DIR` fetches it"
             )
         same = digest if theirs == content else same or digest
@@ -271,18 +273,18 @@ def _identical(files: StoreFiles, run_id: str, content: Mapping[str, str]) -> st
 def _download(
     files: StoreFiles, run_id: str, digest: str, folder: Path, content: Mapping[str, str]
 ) -> None:
-    """Fetch all files of a run into a new folder, each checked against the manifest."""
-    place, left = f"{RUNS}/{run_id}/{digest}", MAX_RUN_BYTES
+    """Fetch all files of a run into a new folder and check each against the manifest."""
+    place, remaining = f"{RUNS}/{run_id}/{digest}", MAX_RUN_BYTES
     folder.mkdir(parents=True)
     for name, expected in content.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         hashed = hashlib.sha256()
         with open(target, "xb") as file:
-            for piece in files.chunks(f"{place}/{name}", left):
-                hashed.update(piece)
-                file.write(piece)
-            left -= file.tell()
+            for chunk in files.chunks(f"{place}/{name}", remaining):
+                hashed.update(chunk)
+                file.write(chunk)
+            remaining -= file.tell()
         if hashed.hexdigest() != expected:
             raise StoreRefusal(
                 f"{files.url}/{place}/{name} differs from the run's manifest: it was changed "
@@ -294,21 +296,8 @@ def _download(
 
 @contextlib.contextmanager
 def _still_there() -> Iterator[None]:
-    """A file of a run that vanishes was deleted by hand."""
+    """Turn a file that vanishes into a StoreProblem: files of runs are only deleted by hand."""
     try:
         yield
     except Vanished as error:
         raise StoreProblem(f"{error}: it was deleted from the store meanwhile") from None
-
-
-__all__ = [
-    "Compacted",
-    "Pushed",
-    "StoreProblem",
-    "StoreRefusal",
-    "compact",
-    "nothing",
-    "pull",
-    "push",
-    "without_password",
-]

@@ -1,8 +1,8 @@
 """The figures of many runs as one table, in Parquet files that can be merged in any order.
 
-A file holds the summary rows of one run or of many (``reports.metrics.summary`` and the digest of
-the run's manifest) and, in the file's metadata, one record per run. Merging files that overlap
-gives each run once; that is what makes compaction safe without a server.
+A file holds the summary rows of one or more runs (``reports.metrics.summary``, with the digest of
+the run's manifest) and, in its metadata, a record of each run. Merging files that overlap gives
+each run once, so compaction is safe without a server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ try:
 except ImportError:
     raise MissingExtra("pyarrow", "store") from None
 
-MANY = 100  # runs from which on a part is left in its file until it is asked
+MANY_RUNS = 100  # a part with more new runs than this stays in its file until it is queried
 MAX_ROWS = 50_000_000
 MAX_UNPACKED_BYTES = 4 << 30
 TEXT = pa.dictionary(pa.int32(), pa.string())
@@ -40,7 +40,7 @@ ARROW_TYPES = {"str": TEXT, "int": pa.int64(), "int | None": pa.int64()}
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """One run in a store; ``digest`` stands for the content of all its files."""
+    """One run in a store; ``digest`` is the hash of its manifest, and so of all its files."""
 
     run_id: str
     digest: str
@@ -60,7 +60,7 @@ class StoredRun:
 class Summaries:
     """Runs, each once, and their figures: a pyarrow dataset with the columns of ROWS_SCHEMA.
 
-    A dataset is read when it is asked, and then only the columns that matter.
+    A dataset is only read when it is queried, and then only the columns of the query.
     """
 
     runs: tuple[StoredRun, ...]
@@ -73,7 +73,7 @@ class Summaries:
 
     @property
     def digests(self) -> frozenset[str]:
-        """What is in it."""
+        """The digests of the runs."""
         return frozenset(run.digest for run in self.runs)
 
 
@@ -83,7 +83,7 @@ def _arrow_type(annotation: Any) -> Any:
 
 ROWS_SCHEMA = pa.schema(
     [
-        *(pa.field(one.name, _arrow_type(one.type)) for one in fields(SummaryRow)),
+        *(pa.field(field.name, _arrow_type(field.type)) for field in fields(SummaryRow)),
         pa.field("digest", TEXT),
     ]
 )
@@ -93,9 +93,9 @@ RUNS = TypeAdapter(tuple[StoredRun, ...])
 def summaries_of(run: Run, *, digest: str = "", sizes: Sequence[int] = ()) -> Summaries:
     """Return the figures of one run; ``sizes`` are those of its files in bytes."""
     rows = summary_of(run)
-    columns: dict[str, list[Any]] = {
-        one.name: [getattr(row, one.name) for row in rows] for one in fields(SummaryRow)
-    }
+    columns: dict[str, list[Any]] = {}
+    for field in fields(SummaryRow):
+        columns[field.name] = [getattr(row, field.name) for row in rows]
     columns["digest"] = [digest] * len(rows)
     stored = StoredRun(
         run_id=run.run_id,
@@ -120,18 +120,18 @@ def nothing() -> Summaries:
 
 
 def of_table(runs: tuple[StoredRun, ...], rows: Any) -> Summaries:
-    """Return runs with their figures from memory."""
+    """Return the summaries of runs whose rows are in memory."""
     return Summaries(runs=runs, source=ds.dataset(rows))
 
 
 def merged(parts: Iterable[Summaries]) -> Summaries:
-    """Return each run of the parts once."""
+    """Return the runs of all parts, each once."""
     runs: dict[str, StoredRun] = {}
     small, large = [ROWS_SCHEMA.empty_table()], []
     for part in parts:
         new = [run for run in part.runs if run.digest not in runs]
         runs.update((run.digest, run) for run in new)
-        if len(new) > MANY:
+        if len(new) > MANY_RUNS:
             large.append(chosen(part, {run.digest for run in new}).source)
         elif new:
             small.append(chosen(part, {run.digest for run in new}).rows)
@@ -150,7 +150,7 @@ def chosen(part: Summaries, digests: Iterable[str]) -> Summaries:
 
 
 def to_parquet(part: Summaries) -> bytes:
-    """Return the runs as a Parquet file, those of one target and time next to each other."""
+    """Return the runs as a Parquet file."""
     rows = part.rows.unify_dictionaries().combine_chunks()
     facts = json.dumps([asdict(run) for run in part.runs], separators=(",", ":"))
     table = rows.replace_schema_metadata({"gfbench.schema": SCHEMA, "gfbench.runs": facts})
@@ -160,18 +160,18 @@ def to_parquet(part: Summaries) -> bytes:
 
 
 def from_parquet(source: bytes | Path, where: str) -> Summaries:
-    """Read a file of summaries; unknown columns are ignored, absent ones are null.
+    """Read a file of summaries; unknown columns are ignored, missing ones are null.
 
     Raises:
-        ResultProblem: it is none, too large, or of a newer major schema.
+        ResultProblem: the file is not valid, too large, or has a newer major schema.
     """
     try:
-        # Mapped: what is not asked for is not read, and the file may be deleted meanwhile.
+        # Memory-mapped: only queried columns are read, and the file may be deleted meanwhile.
         content = source if isinstance(source, bytes) else _mapped(source)
         return _read(pa.py_buffer(content), where)
     except (pa.ArrowException, OSError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ResultProblem(f"{where} is no summary of runs: {first}") from None
+        raise ResultProblem(f"{where} is not a summary of runs: {first}") from None
 
 
 def _mapped(path: Path) -> Any:
@@ -198,7 +198,7 @@ def _read(content: Any, where: str) -> Summaries:
 
 
 def _conformed(table: Any) -> Any:
-    """Give a table of another version our columns."""
+    """Return a table of another version with the columns of ROWS_SCHEMA."""
     columns = []
     for column in ROWS_SCHEMA:
         if column.name not in table.column_names:

@@ -1,22 +1,22 @@
-"""The final table of a run, and the summary rows that it shows. Pure."""
+"""The final table of a run: a line per case. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from reports.metrics.baseline import EXACT, baseline_phases
-from reports.metrics.kernel_ratios import METRIC as KERNEL_RATIO
-from reports.metrics.kernel_ratios import kernel_rows
-from reports.metrics.of_run import cases_of, compare
+from reports.metrics.baseline import baseline_phases
+from reports.metrics.metric import Column, Metric
+from reports.metrics.of_run import cases_of, compare, kernel_rows
 from reports.metrics.rows import Row, row_case
+from reports.metrics.table import columns_of
 from reports.results.records import Run
 from reports.text.wording import KERNELS, MISSING, joules, printable, seconds, size
+from workloads.spec.methods import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Estimate:
     """A value with its interval; no value where it was not measured."""
 
     value: float | None = None
@@ -24,9 +24,15 @@ class Figure:
     ci_high: float | None = None
 
 
+MISSING_ESTIMATE = Estimate()
+
+
 @dataclass(frozen=True, kw_only=True)
-class SummaryRow:
-    """One case in the terminal's final table; speedups and fidelity stand together."""
+class CaseLine:
+    """One case in the terminal's final table: its figures by metric and phase.
+
+    ``baseline`` are the phases in which other cases are compared with this one.
+    """
 
     target: str
     workload: str
@@ -35,27 +41,26 @@ class SummaryRow:
     kernel: str
     device: str
     batch: int
-    backward_s: Figure
-    step_s: Figure
-    backward_speedup: Figure
-    step_speedup: Figure
-    saved_bytes: Figure
-    energy_j: Figure
-    cosine_gx: Figure
-    cosine_gw: Figure
+    figures: Mapping[tuple[str, str], Estimate]
     status: str
     reason: str
-    torch_ratio: Figure = Figure()  # the backward's speed over that of kernel torch, same method
-    baseline: tuple[str, ...] = ()  # the phases in which others are compared with this case
+    baseline: tuple[str, ...] = ()
+
+    def figure(self, metric: str, phase: str = "") -> Estimate:
+        """Return one figure, without a value where it was not measured."""
+        return self.figures.get((metric, phase), MISSING_ESTIMATE)
 
 
-def summary_rows(run: Run) -> tuple[SummaryRow, ...]:
-    """Return one row per target and case, in the order of the export."""
-    cases: dict[tuple[object, ...], list[Row]] = {}
-    for row in (*compare(run), *(row for t in run.targets for row in kernel_rows(run, t))):
-        cases.setdefault(row.case, []).append(row)
+def summary_rows(run: Run) -> tuple[CaseLine, ...]:
+    """Return one line per target and case, in the order of the export."""
+    rows = list(compare(run))
+    for target in run.targets:
+        rows += kernel_rows(run, target)
+    rows_of_case: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        rows_of_case.setdefault(row.case, []).append(row)
     baselines = _baselines(run)
-    return tuple(_summary(rows, baselines.get(case, ())) for case, rows in cases.items())
+    return tuple(_line(own, baselines.get(case, ())) for case, own in rows_of_case.items())
 
 
 def _baselines(run: Run) -> dict[tuple[object, ...], tuple[str, ...]]:
@@ -64,14 +69,18 @@ def _baselines(run: Run) -> dict[tuple[object, ...], tuple[str, ...]]:
         row_case(target.name, case): baseline_phases(target, case)
         for target in run.targets
         for case in cases_of(run, target)
-        if case.method == EXACT
+        if case.method == BASELINE
     }
 
 
-def _summary(rows: list[Row], baseline: tuple[str, ...]) -> SummaryRow:
+def _line(rows: Sequence[Row], baseline: tuple[str, ...]) -> CaseLine:
     first = rows[0]
     worst = next((row for row in rows if row.metric == "latency_s" and row.status != "ok"), first)
-    return SummaryRow(
+    figures = {}
+    for row in rows:
+        estimate = Estimate(value=row.value, ci_low=row.ci_low, ci_high=row.ci_high)
+        figures[row.metric, row.phase] = estimate
+    return CaseLine(
         target=first.target,
         workload=first.workload,
         method=first.method,
@@ -79,82 +88,62 @@ def _summary(rows: list[Row], baseline: tuple[str, ...]) -> SummaryRow:
         kernel=first.kernel,
         device=first.device,
         batch=first.batch,
-        backward_s=_figure(rows, "latency_s", "backward"),
-        step_s=_figure(rows, "latency_s", "step"),
-        backward_speedup=_figure(rows, "speedup", "backward"),
-        step_speedup=_figure(rows, "speedup", "step"),
-        saved_bytes=_figure(rows, "saved_bytes", ""),
-        energy_j=_figure(rows, "energy_j", "step"),
-        cosine_gx=_figure(rows, "cosine_gx", ""),
-        cosine_gw=_figure(rows, "cosine_gw", ""),
-        torch_ratio=_figure(rows, KERNEL_RATIO, "backward"),
+        figures=figures,
         baseline=baseline,
         status=worst.status,
         reason=worst.reason,
     )
 
 
-def _figure(rows: Iterable[Row], metric: str, phase: str) -> Figure:
-    for row in rows:
-        if row.metric == metric and row.phase == phase:
-            return Figure(value=row.value, ci_low=row.ci_low, ci_high=row.ci_high)
-    return Figure()
-
-
 MEASURED = ("ok", "partial")
 REASON_CHARACTERS = 200
+Columns = Sequence[tuple[Metric, Column]]
 
 
-class Column(NamedTuple):
-    """A column of the final table: two lines of heading, and what it shows of a case."""
+def final_table(lines: Sequence[CaseLine], width: int | None) -> list[str]:
+    """Return the text of a run's summary: a heading per workload, a line per case below it.
 
-    over: str
-    name: str
-    cell: Callable[[SummaryRow], str]
-
-
-def final_table(rows: Sequence[SummaryRow], width: int | None) -> list[str]:
-    """Return the lines of a run's summary: a heading per workload, a line per case below it.
-
-    Latency, saved memory and energy are left out where ``width`` (in columns) is too small for
-    them; where it still is, a case takes two lines. None is no terminal: nothing is left out,
-    whatever COLUMNS says. Names are never cut.
+    Only the most important columns are shown where ``width`` (in columns) is too small for all of
+    them; where it still is, a case takes two lines. Without a terminal ``width`` is None, and
+    nothing is left out, whatever COLUMNS says. Names are never cut.
     """
-    figures = [row for row in rows if row.status in MEASURED]  # a reason may wrap, figures not
-    for columns in ([*SPEEDUPS, *COSINES, *LATENCIES, *_measured(rows)], [*SPEEDUPS, *COSINES]):
-        lines = _lines(figures, columns)
-        if width is None or max(map(len, lines), default=0) <= width:
-            return _lines(rows, columns)
-    return _lines(rows, [*SPEEDUPS, *COSINES], folded=True)
+    measured = [line for line in lines if line.status in MEASURED]
+    columns = columns_of(lambda metric: metric.terminal)
+    whole = [pair for pair in columns if not pair[1].only_if_measured or _shown(pair, measured)]
+    narrow = [pair for pair in columns if pair[1].narrow]
+    for chosen in (whole, narrow):
+        text = _text(measured, chosen)  # figures must fit, while a reason may wrap
+        if width is None or max(map(len, text), default=0) <= width:
+            return _text(lines, chosen)
+    return _text(lines, narrow, folded=True)
 
 
-def _measured(rows: Sequence[SummaryRow]) -> list[Column]:
-    """Return the columns of figures that not every run has."""
-    return [
-        column
-        for column in (KERNEL, SAVED, ENERGY)
-        if any(column.cell(row) != MISSING for row in rows if row.status in MEASURED)
-    ]
+def _shown(pair: tuple[Metric, Column], lines: Sequence[CaseLine]) -> bool:
+    """Tell whether any case has a figure for the column."""
+    return any(_cell(line, *pair) != MISSING for line in lines)
 
 
-def _lines(
-    rows: Sequence[SummaryRow], columns: Sequence[Column], *, folded: bool = False
-) -> list[str]:
-    cells = [_cells(row, columns) for row in rows]
-    heads = [("", *(column.over for column in columns)), ("", *(column.name for column in columns))]
-    full = [*heads, *(line for line in cells if len(line) == len(columns) + 1)]
-    widths = [max(len(line[i]) for line in full) for i in range(len(columns) + 1)]
-    widths[0] = 0 if folded else max((len(line[0]) for line in cells), default=0)
-    lines = [_joined(head, widths) for head in heads] if rows else []
+def _text(lines: Sequence[CaseLine], columns: Columns, *, folded: bool = False) -> list[str]:
+    if not lines:
+        return []
+    cells = [_cells(line, columns) for line in lines]
+    headings = [column.heading.rpartition(" ") for _, column in columns]
+    head = [("", *(above for above, _, _ in headings)), ("", *(name for _, _, name in headings))]
+    whole = [*head, *(line for line in cells if len(line) == len(columns) + 1)]
+    widths = [max(len(line[i]) for line in whole) for i in range(len(columns) + 1)]
+    widths[0] = 0 if folded else max(len(line[0]) for line in cells)
+    text = [_joined(line, widths) for line in head]
+    several_targets = len({line.target for line in lines}) > 1
     heading = ""
-    several = len({row.target for row in rows}) > 1
-    for row, line in zip(rows, cells, strict=True):
-        last, heading = heading, _heading(row, several)
-        lines += [heading] if heading != last else []
-        measured = len(line) == len(widths)
-        lines += [f"  {line[0]}"] if folded and measured else []
-        lines.append(_joined(("", *line[1:]) if folded and measured else line, widths))
-    return lines
+    for line, own in zip(lines, cells, strict=True):
+        before, heading = heading, _heading(line, several_targets)
+        if heading != before:
+            text.append(heading)
+        if folded and len(own) == len(widths):
+            text.append(f"  {own[0]}")
+            own = ("", *own[1:])
+        text.append(_joined(own, widths))
+    return text
 
 
 def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -163,13 +152,15 @@ def _joined(cells: Sequence[str], widths: Sequence[int]) -> str:
     return " ".join([f"  {first.ljust(widths[0])}", *padded]).rstrip()
 
 
-def _heading(row: SummaryRow, several: bool) -> str:
-    return case_heading(row.target if several else "", row.workload, row.batch, row.device)
+def _heading(line: CaseLine, several_targets: bool) -> str:
+    target = line.target if several_targets else ""
+    return case_heading(target, line.workload, line.batch, line.device)
 
 
 def case_heading(target: str, workload: str, batch: int, device: str) -> str:
     """Return the line above the cases of a workload; with the target where there are several."""
-    return printable(f"{f'{target}: ' if target else ''}{workload}, batch {batch}, {device}")
+    text = f"{workload}, batch {batch}, {device}"
+    return printable(f"{target}: {text}" if target else text)
 
 
 def case_name(method: str, patch_size: int | None, kernel: str) -> str:
@@ -178,43 +169,38 @@ def case_name(method: str, patch_size: int | None, kernel: str) -> str:
     return printable(name if kernel == "torch" else f"{name} {KERNELS.get(kernel, kernel)}")
 
 
-def _cells(row: SummaryRow, columns: Sequence[Column]) -> tuple[str, ...]:
+def _cells(line: CaseLine, columns: Columns) -> tuple[str, ...]:
     """Return a line's cells: the method and its figures, or why there are none."""
-    method = case_name(row.method, row.patch_size, row.kernel)
-    if row.status not in MEASURED:
-        reason = f"{row.status}: {row.reason}" if row.reason else row.status
+    method = case_name(line.method, line.patch_size, line.kernel)
+    if line.status not in MEASURED:
+        reason = f"{line.status}: {line.reason}" if line.reason else line.status
         return (method, printable(reason)[:REASON_CHARACTERS])
-    return (method, *(column.cell(row) for column in columns))
+    return (method, *(_cell(line, metric, column) for metric, column in columns))
 
 
-def _speedup(row: SummaryRow, figure: Figure, phase: str) -> str:
-    if figure.value is None:
-        return "baseline" if phase in row.baseline else MISSING
-    if figure.ci_low is None or figure.ci_high is None:
-        return f"{_ratio(figure.value)}x"
-    return f"{_ratio(figure.value)}x [{_ratio(figure.ci_low)}, {_ratio(figure.ci_high)}]"
+def _cell(line: CaseLine, metric: Metric, column: Column) -> str:
+    """Return one figure as its unit has it."""
+    estimate = line.figure(metric.name, column.phase)
+    if metric.speed_over:
+        is_baseline = metric.speed_over == BASELINE and column.phase in line.baseline
+        return _speed(estimate, "baseline" if is_baseline else MISSING)
+    if metric.unit in QUANTITIES:
+        return QUANTITIES[metric.unit](estimate.value)
+    return MISSING if estimate.value is None else f"{estimate.value:.3f}"
+
+
+def _speed(estimate: Estimate, missing: str) -> str:
+    if estimate.value is None:
+        return missing
+    if estimate.ci_low is None or estimate.ci_high is None:
+        return f"{_ratio(estimate.value)}x"
+    return f"{_ratio(estimate.value)}x [{_ratio(estimate.ci_low)}, {_ratio(estimate.ci_high)}]"
 
 
 def _ratio(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+    if value < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
-def _cosine(figure: Figure) -> str:
-    return MISSING if figure.value is None else f"{figure.value:.3f}"
-
-
-SPEEDUPS = (
-    Column("speedup", "backward", lambda row: _speedup(row, row.backward_speedup, "backward")),
-    Column("speedup", "step", lambda row: _speedup(row, row.step_speedup, "step")),
-)
-COSINES = (
-    Column("cos", "g_x", lambda row: _cosine(row.cosine_gx)),
-    Column("cos", "g_w", lambda row: _cosine(row.cosine_gw)),
-)
-LATENCIES = (
-    Column("time", "backward", lambda row: seconds(row.backward_s.value)),
-    Column("time", "step", lambda row: seconds(row.step_s.value)),
-)
-KERNEL = Column("over torch", "backward", lambda row: _speedup(row, row.torch_ratio, ""))
-SAVED = Column("saved", "memory", lambda row: size(row.saved_bytes.value))
-ENERGY = Column("energy", "step", lambda row: joules(row.energy_j.value))
+QUANTITIES = {"s": seconds, "B": size, "J": joules}

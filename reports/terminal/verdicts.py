@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from reports.gate.verdict import STATUSES, Gate, Verdict
 from reports.gate.words import change_words
+from reports.metrics.over_workloads import CAPTION
 from reports.metrics.selectors import ATTRIBUTES
 from reports.stats.intervals import Effect
 from reports.text.wording import NBSP
@@ -32,6 +33,8 @@ def lines(gate: Gate, width: int | None = None) -> tuple[str, ...]:
                 found += _rows(verdict, labels[verdict.new], width)
         found += _summary_rows(gate, target)
     found += ["", *_fleet_rows(gate)]
+    if any(effect.n > 1 for effect in gate.summary.values()):
+        found += _wrapped(f"mean: {CAPTION}", "", width)
     for note in gate.notes:
         found += _wrapped(f"note: {note}", "", width)
     return (*found[1:], _count(gate))
@@ -74,7 +77,8 @@ def _summary_rows(gate: Gate, target: str) -> Iterator[str]:
     for (name, metric, phase), effect in gate.summary.items():
         if name == target and effect.n > 1:
             what = " ".join(part for part in (metric, phase) if part)
-            yield f"{'mean of ' + str(effect.n):<13} {what:<16} {change_words(effect)} (95 %)"
+            mean = f"mean of {effect.n}"
+            yield f"{mean:<13} {what:<16} {change_words(effect)} (95 %)"
 
 
 def _fleet_rows(gate: Gate) -> Iterator[str]:

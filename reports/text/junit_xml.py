@@ -1,4 +1,4 @@
-"""JUnit XML, the part that every CI system reads: suites of checks with their outcomes."""
+"""JUnit XML, the subset that every CI system reads: suites of testcases with their outcomes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from xml.etree import ElementTree
 
-# What XML 1.0 has no way to hold, not even escaped.
+# Characters that XML 1.0 does not allow, not even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-OUTCOMES = ("passed", "failure", "error", "skipped")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One testcase; ``kind`` is the type of a failure or an error."""
+    """One testcase; its outcome is passed, failure, error or skipped.
+
+    ``kind`` is the type of a failure or an error.
+    """
 
     suite: str
     group: str
@@ -28,9 +30,9 @@ class Check:
 
 
 def to_junit_xml(checks: Sequence[Check], *, name: str, started: datetime | None = None) -> str:
-    """Return a document with one suite per ``Check.suite``, in order of appearance."""
+    """Return a document with a testsuite for each ``Check.suite``, in order of appearance."""
     counts = _counts(checks)
-    del counts["skipped"]  # which the common schema has for suites only
+    del counts["skipped"]  # the common schema only has it for a testsuite
     root = ElementTree.Element("testsuites", {"name": _clean(name), **counts})
     for suite in dict.fromkeys(check.suite for check in checks):
         own = [check for check in checks if check.suite == suite]
@@ -47,10 +49,16 @@ def _counts(checks: Sequence[Check]) -> dict[str, str]:
     def count(outcome: str) -> str:
         return str(sum(check.outcome == outcome for check in checks))
 
-    counts = {"tests": str(len(checks)), "failures": count("failure")}
-    counts |= {"errors": count("error"), "skipped": count("skipped")}
-    times = [check.time_s for check in checks if check.time_s is not None]
-    return counts | ({"time": f"{sum(times):.3f}"} if times else {})
+    counts = {
+        "tests": str(len(checks)),
+        "failures": count("failure"),
+        "errors": count("error"),
+        "skipped": count("skipped"),
+    }
+    times_s = [check.time_s for check in checks if check.time_s is not None]
+    if times_s:
+        counts["time"] = f"{sum(times_s):.3f}"
+    return counts
 
 
 def _add(suite: ElementTree.Element, check: Check) -> None:

@@ -1,4 +1,4 @@
-"""Numbers and names as people read them: the only place where units are converted for the eye."""
+"""Numbers with units, and names, as people read them; the only place that scales units."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PREFIXES = {
     "B": ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
 }
 NOT_USABLE = "not a usable gradient"
-KERNELS = {"torch-channels-last": "channels-last"}  # what distinguishes them, in words
-SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes, else " unit"
+KERNELS = {"torch-channels-last": "channels-last"}  # short labels; others have their own names
+SYMBOLS = {"1": "", "degC": " °C", TIMES: TIMES}  # of units without prefixes; others: " unit"
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Return the number with so many significant digits, without an exponent where it can be."""
+    """Return the number with significant digits; with an exponent only if very small or large."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else "—"
     exponent = math.floor(math.log10(abs(value)))
@@ -33,7 +33,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """Return the value with its unit; an em dash where there is none."""
+    """Return the value with its unit; an em dash for None."""
     if value is None:
         return "—"
     scale, symbol = scale_of(value, unit)
@@ -41,7 +41,7 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def interval(low: float | None, high: float | None, unit: str) -> str:
-    """Return ``low to high unit``; empty where there is no interval."""
+    """Return ``low to high unit``; empty without an interval."""
     if low is None or high is None:
         return ""
     scale, symbol = scale_of(max(abs(low), abs(high)), unit)
@@ -49,7 +49,7 @@ def interval(low: float | None, high: float | None, unit: str) -> str:
 
 
 def scale_of(value: float, unit: str) -> tuple[float, str]:
-    """Return the divisor and the symbol (with its space) that suit the size of the value."""
+    """Return the divisor and the symbol (with its space) for a value of this size."""
     steps = PREFIXES.get(unit)
     if steps is None:
         return 1.0, SYMBOLS.get(unit, f" {unit}")
@@ -70,13 +70,13 @@ def percent(ratio: float) -> str:
 
 
 def is_usable(method: str) -> bool:
-    """Tell whether one can train with what the method computes; a new one is taken to be."""
+    """Say whether the method's gradient can be trained with; unknown methods are assumed to be."""
     return method not in METHODS or METHODS[method].usable
 
 
 def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> str:
-    """Return ``gradient filter r = 2``, and the kernel where it is not the plain one."""
-    label = method.replace("_", " ")
+    """Return ``gradient filter r = 2``, with the kernel in brackets unless it is torch."""
+    label = METHODS[method].label if method in METHODS else method.replace("_", " ")
     if not is_usable(method):
         label += f", {NOT_USABLE},"
     if patch_size is not None:
@@ -85,18 +85,18 @@ def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> 
 
 
 def case_label(case: Case) -> str:
-    """Return a case in words."""
+    """Return layer, method, device, number type and batch of a case in one line."""
     method = method_label(case.method, case.patch_size, case.kernel_label)
     return f"{case.layer.name} · {method} · {case.device} {case.dtype} batch {case.batch}"
 
 
 def without_numbers(text: str) -> str:
-    """Return what tells kinds of messages apart."""
+    """Return the text with ``#`` in place of each number, to group messages of one kind."""
     return re.sub(r"\d[\d.,]*", "#", text)
 
 
 def cut(text: str, length: int = 4000) -> str:
-    """Return the text, shortened where a board wrote too much."""
+    """Return the text, shortened if it is longer: boards may write any amount."""
     return text if len(text) <= length else f"{text[:length]}… ({len(text)} characters)"
 
 
@@ -109,22 +109,22 @@ MISSING = "-"
 
 
 def printable(text: str) -> str:
-    """Return the text without control characters: some of it comes from a board."""
+    """Return the text with spaces for control characters, which a board may have written."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def seconds(value: float | None) -> str:
-    """Return a time with the unit that suits it."""
+    """Return a time with a unit for its size."""
     if value is None:
         return MISSING
     for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms")):
-        if value < 0.9995 * limit:  # what rounds to 1000 has the next unit
+        if value < 0.9995 * limit:  # values that round to 1000 take the next unit
             return f"{value * factor:.3g} {unit}"
     return f"{value:.3g} s"
 
 
 def size(value: float | None) -> str:
-    """Return a number of bytes with the unit that suits it."""
+    """Return a number of bytes with a unit for its size."""
     if value is None:
         return MISSING
     for unit in ("B", "KiB", "MiB"):
@@ -135,7 +135,7 @@ def size(value: float | None) -> str:
 
 
 def duration(value_s: float) -> str:
-    """Return a length of time in words that a person waits by."""
+    """Return a duration to wait for, in s, min or h."""
     if value_s < 90:
         return f"{value_s:.0f} s"
     if value_s < 5400:
@@ -144,7 +144,7 @@ def duration(value_s: float) -> str:
 
 
 def joules(value: float | None) -> str:
-    """Return an energy with the unit that suits it."""
+    """Return an energy with a unit for its size."""
     if value is None:
         return MISSING
     return f"{value * 1e3:.3g} mJ" if abs(value) < 1 else f"{value:.3g} J"

@@ -1,7 +1,7 @@
-"""The files of a result folder held to their schema, strictly: every line, every reading. Pure.
+"""Strict check of a result folder's files against their schema: every line, every reading.
 
-``load_run`` forgives what a crash leaves; here each such thing has its place named. What a crash
-can do by itself (a cut line, a cut trace) is a note; what it cannot do is a difference.
+``load_run`` tolerates what a crash leaves behind; this check names each such place. What a crash
+alone can cause (a cut line, a cut trace) becomes a note, everything else a discrepancy.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,13 @@ from reports.results.sampler_cost import SamplerCost
 from workloads.spec.messages import BLOCK_KINDS, SCHEMA, loads
 
 TRACE_HEADER = "t_s,sensor,raw"
-MAX_COMPLAINTS = 20  # per file
+KINDS_WITH_FIGURES = ("timing", "memory", "fidelity")  # blocks with a field of that name
+MAX_VIOLATIONS = 20  # per file
 
 
 @dataclass(frozen=True, kw_only=True)
-class Complaint:
-    """A place in a file that is not as the schema has it; ``crash`` where a crash explains it."""
+class SchemaViolation:
+    """A place in a file that does not follow the schema; ``crash``: a crash can explain it."""
 
     file: str
     place: str
@@ -53,8 +55,8 @@ class Complaint:
     crash: bool = False
 
 
-def check_files(run: Path) -> Iterator[Complaint]:
-    """Yield what is wrong with the files of a run, by file."""
+def check_files(run: Path) -> Iterator[SchemaViolation]:
+    """Yield what is wrong with the files of a run, file by file."""
     yield from _json_file(run, RUN, RunHeader)
     yield from _json_file(run, FLOORS, KeptFloors)
     targets = run / "targets"
@@ -64,81 +66,74 @@ def check_files(run: Path) -> Iterator[Complaint]:
             yield from _json_file(run, f"{place}/{SESSION}", SessionRecord)
             yield from _json_file(run, f"{place}/{PROBE}", Probe)
             yield from _json_file(run, f"{place}/{CALIBRATION}", SamplerCost)
-            yield from _first(_journal(run, f"{place}/{JOURNAL}"))
+            yield from islice(_journal(run, f"{place}/{JOURNAL}"), MAX_VIOLATIONS)
             yield from _power(run, place)
 
 
-def _first(complaints: Iterator[Complaint]) -> Iterator[Complaint]:
-    for count, complaint in enumerate(complaints):
-        if count == MAX_COMPLAINTS:
-            return
-        yield complaint
-
-
-def _json_file(run: Path, name: str, kind: Any) -> Iterator[Complaint]:
+def _json_file(run: Path, name: str, kind: Any) -> Iterator[SchemaViolation]:
     try:
         content = read_limited(run / name)
         if content is not None and content.strip() != b"null":
             yield from _object(name, "", loads(content.decode()), kind)
     except (ResultProblem, ValueError, RecursionError) as error:
-        yield Complaint(file=name, place="", expected="strict JSON", found=_words(error))
+        yield SchemaViolation(file=name, place="", expected="strict JSON", found=_words(error))
 
 
-def _object(name: str, place: str, document: Any, kind: Any) -> Iterator[Complaint]:
+def _object(name: str, place: str, document: Any, kind: Any) -> Iterator[SchemaViolation]:
     if not isinstance(document, dict):
         found = type(document).__name__
-        yield Complaint(file=name, place=place, expected="a JSON object", found=found)
+        yield SchemaViolation(file=name, place=place, expected="a JSON object", found=found)
         return
     try:
         check_schema(document.get("schema", SCHEMA), Path(name))
     except ResultProblem:
         found = str(document.get("schema"))
-        yield Complaint(file=name, place=f"{place} schema", expected=SCHEMA, found=found)
+        yield SchemaViolation(file=name, place=f"{place} schema", expected=SCHEMA, found=found)
         return
     try:
         TypeAdapter(kind).validate_python(document)
     except ValidationError as error:
-        for one in error.errors()[:MAX_COMPLAINTS]:
-            where = ".".join(str(part) for part in one["loc"])
-            found = json.dumps(one.get("input"), default=str)[:80]
-            yield Complaint(
-                file=name, place=f"{place} {where}".strip(), expected=one["msg"], found=found
+        for detail in error.errors()[:MAX_VIOLATIONS]:
+            field = ".".join(str(part) for part in detail["loc"])
+            found = json.dumps(detail.get("input"), default=str)[:80]
+            yield SchemaViolation(
+                file=name, place=f"{place} {field}".strip(), expected=detail["msg"], found=found
             )
 
 
-def _journal(run: Path, name: str) -> Iterator[Complaint]:
+def _journal(run: Path, name: str) -> Iterator[SchemaViolation]:
     path = run / name
     if not path.is_file():
         return
-    orders: dict[int, int] = {}
     with open(path, "rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE_BYTES), b""), start=1):
             place = f"line {number}"
             try:
                 document = loads(line.decode())
             except (ValueError, RecursionError) as error:
-                # Only a crash in mid-line leaves what is no JSON at all.
-                yield Complaint(
+                # A line that is not JSON at all was cut off by a crash.
+                yield SchemaViolation(
                     file=name, place=place, expected="JSON", found=_words(error), crash=True
                 )
                 continue
-            yield from _line(name, place, document, orders)
+            yield from _line(name, place, document)
 
 
-def _line(name: str, place: str, document: Any, orders: dict[int, int]) -> Iterator[Complaint]:
+def _line(name: str, place: str, document: Any) -> Iterator[SchemaViolation]:
     kind = document.get("type", "block") if isinstance(document, dict) else "block"
     if kind != "block":
-        return  # idle windows and what later versions add
-    wrong = list(_object(name, place, document, BlockRecord))
-    yield from wrong
-    if wrong or document.get("status") != "ok" or document.get("kind") not in BLOCK_KINDS:
+        return  # idle windows, and records of later versions
+    violations = list(_object(name, place, document, BlockRecord))
+    yield from violations
+    kind = document.get("kind")
+    if violations or document.get("status") != "ok" or kind not in BLOCK_KINDS:
         return
-    part = {"timing": "timing", "memory": "memory", "fidelity": "fidelity"}.get(document["kind"])
-    if part and not document.get(part):
-        yield Complaint(file=name, place=place, expected=f"{part} of an ok block", found="nothing")
+    if kind in KINDS_WITH_FIGURES and not document.get(kind):
+        expected = f"{kind} of an ok block"
+        yield SchemaViolation(file=name, place=place, expected=expected, found="nothing")
 
 
-def _power(run: Path, place: str) -> Iterator[Complaint]:
+def _power(run: Path, place: str) -> Iterator[SchemaViolation]:
     name = f"{place}/{POWER_MAP}"
     channels: frozenset[str] | None = None
     try:
@@ -148,11 +143,11 @@ def _power(run: Path, place: str) -> Iterator[Complaint]:
             rail_map_from_json(document)
             channels = frozenset(str(channel["id"]) for channel in document.get("channels") or ())
     except (ResultProblem, KeyError, TypeError, AttributeError, ValueError) as error:
-        yield Complaint(file=name, place="", expected="a rail map", found=_words(error))
-    yield from _first(_trace(run, f"{place}/{POWER_TRACE}", channels))
+        yield SchemaViolation(file=name, place="", expected="a rail map", found=_words(error))
+    yield from islice(_trace(run, f"{place}/{POWER_TRACE}", channels), MAX_VIOLATIONS)
 
 
-def _trace(run: Path, name: str, channels: frozenset[str] | None) -> Iterator[Complaint]:
+def _trace(run: Path, name: str, channels: frozenset[str] | None) -> Iterator[SchemaViolation]:
     path = run / name
     if not path.is_file():
         return
@@ -162,17 +157,19 @@ def _trace(run: Path, name: str, channels: frozenset[str] | None) -> Iterator[Co
                 expected = _wrong_reading(number, line.rstrip("\r\n"), channels)
                 if expected:
                     place, found = f"line {number}", line.strip()[:80]
-                    yield Complaint(file=name, place=place, expected=expected, found=found)
+                    yield SchemaViolation(file=name, place=place, expected=expected, found=found)
                 if number > MAX_READINGS:
                     return
     except EOFError:
-        yield Complaint(file=name, place="end", expected="a whole trace", found="a cut", crash=True)
+        yield SchemaViolation(
+            file=name, place="end", expected="a whole trace", found="a cut", crash=True
+        )
     except (OSError, zlib.error) as error:
-        yield Complaint(file=name, place="", expected="gzip", found=_words(error))
+        yield SchemaViolation(file=name, place="", expected="gzip", found=_words(error))
 
 
 def _wrong_reading(number: int, line: str, channels: frozenset[str] | None) -> str:
-    """Return what a line of a trace should have been; empty where it is right."""
+    """Return what a line of a trace should have been; empty if it is valid."""
     if number == 1:
         return "" if line == TRACE_HEADER else TRACE_HEADER
     try:

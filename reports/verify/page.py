@@ -1,14 +1,15 @@
-"""Two renderings of one report, told apart item by item. Pure.
+"""Comparison of two renderings of one report, item by item. Pure.
 
-A page is taken as what a reader and its script get: tags with their attributes, texts, and the
-JSON in it. A page that the same program rendered must be equal to the last character. One that
-another version rendered may look different, but its figures must be those of the raw samples.
+A page is compared by what a reader and the page's script get: tags with their attributes, texts,
+and embedded JSON. A page from the same program must be equal to the last character. A page from
+another version may look different, but its figures must follow from the raw samples.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -18,11 +19,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 from reports.metrics.rows import Row
-from reports.metrics.table import UNITS
+from reports.metrics.table import exported_metrics
 
-TOLERANCE = 1e-9  # between two versions of numpy, or two processors
-SHOWN = 80  # characters of a text that differs
-VOID = frozenset({"meta", "link", "br", "img", "input", "hr", "wbr", "col"})
+RELATIVE_TOLERANCE = 1e-9  # between two versions of numpy, or two processors
+MAX_SHOWN = 80  # characters of a text that differs
+VOID_TAGS = frozenset({"meta", "link", "br", "img", "input", "hr", "wbr", "col"})
 FIGURES = ("value", "ci_low", "ci_high", "n", "status")
 NUMBER = re.compile(r"-?\d+(?:\.(\d+))?(?:e([+-]?\d+))?")
 POWERS = tuple(10.0**power for power in range(-9, 10, 3))
@@ -43,7 +44,7 @@ Key = tuple[object, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A place of a page, what the raw samples give there, and what stands there."""
+    """A place in a page, what was expected there, and what the page has."""
 
     place: str
     expected: str
@@ -51,8 +52,8 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Item:
-    """One tag or text of a page."""
+class PageItem:
+    """One tag or text of a page; its place does not matter for equality."""
 
     kind: str
     content: str
@@ -60,28 +61,28 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """A page taken apart; ``values`` are (place, data-value, text) of the figures in the text."""
+class ParsedPage:
+    """The parts of a page; ``values`` are (place, data-value, text) of each figure in the text."""
 
     generator: str
-    items: tuple[Item, ...]
+    items: tuple[PageItem, ...]
     documents: dict[str, str]
     values: tuple[tuple[str, str, str], ...]
 
     def document(self, name: str) -> Any:
-        """Return one of the page's JSON documents, None where there is no such or it is broken."""
+        """Return one of the page's JSON documents; None if it is missing or broken."""
         try:
             return json.loads(self.documents.get(name, "null"))
         except (ValueError, RecursionError):
             return None
 
 
-def take_apart(html: str) -> Page:
-    """Return what a page consists of."""
+def take_apart(html: str) -> ParsedPage:
+    """Return the parts of a page."""
     parser = _Parser()
     parser.feed(html)
     parser.close()
-    return Page(
+    return ParsedPage(
         generator=parser.generator,
         items=tuple(parser.items),
         documents=parser.documents,
@@ -89,25 +90,26 @@ def take_apart(html: str) -> Page:
     )
 
 
-def differences(expected: Page, found: Page) -> Iterator[Difference]:
-    """Yield every place in which two renderings by the same program differ."""
+def differences(expected: ParsedPage, found: ParsedPage) -> Iterator[Difference]:
+    """Yield every place where two renderings by the same program differ."""
     for name in dict.fromkeys(("row-data", *expected.documents, *found.documents)):
         if expected.documents.get(name) != found.documents.get(name):
             yield from _document_differences(name, expected, found)
     ours, theirs = _without_common_ends(expected.items, found.items)
     matcher = difflib.SequenceMatcher(None, ours, theirs, autojunk=False)
-    for kind, a, b, c, d in matcher.get_opcodes():
+    for kind, our_start, our_end, their_start, their_end in matcher.get_opcodes():
         if kind != "equal":
-            for number in range(max(b - a, d - c)):
-                one = ours[a + number] if a + number < b else None
-                other = theirs[c + number] if c + number < d else None
-                yield _item_difference(one, other)
+            pairs = itertools.zip_longest(ours[our_start:our_end], theirs[their_start:their_end])
+            for expected_item, found_item in pairs:
+                yield _item_difference(expected_item, found_item)
 
 
-def figure_differences(rows: Sequence[Row], found: Page) -> tuple[list[Difference], list[str]]:
-    """Compare the figures in a page of another version with the rows recomputed.
+def figure_differences(
+    rows: Sequence[Row], found: ParsedPage
+) -> tuple[list[Difference], list[str]]:
+    """Return the differences between a page of another version and the recomputed rows, and notes.
 
-    Returns the differences, and notes on what only one of the versions has.
+    The notes name what only this version has.
     """
     theirs = embedded_rows(found.document("row-data"))
     if theirs is None:
@@ -116,50 +118,51 @@ def figure_differences(rows: Sequence[Row], found: Page) -> tuple[list[Differenc
     ours = {key_of(vars(row)): vars(row) for row in rows}
     wrong = [d for key in ours.keys() & theirs.keys() for d in _row(key, ours[key], theirs[key])]
     notes = []
+    known = {metric.name for metric in exported_metrics()}
     for key in theirs.keys() - ours.keys():
-        if key[-1] in UNITS:
+        if key[-1] in known:
             what = "no such row"
             wrong.append(Difference(place=_row_place(key), expected=what, found="a row"))
     new = sorted({str(key[-1]) for key in ours.keys() - theirs.keys()})
     if new:
-        notes.append(f"the report lacks rows that this version has: {', '.join(new)}")
+        notes.append(f"this version has rows that the report lacks: {', '.join(new)}")
     wrong += [
         Difference(place=place, expected=f"{value}, rounded", found=text)
         for place, value, text in found.values
         if not rounds_to(text, value)
     ]
-    return sorted(wrong, key=lambda one: one.place), notes
+    return sorted(wrong, key=lambda difference: difference.place), notes
 
 
 def embedded_rows(data: Any) -> dict[Key, dict[str, Any]] | None:
-    """Return the rows that ``page_data`` put into a page, by what tells them apart."""
+    """Return by key the rows in a page's data (``reports.page.data``); None if it is broken."""
     try:
         words, cases = data["words"], data["cases"]
-        found = {}
+        rows = {}
         for case, metric, phase, value, low, high, n, status, reason in data["rows"]:
-            row = dict(zip(CASE, (words[place] for place in cases[case][3:12]), strict=True))
+            row = dict(zip(CASE, (words[index] for index in cases[case][3:12]), strict=True))
             row["patch_size"] = int(row["patch_size"]) if row["patch_size"] else None
             row["batch"] = int(row["batch"])
             row.update(phase=words[phase], metric=words[metric], value=value, n=n)
             row.update(ci_low=low, ci_high=high, status=words[status], reason=words[reason])
-            found[key_of(row)] = row
-        return found
+            rows[key_of(row)] = row
+        return rows
     except (TypeError, KeyError, IndexError, ValueError):
         return None
 
 
 def key_of(row: Any) -> Key:
-    """Return what tells the rows of all runs apart; the metric is last."""
+    """Return the columns that identify a row among those of all runs; the metric is last."""
     return tuple(row[name] for name in (*CASE, "phase", "metric"))
 
 
 def rounds_to(text: str, value: str) -> bool:
-    """Tell whether a text shows the value, rounded, in whatever unit or as a percentage."""
+    """Say whether a text shows the value, rounded, in any unit or as a percentage."""
     match = NUMBER.search(text)
     try:
         exact = float(value)
     except ValueError:
-        return True  # no figure
+        return True  # not a figure
     if match is None or not math.isfinite(exact):
         return match is None and not math.isfinite(exact)
     shown = float(match[0])
@@ -168,28 +171,37 @@ def rounds_to(text: str, value: str) -> bool:
 
 
 def _without_common_ends(
-    ours: Sequence[Item], theirs: Sequence[Item]
-) -> tuple[Sequence[Item], Sequence[Item]]:
-    """Leave out what both begin and end with, as a comparison of the rest takes its square."""
+    ours: Sequence[PageItem], theirs: Sequence[PageItem]
+) -> tuple[Sequence[PageItem], Sequence[PageItem]]:
+    """Remove the common start and end: comparing the rest takes quadratic time."""
     shorter = min(len(ours), len(theirs))
-    start = next((i for i in range(shorter) if ours[i] != theirs[i]), shorter)
-    left = shorter - start
-    end = next((i for i in range(left) if ours[-1 - i] != theirs[-1 - i]), left)
+    start = 0
+    while start < shorter and ours[start] == theirs[start]:
+        start += 1
+    end = 0
+    while end < shorter - start and ours[-1 - end] == theirs[-1 - end]:
+        end += 1
     return ours[start : len(ours) - end], theirs[start : len(theirs) - end]
 
 
-def _document_differences(name: str, expected: Page, found: Page) -> Iterator[Difference]:
+def _document_differences(
+    name: str, expected: ParsedPage, found: ParsedPage
+) -> Iterator[Difference]:
     ours, theirs = expected.document(name), found.document(name)
     if theirs is None or ours is None:
-        said = "no JSON" if name in found.documents else "nothing"
-        yield Difference(place=name, expected="data" if ours else "nothing", found=said)
+        actual = "no JSON" if name in found.documents else "nothing"
+        yield Difference(place=name, expected="data" if ours else "nothing", found=actual)
         return
-    count = 0
-    for place, one, other in _leaves(ours, theirs, ""):
-        count += 1
-        yield Difference(place=_named(name, place, ours), expected=_shown(one), found=_shown(other))
-    if not count:
-        place = f"{name}, the same data in other characters"
+    equal = True
+    for place, expected_value, found_value in _different_leaves(ours, theirs, ""):
+        equal = False
+        yield Difference(
+            place=_named(name, place, ours),
+            expected=_shown(expected_value),
+            found=_shown(found_value),
+        )
+    if equal:
+        place = f"{name}, the same data written differently"
         yield Difference(
             place=place,
             expected=_hash(expected.documents[name]),
@@ -197,23 +209,25 @@ def _document_differences(name: str, expected: Page, found: Page) -> Iterator[Di
         )
 
 
-def _leaves(one: Any, other: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for name in dict.fromkeys((*one, *other)):
-            yield from _leaves(one.get(name, _ABSENT), other.get(name, _ABSENT), f"{place}.{name}")
-    elif isinstance(one, list) and isinstance(other, list):
-        for i in range(max(len(one), len(other))):
-            a, b = (side[i] if i < len(side) else _ABSENT for side in (one, other))
-            yield from _leaves(a, b, f"{place}[{i}]")
-    elif one is not other and (type(one) is not type(other) or one != other):
-        yield place.lstrip("."), one, other
+def _different_leaves(ours: Any, theirs: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (place, our value, their value) where two JSON values differ."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in dict.fromkeys((*ours, *theirs)):
+            our_value, their_value = ours.get(name, _ABSENT), theirs.get(name, _ABSENT)
+            yield from _different_leaves(our_value, their_value, f"{place}.{name}")
+    elif isinstance(ours, list) and isinstance(theirs, list):
+        pairs = itertools.zip_longest(ours, theirs, fillvalue=_ABSENT)
+        for index, (our_value, their_value) in enumerate(pairs):
+            yield from _different_leaves(our_value, their_value, f"{place}[{index}]")
+    elif ours is not theirs and (type(ours) is not type(theirs) or ours != theirs):
+        yield place.lstrip("."), ours, theirs
 
 
 _ABSENT = object()
 
 
 def _named(document: str, place: str, ours: Any) -> str:
-    """Return a place in a page's data; of a row of the export with what it is about."""
+    """Return a place in a page's JSON; in a row, with the case and the column."""
     match = re.match(r"rows\[(\d+)\](?:\[(\d+)\])?", place)
     rows = embedded_rows(ours) if match else None
     if match is None or rows is None or int(match[1]) >= len(rows):
@@ -239,26 +253,31 @@ def _row(key: Key, ours: Any, theirs: Any) -> Iterator[Difference]:
             )
 
 
-def _alike(one: Any, other: Any) -> bool:
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (one, other))
-    return math.isclose(one, other, rel_tol=TOLERANCE) if numbers else bool(one == other)
+def _alike(ours: Any, theirs: Any) -> bool:
+    for value in (ours, theirs):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return bool(ours == theirs)
+    return math.isclose(ours, theirs, rel_tol=RELATIVE_TOLERANCE)
 
 
-def _item_difference(one: Item | None, other: Item | None) -> Difference:
-    place = (other or one or Item("", "", "")).place
-    ours, theirs = ("nothing" if item is None else item.content for item in (one, other))
-    start = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
-    start = max(0, start - SHOWN // 2) if max(len(ours), len(theirs)) > SHOWN else 0
-    return Difference(
-        place=place, expected=ours[start : start + SHOWN], found=theirs[start : start + SHOWN]
-    )
+def _item_difference(expected: PageItem | None, found: PageItem | None) -> Difference:
+    place = (found or expected or PageItem("", "", "")).place
+    ours = "nothing" if expected is None else expected.content
+    theirs = "nothing" if found is None else found.content
+    start = 0
+    if max(len(ours), len(theirs)) > MAX_SHOWN:  # show what is around the first difference
+        pairs = enumerate(zip(ours, theirs, strict=False))
+        first = next((index for index, (a, b) in pairs if a != b), 0)
+        start = max(0, first - MAX_SHOWN // 2)
+    end = start + MAX_SHOWN
+    return Difference(place=place, expected=ours[start:end], found=theirs[start:end])
 
 
 def _shown(value: Any) -> str:
     if value is _ABSENT:
         return "nothing"
     text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
 def _hash(text: str) -> str:
@@ -266,12 +285,12 @@ def _hash(text: str) -> str:
 
 
 class _Parser(HTMLParser):
-    """Collects items, JSON documents and figures; knows where it is."""
+    """Collects the items, JSON documents and figures of a page, with their places."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.generator = ""
-        self.items: list[Item] = []
+        self.items: list[PageItem] = []
         self.documents: dict[str, str] = {}
         self.values: list[tuple[str, str, str]] = []
         self._open: list[tuple[str, dict[str, str]]] = []
@@ -280,13 +299,13 @@ class _Parser(HTMLParser):
         attributes = {name: value or "" for name, value in attrs}
         if tag == "meta" and attributes.get("name") == "generator":
             self.generator = attributes.get("content", "")
-        said = " ".join(f'{name}="{value}"' for name, value in attrs)
-        self.items.append(Item("tag", f"<{tag} {said}>", self._place(tag)))
-        if tag not in VOID:
+        text = " ".join(f'{name}="{value}"' for name, value in attrs)
+        self.items.append(PageItem("tag", f"<{tag} {text}>", self._place(tag)))
+        if tag not in VOID_TAGS:
             self._open.append((tag, attributes))
 
     def handle_endtag(self, tag: str) -> None:
-        self.items.append(Item("end", f"</{tag}>", self._place(tag)))
+        self.items.append(PageItem("end", f"</{tag}>", self._place(tag)))
         while self._open and self._open.pop()[0] != tag:
             pass
 
@@ -297,17 +316,17 @@ class _Parser(HTMLParser):
             name = attributes.get("id", "")
             self.documents[name] = self.documents.get(name, "") + data
         elif tag in ("script", "style"):
-            self.items.append(Item(tag, _hash(data), self._place(f"{tag}'s code")))
+            self.items.append(PageItem(tag, _hash(data), self._place(f"{tag}'s code")))
         elif text:
             if "data-value" in attributes:
                 self.values.append((self._place("text"), attributes["data-value"], text))
-            self.items.append(Item("text", text, self._place("text")))
+            self.items.append(PageItem("text", text, self._place("text")))
 
     def handle_comment(self, data: str) -> None:
-        self.items.append(Item("comment", data, self._place("comment")))
+        self.items.append(PageItem("comment", data, self._place("comment")))
 
     def handle_decl(self, decl: str) -> None:
-        self.items.append(Item("declaration", decl, self._place("declaration")))
+        self.items.append(PageItem("declaration", decl, self._place("declaration")))
 
     def _place(self, what: str) -> str:
         inside = next((a["id"] for _, a in reversed(self._open) if a.get("id")), "")

@@ -1,9 +1,8 @@
-"""Whether a result folder still is what was measured, and its report what follows from it.
+"""Verification of a result folder: is it still what was measured, and does its report follow?
 
-Four questions, each answered with file, place, expected and found: are the files those of the
-manifest, do they keep to the schema, are the verdicts those that the rule gives when the run is
-judged again, and are the numbers of the report those that the raw samples give when everything is
-computed again.
+Four checks yield discrepancies with file, place, expected and found. The files must match the
+manifest and follow the schema; the verdicts must be those of the rule when the run is judged again;
+and the numbers of the report must be those that are computed from the raw samples again.
 """
 
 from __future__ import annotations
@@ -33,21 +32,21 @@ from reports.results.read import (
 from reports.results.records import Run
 from reports.verify.files import check_files
 from reports.verify.page import (
-    TOLERANCE,
-    Page,
+    RELATIVE_TOLERANCE,
+    ParsedPage,
     differences,
     embedded_rows,
     figure_differences,
     take_apart,
 )
 
-MAX_FINDINGS = 1000
+MAX_DISCREPANCIES = 1000
 MAX_LINES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Something that is not as it should be: where, what was expected and what was found."""
+class Discrepancy:
+    """A place in a file that is not as expected."""
 
     file: str
     place: str
@@ -56,44 +55,44 @@ class Finding:
 
     @property
     def words(self) -> str:
-        """One line for people."""
+        """The discrepancy as one line."""
         place = f", {self.place}" if self.place else ""
         return f"{self.file}{place}: expected {self.expected}, found {self.found}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was checked, what differs, and what a reader should know."""
+    """The result of a verification: how much was checked, what differs, and notes."""
 
     run_id: str
     files: int
     blocks: int
     figures: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Discrepancy, ...]
     notes: tuple[str, ...]
 
     @property
     def holds(self) -> bool:
-        """Whether nothing differs."""
+        """Whether there are no discrepancies."""
         return not self.findings
 
 
 def verify(folder: Path) -> Verification:
-    """Check a run's manifest, schema and report.
+    """Check a run's files, verdicts and report.
 
     Raises:
-        ResultProblem: no run there, or one of a newer major version.
+        ResultProblem: the folder does not hold a run, or its major version is newer.
     """
     run = load_run(folder)
     notes = [*run.notes, *(f"{t.name}: {note}" for t in run.targets for note in t.notes)]
     findings = list(_manifest(run.path, notes))
-    for complaint in check_files(run.path):
-        if complaint.crash:
-            notes.append(f"{complaint.file}, {complaint.place}: {complaint.found} (a crash's mark)")
+    for violation in check_files(run.path):
+        if violation.crash:
+            notes.append(f"{violation.file}, {violation.place}: {violation.found} (a crash's mark)")
             continue
-        place, expected = complaint.place, complaint.expected
+        place, expected = violation.place, violation.expected
         findings.append(
-            Finding(file=complaint.file, place=place, expected=expected, found=complaint.found)
+            Discrepancy(file=violation.file, place=place, expected=expected, found=violation.found)
         )
     findings += _gate(run, notes)
     findings += _report(run, notes)
@@ -102,31 +101,29 @@ def verify(folder: Path) -> Verification:
         files=sum(1 for path in run.path.rglob("*") if path.is_file()),
         blocks=sum(len(target.blocks) for target in run.targets),
         figures=sum(row.value is not None for row in compare(run)),
-        findings=tuple(findings[:MAX_FINDINGS]),
+        findings=tuple(findings[:MAX_DISCREPANCIES]),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
 def lines(folder: Path, checked: Verification) -> list[str]:
-    """Return what a terminal shows of a verification: each finding, and the sum of it."""
-    told = [one.words for one in checked.findings[:MAX_LINES]]
-    left = len(checked.findings) - len(told)
-    told += [f"... and {left} more (--json has all)"] if left else []
+    """Return the lines that a terminal shows: each discrepancy, and a summary."""
     what = f"{checked.files} files, {checked.blocks} blocks, {checked.figures} figures"
     if checked.holds:
         return [f"{folder}: verified: {what}"]
     count = len(checked.findings)
-    return [*told, f"{folder}: {count} difference{'s' if count != 1 else ''} in {what}"]
+    shown = [finding.words for finding in checked.findings[:MAX_LINES]]
+    if count > len(shown):
+        shown.append(f"... and {count - len(shown)} more (--json has all)")
+    return [*shown, f"{folder}: {count} difference{'s' if count != 1 else ''} in {what}"]
 
 
-def _manifest(folder: Path, notes: list[str]) -> Iterator[Finding]:
+def _manifest(folder: Path, notes: list[str]) -> Iterator[Discrepancy]:
     if not (folder / MANIFEST).is_file():
-        notes.append(
-            f"there is no {MANIFEST}: the run did not end, so nothing vouches for its files"
-        )
+        notes.append(f"there is no {MANIFEST}: the run did not end, so its files cannot be checked")
         return
     for change in manifest_changes(folder):
-        yield Finding(
+        yield Discrepancy(
             file=change.name,
             place="",
             expected=f"sha256 {change.listed[:16]}" if change.listed else "no such file",
@@ -134,8 +131,8 @@ def _manifest(folder: Path, notes: list[str]) -> Iterator[Finding]:
         )
 
 
-def _gate(run: Run, notes: list[str]) -> Iterator[Finding]:
-    """Judge the run again by the rule and the noise floors that gate.json names."""
+def _gate(run: Run, notes: list[str]) -> Iterator[Discrepancy]:
+    """Judge the run again by the rule and the noise floors in gate.json, and compare."""
     content = read_limited(run.path / GATE)
     if content is None:
         return
@@ -143,7 +140,7 @@ def _gate(run: Run, notes: list[str]) -> Iterator[Finding]:
         data = json.loads(content)
         written = from_document(data)
     except (ValueError, RecursionError) as error:
-        yield Finding(file=GATE, place="", expected="the verdicts of a gate", found=str(error))
+        yield Discrepancy(file=GATE, place="", expected="the verdicts of a gate", found=str(error))
         return
     if not has_rule(data):
         notes.append(f"{GATE} does not say by which rule it was judged: it is not judged again")
@@ -151,15 +148,15 @@ def _gate(run: Run, notes: list[str]) -> Iterator[Finding]:
     try:
         judged = judge_by(written.rule, run, written.floors)
     except ValueError as error:
-        yield Finding(file=GATE, place="rule", expected="a rule that fits", found=str(error))
+        yield Discrepancy(file=GATE, place="rule", expected="a rule that fits", found=str(error))
         return
     for place, ours, theirs in _verdict_figures(judged, written):
         if ours != theirs and not _alike(ours, theirs):
-            yield Finding(file=GATE, place=place, expected=str(ours), found=str(theirs))
+            yield Discrepancy(file=GATE, place=place, expected=str(ours), found=str(theirs))
 
 
 def _verdict_figures(judged: Gate, written: Gate) -> Iterator[tuple[str, object, object]]:
-    """Yield each figure of the verdicts: where it stands, as judged again, and as written."""
+    """Yield (place, figure as judged again, figure as written) for each figure of the verdicts."""
     yield "verdicts", len(judged.verdicts), len(written.verdicts)
     for index, (ours, theirs) in enumerate(zip(judged.verdicts, written.verdicts, strict=False)):
         place = f"verdicts.{index}"
@@ -169,21 +166,18 @@ def _verdict_figures(judged: Gate, written: Gate) -> Iterator[tuple[str, object,
         yield f"{place}.new", ours.new.key, theirs.new.key
         yield f"{place}.margin.fraction", ours.margin.fraction, theirs.margin.fraction
         for name in ("ratio", "ci_low", "ci_high", "n"):
-            figure, written_figure = (
-                getattr(ours.effect, name, None),
-                getattr(theirs.effect, name, None),
-            )
-            yield f"{place}.effect.{name}", figure, written_figure
+            our_figure = getattr(ours.effect, name, None)
+            yield f"{place}.effect.{name}", our_figure, getattr(theirs.effect, name, None)
 
 
 def _alike(ours: object, theirs: object) -> bool:
-    """Tell whether two figures agree but for what another processor's rounding makes of them."""
+    """Say whether two figures are equal except for rounding on another processor."""
     if not isinstance(ours, (int, float)) or not isinstance(theirs, (int, float)):
         return False
-    return math.isclose(ours, theirs, rel_tol=TOLERANCE)
+    return math.isclose(ours, theirs, rel_tol=RELATIVE_TOLERANCE)
 
 
-def _report(run: Run, notes: list[str]) -> Iterator[Finding]:
+def _report(run: Run, notes: list[str]) -> Iterator[Discrepancy]:
     """Render the report again and compare the two."""
     content = read_limited(run.path / REPORT)
     if content is None:
@@ -194,31 +188,44 @@ def _report(run: Run, notes: list[str]) -> Iterator[Finding]:
     try:
         runs = _runs_of(run, found)
     except ResultProblem as problem:
-        yield Finding(file=REPORT, place="row-data", expected="runs beside it", found=str(problem))
+        yield Discrepancy(
+            file=REPORT, place="row-data", expected="runs beside it", found=str(problem)
+        )
         return
     rendered = render(runs)
     if rendered == text:
         return
     if found.generator == generator():
-        wrong = list(differences(take_apart(rendered), found))
-        if not wrong:
-            yield Finding(
-                file=REPORT, place="between the tags", expected="as rendered", found="other spaces"
+        different = list(differences(take_apart(rendered), found))
+        if not different:
+            yield Discrepancy(
+                file=REPORT,
+                place="between the tags",
+                expected="as rendered",
+                found="different spaces",
             )
     else:
-        wrong, told = figure_differences([row for one in runs for row in compare(one)], found)
+        rows = [row for shown in runs for row in compare(shown)]
+        different, page_notes = figure_differences(rows, found)
         by = found.generator or "an earlier gfbench"
-        notes.append(f"{REPORT} was rendered by {by}, this is {generator()}: figures are compared")
-        notes += told
-    for one in wrong:
-        yield Finding(file=REPORT, place=one.place, expected=one.expected, found=one.found)
+        notes.append(
+            f"{REPORT} was rendered by {by}, this is {generator()}: only figures are compared"
+        )
+        notes += page_notes
+    for difference in different:
+        yield Discrepancy(
+            file=REPORT,
+            place=difference.place,
+            expected=difference.expected,
+            found=difference.found,
+        )
 
 
-def _runs_of(run: Run, found: Page) -> Sequence[Run]:
-    """Return the runs that a report shows, in its order: the others lie beside this one.
+def _runs_of(run: Run, found: ParsedPage) -> Sequence[Run]:
+    """Return the runs that a report shows, in its order; the others lie beside this one.
 
     Raises:
-        ResultProblem: one is not there.
+        ResultProblem: one of them does not exist.
     """
     rows = embedded_rows(found.document("row-data")) or {}
     shown = list(dict.fromkeys(str(key[0]) for key in rows))

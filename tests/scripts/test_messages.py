@@ -44,7 +44,7 @@ def found(script: Any, folder: Path, name: str, source: str) -> Sequence[str]:
     "message",
     [
         "connection refused",  # why a target failed
-        "the kernel {case.kernel} has no {case.method}",  # why a case was skipped
+        "the kernel {case.kernel} does not implement {case.method}",  # why a case was skipped
         "Write a commented inventory.yaml to start from.",  # the help of a command
         "machine-readable output",  # the help of an option
         "torch {torch['version']} is too old",  # a finding of doctor

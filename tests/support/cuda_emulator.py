@@ -24,9 +24,10 @@ from configurations import kept_window_configurations, random_configurations
 from workloads.convolution import conv2d
 from workloads.kernels import KERNELS
 from workloads.kernels.cuda import passes as cuda_passes
+from workloads.spec.kernels import CUDA_SOURCE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.join(HERE, "..", "..", "workloads", cuda_passes.SOURCE)
+SOURCE = os.path.join(HERE, "..", "..", "workloads", CUDA_SOURCE)
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared")
 GUARD = 64  # elements before and after each tensor, not to be written, and NaN if read
 PROCESSORS = (1, 16, 640)  # of one block each: from one walk over a plane to many blocks for it

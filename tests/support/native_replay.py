@@ -29,7 +29,8 @@ from native_fuzz import Finding, checked, configurations, options_of
 from recorded_calls import RecordedCalls
 
 from workloads.kernels.native import compiler, passes
-from workloads.kernels.native.library import SOURCES, TYPES, unavailable
+from workloads.kernels.native.library import TYPES, unavailable
+from workloads.spec.kernels import C_SOURCES
 
 TIMEOUT_S = 300.0
 
@@ -63,7 +64,7 @@ def _texts() -> dict[str, bytes]:
     read: Callable[[str], bytes] = compiler.__dict__["_text"]
     own = (SUPPORT / name for name in ("native_replay.c", "pthread_team.h"))
     return {
-        **{Path(name).name: read(name) for name in SOURCES},
+        **{Path(name).name: read(name) for name in C_SOURCES["native"]},
         **{path.name: path.read_bytes() for path in own},
     }
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.metrics.summary import SummaryRow
-from reports.metrics.table import UNITS
+from reports.metrics.table import metric_of
 from reports.site.run_data import pack
 from reports.site.sources import cache_path, digest_of
 
@@ -172,7 +172,7 @@ def _row(
         batch=8,
         phase=phase,
         metric=metric,
-        unit=UNITS[metric],
+        unit=metric_of(metric).unit,
         value=value,
         ci_low=None if value is None else value * 0.995,
         ci_high=None if value is None else value * 1.005,

@@ -226,5 +226,5 @@ def test_a_bad_argument_is_named(name: str, arguments: dict[str, Any]) -> None:
 
 
 def test_an_unknown_layer_is_refused_with_the_choices() -> None:
-    with pytest.raises(ValueError, match=r"'conv9'; there are '0', '3\.0', '4'"):
+    with pytest.raises(ValueError, match=r"'conv9'; choose from '0', '3\.0', '4'"):
         filter_module(model(), 2, layers=["conv9"])

@@ -7,7 +7,7 @@ import torch
 
 from workloads.convolution import conv2d, filter_module
 from workloads.kernels import find
-from workloads.measure.block import run_block
+from workloads.measure.block import Settings, run_block
 from workloads.measure.layer import prepare
 from workloads.spec.messages import Block, Case, Layer
 
@@ -66,7 +66,7 @@ def test_a_kept_window_keeps_its_taps() -> None:
 
 
 def test_it_is_timed_like_any_other_case() -> None:
-    record = run_block(Block(0, 0, 0, "timing", case_of(LAYER, POOLED), 1), 0.01, 1)
+    record = run_block(Block(0, 0, 0, "timing", case_of(LAYER, POOLED), 1), 1, Settings(0.01))
     assert record["status"] == "ok", record
     assert all(record["timing"][phase]["times_s"] for phase in ("forward", "backward", "step"))
 

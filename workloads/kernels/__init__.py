@@ -9,30 +9,27 @@ from workloads.kernels.native import operators as native
 from workloads.kernels.seam import Kernel, KernelError
 from workloads.kernels.torch_ops import operators as torch_ops
 from workloads.kernels.user import user
-from workloads.spec.kernels import sources_sha256
+from workloads.spec import kernels as spec
 
-
-def kernel_of(module: Any) -> Kernel:
-    """Return the kernel that a module supplies: NAME, VERSION, SOURCES, OPERATORS, available."""
-    return Kernel(
-        module.NAME, module.VERSION, tuple(module.SOURCES), module.OPERATORS, module.available
-    )
-
-
-def _in_channels_last(kernel: Kernel) -> Kernel:
-    name = kernel.name + "-channels-last"
-    return kernel._replace(name=name, memory_format=torch.channels_last)
-
-
+_MEMORY_FORMATS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+# The module of each kernel of ``spec.kernels``: its OPERATORS, and where it is available.
+_MODULES: Dict[str, Any] = {
+    "torch": torch_ops,
+    "torch-channels-last": torch_ops,
+    "native": native,
+    "native-channels-last": native,
+    "cuda": cuda,
+}
 KERNELS: Dict[str, Kernel] = {
-    kernel.name: kernel
-    for kernel in (
-        kernel_of(torch_ops),
-        _in_channels_last(kernel_of(torch_ops)),
-        kernel_of(native),
-        _in_channels_last(kernel_of(native)),
-        kernel_of(cuda),
+    name: Kernel(
+        name=name,
+        version=info.version,
+        sources=info.sources,
+        operators=_MODULES[name].OPERATORS,
+        available=_MODULES[name].available,
+        memory_format=_MEMORY_FORMATS[info.layout],
     )
+    for name, info in spec.KERNELS.items()
 }
 
 
@@ -40,7 +37,7 @@ def find(name: str) -> Kernel:
     """Return a kernel, ours or a user's.
 
     Raises:
-        ValueError: there is none of this name, or the user's cannot be loaded.
+        ValueError: no kernel has this name, or the user's cannot be loaded.
     """
     entry = user.declared().get(name)
     if entry is None:
@@ -54,7 +51,7 @@ def find(name: str) -> Kernel:
 
 
 def is_users(name: str) -> bool:
-    """Tell whether a kernel comes from a user's file; a second name of ours does not."""
+    """Return whether a kernel comes from a user's file; a second name for one of ours does not."""
     return user.declared().get(name, {}).get("kind", "alias") != "alias"
 
 
@@ -62,7 +59,7 @@ def availability(name: str, device: torch.device) -> Optional[str]:
     """Return why a kernel cannot run on a device in float32, None if it can; never raises."""
     try:
         return find(name).available(device, torch.float32)
-    except KernelError:  # a broken file is no lack of the board: its check fails, and says so
+    except KernelError:  # not the board's fault: the check of the broken file fails, and says so
         return None
     except Exception as error:  # whatever a kernel does here, it does not end the probe
         return "%s: %s" % (type(error).__name__, error)
@@ -70,4 +67,4 @@ def availability(name: str, device: torch.device) -> Optional[str]:
 
 def source_sha256(name: str) -> str:
     """Return the SHA-256 over the sources of a kernel, from a folder or from inside a zip."""
-    return sources_sha256(KERNELS[name].sources)
+    return spec.sources_sha256(KERNELS[name].sources)

@@ -1,4 +1,4 @@
-"""What a kernel is: the seam between the convolution and its implementations."""
+"""What a kernel is: all that the convolution knows of its implementations."""
 
 from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
@@ -16,12 +16,17 @@ class KernelError(ValueError):
 class Operator(NamedTuple):
     """One method's backward in one kernel; the kernel owns all of it, layouts included.
 
-    ``save(x, weight, geometry, need_x, need_w)`` runs in the forward and returns two tensors (or
-    None) that are kept: ``need_x`` says that g_x will be asked for, ``need_w`` that g_w will.
-    ``gradients(grad_output, x_saved, w_saved, geometry, needs_input_grad)`` gets these two back
-    and returns (g_x, g_w, g_b), None where ``needs_input_grad`` (x, weight, bias) says so.
-    g_x, g_w and g_b are whole and written: shapes of x, weight and bias, no expanded views.
-    The tensors may have any strides. Nothing but the two saved tensors may outlive the forward.
+    The tensors that a kernel gets may have any strides. Nothing but the two saved tensors may
+    outlive the forward.
+
+    Attributes:
+        save: ``save(x, weight, geometry, need_x, need_w)`` runs in the forward on x (N, C_i, H, W)
+            and weight (C_o, C_i / groups, k_h, k_w). It returns two tensors of any shape, or None
+            for what is not needed: ``need_x`` says that g_x will be computed, ``need_w`` that g_w.
+        gradients: ``gradients(grad_output, x_saved, w_saved, geometry, needs_input_grad)`` runs in
+            the backward on dL/dy (N, C_o, H_y, W_y) and the two saved tensors. It returns g_x, g_w
+            and g_b with the shapes of x, weight and bias, written whole and not as expanded views;
+            None for those that ``needs_input_grad`` (of x, weight, bias) does not ask for.
     """
 
     save: Callable[[torch.Tensor, torch.Tensor, Geometry, bool, bool], Tuple[Maybe, Maybe]]
@@ -33,9 +38,13 @@ class Operator(NamedTuple):
 class Kernel(NamedTuple):
     """One implementation: its methods' operators and where it can run.
 
-    ``available(device, dtype)`` returns the reason why it cannot run there, or None.
-    ``sources`` are the files, beside this one, that its behaviour comes from. ``memory_format`` is
-    that of the tensors that it is measured on; it takes any.
+    Attributes:
+        name: as suites and the command line have it.
+        version: raised when its behaviour changes.
+        sources: the files under ``workloads`` that its behaviour comes from.
+        operators: by method.
+        available: ``available(device, dtype)`` returns why it cannot run there, or None.
+        memory_format: of the tensors that it is measured on; it takes any.
     """
 
     name: str
@@ -46,5 +55,5 @@ class Kernel(NamedTuple):
     memory_format: torch.memory_format = torch.contiguous_format
 
     def laid_out(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return maps or windows (N, C, H, W) as they lie where this kernel is measured."""
+        """Return a tensor (N, C, H, W) in the memory format in which this kernel is measured."""
         return maps.contiguous(memory_format=self.memory_format)

@@ -2,7 +2,7 @@
 
 runner.lock   held by the runner for as long as it lives
 quiet.lock    held by the runner while a block is measured; a follower waits for it, so that
-              nothing is read or sent in a measured window and nobody has to poll
+              nothing is read or sent in a measured window, without polling
 lease         one per machine, in the temporary folder: only one run measures at a time
 """
 
@@ -26,7 +26,7 @@ class Lock:
         self._fd = _open_shared(path, mode)
 
     def acquire(self, timeout_s: float = 0.0, shared: bool = False) -> bool:
-        """Take the lock within ``timeout_s``; False if somebody else keeps it."""
+        """Take the lock within ``timeout_s``; return False if another process keeps it."""
         operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB
         deadline = time.monotonic() + timeout_s
         while True:
@@ -41,12 +41,12 @@ class Lock:
             time.sleep(0.01)
 
     def wait(self) -> None:
-        """Block, without using the processor, until no writer holds the lock; then let it go."""
+        """Sleep until no writer holds the lock; do not keep it."""
         fcntl.flock(self._fd, fcntl.LOCK_SH)
         self.release()
 
     def release(self) -> None:
-        """Let the lock go but keep the file open."""
+        """Release the lock but keep the file open."""
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
@@ -54,12 +54,12 @@ class Lock:
         os.close(self._fd)
 
     def write_note(self, note: Dict[str, Any]) -> None:
-        """Say in the file who holds the lock."""
+        """Write into the file who holds the lock."""
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps(note).encode("ascii"), 0)
 
     def read_note(self) -> Dict[str, Any]:
-        """Return what the holder wrote; empty if nothing readable is there."""
+        """Return what the holder wrote; empty if it cannot be read."""
         try:
             note = json.loads(os.pread(self._fd, 4096, 0).decode("ascii"))
         except (ValueError, RecursionError):
@@ -73,12 +73,12 @@ def lease_path() -> str:
 
 
 def is_held(path: str) -> bool:
-    """Tell whether somebody holds the lock at ``path``; False if the file does not exist."""
+    """Return whether a process holds the lock at ``path``; False if the file does not exist."""
     if not os.path.exists(path):
         return False
     lock = Lock(path)
     try:
-        return not lock.acquire(shared=True)  # two who ask do not take each other for a holder
+        return not lock.acquire(shared=True)  # shared: two that look do not find each other
     finally:
         lock.close()
 

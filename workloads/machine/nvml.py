@@ -1,7 +1,7 @@
 """NVIDIA's management library, loaded by its name: energy and power of a card, no package needed.
 
-Constants and structures are those of NVIDIA's nvml.h. Every call is guarded on its own: a card
-that does not know a quantity answers "not supported", which is no error of the run.
+Constants and structures are those of NVIDIA's nvml.h. Each call is checked by itself: a card that
+does not know a quantity answers "not supported", and the other quantities are read all the same.
 """
 
 import contextlib
@@ -9,8 +9,8 @@ import ctypes
 from typing import Any, Dict, Optional, Union
 
 LIBRARY = "libnvidia-ml.so.1"
-# Field identifiers. On Ampere and newer cards the plain power reading is an average over one
-# second; field 186 is the instant one.
+# A field identifier. On Ampere and newer cards the plain power reading is an average over one
+# second; this field is instantaneous.
 FIELD_POWER_INSTANT = 186
 QUANTITIES = ("energy", "power_instant", "power")  # mJ, mW, mW
 NAME_BYTES = 96
@@ -24,7 +24,7 @@ ERRORS = {
     15: "the card has fallen off the bus",
     18: "library and driver have different versions (reboot)",
 }
-# nvmlValueType_t -> how the bytes of a field's value are to be read
+# nvmlValueType_t -> the type of a field's value
 VALUE_TYPES: Dict[int, Any] = {
     0: ctypes.c_double,
     1: ctypes.c_uint,
@@ -36,7 +36,7 @@ VALUE_TYPES: Dict[int, Any] = {
 
 
 class NvmlError(Exception):
-    """A call that did not give a figure, in words."""
+    """A call did not give a figure; the message says why."""
 
 
 class FieldValue(ctypes.Structure):
@@ -60,7 +60,7 @@ class Library:
         """Load and initialise it.
 
         Raises:
-            NvmlError: it is not there, or the driver does not answer.
+            NvmlError: it is not installed, or the driver does not answer.
         """
         try:
             self._library = ctypes.CDLL(name)
@@ -70,12 +70,12 @@ class Library:
         self._call("nvmlInit_v2")
 
     def close(self) -> None:
-        """Let the library go."""
+        """Shut the library down."""
         with contextlib.suppress(NvmlError):
             self._call("nvmlShutdown")
 
     def count(self) -> int:
-        """Return how many cards there are."""
+        """Return the number of cards."""
         number = ctypes.c_uint()
         self._call("nvmlDeviceGetCount_v2", ctypes.byref(number))
         return number.value
@@ -92,7 +92,7 @@ class Library:
         """Return one of QUANTITIES of a card, in mJ or mW.
 
         Raises:
-            NvmlError: the card does not tell.
+            NvmlError: the card does not report it.
         """
         if quantity == "energy":
             energy = ctypes.c_ulonglong()
@@ -141,15 +141,15 @@ class Library:
     @staticmethod
     def _check(name: str, status: int) -> None:
         if status:
-            words = ERRORS.get(status, "error %d" % status)
-            raise NvmlError("NVML: %s: %s" % (name, words))
+            reason = ERRORS.get(status, "error %d" % status)
+            raise NvmlError("NVML: %s: %s" % (name, reason))
 
 
 def facts(library: Optional[Any] = None) -> Optional[Dict[str, Any]]:
-    """Return the cards and what each tells of energy and power; None without the library.
+    """Return the cards with their energy and power; None without the library.
 
     ``{"cards": [{"index", "name", "uuid", "energy": 123, "power": "!NVML: ..."}]}``, or
-    ``{"error": words}`` where the library is there and does not work.
+    ``{"error": reason}`` where the library is installed and does not work.
     """
     try:
         opened = Library() if library is None else library

@@ -1,4 +1,4 @@
-"""Memory as ``/proc`` tells it."""
+"""Memory as ``/proc`` reports it."""
 
 from typing import List, Optional
 
@@ -24,7 +24,7 @@ def reset_high_water_mark() -> bool:
 
 
 def kilobytes(path: str, field: str) -> Optional[int]:
-    """Return the bytes of a ``Field:  123 kB`` line; None if there is none."""
+    """Return the bytes of a ``Field:  123 kB`` line; None if the file does not have it."""
     try:
         with open(path) as file:
             lines: List[str] = file.read().splitlines()

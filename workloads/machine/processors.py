@@ -1,4 +1,4 @@
-"""Which processors a block may take, and what tells one kind of processor from another."""
+"""Which processors a block may take, and what distinguishes one kind of processor from another."""
 
 import os
 import platform
@@ -15,9 +15,8 @@ def processors() -> List[int]:
     seen = set()
     chosen: List[int] = []
     for cpu in allowed:
-        siblings = read_text(
-            "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % cpu
-        ) or str(cpu)
+        path = "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list" % cpu
+        siblings = read_text(path) or str(cpu)
         if siblings not in seen:
             seen.add(siblings)
             chosen.append(cpu)
@@ -25,7 +24,7 @@ def processors() -> List[int]:
 
 
 def processor() -> str:
-    """Return what tells processors apart that cannot run each other's native code."""
+    """Return a text that differs between processors that cannot run each other's native code."""
     try:
         with open("/proc/cpuinfo") as file:
             lines = {line.strip() for line in file if line.startswith(_CPU_FIELDS)}

@@ -1,4 +1,4 @@
-"""Programs of the board that tell of its state: found by name, run briefly, ended by their pid."""
+"""Programs of the board that report its state: found by name, run briefly, ended by their pid."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ LIMIT_BYTES = 32768
 
 
 def find(name: str, sysroot: str = "/") -> Optional[str]:
-    """Return a program's path, below the sysroot first; None if there is none."""
+    """Return a program's path, below the sysroot first; None if the board does not have it."""
     root = sysroot.rstrip("/")
     below = [root + folder for folder in FOLDERS] if root else []
     folders = below + os.environ.get("PATH", "").split(os.pathsep) + list(FOLDERS)

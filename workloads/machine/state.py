@@ -31,10 +31,12 @@ def read_text(path: str) -> Optional[str]:
 
 
 def read_number(path: str) -> Optional[float]:
-    """Return a file's number; None if there is none."""
+    """Return the number in a file; None if it does not hold one."""
     text = read_text(path)
+    if text is None:
+        return None
     try:
-        return float(text) if text is not None else None
+        return float(text)
     except ValueError:
         return None
 
@@ -51,8 +53,8 @@ def machine_state(sysroot: str = "/") -> Dict[str, Any]:
         "cpus_online": read_text(root + "/sys/devices/system/cpu/online"),
         "governor": read_text(root + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "throttle": throttle_counters(root),
-        "get_throttled": _said("vcgencmd", "get_throttled", sysroot),
-        "power_mode": _said("nvpmodel", "-q", sysroot),
+        "get_throttled": _output_of("vcgencmd", "get_throttled", sysroot),
+        "power_mode": _output_of("nvpmodel", "-q", sysroot),
         "fan": fans(root),
         "mem_available_bytes": available_bytes(),
         "load_1m": os.getloadavg()[0],
@@ -61,66 +63,74 @@ def machine_state(sysroot: str = "/") -> Dict[str, Any]:
 
 def temperatures_c(root: str) -> Dict[str, Optional[float]]:
     """Return degrees Celsius by the thermal zone's type; zone numbers differ from boot to boot."""
-    found: Dict[str, Optional[float]] = {}
+    temperatures: Dict[str, Optional[float]] = {}
     for zone in sorted(glob.glob(glob.escape(root) + "/sys/class/thermal/thermal_zone*")):
         name = read_text(zone + "/type") or os.path.basename(zone)
-        if name in found:  # several zones of one type: the boot's number tells them apart
+        if name in temperatures:  # several zones of one type differ by this boot's number
             name += "-" + os.path.basename(zone)
         millidegrees = read_number(zone + "/temp")
-        valid = millidegrees is not None and millidegrees > -200000
-        found[name] = millidegrees / 1000.0 if valid and millidegrees is not None else None
-    return found
+        if millidegrees is None or millidegrees <= -200000:  # of a zone that is switched off
+            temperatures[name] = None
+        else:
+            temperatures[name] = millidegrees / 1000.0
+    return temperatures
 
 
 def cpu_mhz(root: str, figure: str = "scaling_cur_freq") -> List[Optional[float]]:
     """Return each processor's clock in MHz, the present one or the limit set, in their order."""
+
+    def number_of(path: str) -> int:
+        return int(path.split("/cpu/cpu")[1].split("/")[0])
+
     pattern = glob.escape(root) + "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/" + figure
-    paths = sorted(
-        glob.glob(pattern), key=lambda path: int(path.split("/cpu/cpu")[1].split("/")[0])
-    )
-    clocks = [read_number(path) for path in paths]
-    return [clock / 1000.0 if clock is not None else None for clock in clocks]
+    clocks: List[Optional[float]] = []
+    for path in sorted(glob.glob(pattern), key=number_of):
+        kilohertz = read_number(path)
+        clocks.append(None if kilohertz is None else kilohertz / 1000.0)
+    return clocks
 
 
 def throttle_counters(root: str) -> Dict[str, float]:
-    """Return what counts or shows throttling: a figure that grew over a block is evidence.
+    """Return figures that show throttling: one that grew over a block is evidence.
 
-    x86 thermal_throttle counters, Jetson over-current event counters, throttle alerts and
-    balancing devices, alarms of current monitors and of a Raspberry Pi's supply.
+    These are x86 thermal_throttle counters, Jetson over-current event counters, throttle alerts and
+    balancing devices, and alarms of current monitors and of a Raspberry Pi's supply.
     """
-    found: Dict[str, float] = {}
+    counters: Dict[str, float] = {}
     base = glob.escape(root)
     for path in glob.glob(base + "/sys/devices/system/cpu/cpu*/thermal_throttle/*_throttle_count"):
         parts = path.split("/")
-        _keep(found, "%s.%s" % (parts[-3], parts[-1]), read_number(path))
+        _add(counters, "%s.%s" % (parts[-3], parts[-1]), path)
     for path in glob.glob(base + "/sys/class/hwmon/hwmon*/oc*_event_cnt"):
-        _keep(found, os.path.basename(path), read_number(path))
+        _add(counters, os.path.basename(path), path)
     for alarm in ("curr*_crit_alarm", "curr*_max_alarm", "in0_lcrit_alarm"):
         for path in glob.glob(base + "/sys/class/hwmon/hwmon*/" + alarm):
-            _keep(found, "/".join(path.split("/")[-2:]), read_number(path))
+            _add(counters, "/".join(path.split("/")[-2:]), path)
     for device in glob.glob(base + "/sys/class/thermal/cooling_device*"):
         kind = read_text(device + "/type") or ""
         if kind.endswith("throttle-alert") or "balanced" in kind:
-            _keep(found, kind, read_number(device + "/cur_state"))
-    return found
+            _add(counters, kind, device + "/cur_state")
+    return counters
 
 
 def fans(root: str) -> Dict[str, float]:
-    """Return what drives the fans and how fast they turn, as the kernel shows it."""
-    found: Dict[str, float] = {}
+    """Return the fans' settings (pwm) and speeds, as the kernel reports them."""
+    figures: Dict[str, float] = {}
     base = glob.escape(root) + "/sys/class/hwmon/hwmon*/"
     for pattern in ("pwm[0-9]", "fan[0-9]_input"):
         for path in sorted(glob.glob(base + pattern)):
-            _keep(found, "/".join(path.split("/")[-2:]), read_number(path))
-    return found
+            _add(figures, "/".join(path.split("/")[-2:]), path)
+    return figures
 
 
-def _said(name: str, argument: str, sysroot: str) -> Optional[str]:
-    """Return what a program of the board says, as it is; None where there is none."""
+def _output_of(name: str, argument: str, sysroot: str) -> Optional[str]:
+    """Return the output of a program of the board; None if the board does not have it."""
     path = programs.find(name, sysroot)
     return programs.output([path, argument], PROGRAM_TIMEOUT_S).strip() if path else None
 
 
-def _keep(found: Dict[str, float], name: str, value: Optional[float]) -> None:
+def _add(figures: Dict[str, float], name: str, path: str) -> None:
+    """Add the number in a file, if it can be read."""
+    value = read_number(path)
     if value is not None:
-        found[name] = value
+        figures[name] = value

@@ -3,7 +3,7 @@
 timing     windows of forward, backward and step, raw times kept
 memory     bytes saved for the backward and the peaks of a step
 fidelity   the method's gradients against the exact ones, in the same process
-check      a user's kernel against float64, before it is timed
+check      a kernel's gradients against float64, before it is timed
 roofline   the machine's own bandwidths and rate, once a round: the floor's input
 sentinel   a short window of step of a small case that is the same in every run
 
@@ -15,24 +15,31 @@ import gc
 import os
 import time
 import traceback
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 from workloads.measure import memory, timing
-from workloads.measure.memory import measure_memory
 from workloads.spec.layers import SENTINEL_WINDOW_S
 from workloads.spec.messages import PHASES, Block, to_json
 
-# The block's own clocks, taken before any kernel is loaded, to hold others against.
+# The block's own clocks, taken before any kernel is loaded, to compare those of timed code with.
 _CLOCK, _CPU_CLOCK = time.monotonic, time.process_time
 CLOCK_TOLERANCE_S, CLOCK_TOLERANCE = 0.05, 0.05
 CHANGES_SHARE = 0.25  # of a window: how long each burst of changes in it is
-OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+class Settings(NamedTuple):
+    """How a job wants its windows; the fields are those of ``Job``."""
+
+    min_window_s: float
+    pauses: bool = False
+    energy: bool = False
 
 
 def load() -> None:
     """Import what a block needs, and let the garbage collector leave it alone from now on.
 
-    Otherwise every collection walks all of torch's objects, and in a forked child copies them.
+    Otherwise every collection visits all of torch's objects, and in a forked child copies them.
     """
     import torch
 
@@ -46,29 +53,12 @@ def load() -> None:
         freeze()
 
 
-def run_block(
-    block: Block, min_window_s: float, threads: int, pauses: bool = False, energy: bool = False
-) -> Dict[str, Any]:
-    """Measure one block and return its part of the journal record; never raises.
-
-    ``pauses`` asks for random pauses between iterations, for the sake of sensors that show
-    instants; ``energy`` for windows in which the iterations alone are long enough, and for windows
-    of changes alone.
-    """
-    measures: Dict[str, Callable[[], Dict[str, Any]]] = {
-        "timing": lambda: _timing(block, min_window_s, pauses, energy),
-        "memory": lambda: measure_memory(block),
-        "fidelity": lambda: _fidelity(block),
-        "check": lambda: _check(block),
-        "roofline": _roofline,
-        "sentinel": lambda: _timing(
-            block, min(min_window_s, SENTINEL_WINDOW_S), False, False, phases=("step",)
-        ),
-    }
+def run_block(block: Block, threads: int, settings: Settings) -> Dict[str, Any]:
+    """Measure one block and return its part of the journal record; never raises."""
     try:
         load()
         cpus = _use_threads(threads)
-        record = measures[block.kind]()
+        record = KINDS[block.kind](block, settings)
         record.update(status="ok", reason=None, threads=threads, cpus=cpus, pid=os.getpid())
     except Exception as error:
         record = {
@@ -83,12 +73,8 @@ def run_block(
     return record
 
 
-def _timing(
-    block: Block,
-    min_window_s: float,
-    pauses: bool,
-    energy: bool,
-    phases: Sequence[str] = PHASES,
+def measure_timing(
+    block: Block, settings: Settings, phases: Sequence[str] = PHASES
 ) -> Dict[str, Any]:
     """Time each phase, then find out whether the work was done while the clock ran."""
     from workloads.measure.layer import prepare
@@ -98,17 +84,18 @@ def _timing(
     timed: Dict[str, Any] = {}
     spans: Dict[str, List[float]] = {}
     verified: Dict[str, Any] = {}
-    # What shows instants is read inside iterations alone, and needs no power of changes.
-    changes_s = CHANGES_SHARE * min_window_s if energy and not pauses else 0.0
+    changes_s = 0.0
+    if settings.energy and not settings.pauses:
+        # With pauses, sensors are read inside the iterations alone: no power of changes is needed.
+        changes_s = CHANGES_SHARE * settings.min_window_s
     for phase in phases:
-        iteration = work.iteration(phase)
         begin = _CLOCK()
         window = timing.measure(
-            iteration,
+            work.iteration(phase),
             work.synchronize,
-            min_window_s,
-            pauses=pauses,
-            busy=energy,
+            settings.min_window_s,
+            pauses=settings.pauses,
+            busy=settings.energy,
             changes_s=changes_s,
         )
         spans[phase] = [begin, _CLOCK()]
@@ -118,8 +105,50 @@ def _timing(
     return {"timing": timed, "spans": spans, "verified": verified, "allocator": allocator}
 
 
+def measure_memory(block: Block, settings: Settings) -> Dict[str, Any]:
+    """Measure the memory of one step."""
+    return memory.measure_memory(block)
+
+
+def measure_fidelity(block: Block, settings: Settings) -> Dict[str, Any]:
+    """Compare the method's gradients with the exact ones."""
+    from workloads.measure.fidelity import layer_fidelity
+
+    return {"fidelity": layer_fidelity(block.case, block.seed)}
+
+
+def check_kernel(block: Block, settings: Settings) -> Dict[str, Any]:
+    """Compare the kernel's gradients with those of kernel torch in float64."""
+    from workloads.measure.check import check
+
+    return {"check": check(block.case, block.seed)}
+
+
+def measure_machine(block: Block, settings: Settings) -> Dict[str, Any]:
+    """Measure the machine's own bandwidths and rate, whatever the case is."""
+    from workloads.measure.roofline import measure_roofline
+
+    return measure_roofline()
+
+
+def measure_sentinel(block: Block, settings: Settings) -> Dict[str, Any]:
+    """Time a short window of the step alone."""
+    short = Settings(min(settings.min_window_s, SENTINEL_WINDOW_S))
+    return measure_timing(block, short, phases=("step",))
+
+
+KINDS: Dict[str, Callable[[Block, Settings], Dict[str, Any]]] = {
+    "timing": measure_timing,
+    "memory": measure_memory,
+    "fidelity": measure_fidelity,
+    "check": check_kernel,
+    "roofline": measure_machine,
+    "sentinel": measure_sentinel,
+}
+
+
 def _verified(block: Block, work: Any, phase: str, window: timing.Window) -> Dict[str, Any]:
-    """Hold timed results against the reference, and look at what a kernel of a user's does beside.
+    """Compare timed results with the reference; also examine a user's kernel for side effects.
 
     Raises:
         KernelRefused: the work was not done, or not while the clock ran.
@@ -130,56 +159,43 @@ def _verified(block: Block, work: Any, phase: str, window: timing.Window) -> Dic
 
     case = block.case
     iteration = work.iteration(phase)
-    late_s = rest() if is_users(case.kernel) else None
+    late_cpu_s = None
+    if is_users(case.kernel):
+        late_cpu_s = rest()
     refuse_late_writes(case.kernel, phase, iteration, window)
     if window.kept is not None:
         refuse_same(case, phase, work.inputs, window.last, window.kept)
     errors = [verify(case, phase, work.inputs, window.last)]
     if window.kept is not None:
         errors.append(verify(case, phase, window.kept.inputs, window.kept.results))
-    if late_s is not None:
+    if is_users(case.kernel):
         examine(case.kernel, phase, iteration, work.synchronize, window)
-    return {"iterations": len(errors), "error": max(errors), "late_cpu_s": late_s}
+    return {"iterations": len(errors), "error": max(errors), "late_cpu_s": late_cpu_s}
 
 
 def _require_own_clock(
     block: Block, phase: str, window: timing.Window, span_s: Sequence[float]
 ) -> None:
-    """Refuse times that were taken by another clock than the block's.
+    """Refuse times that were taken by another clock than the block's own.
 
     Raises:
-        KernelRefused: by the clock that timed it the phase was longer or shorter than it was.
+        KernelRefused: the phase took longer or shorter than the clock that timed it says.
     """
     from workloads.measure.check import KernelRefused
 
     own_s, claimed_s = span_s[1] - span_s[0], window.timing.window_s[1] - window.began_s
     if abs(own_s - claimed_s) > CLOCK_TOLERANCE_S + CLOCK_TOLERANCE * own_s:
         raise KernelRefused(
-            "kernel %s: by the clock that timed it the %s took %.3g s, and it took %.3g s: "
+            "kernel %s: by the clock that timed it the %s took %.3g s, but it took %.3g s: "
             "something has replaced the clock" % (block.case.kernel, phase, claimed_s, own_s)
         )
 
 
-def _fidelity(block: Block) -> Dict[str, Any]:
-    from workloads.measure.fidelity import layer_fidelity
-
-    return {"fidelity": layer_fidelity(block.case, block.seed)}
-
-
-def _check(block: Block) -> Dict[str, Any]:
-    from workloads.measure.check import check
-
-    return {"check": check(block.case, block.seed)}
-
-
-def _roofline() -> Dict[str, Any]:
-    from workloads.measure.roofline import measure_roofline
-
-    return measure_roofline()
-
-
 def _use_threads(threads: int) -> Optional[List[int]]:
-    """Set torch's threads and pin the process to as many processors; returns these."""
+    """Set torch's threads and pin the process to as many processors.
+
+    Returns the processors; None where the system does not allow it.
+    """
     import torch
 
     torch.set_num_threads(threads)
@@ -199,4 +215,4 @@ def _use_threads(threads: int) -> Optional[List[int]]:
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY_WORDS)
+    return isinstance(error, MemoryError) or any(phrase in text for phrase in OUT_OF_MEMORY)

@@ -1,9 +1,9 @@
-"""Whether a kernel, ours or a user's, computes what it should, found out before it is timed.
+"""The check of a kernel, ours or a user's, that a block makes before the kernel is timed.
 
-Its gradients are held against kernel ``torch`` in float64 on the same tensors, on small awkward
-convolutions and on the case's own. Memory that is to be written is full of NaN beforehand, so
-that what is left unwritten shows. The kernel may raise NotImplementedError on a small convolution
-that it does not do; there is no such excuse on the case's own.
+The kernel's gradients are compared with those of kernel ``torch`` in float64 on the same tensors:
+on small awkward convolutions and on the case's own. Memory that the kernel has to write is full of
+NaN beforehand, so that what it leaves unwritten shows. It may raise NotImplementedError on small
+convolutions that it does not support, but not on the case's own.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from workloads.spec.geometry import Geometry, layer_geometry
 from workloads.spec.messages import Case, Layer
 from workloads.spec.methods import refusal
 
-# Of the largest value. Sums of 1e5 terms in float32 err by 1e-6 to 1e-5.
+# Relative to the largest value. Sums of 1e5 terms in float32 are off by 1e-6 to 1e-5.
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 COARSE_TOLERANCE = 3e-2  # half precision
 MEMORY_SHARE = 0.5
@@ -41,8 +41,19 @@ class KernelRefused(Exception):
     """A kernel is wrong, or cannot do what it is asked for; the message has the figures."""
 
 
+class Deviation(NamedTuple):
+    """How far a tensor is from its reference.
+
+    ``relative`` is the largest error over the largest value of the reference, NaN where there is
+    no such number; ``text`` says the same with the place, or why the two cannot be compared.
+    """
+
+    relative: float
+    text: str
+
+
 class Errors(NamedTuple):
-    """The largest errors of g_x, g_w and g_b relative to the largest value; None if not asked."""
+    """The largest relative errors of g_x, g_w and g_b; None for a gradient that is not computed."""
 
     g_x: Optional[float]
     g_w: Optional[float]
@@ -57,18 +68,24 @@ def check(case: Case, seed: int) -> Dict[str, Any]:
     """
     operator = find(case.kernel).operators[case.method]
     skipped = []
+    patch_sizes: List[Optional[int]] = [None]
+    if case.patch_size is not None:
+        patch_sizes = [*sorted({2, 3, case.patch_size})]
     for number, layer in enumerate(AWKWARD):
-        if refusal(case.method, layer, case.patch_size or 1) is not None:
+        if refusal(case.method, layer, case.patch_size) is not None:
             continue
-        for patch_size in sorted({2, 3, case.patch_size or 1}):
+        for patch_size in patch_sizes:
             small = case._replace(layer=layer, patch_size=patch_size, batch=2)
             try:
-                _compare(operator, small, seed + number)
+                _errors(operator, small, seed + number)
             except NotImplementedError as error:
-                skipped.append("%s, r = %d: %s" % (layer.name, patch_size, error))
+                name = layer.name
+                if patch_size is not None:
+                    name += ", r = %d" % patch_size
+                skipped.append("%s: %s" % (name, error))
     own = case._replace(batch=_batch_that_fits(case))
     try:
-        errors = _compare(operator, own, seed)
+        errors = _errors(operator, own, seed)
     except NotImplementedError as error:
         raise KernelRefused(
             "kernel %s does not do this layer: %s" % (case.kernel, error)
@@ -88,106 +105,130 @@ def _batch_that_fits(case: Case) -> int:
     return batch
 
 
-def _compare(operator: Operator, case: Case, seed: int) -> Errors:
+def _errors(operator: Operator, case: Case, seed: int) -> Errors:
+    """Return the operator's errors on a case; refuse the kernel if they are too large."""
     geometry = layer_geometry(case.layer, case.patch_size, case.batch)
     tensors = _tensors(case, geometry, seed)
-    kept = [tensor.clone() for tensor in tensors]
+    copies = [tensor.clone() for tensor in tensors]
     needs = (True, True, case.layer.bias)
     with torch.no_grad(), unwritten_is_nan(geometry, tensors[0]):
-        got = _gradients(operator, tensors, geometry, needs)
-    if not all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, kept)):
-        raise KernelRefused("kernel %s changes its inputs, on %s" % (case.kernel, _words(case)))
+        gradients = _gradients(operator, tensors, geometry, needs)
+    if not all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, copies)):
+        raise KernelRefused("kernel %s changes its inputs, on %s" % (case.kernel, _described(case)))
     with torch.no_grad():
-        oracle = find("torch").operators[case.method]
-        wanted = _gradients(oracle, [t.cpu().double() for t in kept], geometry, needs)
-    return _judged(case, got, wanted)
+        in_float64 = [copy.cpu().double() for copy in copies]
+        reference = find("torch").operators[case.method]
+        references = _gradients(reference, in_float64, geometry, needs)
+    return _within_tolerance(case, gradients, references)
 
 
 def _tensors(case: Case, geometry: Geometry, seed: int) -> List[torch.Tensor]:
-    """Return x, weight and the gradient of y, as they lie where the kernel is measured."""
-    grad_shape = (case.batch, geometry.weight_shape[0], *geometry.output_size)
-    shapes = (geometry.x_shape, geometry.weight_shape, grad_shape)
+    """Return x, weight and dL/dy, in the memory layout in which the kernel is measured."""
+    y_shape = (case.batch, geometry.weight_shape[0], *geometry.output_size)
     dtype, device = getattr(torch, case.dtype), torch.device(case.device)
-    maps = [inputs.normal(s, seed + i, dtype=dtype, device=device) for i, s in enumerate(shapes)]
-    return [find(case.kernel).laid_out(each) for each in maps]
+    kernel = find(case.kernel)
+    tensors = []
+    for index, shape in enumerate((geometry.x_shape, geometry.weight_shape, y_shape)):
+        values = inputs.normal(shape, seed + index, dtype=dtype, device=device)
+        tensors.append(kernel.laid_out(values))
+    return tensors
 
 
 def _gradients(
     operator: Operator, tensors: List[torch.Tensor], geometry: Geometry, needs: Tuple[bool, ...]
 ) -> Tuple[Optional[torch.Tensor], ...]:
-    x, weight, grad = tensors
+    """Return (g_x, g_w, g_b) of the tensors x, weight and dL/dy."""
+    x, weight, grad_output = tensors
     saved = operator.save(x, weight, geometry, needs[0], needs[1])
-    return tuple(operator.gradients(grad, *saved, geometry, needs))
+    return tuple(operator.gradients(grad_output, *saved, geometry, needs))
 
 
-def _judged(case: Case, got: Tuple[Any, ...], wanted: Tuple[Any, ...]) -> Errors:
-    """Return the errors, or refuse the kernel for them."""
+def _within_tolerance(
+    case: Case, gradients: Tuple[Any, ...], references: Tuple[Optional[torch.Tensor], ...]
+) -> Errors:
+    """Return the errors of the gradients.
+
+    Raises:
+        KernelRefused: one of them is too large.
+    """
     tolerance = TOLERANCES.get(getattr(torch, case.dtype), COARSE_TOLERANCE)
     errors: List[Optional[float]] = []
     complaints = []
-    for name, ours, theirs in zip(NAMES, got, wanted):
-        if theirs is None:
+    for name, gradient, reference in zip(NAMES, gradients, references):
+        if reference is None:
             errors.append(None)
             continue
-        error, words = largest_error(name, ours, theirs)
-        errors.append(error)
-        if not error <= tolerance:  # NaN is no pass
-            complaints.append(words)
+        deviation = largest_error(name, gradient, reference)
+        errors.append(deviation.relative)
+        if not deviation.relative <= tolerance:  # NaN does not pass
+            complaints.append(deviation.text)
     if complaints:
         raise KernelRefused(
             "kernel %s is wrong: %s (allowed: %.0e), on %s"
-            % (case.kernel, "; ".join(complaints), tolerance, _words(case))
+            % (case.kernel, "; ".join(complaints), tolerance, _described(case))
         )
     return Errors(*errors)
 
 
-def largest_error(name: str, ours: Any, theirs: torch.Tensor) -> Tuple[float, str]:
-    """Return the largest error relative to the largest value, and where it is."""
+def largest_error(name: str, result: Any, reference: torch.Tensor) -> Deviation:
+    """Compare a result with its reference, a tensor in float64 on the CPU.
+
+    Args:
+        name: the result's, as messages have it.
+        result: what should be a whole tensor of the reference's shape.
+        reference: what it should hold.
+    """
     nan = float("nan")
-    if not isinstance(ours, torch.Tensor):
-        return nan, "%s is %s, not a tensor" % (name, type(ours).__name__)
-    if ours.shape != theirs.shape:
-        return nan, "%s has shape %s, not %s" % (name, tuple(ours.shape), tuple(theirs.shape))
-    if any(step == 0 and size > 1 for step, size in zip(ours.stride(), ours.shape)):
-        return nan, "%s is an expanded view, not written whole" % name
-    difference = (ours.cpu().double() - theirs).abs()
-    difference[difference != difference] = float("inf")
-    place = int(difference.argmax())
-    worst = float(difference.reshape(-1)[place])
-    scale = max(float(theirs.abs().max()), 1e-300)
-    where = []
-    for size in reversed(theirs.shape):
-        where.append(place % size)
-        place //= size
-    finite = worst != float("inf")
-    figure = "%.1e" % (worst / scale) if finite else "not finite"
-    words = "max relative error of %s is %s at %s" % (name, figure, tuple(reversed(where)))
-    return (worst / scale if finite else nan), words
+    if not isinstance(result, torch.Tensor):
+        return Deviation(nan, "%s is %s, not a tensor" % (name, type(result).__name__))
+    if result.shape != reference.shape:
+        shapes = (tuple(result.shape), tuple(reference.shape))
+        return Deviation(nan, "%s has shape %s, not %s" % (name, *shapes))
+    if any(step == 0 and size > 1 for step, size in zip(result.stride(), result.shape)):
+        return Deviation(nan, "%s is an expanded view, not written whole" % name)
+    difference = (result.cpu().double() - reference).abs()
+    difference[difference != difference] = float("inf")  # NaN
+    flat_index = int(difference.argmax())
+    worst = float(difference.reshape(-1)[flat_index])
+    index: List[int] = []
+    for size in reversed(reference.shape):
+        index.insert(0, flat_index % size)
+        flat_index //= size
+    relative, figure = nan, "not finite"
+    if worst != float("inf"):
+        relative = worst / max(float(reference.abs().max()), 1e-300)
+        figure = "%.1e" % relative
+    text = "max relative error of %s is %s at %s" % (name, figure, tuple(index))
+    return Deviation(relative, text)
 
 
 @contextlib.contextmanager
 def unwritten_is_nan(geometry: Geometry, like: torch.Tensor) -> Iterator[None]:
     """Fill what torch hands out unwritten with NaN, and what the allocator will hand out next."""
-    stale = [like.new_full(s, float("nan")) for s in (geometry.x_shape, geometry.weight_shape) * 2]
+    shapes = (geometry.x_shape, geometry.weight_shape) * 2
+    stale = [like.new_full(shape, float("nan")) for shape in shapes]
     del stale
-    makers = ("empty", "empty_like", "empty_strided")
-    kept = {name: getattr(torch, name) for name in makers}
-    methods = ("new_empty", "new_empty_strided")
-    bound = {name: getattr(torch.Tensor, name) for name in methods if hasattr(torch.Tensor, name)}
-    for name, make in kept.items():
+    functions = {name: getattr(torch, name) for name in ("empty", "empty_like", "empty_strided")}
+    methods = {}
+    for name in ("new_empty", "new_empty_strided"):
+        if hasattr(torch.Tensor, name):
+            methods[name] = getattr(torch.Tensor, name)
+    for name, make in functions.items():
         setattr(torch, name, _poisoned(make))
-    for name, make in bound.items():
+    for name, make in methods.items():
         setattr(torch.Tensor, name, _poisoned(make))
     try:
         yield
     finally:
-        for name, make in kept.items():
+        for name, make in functions.items():
             setattr(torch, name, make)
-        for name in bound:
-            delattr(torch.Tensor, name)  # it is inherited
+        for name in methods:
+            delattr(torch.Tensor, name)  # what it inherits shows again
 
 
 def _poisoned(make: Any) -> Any:
+    """Return a function that fills with NaN what ``make`` returns."""
+
     def made(*arguments: Any, **options: Any) -> torch.Tensor:
         tensor: torch.Tensor = make(*arguments, **options)
         return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
@@ -195,8 +236,16 @@ def _poisoned(make: Any) -> Any:
     return made
 
 
-def _words(case: Case) -> str:
+def _described(case: Case) -> str:
     layer = case.layer
-    words = (layer.name, case.batch, layer.in_channels, layer.out_channels)
-    sizes = (layer.height, layer.width, layer.kernel_size, layer.stride, case.patch_size)
-    return "%s (batch %d, %d to %d channels, %dx%d, window %s, stride %s, r = %s)" % (words + sizes)
+    return "%s (batch %d, %d to %d channels, %dx%d, window %s, stride %s, r = %s)" % (
+        layer.name,
+        case.batch,
+        layer.in_channels,
+        layer.out_channels,
+        layer.height,
+        layer.width,
+        layer.kernel_size,
+        layer.stride,
+        case.patch_size,
+    )

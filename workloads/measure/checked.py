@@ -1,8 +1,8 @@
-"""Which checks of our own kernels this machine has passed, so that they are not made in every run.
+"""Checks of our own kernels that this machine has passed, so that not every run repeats them.
 
-Kept beside the payload and named after all that could make a right kernel wrong: the payload, the
-interpreter, torch, the compiler and the processor. A check that was not passed is not remembered,
-nor is one of a user's kernel.
+They are kept in a file beside the payload, whose name depends on all that could make a right kernel
+wrong: the payload, the interpreter, torch, the compilers and the processor. Only passed checks are
+kept, and none of a user's kernel.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ COMPILERS = ("cc", "gcc", "clang")
 
 
 def recall(case: Case) -> Optional[Dict[str, Any]]:
-    """Return what the check of this case found the last time; None if it was not made here."""
-    found = _read(_path()).get(_key(case))
-    return found if isinstance(found, dict) else None
+    """Return the result of this case's check; None if it was not passed here before."""
+    result = _read(_path()).get(_key(case))
+    return result if isinstance(result, dict) else None
 
 
-def remember(case: Case, found: Dict[str, Any]) -> None:
-    """Keep what a passed check found; without room on the disk it is made again."""
+def remember(case: Case, result: Dict[str, Any]) -> None:
+    """Keep the result of a passed check; if the disk is full, the next run makes it again."""
     if case.kernel not in KERNELS or case.revision:
         return
     path = _path()
-    known = dict(_read(path), **{_key(case): found})
+    known = dict(_read(path), **{_key(case): result})
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         with open(path + ".part", "w") as file:
@@ -50,21 +50,22 @@ def _read(path: str) -> Dict[str, Any]:
 
 
 def _key(case: Case) -> str:
-    """Return the case without the name of its layer: shapes are what is checked."""
+    """Return a name for the case that ignores the name of its layer: the check sees shapes."""
     unnamed = case._replace(layer=case.layer._replace(name=""))
     return hashlib.sha256(dump(to_json(unnamed)).encode("ascii")).hexdigest()
 
 
 def _path() -> str:
-    """Return the file of this payload on this machine."""
+    """Return the file of this payload on this machine as it is now."""
     payload = os.path.abspath(sys.argv[0])
-    parts = [payload, sys.version, _torch(), processor(), *map(_compiler, COMPILERS)]
+    parts = [payload, sys.version, _torch(), processor()]
+    parts += [_compiler(name) for name in COMPILERS]
     digest = hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:16]
     return os.path.join(os.path.dirname(payload), "checked", "%s.json" % digest)
 
 
 def _compiler(name: str) -> str:
-    """Return what changes when a compiler is another one, without running it."""
+    """Return path, size and time of a compiler's file, which change with the compiler."""
     path = shutil.which(name)
     if path is None:
         return ""
@@ -73,7 +74,7 @@ def _compiler(name: str) -> str:
 
 
 def _torch() -> str:
-    """Return the text that tells torch's version and build, without importing torch."""
+    """Return the text of torch's version module, without importing torch."""
     spec = importlib.util.find_spec("torch")
     if spec is None or not spec.origin:
         return ""

@@ -1,9 +1,9 @@
-"""What a kernel that is not ours does beside its work: after it has returned, or instead of it.
+"""Look for what a user's kernel does after it has returned, or instead of its work.
 
-Run in the block's own process when a phase has been timed. Three things are told apart by what they
-do to the clock and to the processor when calls follow each other without a change or a rest:
+This runs in the block's own process when a phase has been timed. It distinguishes three things by
+their effect on the clock and the processor when calls follow each other without a change or a rest:
 
-an answer from memory    a call on inputs that it has seen is quicker than one on new inputs
+an answer from memory    a call on inputs that the kernel has seen is quicker than one on new inputs
 work left for later      a call right after another is slower than one after a rest, or the
                          processor time that is used after the calls grows with their number
 a pool that spins        uses processor time after a call too, but no more after many: not refused
@@ -11,18 +11,18 @@ a pool that spins        uses processor time after a call too, but no more after
 
 import os
 import time
-from typing import Any, Callable, List, Optional
+from typing import Callable, List, Optional
 
 from workloads.measure.check import KernelRefused
 from workloads.measure.timing import Iteration, Window
 from workloads.measure.verification import tensors_of
 
-ATTEMPTS = 3  # a machine that others use too may look like a cheat once
+ATTEMPTS = 3  # on a machine with other users an honest kernel may look like a cheat once
 ROUNDS, CALLS = 7, 8
 LONG_S = 2.0  # calls longer than that are examined in one round
 FACTOR = 3.0  # between the times of calls that should take the same
 LEAST_DIFFERENCE_S = 20e-6
-# A burst that tells work from spinning: a pool spins for up to some ten milliseconds, once.
+# A burst long enough to distinguish work from spinning: a pool spins once, for some ten ms at most.
 BURST_S, BURST_BYTES = 0.3, 256 * 2**20
 LATE_SHARE, LEAST_LATE_S = 0.25, 0.05
 REST_S = 0.01
@@ -35,13 +35,14 @@ def rest(
     cpu_clock: Callable[[], float] = time.process_time,
     sleep: Callable[[float], None] = time.sleep,
 ) -> float:
-    """Wait until this process is idle; return the processor time, in s, that it used till then."""
-    begin, first = clock(), cpu_clock()
+    """Wait until this process is idle; return the processor time in s that it used until then."""
+    begin_s, begin_cpu_s = clock(), cpu_clock()
     while True:
-        before, at = cpu_clock(), clock()
+        before_s, before_cpu_s = clock(), cpu_clock()
         sleep(REST_S)
-        if cpu_clock() - before < IDLE_SHARE * (clock() - at) or clock() - begin > MAX_REST_S:
-            return cpu_clock() - first
+        idle = cpu_clock() - before_cpu_s < IDLE_SHARE * (clock() - before_s)
+        if idle or clock() - begin_s > MAX_REST_S:
+            return cpu_clock() - begin_cpu_s
 
 
 def refuse_late_writes(name: str, phase: str, iteration: Iteration, window: Window) -> None:
@@ -53,7 +54,7 @@ def refuse_late_writes(name: str, phase: str, iteration: Iteration, window: Wind
     if repr(iteration.consume(window.last)) != repr(window.consumed):
         raise KernelRefused(
             "kernel %s wrote to the results of a timed %s after it had returned: its work goes on "
-            "while the clock stands still" % (name, phase)
+            "after the clock has stopped" % (name, phase)
         )
 
 
@@ -66,19 +67,19 @@ def examine(
     clock: Callable[[], float] = time.monotonic,
     resting: Callable[[], float] = rest,
 ) -> None:
-    """Refuse a kernel that answers from memory or leaves work for later, each time it is tried.
+    """Refuse a kernel that answers from memory or leaves work for later in each of ATTEMPTS.
 
     Args:
         name: the kernel's.
-        phase: the one that was timed.
-        iteration: its calls.
-        synchronize: the device's barrier.
-        window: what was timed.
-        clock: in seconds.
-        resting: as ``rest``.
+        phase: the phase that was timed.
+        iteration: the phase's calls.
+        synchronize: waits for the device.
+        window: the timed window.
+        clock: returns seconds.
+        resting: waits until the process is idle and returns its processor time, as ``rest``.
 
     Raises:
-        KernelRefused: with what was seen the last time.
+        KernelRefused: the message says what the last attempt showed.
     """
 
     def call() -> float:
@@ -89,31 +90,31 @@ def examine(
         return clock() - begin
 
     for _ in range(ATTEMPTS):
-        words = _memory(iteration, call, window) or _leftover(iteration, call, window, resting)
-        if words is None:
+        complaint = _memory(iteration, call, window)
+        complaint = complaint or _leftover(iteration, call, window, resting)
+        if complaint is None:
             break
     else:
-        raise KernelRefused("kernel %s, %s: %s" % (name, phase, words))
+        raise KernelRefused("kernel %s, %s: %s" % (name, phase, complaint))
     _refuse_other_processes(name)
 
 
 def _memory(iteration: Iteration, call: Callable[[], float], window: Window) -> Optional[str]:
     """Compare calls on new inputs with those that follow on the same; return what is wrong."""
-    rounds = 1 if _median(window.timing.times_s) > LONG_S else ROUNDS
     fresh: List[float] = []
     again: List[float] = []
-    for _ in range(rounds):
+    for _ in range(1 if _median(window.timing.times_s) > LONG_S else ROUNDS):
         iteration.change()
         fresh.append(call())
         again += [call() for _ in range(CALLS - 1)]
     if FACTOR * _median(again) < min(fresh) - LEAST_DIFFERENCE_S:
         return (
-            "a call takes %s on inputs that it has just seen and %s on new ones: it answers from "
+            "a call takes %s on inputs that it has just seen but %s on new ones: it answers from "
             "memory" % (_time(_median(again)), _time(min(fresh)))
         )
     if min(again) > FACTOR * _median(fresh) + LEAST_DIFFERENCE_S:
         return (
-            "a call takes %s right after another one and %s after a pause: it leaves work for the "
+            "a call takes %s right after another one but %s after a pause: it leaves work for the "
             "time after it has returned" % (_time(min(again)), _time(_median(fresh)))
         )
     return None
@@ -123,8 +124,11 @@ def _leftover(
     iteration: Iteration, call: Callable[[], float], window: Window, resting: Callable[[], float]
 ) -> Optional[str]:
     """Compare the processor time used after one call and after many; return what is wrong."""
-    usual_s = _median(window.timing.times_s)
-    calls = max(CALLS, int(min(BURST_S / max(usual_s, 1e-9), BURST_BYTES / _bytes(window.last))))
+    results = tensors_of(window.last)
+    bytes_of_results = sum(tensor.numel() * tensor.element_size() for tensor in results)
+    calls_in_time = BURST_S / max(_median(window.timing.times_s), 1e-9)
+    calls_in_memory = BURST_BYTES / max(bytes_of_results, 1)
+    calls = max(CALLS, int(min(calls_in_time, calls_in_memory)))
     iteration.change()
     call()
     after_one_s = resting()
@@ -134,13 +138,9 @@ def _leftover(
     if after_many_s - after_one_s <= max(LEAST_LATE_S, LATE_SHARE * took_s):
         return None
     return (
-        "%s of processor time are used after %d calls have returned, and %s after one: it leaves "
+        "%s of processor time are used after %d calls have returned, but %s after one: it leaves "
         "work for the time after it has returned" % (_time(after_many_s), calls, _time(after_one_s))
     )
-
-
-def _bytes(results: Any) -> int:
-    return max(1, sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(results)))
 
 
 def _refuse_other_processes(name: str) -> None:
@@ -151,12 +151,12 @@ def _refuse_other_processes(name: str) -> None:
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != own and _group(entry) == own:
             raise KernelRefused(
-                "kernel %s has left process %s behind, whose work no clock here sees"
-                % (name, entry)
+                "kernel %s has left process %s behind, whose work is not timed" % (name, entry)
             )
 
 
 def _group(pid: str) -> int:
+    """Return a process's group; -1 if the process has ended."""
     try:
         with open("/proc/%s/stat" % pid, "rb") as file:
             state, _parent, group = file.read().rpartition(b")")[2].split()[:3]

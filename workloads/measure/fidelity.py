@@ -17,6 +17,7 @@ from workloads.measure.check import (
 from workloads.measure.inputs import normal, one_over_f
 from workloads.spec.geometry import layer_geometry
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
 _CHUNK = 2**20  # elements converted to float64 at a time
 _TAP_CORRELATION = 0.11
@@ -77,7 +78,7 @@ def layer_fidelity(case: Case, seed: int) -> Dict[str, Dict[str, Optional[float]
 def natural_weight(
     shape: Sequence[int], seed: int, dtype: torch.dtype = torch.float32, device: Any = "cpu"
 ) -> torch.Tensor:
-    """Return normal weights (C_o, C_i / groups, k_h, k_w) whose taps correlate as in trained ones.
+    """Return normal weights (C_o, C_i / groups, k_h, k_w) with taps correlated as after training.
 
     Every two taps of a window have correlation 0.11: then a 3x3 window has on average 1.46 times
     the energy at frequency 0 as at its strongest other frequency, which is what Table 5 of Yang
@@ -91,6 +92,7 @@ def natural_weight(
 def _ensemble_fidelity(
     case: Case, seed: int, draw_map: _Draw, draw_weight: _Draw
 ) -> Dict[str, Optional[float]]:
+    """Return the fidelity of g_x and g_w on maps and weights that two functions draw."""
     layer, dtype = case.layer, getattr(torch, case.dtype)
     geometry = layer_geometry(layer, case.patch_size, case.batch)
     x = draw_map(geometry.x_shape, 4 * seed, dtype, case.device)
@@ -98,47 +100,46 @@ def _ensemble_fidelity(
     output_shape = (case.batch, layer.out_channels, *geometry.output_size)
     grad_output = draw_map(output_shape, 4 * seed + 3, dtype, case.device)
     x, weight, grad_output = map(find(case.kernel).laid_out, (x, weight, grad_output))
-    exact_x, exact_w = _gradients(case, "exact", x, weight, grad_output)
+    exact_x, exact_w = _gradients(case, BASELINE, x, weight, grad_output)
     filtered_x, filtered_w = _gradients(case, case.method, x, weight, grad_output)
     _require_alike(case, (filtered_x, filtered_w), x, weight, grad_output)
-    found = {"gx": compare(filtered_x, exact_x), "gw": compare(filtered_w, exact_w)}
-    return {
-        "%s_%s" % (figure, name): getattr(fidelity, figure)
-        for name, fidelity in found.items()
-        for figure in Fidelity._fields
-    }
+    figures: Dict[str, Optional[float]] = {}
+    for name, filtered, exact in (("gx", filtered_x, exact_x), ("gw", filtered_w, exact_w)):
+        for figure, value in compare(filtered, exact)._asdict().items():
+            figures["%s_%s" % (figure, name)] = value
+    return figures
 
 
 def _require_alike(
     case: Case,
-    found: Sequence[torch.Tensor],
+    gradients: Sequence[torch.Tensor],
     x: torch.Tensor,
     weight: torch.Tensor,
     grad_output: torch.Tensor,
 ) -> None:
-    """Refuse a kernel whose fidelity would be another than kernel torch's, beyond rounding.
+    """Refuse a kernel whose fidelity would differ from kernel torch's by more than rounding.
 
     Raises:
-        KernelRefused: its gradients of these very tensors are others.
+        KernelRefused: its gradients (g_x, g_w) of these tensors differ from kernel torch's.
     """
     if case.kernel == "torch":
         return
     tolerance = TOLERANCES.get(x.dtype, COARSE_TOLERANCE)
-    reference = case._replace(kernel="torch")
-    wanted = _gradients(reference, case.method, x, weight, grad_output)
-    for name, ours, theirs in zip(NAMES, found, wanted):
-        error, words = largest_error(name, ours, theirs.cpu().double())
-        if not error <= tolerance:  # NaN is not below it
+    torch_case = case._replace(kernel="torch")
+    references = _gradients(torch_case, case.method, x, weight, grad_output)
+    for name, gradient, reference in zip(NAMES, gradients, references):
+        deviation = largest_error(name, gradient, reference.cpu().double())
+        if not deviation.relative <= tolerance:  # NaN does not pass
             raise KernelRefused(
-                "kernel %s has another fidelity than kernel torch, which computes the same: %s "
-                "(allowed: %.0e)" % (case.kernel, words, tolerance)
+                "kernel %s differs in fidelity from kernel torch, which computes the same: %s "
+                "(allowed: %.0e)" % (case.kernel, deviation.text, tolerance)
             )
 
 
 def _gradients(
     case: Case, method: str, x: torch.Tensor, weight: torch.Tensor, grad_output: torch.Tensor
 ) -> Tuple[torch.Tensor, ...]:
-    """Return (g_x, g_w) of the case's layer by a method; the bias does not touch either."""
+    """Return (g_x, g_w) of the case's layer by a method; neither depends on the bias."""
     layer = case.layer
     x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
     y = conv2d(

@@ -1,7 +1,7 @@
 """Seeded inputs: white noise for timing, fields with a natural spectrum for fidelity.
 
-Everything is drawn on the CPU in float64 or the asked dtype and then moved, so that a seed gives
-the same numbers on every device; for one torch version and thread count they are the same bits.
+Everything is drawn on the CPU and then moved, so that a seed gives the same numbers on every
+device, and for the same torch version and thread count the same bits.
 """
 
 import math
@@ -38,7 +38,7 @@ def one_over_f(
         amplitude *= math.sqrt(height * width / energy)
     maps, amplitude = _draw(shape, seed, dtype), amplitude.to(dtype)
     rows, columns = _cosines(height).to(dtype), _cosines(width).to(dtype)
-    for sample in maps:  # one by one: a board has no memory for more copies of a whole batch
+    for sample in maps:  # (C, H, W) each: a board lacks the memory for copies of a whole batch
         sample.copy_(torch.matmul(torch.matmul(rows.t(), sample * amplitude), columns))
     return maps.to(device)
 
@@ -46,40 +46,42 @@ def one_over_f(
 class Changing:
     """Tensors that are changed in place, so that no two calls see the same contents.
 
-    A map or window (N, C, H, W) gets factors (H, W) between 0.65 and 1.35 on what it was at first,
-    independent of each other and of the last ones, so that the results of one call cannot be scaled
-    to those of another. The tensors' addresses and version counters stay as they are.
+    Each change gives a tensor (N, C, H, W) its first values times new random factors (H, W) between
+    0.65 and 1.35. The factors differ from pixel to pixel, so that the results of an earlier call
+    cannot be scaled to those of a later one. Addresses and version counters stay as they are.
     """
 
     def __init__(self, tensors: Sequence[torch.Tensor], seed: int) -> None:
-        """Remember the tensors; they keep the values that they have until the first change."""
+        """Remember the tensors; their values stay until the first change."""
         self._generator = torch.Generator().manual_seed(seed % 2**63)
         self._tensors = list(tensors)
         self._factors = [torch.ones(tensor.shape[-2:]) for tensor in tensors]
 
     def change(self, wanted: Sequence[torch.Tensor]) -> None:
-        """Change every element of these."""
-        for place, tensor in enumerate(self._tensors):
-            if not any(tensor is one for one in wanted):
+        """Change every element of these tensors."""
+        wanted_ids = {id(tensor) for tensor in wanted}
+        for index, tensor in enumerate(self._tensors):
+            if id(tensor) not in wanted_ids:
                 continue
-            before = self._factors[place]
+            before = self._factors[index]
             after = torch.rand(before.shape, generator=self._generator).mul_(0.7).add_(0.65)
             tensor.data.mul_((after / before).to(tensor.device, tensor.dtype))
-            self._factors[place] = after
+            self._factors[index] = after
 
 
 def _draw(shape: Sequence[int], seed: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return independent standard normal values on the CPU."""
     generator = torch.Generator().manual_seed(seed % 2**63)
     return torch.randn(tuple(shape), generator=generator, dtype=dtype)
 
 
 def _squares(size: int) -> torch.Tensor:
-    """Return the squared frequencies (u / size)^2 of one axis."""
+    """Return the squared frequencies (u / size)^2 of one axis, (size,)."""
     return (torch.arange(size, dtype=torch.float64) / size) ** 2
 
 
 def _cosines(size: int) -> torch.Tensor:
-    """Return the orthonormal DCT-II basis: row u is one cosine, (size, size)."""
+    """Return the orthonormal DCT-II basis (size, size), whose row u is the cosine u."""
     u = torch.arange(size, dtype=torch.float64)[:, None]
     pixel = torch.arange(size, dtype=torch.float64) + 0.5
     basis = torch.cos(math.pi * u * pixel / size) * math.sqrt(2.0 / size)

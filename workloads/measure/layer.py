@@ -16,10 +16,16 @@ from workloads.spec.methods import METHODS
 
 
 class Work(NamedTuple):
-    """The calls that are timed, the device's barrier, and the tensors behind them.
+    """The calls that are timed and the tensors behind them.
 
-    ``change`` changes every element of the inputs of a phase: x and the parameters for "forward",
-    the gradient of y for "backward", which repeats on a kept graph, all of them for "step".
+    Attributes:
+        forward: returns y (N, C_o, H_y, W_y).
+        backward: returns g_x, g_w and, with a bias, g_b; repeats on the same graph.
+        step: does both.
+        synchronize: waits until the device has done all that it was given.
+        inputs: the tensors.
+        change: changes every element of the inputs of a phase: x and the parameters for "forward",
+            dL/dy for "backward", all of them for "step".
     """
 
     forward: Callable[[], Any]
@@ -36,7 +42,7 @@ class Work(NamedTuple):
         return [self.inputs.weight] if bias is None else [self.inputs.weight, bias]
 
     def iteration(self, phase: str) -> Iteration:
-        """Return what is timed of a phase and what is done around it."""
+        """Return the call of a phase and what is done around it, outside the clock."""
         return Iteration(
             run=getattr(self, phase),
             change=lambda: self.change(phase),
@@ -46,11 +52,10 @@ class Work(NamedTuple):
 
 
 def prepare(case: Case, seed: int) -> Work:
-    """Build the case's tensors, random normal and seeded, and its three callables.
+    """Build the case's tensors, random normal and seeded, and its three calls.
 
-    x is (N, C_in, H, W), the gradient of the output (N, C_out, H_y, W_y), both of the case's
-    dtype on its device; they and the weight lie as the kernel is measured. The backward returns
-    the gradients of input, weight and bias.
+    x is (N, C_i, H, W), dL/dy (N, C_o, H_y, W_y), both of the case's dtype on its device; they and
+    the weight have the memory layout in which the kernel is measured.
     """
     layer = case.layer
     device = torch.device(case.device)
@@ -70,13 +75,23 @@ def prepare(case: Case, seed: int) -> Work:
         bias=normal((layer.out_channels,), 2) if layer.bias else None,
         grad_output=normal((case.batch, layer.out_channels, *output_size), 3),
     )
-    make = _calls if METHODS[case.method].usable else _pooled_calls
-    forward, backward, step = make(case, tensors)
-    return Work(forward, backward, step, _barrier(device), tensors, _change(tensors, seed))
+    if METHODS[case.method].usable:
+        calls = _autograd_calls(case, tensors)
+    else:
+        calls = _operator_calls(case, tensors)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    return Work(
+        forward=calls.forward,
+        backward=calls.backward,
+        step=calls.step,
+        synchronize=synchronize,
+        inputs=tensors,
+        change=_change(tensors, seed),
+    )
 
 
 def tiny(case: Case) -> Case:
-    """Return the case on a map that is as small as its window allows, for one channel a group."""
+    """Return the case with one channel a group, on the smallest map that its window allows."""
     layer = case.layer
     groups = layer.groups if layer.groups == 1 else 2
     side = 1 + max(d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size))
@@ -86,8 +101,16 @@ def tiny(case: Case) -> Case:
     return case._replace(layer=small, batch=1)
 
 
-def _calls(case: Case, tensors: Inputs) -> Tuple[Callable[[], Any], ...]:
-    """Return forward, backward and step through autograd."""
+class _Calls(NamedTuple):
+    """What is timed: one call a phase."""
+
+    forward: Callable[[], Any]
+    backward: Callable[[], Any]
+    step: Callable[[], Any]
+
+
+def _autograd_calls(case: Case, tensors: Inputs) -> _Calls:
+    """Return the calls of a method through autograd, as programs train."""
     layer = case.layer
     x, weight, bias, grad_output = tensors
     wanted = [x, weight] if bias is None else [x, weight, bias]
@@ -117,13 +140,13 @@ def _calls(case: Case, tensors: Inputs) -> Tuple[Callable[[], Any], ...]:
     def step() -> Any:
         return torch.autograd.grad(forward(), wanted, grad_output)
 
-    return forward, backward, step
+    return _Calls(forward, backward, step)
 
 
-def _pooled_calls(case: Case, tensors: Inputs) -> Tuple[Callable[[], Any], ...]:
-    """Return the calls of a method whose results autograd would not take: called directly.
+def _operator_calls(case: Case, tensors: Inputs) -> _Calls:
+    """Return the calls of an operator whose results do not have the shapes that autograd wants.
 
-    The forward is the convolution and what is saved, as of the other methods.
+    The forward computes the convolution and what is saved, as with other methods.
     """
     layer, operator = case.layer, find(case.kernel).operators[case.method]
     x, weight, bias, grad_output = tensors
@@ -149,10 +172,11 @@ def _pooled_calls(case: Case, tensors: Inputs) -> Tuple[Callable[[], Any], ...]:
     def step() -> Any:
         return gradients(forward()[1])
 
-    return forward, backward, step
+    return _Calls(forward, backward, step)
 
 
 def _change(tensors: Inputs, seed: int) -> Callable[[str], None]:
+    """Return a function that changes every element of the inputs of a phase."""
     x, weight, bias, grad_output = tensors
     parameters = [weight] if bias is None else [weight, bias]
     changed: Dict[str, List[torch.Tensor]] = {
@@ -164,7 +188,5 @@ def _change(tensors: Inputs, seed: int) -> Callable[[str], None]:
     return lambda phase: changing.change(changed[phase])
 
 
-def _barrier(device: torch.device) -> Callable[[], None]:
-    if device.type == "cuda":
-        return torch.cuda.synchronize
-    return lambda: None
+def _nothing() -> None:
+    """Wait for a CPU, which has done a call when it returns."""

@@ -36,7 +36,7 @@ def keep_freed_memory() -> Dict[str, Any]:
     """Make malloc keep what is freed, so that timing is not the timing of page faults.
 
     Fresh large blocks cost a fault per page, in every method alike; with glibc's defaults that
-    alone makes runs of the same code differ by a third. Returns what was set, for the journal.
+    alone makes runs of the same code differ by a third. Returns the settings, for the journal.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -76,7 +76,7 @@ def saved_bytes(forward: Callable[[], Any], parameters: Sequence[Any]) -> Option
 
 
 class AvailableDip:
-    """Watches the system's available memory in a thread and keeps the lowest value seen."""
+    """Watch the system's available memory in a thread and keep the lowest value seen."""
 
     def __init__(self) -> None:
         """Take the level before the watched work."""
@@ -99,7 +99,7 @@ class AvailableDip:
 
     @property
     def bytes(self) -> Optional[int]:
-        """Return how far it fell, at least 0; None where the kernel does not tell."""
+        """Return how far it fell, at least 0; None where the system does not report it."""
         if self._before is None or self._lowest is None:
             return None
         return max(0, self._before - self._lowest)
@@ -124,14 +124,15 @@ def _storage(tensor: Any) -> Any:
 
 
 def measure_memory(block: Block) -> Dict[str, Any]:
-    """One step is enough: memory does not depend on how often it is repeated."""
+    """Measure the memory of one step: it does not depend on how often the step is repeated."""
     import torch
 
     from workloads.measure.layer import prepare, tiny
 
     cuda = block.case.device.startswith("cuda")
-    with contextlib.suppress(NotImplementedError):  # a user's kernel may not do so small a map
-        prepare(tiny(block.case), block.seed).step()  # libraries and thread pools are no data
+    # Load libraries and start thread pools first: their memory does not belong to the step.
+    with contextlib.suppress(NotImplementedError):  # by a user's kernel, of so small a map
+        prepare(tiny(block.case), block.seed).step()
     gc.collect()
     baseline = rss_bytes()
     with AvailableDip() as dip:
@@ -145,10 +146,12 @@ def measure_memory(block: Block) -> Dict[str, Any]:
         work.step()
         work.synchronize()
         peak = rss_bytes("VmHWM")
-    saved = saved_bytes(work.forward, work.parameters)
+    peak_rss_bytes = None
+    if peak is not None and baseline is not None:
+        peak_rss_bytes = max(0, peak - baseline)
     figures = Memory(
-        saved_bytes=saved,
-        peak_rss_bytes=None if peak is None or baseline is None else max(0, peak - baseline),
+        saved_bytes=saved_bytes(work.forward, work.parameters),
+        peak_rss_bytes=peak_rss_bytes,
         peak_rss_method="VmHWM after clear_refs" if was_reset else "VmHWM since the start",
         cuda_peak_bytes=int(torch.cuda.max_memory_allocated()) if cuda else None,
         system_dip_bytes=dip.bytes,

@@ -1,9 +1,9 @@
-"""What this machine gives: bandwidths by working set, and the rate of products; the floor's input.
+"""What this machine reaches: bandwidths by working set, and the rate of products.
 
-A floor under a case is bytes / bandwidth + operations / rate (``costs.floor_s``): on a few cores
-streaming and products do not overlap. Bandwidth depends on how much is touched, so it is measured
-for working sets from what a cache holds to what none does. Rates are the best seen, by whatever
-reaches them: torch's own operations, the C loops where there is a compiler.
+The floor under a case is bytes / bandwidth + operations / rate (``costs.floor_s``): on a few cores
+streaming and products do not overlap. Bandwidth depends on how much memory is touched, so it is
+measured for working sets from what fits in a cache to what fits in none. Each figure is the best
+seen, by torch's own operations or, where there is a compiler, by loops in C.
 """
 
 import ctypes

@@ -1,8 +1,9 @@
 """Time a callable honestly: warm-up detected and kept, raw times in order, nothing dropped.
 
-Before each iteration, outside its marks, every element of its inputs is changed: nobody can answer
-from memory, and the iteration finds its inputs freshly written, as in training, where the layer
-before has just written them. One set of inputs is changed in place, so a sample is one iteration.
+Before each iteration, outside its marks, every element of its inputs is changed: no kernel can
+answer from memory, and the iteration finds its inputs freshly written, as in training, where the
+layer before has just written them. One set of inputs is changed in place, and a sample is one
+iteration.
 """
 
 import gc
@@ -14,16 +15,15 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 CLOCK = time.monotonic
 MIN_SAMPLES = 2
 MAX_SAMPLES = 100000
-# Quicker iterations need no pauses: no sensor keeps in step with them for long.
+# Iterations shorter than MIN_PAUSE_S need no pauses: no sensor keeps in step with them for long.
 MIN_PAUSE_S, MAX_PAUSE_S = 0.002, 0.25
-STRETCHES = 4  # of a window with bursts of changes between them
-SETTLED_WIDTH = 5
+STRETCHES = 4  # parts of a window between which there are bursts of changes
+SETTLED_WIDTH = 5  # samples
 SETTLED_TOLERANCE = 0.05
-SETTLED_S = (
-    0.005  # of quick iterations more are run: the first hundreds of microseconds tell little
-)
+# The least warm-up: of quick iterations the first hundreds of microseconds say little.
+SETTLED_S = 0.005
 
-_unforeseeable = random.SystemRandom()
+_unpredictable = random.SystemRandom()
 
 
 class Iteration(NamedTuple):
@@ -33,7 +33,8 @@ class Iteration(NamedTuple):
         run: does the work and returns its results.
         change: changes every element of the inputs.
         consume: reads some of the results, so that nothing lazy stays undone.
-        keep: returns copies of inputs and results, to be verified later; None without memory.
+        keep: returns copies of inputs and results, to be verified later; None where memory is
+            short.
     """
 
     run: Callable[[], Any]
@@ -43,11 +44,17 @@ class Iteration(NamedTuple):
 
 
 class PhaseTiming(NamedTuple):
-    """One window: seconds per iteration in order, each timed from its own start.
+    """One window, in seconds of the monotonic clock.
 
-    ``loops`` iterations make a sample, always one today; ``sets`` of inputs take turns.
-    ``changes_s`` are bursts within the window in which inputs were changed and nothing else was
-    done: the power that they show is taken out of the joules of the iterations.
+    Attributes:
+        loops: iterations a sample, always one today.
+        warmup_s: durations before the window, in order.
+        times_s: durations of the samples, in order.
+        window_s: begin and end of the window.
+        starts_s: when each sample began.
+        sets: sets of inputs that take turns, always one today.
+        changes_s: begin and end of bursts in which inputs were changed and nothing else was done:
+            the power that they show is taken out of the joules of the iterations.
     """
 
     loops: int
@@ -62,10 +69,12 @@ class PhaseTiming(NamedTuple):
 class Window(NamedTuple):
     """A timed phase with what is still to be verified.
 
-    ``last`` are the results of the last timed iteration, whose inputs are as it saw them;
-    ``consumed`` is what was read of them right after it had returned; ``kept`` are copies of the
-    inputs and results of one iteration within the window, None where there was no memory for them.
-    ``began_s`` is when the warm-up began.
+    Attributes:
+        timing: the times.
+        last: the results of the last iteration, whose inputs are still as it saw them.
+        consumed: what ``Iteration.consume`` read of these right after the iteration had returned.
+        kept: what ``Iteration.keep`` returned for one iteration within the window.
+        began_s: when the warm-up began.
     """
 
     timing: PhaseTiming
@@ -87,12 +96,21 @@ def measure(
 ) -> Window:
     """Warm the iteration up until its times settle, then time it for at least ``min_window_s``.
 
-    The window holds the changes of the inputs too; with ``busy`` it goes on until the iterations
-    alone have taken that long, as joules want it. The device is synchronised before every mark.
-    With ``pauses`` iterations are apart by up to one iteration more, at random, so that no sensor
-    runs in step with them. At an instant that nobody can foresee one iteration is kept. With
-    ``changes_s``, the window is in STRETCHES equal parts, and between two of them inputs are
-    changed for so long and nothing else is done.
+    The device is synchronised before every mark. One iteration, at an unpredictable instant, is
+    kept.
+
+    Args:
+        iteration: what is timed.
+        synchronize: waits for the device.
+        min_window_s: the least length of the window, and the most of the warm-up.
+        clock: returns seconds.
+        pauses: sleep before each iteration, at random and at most for an iteration's time, so
+            that no sensor runs in step with them.
+        sleep: sleeps for seconds.
+        busy: let the iterations alone take ``min_window_s``, as energy needs it; otherwise the
+            changes of the inputs count too.
+        changes_s: if not 0, interrupt the window between its STRETCHES equal parts, to change the
+            inputs for so long and do nothing else.
     """
     began = clock()
     warmup = _warm_up(iteration, synchronize, min_window_s, clock)
@@ -105,11 +123,11 @@ def measure(
         results = consumed = kept = None
         synchronize()
         start = now = clock()
-        taken = 0.0
-        keep_at: Optional[float] = _unforeseeable.uniform(0.0, min_window_s)
-        while (taken < min_window_s or len(times) < MIN_SAMPLES) and len(times) < MAX_SAMPLES:
+        elapsed = 0.0  # as it counts for the window's length
+        keep_at: Optional[float] = _unpredictable.uniform(0.0, min_window_s)
+        while (elapsed < min_window_s or len(times) < MIN_SAMPLES) and len(times) < MAX_SAMPLES:
             results = None  # freed outside the clock, before the inputs change
-            if changes_s and taken * STRETCHES >= min_window_s * (len(bursts) + 1):
+            if changes_s and elapsed * STRETCHES >= min_window_s * (len(bursts) + 1):
                 bursts.append(watch_changes(iteration, synchronize, changes_s, clock))
             iteration.change()
             if pauses and times and times[-1] >= MIN_PAUSE_S:
@@ -122,8 +140,11 @@ def measure(
             consumed = iteration.consume(results)
             starts.append(begin)
             times.append(now - begin)
-            taken = taken + times[-1] if busy else now - start
-            if keep_at is not None and taken >= keep_at:
+            if busy:
+                elapsed += times[-1]
+            else:
+                elapsed = now - start
+            if keep_at is not None and elapsed >= keep_at:
                 kept, keep_at = iteration.keep(results), None
     finally:
         gc.enable()
@@ -137,7 +158,7 @@ def watch_changes(
     duration_s: float,
     clock: Callable[[], float] = CLOCK,
 ) -> Tuple[float, float]:
-    """Change the inputs again and again for so long and do nothing else; return the window."""
+    """Change the inputs for ``duration_s`` and do nothing else; return when it began and ended."""
     synchronize()
     start = now = clock()
     while now - start < duration_s:
@@ -148,7 +169,7 @@ def watch_changes(
 
 
 def settled(times: List[float]) -> bool:
-    """Tell whether the last two adjacent windows of samples agree in their medians."""
+    """Return whether the medians of the last two windows of SETTLED_WIDTH samples agree."""
     if len(times) < 2 * SETTLED_WIDTH:
         return False
     before = _median(times[-2 * SETTLED_WIDTH : -SETTLED_WIDTH])
@@ -181,7 +202,8 @@ def _warm_up(
         if start is None:
             start = now
             continue
-        if now - start >= budget_s or (sum(times[1:]) >= SETTLED_S and settled(times)):
+        is_long_enough = sum(times[1:]) >= SETTLED_S and settled(times)
+        if is_long_enough or now - start >= budget_s:
             return times
 
 

@@ -1,9 +1,9 @@
-"""Whether timed calls did their work: their very results against the reference, in one process.
+"""Whether timed calls did their work: their results compared with the reference, in one process.
 
 A check beforehand says that a kernel can be right, not that it was while the clock ran. So the
-results of the last timed iteration, and copies of those of one that nobody can foresee, are held
-against kernel ``torch`` on the inputs that this iteration saw. All inputs change from one
-iteration to the next by a third, the reference is met to ``TOLERANCES`` of the largest value.
+results of the last timed iteration, and copies of those of an unpredictable one, are compared with
+kernel ``torch`` on the inputs that this iteration saw. All inputs change from one iteration to the
+next, by far more than the ``TOLERANCES`` within which results have to meet the reference.
 """
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
@@ -22,9 +22,10 @@ from workloads.measure.check import (
 )
 from workloads.spec.geometry import layer_geometry
 from workloads.spec.messages import Case
+from workloads.spec.methods import BASELINE
 
-READ = 1024  # numbers of each result that are read right after the call
-MEMORY_SHARE = 0.25  # of what is available, for copies
+READ = 1024  # elements of each result that are read right after the call
+MEMORY_SHARE = 0.25  # of the available memory, for copies
 
 
 class Inputs(NamedTuple):
@@ -44,7 +45,7 @@ class Kept(NamedTuple):
 
 
 def read_some(results: Any) -> List[float]:
-    """Return sums over some numbers of each result, read wherever they lie in memory.
+    """Return for each result the sum of some of its elements, spread over its memory.
 
     Raises:
         KernelRefused: a result is not a plain tensor that is written whole.
@@ -68,38 +69,42 @@ def keep(inputs: Inputs, results: Any) -> Optional[Kept]:
     if available is not None and size > MEMORY_SHARE * available:
         return None
     bias = None if inputs.bias is None else inputs.bias.detach().clone()
-    copies = [t.detach().clone() for t in (inputs.x, inputs.weight, inputs.grad_output)]
-    copied_results = tuple(tensor.detach().clone() for tensor in tensors)
-    return Kept(Inputs(copies[0], copies[1], bias, copies[2]), copied_results)
+    copied_inputs = Inputs(
+        x=inputs.x.detach().clone(),
+        weight=inputs.weight.detach().clone(),
+        bias=bias,
+        grad_output=inputs.grad_output.detach().clone(),
+    )
+    return Kept(copied_inputs, tuple(tensor.detach().clone() for tensor in tensors))
 
 
 def _available(device: torch.device) -> Optional[int]:
-    """Return the bytes that are free for copies there; None where nobody tells."""
+    """Return the bytes that are free for copies there; None where they are not known."""
     system = available_bytes()
-    tell = getattr(torch.cuda, "mem_get_info", None)  # torch >= 1.11
-    if device.type != "cuda" or tell is None:
+    mem_get_info = getattr(torch.cuda, "mem_get_info", None)  # torch >= 1.11
+    if device.type != "cuda" or mem_get_info is None:
         return system
-    free = int(tell()[0])
-    return free if system is None else min(free, system)
+    free, _ = mem_get_info()
+    return int(free) if system is None else min(int(free), system)
 
 
 def verify(case: Case, phase: str, inputs: Inputs, results: Any) -> float:
-    """Hold results of a phase against the reference; return the largest relative error.
+    """Compare results of a phase with the reference and return the largest relative error.
 
     Raises:
-        KernelRefused: they differ; says which, where, and by how much.
+        KernelRefused: they differ; the message says which, where, and by how much.
     """
     tolerance = TOLERANCES.get(getattr(torch, case.dtype), COARSE_TOLERANCE)
     worst = 0.0
     with torch.no_grad():
-        for name, ours, theirs in _pairs(case, phase, inputs, tensors_of(results)):
-            error, words = largest_error(name, ours, theirs)
-            if not error <= tolerance:  # NaN is not below it
+        for name, result, reference in _pairs(case, phase, inputs, tensors_of(results)):
+            deviation = largest_error(name, result, reference)
+            if not deviation.relative <= tolerance:  # NaN does not pass
                 raise KernelRefused(
                     "kernel %s did not do the work of a timed %s: on the inputs of that iteration "
-                    "%s (allowed: %.0e)" % (case.kernel, phase, words, tolerance)
+                    "%s (allowed: %.0e)" % (case.kernel, phase, deviation.text, tolerance)
                 )
-            worst = max(worst, error)
+            worst = max(worst, deviation.relative)
     return worst
 
 
@@ -109,12 +114,14 @@ def refuse_same(case: Case, phase: str, inputs: Inputs, results: Any, kept: Kept
     Raises:
         KernelRefused: all of them are the same.
     """
-    if torch.equal(inputs.grad_output, kept.inputs.grad_output) and phase != "forward":
-        return  # it is one iteration, the last one
-    if phase == "forward" and torch.equal(inputs.x, kept.inputs.x):
+    if phase == "forward":
+        same_iteration = torch.equal(inputs.x, kept.inputs.x)
+    else:
+        same_iteration = torch.equal(inputs.grad_output, kept.inputs.grad_output)
+    if same_iteration:  # the kept one was the last
         return
     pairs = list(zip(tensors_of(results), kept.results))
-    if pairs and all(one.shape == other.shape and torch.equal(one, other) for one, other in pairs):
+    if pairs and all(last.shape == old.shape and torch.equal(last, old) for last, old in pairs):
         raise KernelRefused(
             "kernel %s returned the same numbers in two timed %ss whose inputs differ in every "
             "element: it answers from memory" % (case.kernel, phase)
@@ -124,38 +131,43 @@ def refuse_same(case: Case, phase: str, inputs: Inputs, results: Any, kept: Kept
 def _pairs(
     case: Case, phase: str, inputs: Inputs, results: Tuple[torch.Tensor, ...]
 ) -> Iterator[Tuple[str, Any, torch.Tensor]]:
-    """Yield name, result and reference: by image what has one, else summed over all images.
+    """Yield name, result and reference of y, or of g_x, g_w and g_b.
 
-    By image, so that a reference takes little memory beside what was measured.
+    y and g_x come image by image, so that their references take little memory beside what was
+    measured; the references of g_w and g_b are summed over all images first.
     """
     if phase == "forward":
         for image in range(case.batch):
             yield "y", results[0][image : image + 1], _forward(case, _image(inputs, image))
         return
-    sums: Dict[int, torch.Tensor] = {}
+    sums: Dict[int, torch.Tensor] = {}  # by index in ``results``
     for image in range(case.batch):
-        wanted = _gradients(case, _image(inputs, image))
+        references = _gradients(case, _image(inputs, image))
         if results[0].shape[0] != case.batch:
             raise KernelRefused(
                 "kernel %s returned g_x of shape %s" % (case.kernel, tuple(results[0].shape))
             )
-        yield NAMES[0], results[0][image : image + 1], wanted[0].double().cpu()
-        for place, part in enumerate(wanted[1:], 1):
+        yield NAMES[0], results[0][image : image + 1], references[0].double().cpu()
+        for index, part in enumerate(references[1:], 1):
             part = part.double().cpu()
-            sums[place] = sums[place] + part if image else part
-    for place, total in sums.items():
-        yield NAMES[place], results[place] if place < len(results) else None, total
+            sums[index] = sums[index] + part if image else part
+    for index, total in sums.items():
+        result = results[index] if index < len(results) else None
+        yield NAMES[index], result, total
 
 
 def _image(inputs: Inputs, image: int) -> Inputs:
-    here = slice(image, image + 1)
-    bias = None if inputs.bias is None else inputs.bias.detach()
+    """Return the inputs of one image: x (1, C_i, H, W) and dL/dy (1, C_o, H_y, W_y)."""
     return Inputs(
-        inputs.x.detach()[here], inputs.weight.detach(), bias, inputs.grad_output.detach()[here]
+        x=inputs.x.detach()[image : image + 1],
+        weight=inputs.weight.detach(),
+        bias=None if inputs.bias is None else inputs.bias.detach(),
+        grad_output=inputs.grad_output.detach()[image : image + 1],
     )
 
 
 def _forward(case: Case, inputs: Inputs) -> torch.Tensor:
+    """Return y (N, C_o, H_y, W_y) by torch, in float64 on the CPU."""
     layer = case.layer
     options = (layer.stride, layer.padding, layer.dilation, layer.groups)
     return F.conv2d(inputs.x, inputs.weight, inputs.bias, *options).double().cpu()
@@ -164,23 +176,29 @@ def _forward(case: Case, inputs: Inputs) -> torch.Tensor:
 def _gradients(case: Case, inputs: Inputs) -> Tuple[torch.Tensor, ...]:
     """Return g_x, g_w and, with a bias, g_b by torch alone, in the case's dtype."""
     x, weight, bias, grad_output = inputs
-    if case.method == "exact":
+    if case.method == BASELINE:
         return _exact_gradients(case, inputs)
     operator = find("torch").operators[case.method]
     geometry = layer_geometry(case.layer, case.patch_size, 1)
     saved = operator.save(x, weight, geometry, True, True)
-    found = operator.gradients(grad_output, *saved, geometry, (True, True, bias is not None))
-    return tuple(tensor for tensor in found if tensor is not None)
+    needs = (True, True, bias is not None)
+    gradients = operator.gradients(grad_output, *saved, geometry, needs)
+    return tuple(tensor for tensor in gradients if tensor is not None)
 
 
 def _exact_gradients(case: Case, inputs: Inputs) -> Tuple[torch.Tensor, ...]:
     layer = case.layer
     options = (layer.stride, layer.padding, layer.dilation, layer.groups)
-    leaves = [t.detach().requires_grad_() for t in inputs[:3] if t is not None]
-    bias = leaves[2] if len(leaves) == 3 else None
+    x = inputs.x.detach().requires_grad_()
+    weight = inputs.weight.detach().requires_grad_()
+    bias = None
+    wanted = [x, weight]
+    if inputs.bias is not None:
+        bias = inputs.bias.detach().requires_grad_()
+        wanted.append(bias)
     with torch.enable_grad():
-        y = F.conv2d(leaves[0], leaves[1], bias, *options)
-        return tuple(torch.autograd.grad(y, leaves, inputs.grad_output))
+        y = F.conv2d(x, weight, bias, *options)
+        return tuple(torch.autograd.grad(y, wanted, inputs.grad_output))
 
 
 def _read(tensor: Any) -> float:
@@ -189,9 +207,9 @@ def _read(tensor: Any) -> float:
     flat = tensor.detach()
     if not _is_dense(flat):
         return float(flat.double().sum())
-    apart = max(1, flat.numel() // READ)
-    count = (flat.numel() + apart - 1) // apart
-    return float(flat.as_strided((count,), (apart,), flat.storage_offset()).double().sum())
+    stride = max(1, flat.numel() // READ)
+    count = (flat.numel() + stride - 1) // stride
+    return float(flat.as_strided((count,), (stride,), flat.storage_offset()).double().sum())
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:

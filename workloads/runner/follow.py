@@ -1,4 +1,4 @@
-"""Follow a job's journal without disturbing what is being measured."""
+"""Follow a job's journal without disturbing the measurement."""
 
 import os
 import time

@@ -1,6 +1,6 @@
-"""How a block's process hands its result to the runner: through a descriptor of the runner's.
+"""How a block's process hands its result to the runner: through a descriptor that this has opened.
 
-The descriptor is of a file without a name, and what is written to it begins with a word that the
+The descriptor belongs to a file without a name, and the result begins with a random token that the
 runner has drawn for this block alone. A file in the run's folder could be written by anything that
 runs there, a kernel that is being measured included.
 """
@@ -12,42 +12,42 @@ from typing import Any, Dict, Optional
 
 from workloads.spec.messages import dump, loads
 
-VARIABLE = "GFBENCH_RESULT"  # descriptor and word, in the environment of the block's process
+VARIABLE = "GFBENCH_RESULT"  # descriptor and token, in the environment of the block's process
 
 
 class ForgedResult(Exception):
-    """Something else than the block wrote to the descriptor."""
+    """Something other than the block wrote to the descriptor."""
 
 
 class Handover:
-    """The runner's end: one for all blocks, a word for each."""
+    """The runner's end: one file for all blocks, with a token for each."""
 
     def __init__(self, folder: str) -> None:
-        """Open the file; its name is gone at once."""
+        """Open a file in this folder and remove its name."""
         self.fd, path = tempfile.mkstemp(dir=folder)
         os.unlink(path)
         os.set_inheritable(self.fd, True)
-        self._word = ""
+        self._token = ""
 
     def expect(self) -> str:
-        """Forget what is there and return what the next block's process needs."""
+        """Empty the file and return the address that the next block's process needs."""
         os.ftruncate(self.fd, 0)
-        self._word = binascii.hexlify(os.urandom(16)).decode("ascii")
-        return "%d:%s" % (self.fd, self._word)
+        self._token = binascii.hexlify(os.urandom(16)).decode("ascii")
+        return "%d:%s" % (self.fd, self._token)
 
     def take(self) -> Optional[Dict[str, Any]]:
         """Return the result; None where nothing was handed over.
 
         Raises:
-            ForgedResult: what is there is not one result of this block.
+            ForgedResult: the file does not hold exactly one result of this block.
         """
         size = os.fstat(self.fd).st_size
         if not size:
             return None
-        word, _, rest = os.pread(self.fd, size, 0).partition(b"\n")
+        token, _, rest = os.pread(self.fd, size, 0).partition(b"\n")
         body, end, beyond = rest.partition(b"\n")
-        if word.decode("ascii", "replace") != self._word or not end or beyond:
-            raise ForgedResult("something else than gfbench wrote to the block's result")
+        if token.decode("ascii", "replace") != self._token or not end or beyond:
+            raise ForgedResult("something other than gfbench wrote to the block's result")
         try:
             result = loads(body.decode("ascii", "replace"))
         except (ValueError, RecursionError):
@@ -62,10 +62,9 @@ class Handover:
 
 
 def hand_over(result: Dict[str, Any], address: str) -> None:
-    """Write a block's result to the runner's descriptor; ``address`` is of ``Handover.expect``."""
-    fd, _, word = address.partition(":")
-    view = memoryview(("%s\n%s\n" % (word, dump(result))).encode("ascii"))
-    place = 0
-    while view:
-        written = os.pwrite(int(fd), view, place)
-        view, place = view[written:], place + written
+    """Write a block's result to the address that ``Handover.expect`` returned."""
+    fd, _, token = address.partition(":")
+    content = memoryview(("%s\n%s\n" % (token, dump(result))).encode("ascii"))
+    offset = 0
+    while offset < len(content):
+        offset += os.pwrite(int(fd), content[offset:], offset)

@@ -75,7 +75,7 @@ def refused_cases(journal: str) -> Dict[str, str]:
 
 
 def is_refusal(record: Dict[str, Any]) -> bool:
-    """Return whether a block refuses its kernel: by a failed check, or what a window showed."""
+    """Return whether a block refuses its kernel: by a failed check or after a window."""
     if record.get("kind") == "check":
         return record.get("status") not in ("ok", "interrupted")
     return record.get("refused") is True
@@ -91,7 +91,7 @@ def ends_cut(path: str) -> bool:
 
 
 def read_json(path: str) -> Optional[Dict[str, Any]]:
-    """Return the object in a file; None if there is none."""
+    """Return the JSON object in a file; None if it does not hold one."""
     try:
         with open(path) as file:
             result = json.load(file)
@@ -101,7 +101,7 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
 
 
 def tail(path: str) -> str:
-    """Return the end of a log; empty if there is none."""
+    """Return the end of a log; empty if it cannot be read."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, os.path.getsize(path) - LOG_TAIL_BYTES))

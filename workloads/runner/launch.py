@@ -18,14 +18,14 @@ from workloads.runner.jobs import JobFolder, tail
 from workloads.runner.runner import Runner
 from workloads.spec.messages import dump
 
-ASKING_S = 0.5  # a follower that asks whether a runner lives holds its lock for an instant
+ASKING_S = 0.5  # a follower that looks whether a runner lives holds its lock for an instant
 
 
 def launch(path: str) -> Dict[str, Any]:
-    """Start the runner detached from this process and say how that went.
+    """Start the runner detached from this process.
 
-    Returns ``{"type": "launch", "state": "started" | "running" | "busy", ...}``; ``busy`` carries
-    the note of the run that holds the machine.
+    Returns ``{"type": "launch", "state": "started" | "running" | "busy" | "failed", ...}``;
+    ``busy`` carries the note of the run that holds the machine, ``failed`` the end of the log.
     """
     receive, send = os.pipe()
     child = os.fork()
@@ -96,7 +96,7 @@ def _take_locks(folder: JobFolder) -> Dict[str, Any]:
     own = locks.Lock(folder.runner_lock)
     if not own.acquire(timeout_s=ASKING_S):
         return {"state": "running"}
-    own.write_note({"pid": os.getpid()})  # the last runner's process id may be anybody's by now
+    own.write_note({"pid": os.getpid()})  # the last runner's id may be another process's by now
     lease = locks.Lock(locks.lease_path(), 0o666)
     if not lease.acquire():
         return {"state": "busy", "holder": lease.read_note()}

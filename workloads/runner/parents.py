@@ -1,9 +1,9 @@
 """Parents of another payload's blocks: processes that have imported it and torch, and run nothing.
 
-Where blocks are forked, the runner can fork those of its own payload only. Of each other payload
-it keeps one such parent, which says 0 when it is ready, forks a child for each order and address of
-its result, and says its process id, then how it has ended. It needs of its payload only the command
-``block``, so that any revision will do.
+The runner itself can fork only blocks of its own payload. For each other payload it keeps one such
+parent. This writes 0 when it is ready. For each line "order address" that it reads, it forks a
+child that measures this block, and writes the child's process id and then its wait status. All that
+it needs of its payload is the command ``block``, so that any revision will do.
 """
 
 import select
@@ -72,15 +72,19 @@ for line in iter(sys.stdin.readline, ""):
 
 
 class Parent:
-    """One payload's parent; ``enter`` is run in it before anything else.
-
-    ``result`` is the descriptor that its children hand their results to.
-    """
+    """One payload's parent process."""
 
     def __init__(
         self, payload: str, folder: JobFolder, enter: Callable[[], None], result: int
     ) -> None:
-        """Start it and wait until it has imported what it needs, or cannot."""
+        """Start it and wait until it has imported what it needs, or has failed to.
+
+        Args:
+            payload: the archive.
+            folder: the job's.
+            enter: called in the new process before anything else.
+            result: the descriptor that its children hand their results to.
+        """
         self._process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, payload, folder.path, folder.block_log, VARIABLE],
             stdin=subprocess.PIPE,
@@ -118,7 +122,7 @@ class Parent:
                 pipe.close()
 
     def _number(self) -> Optional[int]:
-        """Return the next number that it says; None where it has ended."""
+        """Return the next number that it writes; None where it has ended."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # tried again after a signal's handler
         return int(line) if line.endswith(b"\n") else None

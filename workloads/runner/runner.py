@@ -1,8 +1,8 @@
 """The detached runner: block after block into the journal, whatever becomes of the connection.
 
 Every block is a child process: forked from a parent that has imported torch and run nothing
-(``isolation: fork``) or started fresh (``spawn``); a block of another revision comes from that
-one's own payload, by a parent of its own or started fresh. After each block one line is appended to
+(``isolation: fork``) or started fresh (``spawn``). A block of another revision runs that revision's
+payload, forked from a parent of its own or started fresh. After each block one line is appended to
 journal.jsonl and synced. Started again on the same folder, the runner does what is missing.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from workloads.machine import locks
 from workloads.machine.state import machine_state
 from workloads.measure import checked
-from workloads.measure.block import load, run_block
+from workloads.measure.block import Settings, load, run_block
 from workloads.measure.bounds import impossible
 from workloads.runner.handover import VARIABLE, ForgedResult, Handover, hand_over
 from workloads.runner.jobs import (
@@ -37,7 +37,7 @@ from workloads.spec.costs import memory_estimate_bytes
 from workloads.spec.messages import SCHEMA, Block, Job, to_json
 
 QUIET_GAP_S = 0.04
-SETTLE_S = 1.0  # until the machine is idle after what was before
+SETTLE_S = 1.0  # until the machine is idle after a block
 REST_S = 0.5
 PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
@@ -95,7 +95,8 @@ class Runner:
     def _import_all(self, blocks: List[Block]) -> None:
         """Import once, here and in a parent for each other payload, what only children will run."""
         load()
-        for revision in sorted({block.case.revision for block in blocks} & set(self.job.payloads)):
+        revisions = {block.case.revision for block in blocks}
+        for revision in sorted(revisions & set(self.job.payloads)):
             payload = self._payload(revision)
             self._parents[revision] = Parent(
                 payload, self.folder, self._enter_child, self._handover.fd
@@ -104,8 +105,8 @@ class Runner:
     def _forks(self, block: Block) -> bool:
         return self.job.isolation == "fork" and block.case.revision not in self.job.payloads
 
-    def _watch_idle(self, place: str) -> None:
-        """Leave the machine alone for a while, so that its idle power is in the trace."""
+    def _watch_idle(self, when: str) -> None:
+        """Leave the machine alone, so that its idle power before and after the blocks is known."""
         if self.job.idle_s <= 0 or self._stopping:
             return
         self._quiet.acquire(timeout_s=1.0)
@@ -118,7 +119,7 @@ class Runner:
             self._quiet.release()
         if not self._stopping:
             state = machine_state(self.job.sysroot)
-            record = {"schema": SCHEMA, "type": "idle", "place": place, "window_s": window}
+            record = {"schema": SCHEMA, "type": "idle", "place": when, "window_s": window}
             append_journal(self.folder.journal, dict(record, state=state))
 
     def _rest(self, duration_s: float) -> None:
@@ -138,12 +139,13 @@ class Runner:
         """Return the record of a check of our own kernel that this machine has passed before."""
         if block.kind != "check" or block.case.revision:
             return None
-        found = checked.recall(block.case)
-        if found is None:
+        result = checked.recall(block.case)
+        if result is None:
             return None
-        return dict(self._header(block), status="ok", reason=None, check=found, remembered=True)
+        return dict(self._header(block), status="ok", reason=None, check=result, remembered=True)
 
     def _header(self, block: Block) -> Dict[str, Any]:
+        """Return what a block's record says whatever becomes of the block."""
         record: Dict[str, Any] = {
             "schema": SCHEMA,
             "type": "block",
@@ -184,8 +186,8 @@ class Runner:
         self._child = parent.fork(block.order, address) if parent else None
         if self._child is None:
             parent = None  # it cannot import its payload: started fresh, the block says why
-            begin = self._fork if self._forks(block) else self._spawn
-            self._child = begin(block, address)
+            start = self._fork if self._forks(block) else self._spawn
+            self._child = start(block, address)
         signal.setitimer(signal.ITIMER_REAL, self.job.block_timeout_s)
         try:
             if self._stopping:  # the signal came before there was a child to end
@@ -253,8 +255,7 @@ class Runner:
 
     def _outcome(self, block: Block, wait_status: int, window_s: Sequence[float]) -> Dict[str, Any]:
         """Return the child's own result, or what its death means."""
-        estimate = memory_estimate_bytes(block.case)
-        needs = "the case needs about %.2f GB" % (estimate / 1e9)
+        needs = "the case needs about %.2f GB" % (memory_estimate_bytes(block.case) / 1e9)
         try:
             result = self._taken(block)
         except ForgedResult as error:
@@ -262,11 +263,11 @@ class Runner:
         if result is not None:
             if result["status"] == "out_of_memory":
                 result["reason"] = "out of memory, %s: %s" % (needs, result["reason"])
-            words = impossible(result, (window_s[0], window_s[1]), self._cpu_s)
-            if words:
+            reason = impossible(result, (window_s[0], window_s[1]), self._cpu_s)
+            if reason:
                 return _refused(
-                    "kernel %s is refused: by the runner's clock its figures cannot be: %s"
-                    % (block.case.kernel, words)
+                    "kernel %s is refused: the runner's clock contradicts its figures: %s"
+                    % (block.case.kernel, reason)
                 )
             return result
         if self._stopping:
@@ -275,18 +276,17 @@ class Runner:
             reason = "the block did not end within %g s" % self.job.block_timeout_s
             return {"status": "timeout", "reason": reason}
         if os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) == signal.SIGKILL:
-            return {"status": "out_of_memory", "reason": "killed for memory, %s" % needs}
-        how = (
-            "signal %d" % os.WTERMSIG(wait_status)
-            if os.WIFSIGNALED(wait_status)
-            else ("exit status %d" % os.WEXITSTATUS(wait_status))
-        )
+            return {"status": "out_of_memory", "reason": "killed for lack of memory; %s" % needs}
+        if os.WIFSIGNALED(wait_status):
+            how = "signal %d" % os.WTERMSIG(wait_status)
+        else:
+            how = "exit status %d" % os.WEXITSTATUS(wait_status)
         return {"status": "failed", "reason": "the block's process ended with " + how}
 
     def _taken(self, block: Block) -> Optional[Dict[str, Any]]:
-        """Return the result that was handed over; None where there is none.
+        """Return the result that was handed over; None where the block handed over nothing.
 
-        Older revisions' payloads leave theirs in a file; ours do not, so that one which is there
+        Older revisions' payloads leave their result in a file. Ours do not, so that such a file
         was written by a kernel.
 
         Raises:
@@ -315,7 +315,8 @@ class Runner:
 
 def measured(job: Job, block: Block) -> Dict[str, Any]:
     """Measure a block in this process and return its result."""
-    return run_block(block, job.min_window_s, job.threads, job.pauses, job.energy)
+    settings = Settings(job.min_window_s, job.pauses, job.energy)
+    return run_block(block, job.threads, settings)
 
 
 def _refused(reason: str) -> Dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sampler's process as the runner sees it: started, ended, stretched, its own cost known."""
+"""The sampler's process as the runner uses it: started, stopped, and its processor time read."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ END_S = 10.0
 
 
 class SamplerProcess:
-    """The process that samples power beside the blocks; none where the job has no sensor."""
+    """The process that samples power beside the blocks; never started for a job without sensors."""
 
     def __init__(self, folder: JobFolder, job: Job) -> None:
         """Remember the job; nothing is started yet."""
@@ -22,7 +22,7 @@ class SamplerProcess:
         self._child: Optional[Any] = None
 
     def use(self, stretch: float) -> None:
-        """Sample at so many times the sensors' intervals from now on; 0 ends sampling."""
+        """Sample from now on at ``stretch`` times the sensors' intervals; 0 ends sampling."""
         if not self._wanted or (stretch == self._stretch and self._alive()):
             return
         self.stop()
@@ -44,7 +44,7 @@ class SamplerProcess:
         self._child = None
 
     def cpu_s(self) -> Optional[float]:
-        """Return the processor time it has used so far, what it has started included."""
+        """Return the processor time that it and its children have used so far; None if unknown."""
         if self._child is None:
             return None
         try:

@@ -1,10 +1,10 @@
-"""Sensors read through other people's packages, imported only when the inventory asks for them.
+"""Sensors read through third-party packages, imported only when the inventory asks for them.
 
 jtop     jetson-stats: the readings that its root service hands out (``power: jtop``)
 pyrapl   pyRAPL: the counters of x86 processors (``power: pyrapl``)
 pynvml   nvidia-ml-py: NVIDIA's own binding of NVML (``power: pynvml``)
 
-Each can fail in ways of its own; ``explain`` turns these into what is wrong and what mends it.
+``explain`` turns the errors of each into what is wrong and what to do about it.
 """
 
 import threading
@@ -82,7 +82,7 @@ class PynvmlLibrary:
         """Import and initialise it.
 
         Raises:
-            nvml.NvmlError: the package is not there, or the driver does not answer.
+            nvml.NvmlError: the package is not installed, or the driver does not answer.
         """
         try:
             import pynvml
@@ -92,11 +92,11 @@ class PynvmlLibrary:
         self._guard(pynvml.nvmlInit)
 
     def close(self) -> None:
-        """Let the library go."""
+        """Shut the library down."""
         self._guard(self._pynvml.nvmlShutdown)
 
     def count(self) -> int:
-        """Return how many cards there are."""
+        """Return the number of cards."""
         return int(self._guard(self._pynvml.nvmlDeviceGetCount))
 
     def name(self, index: int) -> str:
@@ -111,7 +111,7 @@ class PynvmlLibrary:
         """Return one of ``nvml.QUANTITIES`` of a card, in mJ or mW.
 
         Raises:
-            nvml.NvmlError: the card does not tell.
+            nvml.NvmlError: the card does not report it.
         """
         handle = self._handle(index)
         if quantity == "energy":
@@ -121,8 +121,8 @@ class PynvmlLibrary:
         call = self._pynvml.nvmlDeviceGetFieldValues
         field = self._guard(call, handle, [nvml.FIELD_POWER_INSTANT])[0]
         if field.nvmlReturn:
-            words = nvml.ERRORS.get(field.nvmlReturn, "error %d" % field.nvmlReturn)
-            raise nvml.NvmlError("nvidia-ml-py: power field: %s" % words)
+            reason = nvml.ERRORS.get(field.nvmlReturn, "error %d" % field.nvmlReturn)
+            raise nvml.NvmlError("nvidia-ml-py: power field: %s" % reason)
         return int(field.value.uiVal)
 
     def _handle(self, index: int) -> Any:
@@ -152,12 +152,12 @@ def facts(kind: str) -> Dict[str, Any]:
             return {"counters": _counters(_pyrapl_sensor())}
         return nvml.facts(PynvmlLibrary()) or {}
     except Exception as error:
-        what, remedy = explain(kind, error)
-        return {"error": what, "remedy": remedy}
+        reason, remedy = explain(kind, error)
+        return {"error": reason, "remedy": remedy}
 
 
 def explain(kind: str, error: Exception) -> Tuple[str, str]:
-    """Return in words why a package does not work here, and what to do about it."""
+    """Return why a package does not work here, and what to do about it, in two sentences."""
     text = " ".join(str(error).split())
     name = {"jtop": "jetson-stats", "pyrapl": "pyRAPL", "pynvml": "nvidia-ml-py"}[kind]
     if isinstance(error, ImportError) or isinstance(error.__cause__, ImportError):
@@ -169,7 +169,7 @@ def explain(kind: str, error: Exception) -> Tuple[str, str]:
         return _explain_jtop(text or type(error).__name__)
     if kind == "pyrapl":
         return _explain_pyrapl(error, text)
-    return "%s does not work: %s." % (name, text), "nvidia-smi shows whether the driver does."
+    return "%s does not work: %s." % (name, text), "See with nvidia-smi whether the driver does."
 
 
 def _explain_jtop(text: str) -> Tuple[str, str]:
@@ -182,7 +182,7 @@ def _explain_jtop(text: str) -> Tuple[str, str]:
     if "mismatch" in low or "authentication" in low:
         return (
             "The jtop service and this Python's jetson-stats differ in version (%s)." % text,
-            "Install the version that the service has: jtop --version tells it.",
+            "Install the version that the service has: jtop --version shows it.",
         )
     if "access" in low or "permission" in low:
         return (
@@ -203,7 +203,7 @@ def _explain_pyrapl(error: Exception, text: str) -> Tuple[str, str]:
         return (
             "pyRAPL finds no RAPL counters (MSR) that it understands: a virtual machine, an AMD "
             "or multi-die processor, or a kernel without intel_rapl.",
-            "sudo modprobe intel_rapl_msr, or use power: auto, which reads more kinds.",
+            "sudo modprobe intel_rapl_msr, or use power: auto, which reads more kinds of counters.",
         )
     return "pyRAPL does not work: %s: %s." % (type(error).__name__, text), "Use power: auto."
 
@@ -224,13 +224,12 @@ def _pyrapl_sensor() -> Any:
 
 
 def _counters(sensor: Any) -> Dict[str, float]:
-    """Return ``pkg:0``, ``dram:0``, ... -> microjoules of the counters that there are."""
-    values = enumerate(sensor.energy())
-    return {
-        "%s:%d" % (UNITS[place % 2], place // 2): float(value)
-        for place, value in values
-        if value >= 0
-    }
+    """Return ``pkg:0``, ``dram:0``, ... -> microjoules of the counters that this machine has."""
+    counters: Dict[str, float] = {}
+    for device, value in enumerate(sensor.energy()):
+        if value >= 0:
+            counters["%s:%d" % (UNITS[device % 2], device // 2)] = float(value)
+    return counters
 
 
 def _text(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The power sampler: a process of its own that reads the job's sensors and interprets nothing.
 
-Rows are ``t_s,sensor,raw`` as CSV: ``sensor`` is a channel's id where the reading is one number,
-the sensor's own id where it is a line of text, which is quoted if it has commas.
+It writes rows ``t_s,sensor,raw`` as CSV: ``sensor`` is a channel's id where the reading is one
+number, and the sensor's own id where it is a line of text, which is quoted if it has commas.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ END_S = 3.0
 
 
 class Log:
-    """The rows, written by all sensors' threads; on the disk every few seconds."""
+    """The file of readings: all sensors' threads write to it, flushed every few seconds."""
 
     def __init__(self, out: TextIO) -> None:
         """Write to an open file."""
@@ -46,14 +46,14 @@ class Log:
 def run_sampler(
     power: Dict[str, Any], sysroot: str, path: str, stretch: float = 1.0, threads: int = 0
 ) -> None:
-    """Read the job's sensors into ``path`` until told to stop or the runner is gone.
+    """Append readings of the job's sensors to a file until SIGTERM comes or the runner is gone.
 
     Args:
-        power: The job's power, ``{"sensors": [...]}``.
-        sysroot: Where sensor files lie.
-        path: The file that is added to.
-        stretch: What the sensors' intervals are multiplied with.
-        threads: How many processors the blocks take.
+        power: the job's power, ``{"sensors": [...]}``.
+        sysroot: the root of the sensor files' paths.
+        path: the file.
+        stretch: a factor on the sensors' intervals.
+        threads: how many processors the blocks take.
     """
     _keep_apart(threads)
     stop = threading.Event()
@@ -82,10 +82,10 @@ def run_sampler(
 
 
 def _keep_apart(threads: int) -> None:
-    """Leave the blocks' processors to the blocks, where there are others.
+    """Use only processors that the blocks do not, if the machine has any.
 
-    On a shared one the sampler would be woken when the block pauses, and read at no other phase
-    of the work. Where all are taken, a higher priority helps, which only root may have.
+    On a shared one the sampler would be woken when the block pauses, and so always read at the same
+    phase of the work. Where blocks take all, a higher priority helps, which only root may have.
     """
     others = set(os.sched_getaffinity(0)) - set(processors()[:threads])
     with contextlib.suppress(OSError):
@@ -96,12 +96,12 @@ def _keep_apart(threads: int) -> None:
 
 
 def _guarded(sensor: Any, spec: Dict[str, Any], log: Log, stop: threading.Event) -> None:
-    """Run one sensor; what it dies of is a reading of its own, and the others go on."""
+    """Run one sensor; an error that ends it becomes its last reading, and the others go on."""
     try:
         sensor.run(log.write, stop)
     except Exception as error:
-        words = "!%s: %s" % (type(error).__name__, error)
-        log.write(time.monotonic(), str(spec["id"]), words)
+        reading = "!%s: %s" % (type(error).__name__, error)
+        log.write(time.monotonic(), str(spec["id"]), reading)
 
 
 def _stretched(spec: Dict[str, Any], stretch: float) -> Dict[str, Any]:
@@ -109,7 +109,7 @@ def _stretched(spec: Dict[str, Any], stretch: float) -> Dict[str, Any]:
 
 
 def _begin(out: TextIO) -> None:
-    """Write the header into a new file, end a line that a power loss has cut in an old one."""
+    """Write the header into a new file; in an old one, end a line that a power loss has cut."""
     if out.tell() == 0:
         out.write(HEADER)
         return
@@ -118,14 +118,14 @@ def _begin(out: TextIO) -> None:
 
 
 def make_sensor(spec: Dict[str, Any], sysroot: str) -> Any:
-    """Return the sensor of one entry of the job; those of other packages are imported only here.
+    """Return the sensor of one entry of the job; third-party packages are imported only here.
 
     Raises:
-        KeyError: there is no such kind.
+        KeyError: the kind is unknown.
     """
     kind = spec["kind"]
-    if kind not in KINDS:
-        from workloads.sampler import packages as sensors_optional
+    if kind in KINDS:
+        return KINDS[kind](spec, sysroot)
+    from workloads.sampler import packages
 
-        return sensors_optional.KINDS[kind](spec, sysroot)
-    return KINDS[kind](spec, sysroot)
+    return packages.KINDS[kind](spec, sysroot)

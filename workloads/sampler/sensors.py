@@ -1,8 +1,8 @@
-"""What the sampler can read: sensor files, programs that print, programs run again and again, NVML.
+"""What the sampler can read: sensor files, programs that print, programs run repeatedly, and NVML.
 
 A sensor writes raw readings with the time they were read, on the board's monotonic clock, and
-interprets nothing. What fails is a reading that begins with ``!``, so that the controller can say
-why there is no power. Each sensor runs in a thread of its own.
+interprets nothing. A failure is a reading that begins with ``!``, so that the controller can say
+why power was not measured. Each sensor runs in a thread of its own.
 """
 
 import errno
@@ -48,13 +48,14 @@ class Reader:
     def read(self) -> str:
         """Return the file's text as it is, or ``!`` and the error's name."""
         try:
-            fd = self._fd if self._fd is not None else os.open(self._path, os.O_RDONLY)
-            self._fd = fd if self._keep else None
+            if self._fd is None:
+                self._fd = os.open(self._path, os.O_RDONLY)
             try:
-                raw = os.pread(fd, MAX_READING_BYTES, 0)
+                raw = os.pread(self._fd, MAX_READING_BYTES, 0)
             finally:
                 if not self._keep:
-                    os.close(fd)
+                    os.close(self._fd)
+                    self._fd = None
         except OSError as error:
             return "!" + errno.errorcode.get(error.errno or 0, "EIO")
         return raw.decode("utf-8", "replace").strip()
@@ -85,13 +86,14 @@ class Files:
 
 
 class Lines:
-    """A program that prints on and on, such as tegrastats: every line is stamped on arrival."""
+    """A program that prints continuously, such as tegrastats: every line is stamped on arrival."""
 
     def __init__(self, spec: Dict[str, Any], sysroot: str) -> None:
         """Remember how it is started."""
         self._id = str(spec["id"])
         self._argv = [str(word) for word in spec["argv"]]
         self._child: Optional[Any] = None
+        self._rest = b""  # of a line that has not arrived whole
 
     def run(self, write: Write, stop: threading.Event) -> None:
         """Start the program and write its lines until told to stop or it ends."""
@@ -109,18 +111,16 @@ class Lines:
                     break
         self.close()
         if not stop.is_set():
-            words = "!%s ended by itself with status %s" % (self._argv[0], self._child.returncode)
-            write(CLOCK(), self._id, words)
+            reading = "!%s ended by itself with status %s" % (self._argv[0], self._child.returncode)
+            write(CLOCK(), self._id, reading)
 
     def close(self) -> None:
         """End the program, by its own pid."""
         if self._child is not None:
             programs.end(self._child)
 
-    _rest = b""
-
     def _copy(self, fd: int, write: Write) -> bool:
-        """Write the lines that have arrived whole, all with this instant; False at the end."""
+        """Write the lines that have arrived whole, stamped now; return False at the end."""
         chunk = os.read(fd, 65536)
         now = CLOCK()
         lines = (self._rest + chunk).split(b"\n")
@@ -140,7 +140,7 @@ class Repeated:
         self._interval_s = float(spec["interval_s"])
 
     def run(self, write: Write, stop: threading.Event) -> None:
-        """Run the program again and again until told to stop; times are midpoints."""
+        """Run the program repeatedly until told to stop; times are the midpoints of its runs."""
 
         def read() -> None:
             before = CLOCK()

@@ -1,1 +1,1 @@
-"""What is measured and how it is told: all of the payload that the controller may import."""
+"""What is measured, and the messages about it: all of the payload that the controller imports."""

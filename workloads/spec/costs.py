@@ -6,7 +6,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from workloads.spec.geometry import Geometry, layer_geometry
 from workloads.spec.messages import DTYPE_BYTES, Case
-from workloads.spec.methods import METHODS
+from workloads.spec.methods import METHODS, Costs
 
 MIB = 2**20
 # An interpreter that has imported torch and run a step (240 to 360 MiB resident); a CUDA context
@@ -25,9 +25,9 @@ class Flops(NamedTuple):
 
 
 class Bandwidth(NamedTuple):
-    """Bytes per second while a working set of so many bytes is gone through again and again.
+    """Bytes per second while a working set of so many bytes is read or written again and again.
 
-    ``copy`` counts the bytes read and those written.
+    ``copy`` counts both the bytes read and the bytes written.
     """
 
     working_set_bytes: int
@@ -37,7 +37,10 @@ class Bandwidth(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a machine gives with so many threads (see ``roofline.measure``), smallest set first."""
+    """What a machine reaches with so many threads (see ``roofline.measure``).
+
+    ``bandwidths`` begin with the smallest working set; ``flops_per_s`` is that of large products.
+    """
 
     threads: int
     bandwidths: Tuple[Bandwidth, ...]
@@ -53,17 +56,12 @@ class Traffic(NamedTuple):
 
 
 def saved_bytes(case: Case) -> int:
-    """Return the bytes kept from forward to backward in tensors that are no parameter's storage.
+    """Return the bytes kept from forward to backward in tensors that are not parameters.
 
     Exact: x. Filtered: x~ and w~, or x~ alone where the dilated window is kept, as w is a
     parameter and is there anyway. All three gradients are asked for.
     """
-    geometry = _geometry(case)
-    n, c_in, height, width = geometry.x_shape
-    if case.method == "exact":
-        return n * c_in * height * width * DTYPE_BYTES[case.dtype]
-    window = 0 if _keeps_window(case, geometry) else _window_sums(geometry)
-    return (n * c_in * _patches(geometry) + window) * DTYPE_BYTES[case.dtype]
+    return _costs(case, _geometry(case)).saved * DTYPE_BYTES[case.dtype]
 
 
 def flops(case: Case) -> Flops:
@@ -73,22 +71,12 @@ def flops(case: Case) -> Flops:
     sums behind x~ and w~ belong to the forward, where they are done.
     """
     geometry = _geometry(case)
-    n, c_in, height, width = geometry.x_shape
-    c_out, per_group, k_h, k_w = geometry.weight_shape
-    outputs = n * c_out * geometry.output_size[0] * geometry.output_size[1]
-    product = 2 * outputs * per_group * k_h * k_w
-    bias = outputs if case.layer.bias else 0
-    if case.method == "exact":
-        return Flops(product + bias, 2 * product + bias)
-    patches = n * c_out * _patches(geometry)
-    keeps = _keeps_window(case, geometry)
-    taps = k_h * k_w
-    grid_product = 2 * patches * per_group
-    tapwise = keeps and case.method == "gradient_filter"  # published: one g_w for all taps
-    summing = n * c_in * height * width + (0 if keeps else c_out * per_group * taps)
-    means = outputs + patches
-    products = grid_product * (taps if keeps else 1) + grid_product * (taps if tapwise else 1)
-    return Flops(product + bias + summing, means + products + bias)
+    costs = _costs(case, geometry)
+    bias = geometry.y_elements if case.layer.bias else 0
+    return Flops(
+        forward=_convolution_flops(geometry) + bias + costs.forward_sums,
+        backward=costs.products + costs.backward_sums + bias,
+    )
 
 
 def traffic(case: Case, phase: str) -> Traffic:
@@ -98,28 +86,25 @@ def traffic(case: Case, phase: str) -> Traffic:
     the whole g_w. The additions of pooling are not counted: they hide behind its reading.
     """
     if phase == "step":
-        both = [traffic(case, each) for each in ("forward", "backward")]
-        return Traffic(*(sum(numbers) for numbers in zip(*both)))
+        forward, backward = traffic(case, "forward"), traffic(case, "backward")
+        return Traffic(
+            read_bytes=forward.read_bytes + backward.read_bytes,
+            written_bytes=forward.written_bytes + backward.written_bytes,
+            flops=forward.flops + backward.flops,
+        )
     geometry = _geometry(case)
-    n, c_in, height, width = geometry.x_shape
-    c_out, per_group, k_h, k_w = geometry.weight_shape
-    x = n * c_in * height * width
-    y = n * c_out * geometry.output_size[0] * geometry.output_size[1]
-    taps = k_h * k_w
-    weight = c_out * per_group * taps
-    size = DTYPE_BYTES[case.dtype]
-    saved = 0 if case.method == "exact" else saved_bytes(case)
+    costs = _costs(case, geometry)
+    x_and_weight = geometry.x_elements + geometry.weight_elements
     if phase == "forward":
-        return Traffic((x + weight) * size, y * size + saved, 2 * y * per_group * taps)
-    written = (x + weight) * size
-    if case.method == "exact":
-        return Traffic((y + x + weight) * size, written, 4 * y * per_group * taps)
-    keeps = _keeps_window(case, geometry)
-    tapwise = keeps and case.method == "gradient_filter"
-    products = (taps if keeps else 1) + (taps if tapwise else 1)
-    patches = n * c_out * _patches(geometry)
-    read = y * size + saved + (weight * size if keeps else 0)
-    return Traffic(read, written, 2 * patches * per_group * products)
+        read, written = x_and_weight, geometry.y_elements + costs.written
+        operations = _convolution_flops(geometry)
+    else:
+        read, written = geometry.y_elements + costs.saved, x_and_weight
+        if costs.reads_weight:
+            read += geometry.weight_elements
+        operations = costs.products
+    size = DTYPE_BYTES[case.dtype]
+    return Traffic(read * size, written * size, operations)
 
 
 def floor_s(case: Case, phase: str, rates: Rates) -> float:
@@ -132,14 +117,28 @@ def floor_s(case: Case, phase: str, rates: Rates) -> float:
 
 
 def median_rates(measured: Sequence[Rates]) -> Optional[Rates]:
-    """Return the medians of what was measured alike the first time; None of nothing."""
+    """Return the medians of all that used the first one's threads and working sets, or None."""
     if not measured:
         return None
-    threads, sets = measured[0].threads, _working_sets(measured[0])
-    alike = [one for one in measured if (one.threads, _working_sets(one)) == (threads, sets)]
-    columns = zip(*(one.bandwidths for one in alike))
-    bandwidths = tuple(Bandwidth(*map(statistics.median, zip(*each))) for each in columns)
-    return Rates(threads, bandwidths, statistics.median(one.flops_per_s for one in alike))
+    threads, working_sets = measured[0].threads, _working_sets(measured[0])
+    alike = [
+        rates
+        for rates in measured
+        if rates.threads == threads and _working_sets(rates) == working_sets
+    ]
+    bandwidths = []
+    for index, working_set_bytes in enumerate(working_sets):
+        at_this_size = [rates.bandwidths[index] for rates in alike]
+        bandwidths.append(
+            Bandwidth(
+                working_set_bytes=working_set_bytes,
+                read=statistics.median(bandwidth.read for bandwidth in at_this_size),
+                write=statistics.median(bandwidth.write for bandwidth in at_this_size),
+                copy=statistics.median(bandwidth.copy for bandwidth in at_this_size),
+            )
+        )
+    flops_per_s = statistics.median(rates.flops_per_s for rates in alike)
+    return Rates(threads, tuple(bandwidths), flops_per_s)
 
 
 def _working_sets(rates: Rates) -> List[int]:
@@ -155,11 +154,13 @@ def _bandwidths_at(touched: int, rates: Rates) -> Tuple[float, float]:
             break
         below = measured
     span = math.log(above.working_set_bytes / below.working_set_bytes)
-    place = math.log(max(touched, 1) / below.working_set_bytes) / span if span > 0 else 0.0
-    place = min(max(place, 0.0), 1.0)
+    fraction = 0.0  # of the way from the smaller working set to the larger
+    if span > 0:
+        fraction = math.log(max(touched, 1) / below.working_set_bytes) / span
+        fraction = min(max(fraction, 0.0), 1.0)
     return (
-        below.read + place * (above.read - below.read),
-        below.write + place * (above.write - below.write),
+        below.read + fraction * (above.read - below.read),
+        below.write + fraction * (above.write - below.write),
     )
 
 
@@ -172,20 +173,7 @@ def paper_backward_flops(case: Case) -> int:
     patches and C_i / groups in place of C_i. Reproduces the FLOPs of Tables 2 and 11 of Yang et
     al., CVPR 2023; it undercounts the exact g_w almost twofold, so see ``flops``.
     """
-    geometry = _geometry(case)
-    c_out, c_in, k_h, k_w = geometry.weight_shape  # c_in is C_i / groups
-    pixels = geometry.output_size[0] * geometry.output_size[1]
-    taps, patches = k_h * k_w, _patches(geometry)
-    if case.method == "exact":
-        per_image = c_out * c_in * (taps * pixels + pixels - 1) + 2 * c_out * c_in * taps * pixels
-    else:
-        per_image = (
-            c_out * c_in * (2 * patches - 1)
-            + c_out * pixels
-            + c_in * (2 * c_out - 1) * patches
-            + c_out * c_in * (taps - 1)
-        )
-    return case.batch * per_image
+    return case.batch * _costs(case, _geometry(case)).paper_backward
 
 
 def memory_estimate_bytes(case: Case) -> int:
@@ -198,33 +186,26 @@ def memory_estimate_bytes(case: Case) -> int:
     97 % of it with torch 1.10 and 2.13 on x86; the same block differs by 15 % between runs.
     """
     geometry = _geometry(case)
-    n, c_in, height, width = geometry.x_shape
-    c_out, per_group, k_h, k_w = geometry.weight_shape
-    x = n * c_in * height * width
-    y = n * c_out * geometry.output_size[0] * geometry.output_size[1]
-    weight = c_out * per_group * k_h * k_w
-    saved = 0 if case.method == "exact" else saved_bytes(case)  # exact saves x itself
+    x, y, weight = geometry.x_elements, geometry.y_elements, geometry.weight_elements
     item = DTYPE_BYTES[case.dtype]
-    tensors = (2 * x + 2 * y + 4 * max(x, y) + 4 * weight + 2 * c_out) * item
+    tensors = (2 * x + 2 * y + 4 * max(x, y) + 4 * weight + 2 * case.layer.out_channels) * item
+    saved = _costs(case, geometry).written * item
     held = 3 * min(max(x, y) * item, _HEAP_BLOCK_BYTES)
-    process = _PROCESS_BYTES + (_CUDA_CONTEXT_BYTES if case.device == "cuda" else 0)
+    process = _PROCESS_BYTES
+    if case.device == "cuda":
+        process += _CUDA_CONTEXT_BYTES
     return process + tensors + saved + held
 
 
 def _geometry(case: Case) -> Geometry:
-    has_patches = METHODS[case.method].has_patch_size
-    return layer_geometry(case.layer, case.patch_size if has_patches else 1, case.batch)
+    patch_size = case.patch_size if METHODS[case.method].has_patch_size else 1
+    return layer_geometry(case.layer, patch_size, case.batch)
 
 
-def _keeps_window(case: Case, geometry: Geometry) -> bool:
-    if case.method == "gradient_filter_published":
-        return geometry.published_keeps_window
-    return geometry.keeps_window
+def _costs(case: Case, geometry: Geometry) -> Costs:
+    return METHODS[case.method].costs(geometry)
 
 
-def _patches(geometry: Geometry) -> int:
-    return geometry.grid[0] * geometry.grid[1]
-
-
-def _window_sums(geometry: Geometry) -> int:
-    return geometry.weight_shape[0] * geometry.weight_shape[1]
+def _convolution_flops(geometry: Geometry) -> int:
+    _, per_group, k_h, k_w = geometry.weight_shape
+    return 2 * geometry.y_elements * per_group * k_h * k_w

@@ -34,10 +34,11 @@ class Patches(NamedTuple):
         return ranges
 
     def lanes(self) -> List[Tuple[slice, slice]]:
-        """Return, for each place within a run, (the runs that have it, its positions).
+        """Return for each position within a run the runs that have it, and where it lies in each.
 
-        The positions of one lane are a strided slice of the axis, so that summing or filling
-        runs takes ``length`` strided additions or copies and never an index or a padded map.
+        Both are slices: of the runs and of the axis, the latter with stride ``length``. So summing
+        or filling runs takes ``length`` strided additions or copies and never an index or a padded
+        map.
         """
         lanes = []
         for base in range(self.start, self.start + self.length):
@@ -57,7 +58,7 @@ class Patches(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """All that a kernel needs to know of one filtered convolution; pairs are (rows, columns).
+    """All that a kernel needs to know about a filtered convolution; pairs are (rows, columns).
 
     ``padding`` is ((top, bottom), (left, right)): they differ for an even kernel under "same".
     """
@@ -73,6 +74,23 @@ class Geometry(NamedTuple):
     grid: Pair  # (ceil(H_y / r), ceil(W_y / r))
     offset: Pair  # o
     keeps_window: bool  # the dilated window is kept and applied on the patch grid
+
+    @property
+    def x_elements(self) -> int:
+        """How many elements x has."""
+        n, c_in, height, width = self.x_shape
+        return n * c_in * height * width
+
+    @property
+    def y_elements(self) -> int:
+        """How many elements y (N, C_o, H_y, W_y) has."""
+        return self.x_shape[0] * self.weight_shape[0] * self.output_size[0] * self.output_size[1]
+
+    @property
+    def weight_elements(self) -> int:
+        """How many elements the weight has."""
+        c_out, per_group, k_h, k_w = self.weight_shape
+        return c_out * per_group * k_h * k_w
 
     @property
     def output_patches(self) -> Tuple[Patches, Patches]:
@@ -137,7 +155,7 @@ def conv_geometry(
         patch_size: r in the paper.
 
     Raises:
-        ValueError: an argument cannot be; the message begins with its name.
+        ValueError: an argument is wrong; the message begins with its name.
     """
     if len(x_shape) != 4:
         raise ValueError("x must have 4 dimensions (N, C, H, W), not %d" % len(x_shape))
@@ -160,7 +178,7 @@ def layer_geometry(layer: Layer, patch_size: Any, batch: int = 1) -> Geometry:
     """Return the geometry of a catalogue layer; ``patch_size`` None (exact) counts as 1.
 
     Raises:
-        ValueError: the layer or the patch size cannot be.
+        ValueError: the layer or the patch size is wrong.
     """
     return conv_geometry(
         (batch, layer.in_channels, layer.height, layer.width),
@@ -182,7 +200,7 @@ def published_refusal(geometry: Geometry) -> Optional[str]:
     if any(sum(sides) != total for sides, total in zip(geometry.padding, same)):
         needed = tuple(total // 2 for total in same)
         return 'padding: the published operator needs "same" padding, here (%d, %d)' % needed
-    channels = geometry.x_shape[1], geometry.weight_shape[0]
+    channels = (geometry.x_shape[1], geometry.weight_shape[0])
     if groups != 1 and channels != (groups, groups):
         return (
             "groups: the published operator needs groups 1 or depthwise with as many output"
@@ -219,11 +237,21 @@ def _geometry(
             dilation[0] * (kernel[0] - 1) // 2 - sides[0][0],
             dilation[1] * (kernel[1] - 1) // 2 - sides[1][0],
         ),
-        keeps_window=all(
-            d > 1 and s == 1 and d % r == 0 and k % 2 == 1 and p == (d * (k - 1) // 2,) * 2
-            for d, s, r, k, p in zip(dilation, stride, patch_size, kernel, sides)
-        ),
+        keeps_window=_keeps_window(dilation, stride, patch_size, kernel, sides),
     )
+
+
+def _keeps_window(
+    dilation: Pair, stride: Pair, patch_size: Pair, kernel: Any, sides: Tuple[Pair, Pair]
+) -> bool:
+    """Return whether the taps of a dilated window lie whole patches apart, on both axes."""
+    for axis in (0, 1):
+        d, k = dilation[axis], kernel[axis]
+        meets_patches = d > 1 and stride[axis] == 1 and d % patch_size[axis] == 0
+        same_padding = k % 2 == 1 and sides[axis] == (d * (k - 1) // 2, d * (k - 1) // 2)
+        if not meets_patches or not same_padding:
+            return False
+    return True
 
 
 def _check_channels(in_channels: int, weight_shape: Any, groups: int) -> None:
@@ -243,6 +271,7 @@ def _check_channels(in_channels: int, weight_shape: Any, groups: int) -> None:
 
 
 def _sides(padding: Any, kernel: Any, dilation: Pair, stride: Pair) -> Tuple[Pair, Pair]:
+    """Return the padding as ((top, bottom), (left, right))."""
     if padding == "same" and stride != (1, 1):
         raise ValueError('padding "same" needs stride 1, not %s' % (stride,))
     if padding == "same":
@@ -288,7 +317,7 @@ def _pair(name: str, value: Any, least: int) -> Pair:
 
 
 def _whole(name: str, value: Any, least: int) -> int:
-    """Return a whole number >= least; True and 2.0 are mistakes here, not numbers."""
+    """Return the value if it is an int >= least; True and 2.0 are refused."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError("%s must be an int >= %d, not %r" % (name, least, value))
     return value

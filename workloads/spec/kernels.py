@@ -1,14 +1,17 @@
-"""The kernels: what is known of each without loading it, and what it is made of."""
+"""The kernels: what is known of each without loading it, and the files it is made of."""
 
 import hashlib
 import pkgutil
 from typing import Dict, Iterable, NamedTuple, Sequence, Tuple
 
+from workloads.spec.methods import DEFAULT, METHODS, PAPER_MODE
+
 
 class KernelInfo(NamedTuple):
     """What is known of a kernel without loading it; whether a board can run it, the probe says.
 
-    ``sources`` are the files under ``workloads`` that its behaviour comes from.
+    ``version`` is raised when its behaviour changes; ``sources`` are the files under ``workloads``
+    that its behaviour comes from. Results carry the version and the SHA-256 over the sources.
     """
 
     name: str
@@ -21,42 +24,43 @@ class KernelInfo(NamedTuple):
     layout: str = "NCHW"  # of the tensors that it is measured on, or "channels-last"
 
 
-# What a kernel's shared object is made of, the file to compile first; one object per REAL.
-C_SOURCES: Dict[str, Tuple[str, ...]] = dict.fromkeys(
-    ("native", "native-channels-last"),
-    (
-        "kernels/native/gradient_filter.c",
-        "kernels/native/depthwise.h",
-        "kernels/native/panels.h",
-        "kernels/native/narrow.h",
-        "kernels/native/patches.h",
-        "kernels/native/pixels.h",
-        "kernels/native/microkernel.h",
-        "kernels/native/rows.h",
-        "kernels/native/runs.h",
-        "kernels/native/team.h",
-        "kernels/native/windows.h",
-    ),
+USER_METHODS = (DEFAULT,)  # what a user's kernel computes
+USER_HEADER = "kernels/user/gfbench.h"  # what a user's kernel in C includes
+CUDA_SOURCE = "kernels/cuda/gradient_filter.cu"
+_NATIVE_C = (
+    "kernels/native/gradient_filter.c",
+    "kernels/native/depthwise.h",
+    "kernels/native/panels.h",
+    "kernels/native/narrow.h",
+    "kernels/native/patches.h",
+    "kernels/native/pixels.h",
+    "kernels/native/microkernel.h",
+    "kernels/native/rows.h",
+    "kernels/native/runs.h",
+    "kernels/native/team.h",
+    "kernels/native/windows.h",
 )
+# What a kernel's shared object is made of, the file to compile first; one object for each REAL.
+C_SOURCES: Dict[str, Tuple[str, ...]] = {
+    "native": _NATIVE_C,
+    "native-channels-last": _NATIVE_C,
+}
+REALS = ("float", "double")
+
 _TORCH = KernelInfo(
     name="torch",
     version="1",
     description="composed of torch operations, for every geometry",
-    methods=(
-        "exact",
-        "gradient_filter",
-        "gradient_filter_published",
-        "gradient_filter_pooled",
-    ),
+    methods=tuple(METHODS),
     devices=("cpu", "cuda"),
     dtypes=("float32", "float64"),
-    sources=("kernels/torch_ops/operators.py", "kernels/torch_ops/patches.py"),
+    sources=tuple(dict.fromkeys(file for method in METHODS.values() for file in method.sources)),
 )
 _NATIVE = KernelInfo(
     name="native",
     version="6",
     description="the whole backward in C, compiled on the board",
-    methods=("gradient_filter", "gradient_filter_pooled"),
+    methods=(DEFAULT, PAPER_MODE),
     devices=("cpu",),
     dtypes=("float32", "float64"),
     sources=(
@@ -66,7 +70,7 @@ _NATIVE = KernelInfo(
         "kernels/native/threads.py",
         "kernels/native/grid_products.py",
         "kernels/native/compiler.py",
-        *C_SOURCES["native"],
+        *_NATIVE_C,
         "kernels/torch_ops/operators.py",
     ),
 )
@@ -89,7 +93,7 @@ KERNELS: Dict[str, KernelInfo] = {
             name="cuda",
             version="1",
             description="passes in CUDA C, compiled by NVRTC on the board, products by cuBLAS",
-            methods=("gradient_filter",),
+            methods=(DEFAULT,),
             devices=("cuda",),
             dtypes=("float32", "float16", "float64"),
             sources=(
@@ -97,7 +101,7 @@ KERNELS: Dict[str, KernelInfo] = {
                 "kernels/cuda/passes.py",
                 "kernels/cuda/driver.py",
                 "kernels/cuda/nvrtc.py",
-                "kernels/cuda/gradient_filter.cu",
+                CUDA_SOURCE,
                 "kernels/torch_ops/operators.py",
             ),
         ),
@@ -105,16 +109,13 @@ KERNELS: Dict[str, KernelInfo] = {
 }
 
 
-REALS = ("float", "double")
-
-
 def twins(name: str) -> Tuple[str, ...]:
     """Return the kernels that are the same code as this one, measured in another layout."""
-    one = KERNELS[name]
+    this = KERNELS[name]
     return tuple(
         kernel.name
         for kernel in KERNELS.values()
-        if kernel.sources == one.sources and kernel.layout != one.layout
+        if kernel.sources == this.sources and kernel.layout != this.layout
     )
 
 

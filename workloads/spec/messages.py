@@ -39,8 +39,8 @@ class Layer(NamedTuple):
 class Case(NamedTuple):
     """What is measured: workload x method x patch_size x kernel x device x dtype x batch.
 
-    ``patch_size`` is None for a method that has none (``exact``). ``revision`` names the payload
-    that measures the case where a run has several (see ``Job.payloads``); mostly empty.
+    ``patch_size`` is None for a method without one (``exact``). ``revision`` names the payload that
+    measures the case where a run has several (see ``Job.payloads``); it is mostly empty.
     """
 
     layer: Layer
@@ -54,7 +54,7 @@ class Case(NamedTuple):
 
     @property
     def kernel_label(self) -> str:
-        """Return ``native``, or ``native@a1b2c3d`` where revisions are told apart."""
+        """Return ``native``, or ``native@a1b2c3d`` where a run measures several revisions."""
         return "%s@%s" % (self.kernel, self.revision) if self.revision else self.kernel
 
     @property
@@ -69,10 +69,18 @@ class Case(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One fresh process that measures one case; ``order`` is its place in the target's run.
+    """One fresh process that measures one case.
 
-    ``sampling`` is what the intervals of the power sampler are multiplied with; 0 is no sampler.
-    ``verification`` marks the batch that has to confirm a FAIL: it counts among no rounds.
+    Attributes:
+        order: its index in the target's run.
+        round: the round that it belongs to.
+        slot: its index in the round.
+        kind: one of BLOCK_KINDS.
+        case: what it measures.
+        seed: of its inputs.
+        sampling: a factor on the intervals of the power sampler; 0 is without a sampler.
+        verification: whether it belongs to the batch that has to confirm a FAIL, and so to no
+            round.
     """
 
     order: int
@@ -88,11 +96,23 @@ class Block(NamedTuple):
 class Job(NamedTuple):
     """All that the runner on the board needs; stored there as ``job.json``.
 
-    ``power`` is ``{"sensors": [...]}`` or empty; ``idle_s`` is how long the idle machine is
-    watched before the first and after the last block; ``pauses`` asks for random pauses between
-    iterations, outside their marks; ``energy`` for windows in which the iterations alone take
-    ``min_window_s``, and for windows of changes of the inputs alone. ``payloads`` maps a case's
-    revision to the file name of the payload that measures it, which lies beside the runner's own.
+    Attributes:
+        schema: SCHEMA.
+        run_id: the run's.
+        target: the board's name in the inventory.
+        blocks: what to measure, in this order.
+        min_window_s: the least length of a timed window.
+        isolation: "fork" or "spawn", how a block's process is started.
+        threads: how many a block uses.
+        block_timeout_s: how long a block may take.
+        sysroot: the root of the paths of sensor files.
+        power: ``{"sensors": [...]}``, or empty.
+        idle_s: how long the idle machine is watched before the first and after the last block.
+        pauses: make random pauses between iterations, outside their marks.
+        payloads: revision of a case -> file name of the payload that measures it, beside the
+            runner's own.
+        energy: make windows in which the iterations alone take ``min_window_s``, with bursts in
+            which inputs are changed and nothing else is done.
     """
 
     schema: str
@@ -120,7 +140,7 @@ def loads(text: str) -> Any:
     """Parse strict JSON.
 
     Raises:
-        ValueError: it is none; NaN and Infinity are none either.
+        ValueError: the text is not strict JSON; NaN and Infinity are not allowed either.
         RecursionError: it is nested too deeply.
     """
     return json.loads(text, parse_constant=_refuse_constant)
@@ -190,7 +210,7 @@ def _pick(kind: Any, data: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError("%s is no JSON" % name)
+    raise ValueError("%s is not valid JSON" % name)
 
 
 def _strict(value: Any) -> Any:

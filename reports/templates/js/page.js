@@ -1,6 +1,6 @@
 // The bar of filters, the buttons of the figures, the keyboard; then everything is set going.
 const KEYS = [["/", "find a workload"], ["j k", "next and previous figure"], ["c", "copy the figure's numbers as CSV"],
-  ["l", "linear or logarithmic axis"], ["r", "absolute or over exact's"], ["t", "light or dark"],
+  ["l", "linear or logarithmic axis"], ["r", "absolute or over exact"], ["t", "light or dark"],
   ["Esc", "clear the filters"], ["?", "this help"]];
 const THEMES = { "": "dark", dark: "light", light: "" };
 const help = element("dialog", undefined, { id: "help", "aria-label": "Keyboard" });
@@ -38,7 +38,7 @@ function filterBar() {
     values.forEach((colour, value) => group.append(chip(kind, value, colour)));
     bar.append(group);
   });
-  const search = element("input", undefined, { type: "search", id: "q", placeholder: "workload", "aria-label": "Only workloads whose name has" });
+  const search = element("input", undefined, { type: "search", id: "q", placeholder: "workload", "aria-label": "Only workloads whose name contains" });
   search.addEventListener("input", () => { state.q = search.value.trim(); changed(); });
   bar.append(search, button("clear", { id: "clear" }, clearFilters),
     button("", { id: "theme" }, nextTheme), button("?", { id: "keys", "aria-label": "Keyboard" }, () => help.showModal()));
@@ -69,7 +69,7 @@ function showFilters() {
   document.getElementById("clear").hidden = !isFiltered();
   const theme = document.getElementById("theme");
   theme.textContent = { dark: "●", light: "○" }[state.theme] || "◐";
-  theme.title = `theme: ${state.theme || "as the system's"}`;
+  theme.title = `theme: ${state.theme || "the system's"}`;
   theme.setAttribute("aria-label", theme.title);
   document.querySelectorAll("[data-of-target]").forEach((one) => { one.hidden = !allows("target", one.dataset.ofTarget); });
   document.querySelectorAll("[data-of-workload]").forEach((one) => { one.hidden = !matches(one.dataset.ofWorkload); });
@@ -165,9 +165,9 @@ function helpDialog() {
   box.addEventListener("change", () => { state.keys = box.checked ? "on" : "off"; changed(); });
   listeners.push(() => { box.checked = state.keys !== "off"; });
   const label = element("label");
-  label.append(box, " single keys do this");
+  label.append(box, " single keys work as shortcuts");
   help.append(button("close", { class: "close" }, () => help.close()), element("h3", "Keyboard"), list, label,
-    element("p", "What you choose is kept in the page's address: a link to it shows the same.", { class: "quiet" }));
+    element("p", "Your choices are kept in the page's address: a link to it shows the same view.", { class: "quiet" }));
   document.body.append(help);
 }
 

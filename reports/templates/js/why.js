@@ -13,7 +13,7 @@ function openCase(at) {
 
 function commandOf(one) {
   const start = data.starts[one.subject];
-  if (!start) return [element("p", "The command of this run was not recorded, or was no run of a suite.", { class: "quiet" })];
+  if (!start) return [element("p", "The command of this run was not recorded, or it did not run a suite.", { class: "quiet" })];
   const command = `${start} ${one.repeat}`;
   const line = element("div", undefined, { class: "command" });
   const button = element("button", "copy", { type: "button" });

@@ -155,7 +155,7 @@ gf.forest = function (figure) {
     const cut = narrow ? 16 : 30;
     gf.draw.react(plot, data, {
       height: 90 + Math.max(110, labels.length * Math.max(2, names.length) * 13),
-      xaxis: Object.assign(axis, { title: { text: ratio ? `${title}, times exact's` : title } }),
+      xaxis: Object.assign(axis, { title: { text: ratio ? `${title}, relative to exact` : title } }),
       yaxis: { tickvals: labels.map((_, n) => n), ticktext: labels.map((text) => gf.plain(text.length > cut ? text.slice(0, cut - 1) + "…" : text)), range: [labels.length - 0.5, -0.5], showgrid: false },
       shapes: one ? [{ type: "line", x0: 1, x1: 1, yref: "paper", y0: 0, y1: 1, line: { width: 1, dash: "dash", color: gf.draw.tokens().muted } }] : [],
     });

@@ -85,9 +85,9 @@ gf.history = function (figure, data) {
     if (view === "ratio" && !log) {
       // Room around the noise: a spread of 1 % must not look like a cliff.
       const low = Math.min(...values, 0.95), high = Math.max(...values, 1.05);
-      return { title: { text: `${title}, times its first level` }, range: [low - 0.02 * (high - low), high + 0.02 * (high - low)], type: "linear" };
+      return { title: { text: `${title}, relative to its first level` }, range: [low - 0.02 * (high - low), high + 0.02 * (high - low)], type: "linear" };
     }
-    return Object.assign(gf.draw.ticks(values, unit, log), { title: { text: view === "ratio" ? `${title}, times its first level` : title } });
+    return Object.assign(gf.draw.ticks(values, unit, log), { title: { text: view === "ratio" ? `${title}, relative to its first level` : title } });
   }
 
   function tables(lines, settings) {

@@ -38,7 +38,7 @@ gf.theme = function (changed) {
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
     button.textContent = GLYPH[theme];
-    button.title = `theme: ${theme || "as the system's"}`;
+    button.title = `theme: ${theme || "the system's"}`;
     button.setAttribute("aria-label", button.title);
   }
   button.addEventListener("click", () => {

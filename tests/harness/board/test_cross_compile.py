@@ -17,8 +17,7 @@ from harness.board.cross_compile import CrossError, compiled, lacking, zig_targe
 from harness.payloads.user_kernels import parse
 from reports.results.records import Probe
 from workloads.kernels.native import compiler
-from workloads.kernels.native.library import SOURCES
-from workloads.spec.kernels import C_SOURCES, object_stem
+from workloads.spec.kernels import object_stem
 
 pytest.importorskip("ziglang")
 
@@ -28,10 +27,6 @@ EM_AARCH64 = 183
 
 def probe(machine: str = "aarch64", libc: str = "glibc-2.27", **kernels: Any) -> Probe:
     return Probe(machine=machine, libc=libc, kernels=kernels)
-
-
-def test_the_catalogue_knows_what_the_object_is_made_of() -> None:
-    assert C_SOURCES["native"] == SOURCES
 
 
 def test_only_what_wants_for_a_compiler_is_compiled() -> None:

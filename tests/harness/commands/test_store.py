@@ -83,7 +83,7 @@ def test_wrong_usage_is_told_with_the_remedy(tmp_path: Path, gfbench: Gfbench) -
         (("query", "SELECT 1 FROM nowhere"), "DESCRIBE rows"),
         (("query", SQL, run, "--store", "file:///x"), "not both"),
         (("query", SQL, str(tmp_path / "none")), "--store URL"),
-        (("run", "-t", "local", "--store", "http://host/x"), "http cannot be"),
+        (("run", "-t", "local", "--store", "http://host/x"), "http is read-only"),
     ):
         code, _, err = gfbench(*arguments)
         assert code == 2

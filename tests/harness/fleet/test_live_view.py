@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from harness.fleet.live_view import LiveView
-from reports.terminal.table import Figure, SummaryRow, final_table
+from reports.terminal.table import CaseLine, Estimate, final_table
 from reports.text.wording import duration, joules, seconds, size
 
 
@@ -20,12 +20,23 @@ def row(
     target: str = "local",
     status: str = "ok",
     reason: str = "",
-    speedup: Figure | None = None,
+    speedup: Estimate | None = None,
     energy_j: float | None = None,
-) -> SummaryRow:
+) -> CaseLine:
     exact = method == "exact"
-    speedup = speedup or Figure(value=1.923, ci_low=1.804, ci_high=2.101)
-    return SummaryRow(
+    figures = {
+        ("latency_s", "backward"): Estimate(value=0.0123),
+        ("latency_s", "step"): Estimate(value=0.0234),
+        ("saved_bytes", ""): Estimate(value=802816.0),
+        ("energy_j", "step"): Estimate(value=energy_j),
+    }
+    if not exact:
+        speedup = speedup or Estimate(value=1.923, ci_low=1.804, ci_high=2.101)
+        figures["speedup", "backward"] = speedup
+        figures["speedup", "step"] = Estimate(value=1.4, ci_low=1.38, ci_high=1.5)
+        figures["cosine_gx", ""] = Estimate(value=0.9512)
+        figures["cosine_gw", ""] = Estimate(value=0.9876)
+    return CaseLine(
         baseline=("backward", "step") if exact else (),
         target=target,
         workload=workload,
@@ -34,14 +45,7 @@ def row(
         kernel="torch",
         device="cpu",
         batch=4,
-        backward_s=Figure(value=0.0123),
-        step_s=Figure(value=0.0234),
-        backward_speedup=Figure() if exact else speedup,
-        step_speedup=Figure() if exact else Figure(value=1.4, ci_low=1.38, ci_high=1.5),
-        saved_bytes=Figure(value=802816.0),
-        energy_j=Figure(value=energy_j),
-        cosine_gx=Figure() if exact else Figure(value=0.9512),
-        cosine_gw=Figure() if exact else Figure(value=0.9876),
+        figures=figures,
         status=status,
         reason=reason,
     )
@@ -50,7 +54,7 @@ def row(
 ROWS = (
     row("exact", None),
     row(),
-    row(patch_size=4, speedup=Figure(value=13.21, ci_low=12.3, ci_high=14.06)),
+    row(patch_size=4, speedup=Estimate(value=13.21, ci_low=12.3, ci_high=14.06)),
     row("exact", None, workload="mobile-mbv2-depthwise-stride2"),
     row("gradient_filter_published", 4, workload="mobile-mbv2-depthwise-stride2"),
 )

@@ -79,7 +79,7 @@ def test_paper_mode_stands_beside_the_full_form_and_is_labelled(gfbench: Cli) ->
     assert not any("cosine" in metric or "bytes" in metric for metric in metrics)
     assert {block["kind"] for block in done.blocks(method=pooled)} == {"timing"}
     assert "gradient filter pooled, not a usable gradient" in done.page
-    assert "It leaves out what a layer below and an optimizer need" in done.page
+    assert "It leaves out what the layer below and the optimizer need" in done.page
 
 
 def test_the_machine_itself_is_measured_in_each_round_of_suites_that_ask(tmp_path: Path) -> None:

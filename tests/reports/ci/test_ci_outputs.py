@@ -104,7 +104,7 @@ def test_a_real_gate_says_why_and_what_to_do() -> None:
     page = pages.step_summary(found)
     assert found.exit_code == 1 or found.exit_code == 4
     assert "cause: code" in page
-    assert "verified apart: +" in page
+    assert "verified by an independent batch: +" in page
     assert "no \\| space" in page
     assert page.count("<details>") == page.count("</details>") > 0
 

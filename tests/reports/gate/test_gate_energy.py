@@ -50,7 +50,7 @@ def test_windows_that_carry_no_energy_are_invalid_with_the_remedy(tmp_path: Path
     folder = make_run(tmp_path, targets=(short,), layers=(("early", 16, 56),), rounds=8)
     verdict = energy_verdict(load_run(folder), EXACT, FILTERED)
     assert verdict.status == "INVALID"
-    assert "too few samples" in verdict.reason
+    assert "too few rounds" in verdict.reason
     assert "window too short" in verdict.reason
 
 

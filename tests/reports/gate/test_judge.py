@@ -176,7 +176,7 @@ def test_a_changed_governor_is_invalid() -> None:
 
     verdict = verdict_of(board(0.5, state=state))
     assert (verdict.status, verdict.cause) == ("INVALID", "environment")
-    assert "governor went from performance to powersave in round 4" in verdict.reason
+    assert "governor changed from performance to powersave in round 4" in verdict.reason
 
 
 def test_a_restart_within_a_pair_is_invalid_and_between_rounds_is_not() -> None:
@@ -244,14 +244,14 @@ def test_an_effect_that_only_an_unsteady_board_shows_is_the_boards() -> None:
     late = board(0.0, rounds=8, disturbance=moves, sentinel=sentinel, noise=0.001)
     assert verdict_of(late).status == "INCONCLUSIVE"
     assert verdict_of(late).cause == "board"
-    assert any("sentinel by" in flag for flag in verdict_of(late).flags)
+    assert any("sentinel moved by" in flag for flag in verdict_of(late).flags)
 
 
 def test_an_effect_that_holds_while_the_board_is_steady_is_the_codes() -> None:
     unsteady = board(0.10, sentinel=lambda round_: 1.2 if round_ in (1, 6) else 1.0)
     verdict = verdict_of(unsteady)
     assert (verdict.status, verdict.cause) == ("FAIL", "code")
-    assert any("the machine moved" in flag for flag in verdict.flags)
+    assert any("the machine's speed changed" in flag for flag in verdict.flags)
 
 
 def test_a_sentinel_within_its_calibrated_floor_did_not_move() -> None:

@@ -118,7 +118,7 @@ def test_a_target_of_one_run_only_is_named(tmp_path: Path) -> None:
     )
     found = compared(paths)
     assert {shift.target for shift in found.shifts} == {"board-a"}
-    assert found.notes == ("board-b is in one of the runs only",)
+    assert found.notes == ("board-b is only in one of the runs",)
 
 
 def test_one_target_each_is_compared_under_both_names(tmp_path: Path) -> None:
@@ -126,10 +126,12 @@ def test_one_target_each_is_compared_under_both_names(tmp_path: Path) -> None:
     assert {(shift.first_target, shift.target) for shift in found.shifts} == {
         ("board-a", "board-b")
     }
-    assert found.notes == ("two targets: board-a, then board-b",)
+    assert found.notes == ("different targets: board-a, then board-b",)
 
 
 def test_energy_that_nobody_measured_is_not_compared(tmp_path: Path) -> None:
     found = compared(two_runs(tmp_path, FakeTarget(), FakeTarget()), metrics=("energy",))
     assert {shift.status for shift in found.shifts} == {"not comparable"}
-    assert {shift.reason for shift in found.shifts} == {"not measured in the first and the second"}
+    assert {shift.reason for shift in found.shifts} == {
+        "not measured in the first run and the second run"
+    }

@@ -100,7 +100,7 @@ def test_the_page_and_the_terminal_name_the_baseline(run: Run) -> None:
         "step); channels-last for early (backward and step), middle (step)."
     )
     assert note in page
-    assert "faster in channels-last for early, middle; no filtered ones were measured" in page
+    assert "faster in channels-last for early, middle; no filtered steps were measured" in page
     assert "add `--kernel torch-channels-last` for these" in page
     assert "exact (channels-last)" in page
     lines = final_table(summary_rows(run), None)
@@ -115,7 +115,7 @@ def test_no_layout_is_called_unseen_where_filtered_layers_had_both(run: Run) -> 
     both = add_kernel(run.path, "gradient_filter", "torch-channels-last", slower)
     page = render([both])
     assert "The exact baseline is the faster layout" in page
-    assert "no filtered ones were measured" not in page
+    assert "no filtered steps were measured" not in page
 
 
 def test_a_layout_that_mostly_failed_is_no_baseline(tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_a_second_kernel_is_compared_with_torch_in_every_phase(tmp_path: Path) -
         assert headline.torch_step is not None
         assert headline.torch_step.ci_low == pytest.approx(2.0)
     rows = {(row.workload, row.patch_size, row.kernel): row for row in summary_rows(run)}
-    assert rows["late", 2, "native"].torch_ratio.value == pytest.approx(2.0)
-    assert rows["late", 2, "torch"].torch_ratio.value is None
+    assert rows["late", 2, "native"].figure("kernel_ratio", "backward").value == pytest.approx(2.0)
+    assert rows["late", 2, "torch"].figure("kernel_ratio", "backward").value is None
     assert "over torch" in final_table(summary_rows(run), None)[0]
 
 

@@ -17,7 +17,7 @@ from reports.energy.by_round import (
     why_incomparable,
     windows_of,
 )
-from reports.energy.energy import Figure
+from reports.energy.energy import UncertainValue
 from reports.metrics.headlines import headlines
 from reports.metrics.of_run import compare
 from reports.metrics.rows import Row
@@ -45,8 +45,8 @@ def rows_of(run: Run, metric: str, **wanted: object) -> list[Row]:
     ]
 
 
-def figure(value: float, random: float = 0.0, systematic: float = 0.0) -> Figure:
-    return Figure(value=value, random_u95=random, systematic_u95=systematic)
+def figure(value: float, random: float = 0.0, systematic: float = 0.0) -> UncertainValue:
+    return UncertainValue(value=value, random_u95=random, systematic_u95=systematic)
 
 
 def test_every_window_is_within_its_stated_uncertainty(run: Run) -> None:

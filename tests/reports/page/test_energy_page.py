@@ -15,8 +15,8 @@ from fake_power import CPU_SHARE, CURVES, IDLE_W
 from make_run import FakeTarget, edit_json, make_run, write_json
 
 from reports.calibration.sampler_cost import cost_of
-from reports.charts import charts_of
-from reports.charts.energy import totals
+from reports.charts import charts_of, context_of
+from reports.charts.energy import totals_of
 from reports.charts.power import MAX_POINTS, profile_chart, thinned
 from reports.charts.rails import rails_of
 from reports.charts.style import colours_of
@@ -44,10 +44,12 @@ def run(path: Path) -> Run:
 
 def test_the_parts_are_sums_of_the_exports_rows(run: Run) -> None:
     (subject,) = subjects_of([run])
-    found, workloads = totals(subject)
-    assert workloads == 2
+    totals = totals_of(subject)
+    assert totals.workloads == 2
+    assert len(totals.totals) == 9  # three methods in three phases
     rows = [row for row in compare(run) if row.metric == "energy_j"]
-    for (method, phase), total in found.items():
+    for total in totals.totals:
+        method, phase = total.method, total.phase
         mine = [r for r in rows if (r.method, r.patch_size) == method[:2] and r.phase == phase]
         assert total.gross_j == pytest.approx(sum(row.value or 0 for row in mine))
         assert total.high_j == pytest.approx(sum(row.ci_high or 0 for row in mine))
@@ -62,7 +64,7 @@ def test_a_nested_rail_is_drawn_beside_the_total_and_never_added(run: Run) -> No
             total = joules[method, "VDD_IN"]
             assert value.value == pytest.approx(CPU_SHARE * total.value, rel=0.01)
             assert 0.02 * total.value <= total.u95 < 0.05 * total.value  # the tolerance and more
-    chart = next(chart for chart in charts_of([subject]) if chart.id == "energy-rails")
+    chart = charts_of(context_of([subject]))["energy-rails"]
     total, nested = chart.panels[0].figure["data"]
     assert (total["name"], nested["name"]) == ("VDD_IN", "VDD_CPU")
     assert not set(total["y"]) & set(nested["y"])  # bars of one place would be stacked
@@ -71,7 +73,7 @@ def test_a_nested_rail_is_drawn_beside_the_total_and_never_added(run: Run) -> No
 
 def test_the_profile_of_a_step_is_the_curve_that_it_follows(run: Run) -> None:
     (subject,) = subjects_of([run])
-    chart = profile_chart([subject], colours_of([subject]))
+    chart = profile_chart(context_of([subject]))
     assert chart is not None
     assert len(chart.panels[0].figure["data"]) == 3
     powers = {column.name: column.values for column in chart.columns}
@@ -93,14 +95,14 @@ def test_a_sensor_that_averages_longer_than_a_step_draws_no_profile(
 
     edit_json(copy / "targets" / "board-a" / "power.json", average)
     subjects = subjects_of([load_run(copy)])
-    chart = profile_chart(subjects, colours_of(subjects))
+    chart = profile_chart(context_of(subjects))
     assert chart is not None
     assert chart.panels[0].figure == {}
-    assert "mean over 0.05 s, one iteration takes" in chart.panels[0].description
+    assert "mean over 0.05 s, but one iteration takes" in chart.panels[0].description
 
 
 def test_the_trace_is_coloured_by_phase_and_stays_small(run: Run) -> None:
-    chart = next(c for c in charts_of(subjects_of([run])) if c.id == "power")
+    chart = charts_of(context_of(subjects_of([run])))["power"]
     figure = chart.panels[0].figure
     lines = {trace["name"]: trace for trace in figure["data"]}
     assert {"forward", "backward", "step", "idle", "between windows", "exact"} <= set(lines)
@@ -144,7 +146,7 @@ def test_a_calibration_of_the_sampler_is_printed_with_both_pairs(tmp_path: Path)
     (story,) = power_stories_of(subjects_of([load_run(path)]))
     words = dict(story.facts)["Sampler's own cost"]
     assert "latency +0.20%" in words
-    assert "without it on both sides -0.10%" in words
+    assert "without it on either side -0.10%" in words
     assert "power +10 mW" in words
     assert words in html.unescape(render([load_run(path)]))
 
@@ -183,8 +185,8 @@ def test_memory_has_four_figures_and_a_kill_its_estimate(tmp_path: Path) -> None
     reason = "killed for memory, the case needs about 3.21 GB"
     target = FakeTarget(broken={"late/exact/torch/cpu/float32/b8": ("out_of_memory", reason)})
     run = load_run(make_run(tmp_path, targets=[target]))
-    charts = {chart.id: chart.title for chart in charts_of(subjects_of([run]))}
-    assert len({charts[name] for name in ("saved", "peak-rss", "system-dip")}) == 3
+    charts = charts_of(context_of(subjects_of([run])))
+    assert len({charts[name].title for name in ("saved", "peak-rss", "system-dip")}) == 3
     rows = [row for row in compare(run) if (row.workload, row.method) == ("late", "exact")]
     memory = [row for row in rows if row.metric.endswith("_bytes")]
     assert {(row.status, row.reason) for row in memory} == {("out_of_memory", reason)}

@@ -53,13 +53,13 @@ def fleet_of(plot: Plot) -> Fleet:
         archive.add(pack(rows, run=facts_of(rows, run_id=run_id, digest=run_id)))
     lines = trends.lines_of(archive)
     found = {series: trends.trend_of(line) for series, line in lines.items()}
-    changes = trends.told([c for t in found.values() for c in t.changes], len(lines))
+    changes = trends.mark_significant([c for t in found.values() for c in t.changes], len(lines))
     return Fleet(
         archive=archive,
         lines=lines,
         trends=found,
-        events=events_of([c for c in changes if c.told], archive.runs),
-        watched=tuple(c for c in changes if not c.told and not c.settled),
+        events=events_of([c for c in changes if c.significant], archive.runs),
+        watched=tuple(c for c in changes if not c.significant and not c.settled),
     )
 
 

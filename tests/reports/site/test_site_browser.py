@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page
 from synthetic_site import Plot, write_runs
 
 from reports.exports import export
-from reports.metrics.table import METRICS
+from reports.metrics.table import metric_label
 from reports.results.manifest import write_manifest
 from reports.results.read import load_run
 from reports.site import build
@@ -162,7 +162,8 @@ def test_the_numbers_of_a_run_are_those_of_its_export(
         assert cell["n"] == str(record["n"])
         unit = record["unit"]
         span = interval(record["ci_low"], record["ci_high"], unit)
-        assert cell["words"] == [METRICS[record["metric"]], quantity(record["value"], unit), span]
+        label = metric_label(record["metric"])
+        assert cell["words"] == [label, quantity(record["value"], unit), span]
     page.close()
 
 
@@ -233,7 +234,7 @@ def test_figure_scale_and_ratio_follow_buttons_keys_and_hash(browser: Browser, s
     page.keyboard.press("l")
     assert page.evaluate(layout)["type"] == "log"
     page.keyboard.press("r")
-    assert "times exact" in page.evaluate(layout)["title"]["text"]
+    assert "relative to exact" in page.evaluate(layout)["title"]["text"]
     assert "figure=latency_s.step&x=log&view=ratio" in page.evaluate("location.hash")
     page.select_option("select", "energy_j.step")
     assert "energy" in page.evaluate(layout)["title"]["text"]

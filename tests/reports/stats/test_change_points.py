@@ -40,7 +40,7 @@ def test_quiet_runs_raise_less_than_one_alarm_in_a_thousand() -> None:
     up = np.stack([tail_alarms(points[:, : end + 1]) > 0 for end in range(11, runs)], axis=1)
     raised = np.count_nonzero(up[:, 0]) + np.count_nonzero(up[:, 1:] & ~up[:, :-1])
     assert raised / up.size <= 1e-3
-    settled = [len(analyse(row[:300]).steps) for row in points]
+    settled = [len(analyse(row[:300]).shifts) for row in points]
     assert sum(settled) / (series * 300) <= 1e-3
 
 
@@ -50,7 +50,7 @@ def test_a_settled_step_is_within_two_runs_of_where_it_was_planted() -> None:
         at = 20 + seed % 41
         points = quiet(seed, 80)
         points[at:] -= STEP
-        places = [step.at for step in analyse(points).steps if step.settled]
+        places = [step.at for step in analyse(points).shifts if step.settled]
         close += len(places) == 1 and abs(places[0] - at) <= 2
     assert close >= 190
 
@@ -59,7 +59,7 @@ def test_a_step_is_told_with_its_size_and_the_levels_around_it() -> None:
     points = quiet(3, 60)
     points[40:] += 0.1
     analysis = analyse(points)
-    (step,) = analysis.steps
+    (step,) = analysis.shifts
     assert (step.at, step.settled) == (40, True)
     assert step.low < 0.1 < step.high
     assert step.high - step.low < 2 * NOISE
@@ -91,30 +91,30 @@ def test_a_lone_spike_is_no_step() -> None:
     for at in (30, 58, 59):
         spiked = points.copy()
         spiked[at] += 0.5
-        assert analyse(spiked).steps == ()
+        assert analyse(spiked).shifts == ()
 
 
 def test_a_step_smaller_than_the_magnitude_does_not_count() -> None:
     points = quiet(7, 80)
     points[40:] += STEP
-    assert analyse(points, magnitude=0.05).steps == ()
-    assert len(analyse(points, magnitude=0.02).steps) == 1
+    assert analyse(points, magnitude=0.05).shifts == ()
+    assert len(analyse(points, magnitude=0.02).shifts) == 1
 
 
 def test_a_figure_without_noise_changes_when_it_changes() -> None:
     points = np.zeros(30)
-    assert analyse(points).steps == ()
+    assert analyse(points).shifts == ()
     points[28:] = 0.2
-    (step,) = analyse(points).steps
+    (step,) = analyse(points).shifts
     assert (step.at, step.shift, step.settled) == (28, 0.2, False)
 
 
 def test_a_step_that_is_too_young_to_settle_is_an_alarm() -> None:
     points = quiet(8, 63)
     points[60:] += 0.05
-    (step,) = analyse(points).steps
+    (step,) = analyse(points).shifts
     assert (step.at, step.settled) == (60, False)
-    settled = analyse(np.append(points, points[60:] + 0.001)).steps
+    settled = analyse(np.append(points, points[60:] + 0.001)).shifts
     assert [(step.at, step.settled) for step in settled] == [(60, True)]
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from reports.stats.intervals import Effect, hodges_lehmann
-from reports.stats.pooling import geometric_mean_over, random_effects
+from reports.stats.intervals import Effect
+from reports.stats.pooling import random_effects
 
 # The trials of the BCG vaccine (Colditz et al. 1994): cases and others, vaccinated and not.
 BCG = (
@@ -63,42 +63,3 @@ def test_the_interval_over_boards_covers_the_fleets_mean() -> None:
         assert pooled.ci_high is not None
         held += pooled.ci_low <= math.exp(0.05) <= pooled.ci_high
     assert 0.92 < held / 400 < 0.98
-
-
-def test_a_mean_over_workloads_is_geometric() -> None:
-    up, down = [math.log(2.0)] * 8, [math.log(0.5)] * 8
-    found = geometric_mean_over([up, down, up, down])
-    assert found.ratio == pytest.approx(1.0)
-    assert found.n == 4
-    assert found.ci_low is not None
-    assert found.ci_high is not None
-    assert found.ci_low < 0.75 < 1.3 < found.ci_high
-
-
-def test_a_single_workload_is_its_own_mean() -> None:
-    logs = np.random.default_rng(2).normal(0.1, 0.02, size=12).tolist()
-    found = geometric_mean_over([logs])
-    assert found.ratio == pytest.approx(math.exp(hodges_lehmann(logs)))
-    assert found.ci_low is not None
-    assert found.ci_low < found.ratio
-
-
-def test_three_workloads_of_few_rounds_have_no_interval() -> None:
-    found = geometric_mean_over([[0.1, 0.2]] * 3)
-    assert (found.ci_low, found.ci_high) == (None, None)
-    with pytest.raises(ValueError, match="at least one"):
-        geometric_mean_over([])
-
-
-def test_the_interval_over_workloads_covers_their_mean() -> None:
-    random = np.random.default_rng(3)
-    held = 0
-    for number in range(300):
-        workloads = [
-            random.normal(log, 0.02, size=8).tolist() for log in random.normal(0.05, 0.03, size=20)
-        ]
-        found = geometric_mean_over(workloads, seed=number, resamples=500)
-        assert found.ci_low is not None
-        assert found.ci_high is not None
-        held += found.ci_low <= math.exp(0.05) <= found.ci_high
-    assert 0.9 < held / 300 < 0.99

@@ -134,5 +134,5 @@ def test_folders_of_runs_are_searched_and_what_is_none_is_told(tmp_path: Path) -
     assert len(notes) == 2
     assert "broken" in notes[0]
     assert "another copy" in notes[1]
-    with pytest.raises(ResultProblem, match=r"no runs there.*--store"):
+    with pytest.raises(ResultProblem, match=r"found no runs.*--store"):
         folder_summaries([tmp_path / "nowhere"])

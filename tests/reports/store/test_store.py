@@ -85,7 +85,7 @@ def test_another_run_of_the_same_id_is_refused(tmp_path: Path, url: str) -> None
     edit_json(other / "run.json", lambda header: header.update(seed=7))
     write_manifest(other)
     with pytest.raises(
-        StoreRefusal, match=r"another run .*abc123: run\.json differs.*gfbench pull"
+        StoreRefusal, match=r"a different run .*abc123: run\.json differs.*gfbench pull"
     ):
         store.push(other, url)
     back = store.pull(run.name, url, tmp_path / "back")
@@ -113,12 +113,12 @@ def test_two_contents_of_one_run_pushed_at_once_are_both_kept_and_told(
         seen: list[int] = []
         look = store._identical
         blind.setattr(store, "_identical", lambda *a: look(*a) if seen else seen.append(1))
-        with pytest.raises(StoreRefusal, match="another run"):
+        with pytest.raises(StoreRefusal, match="a different run"):
             store.push(other, url)
     loaded = load(url)
     assert [one.run_id for one in loaded.summaries.runs] == [run.name]
     assert set(loaded.summaries.rows["digest"].to_pylist()) == {loaded.summaries.runs[0].digest}
-    assert "two contents" in loaded.notes[0]
+    assert "two versions" in loaded.notes[0]
     assert load(url).summaries.runs == loaded.summaries.runs
 
 
@@ -297,7 +297,7 @@ def manifest_with(line: str, tmp_path: Path, url: str) -> str:
 )  # fmt: skip
 def test_no_name_in_a_store_leads_out_of_the_folder(tmp_path: Path, url: str, name: str) -> None:
     run_id = manifest_with(f"{'0' * 64}  {name}", tmp_path, url)
-    with pytest.raises(StoreRefusal, match=r"cannot be a file|no line of a manifest"):
+    with pytest.raises(StoreRefusal, match=r"cannot be a file|not a line of a manifest"):
         store.pull(run_id, url, tmp_path / "back")
     assert not (tmp_path / "evil").exists()
     assert not list(tmp_path.glob("back/*"))
@@ -333,7 +333,7 @@ def test_a_run_larger_than_any_is_not_fetched(
 def test_pulling_overwrites_nothing(tmp_path: Path, url: str) -> None:
     run = small_run(tmp_path)
     store.push(run, url)
-    with pytest.raises(StoreRefusal, match="is there already"):
+    with pytest.raises(StoreRefusal, match="already exists"):
         store.pull(run.name, url, tmp_path)
 
 
@@ -349,8 +349,8 @@ def test_garbage_among_the_summaries_is_left_out_and_told(tmp_path: Path, url: s
     loaded = load(url)
     assert [one.run_id for one in loaded.summaries.runs] == [run.name]
     assert len(loaded.notes) == 2
-    assert "no summary" in " ".join(loaded.notes)
-    assert "another run than its name says" in " ".join(loaded.notes)
+    assert "not a summary" in " ".join(loaded.notes)
+    assert "a different run from the one in its name" in " ".join(loaded.notes)
 
 
 def test_summaries_of_other_versions_are_read_as_far_as_they_go(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workloads.measure import fidelity
-from workloads.measure.block import run_block
+from workloads.measure.block import Settings, run_block
 from workloads.measure.layer import prepare
 from workloads.spec.kernels import KERNELS, twins
 from workloads.spec.messages import Block, Case, Layer
@@ -48,7 +48,7 @@ def test_fidelity_and_check_see_the_layout(kernel: str, monkeypatch: pytest.Monk
         fidelity.layer_fidelity(case_of(LAYER, kernel), 1)
     assert seen == [((256, 1, 32, 4), (36, 1, 12, 4))]
     monkeypatch.undo()
-    record = run_block(Block(0, 0, 0, "check", case_of(LAYER, kernel), 1), 0.01, 1)
+    record = run_block(Block(0, 0, 0, "check", case_of(LAYER, kernel), 1), 1, Settings(0.01))
     assert record["status"] == "ok", record["reason"]
 
 

@@ -46,7 +46,7 @@ def test_a_plain_block_is_possible() -> None:
         (record(spans={}), None, "not timed while the process lived"),
         (record(ended_s=None), None, "inf s off the runner's"),
         (record(ended_s=104.0), None, "-1 s off the runner's"),
-        (record(), 12.0, "used 12 s of processor time and tells of 4 s"),
+        (record(), 12.0, "used 12 s of processor time but reports 4 s"),
     ],
 )
 def test_what_cannot_have_been_is_named(
@@ -95,7 +95,7 @@ def test_what_does_not_begin_with_the_blocks_word_is_refused(
 ) -> None:
     handover.expect()
     os.pwrite(handover.fd, written, 0)
-    with pytest.raises(ForgedResult, match="something else than gfbench"):
+    with pytest.raises(ForgedResult, match="something other than gfbench"):
         handover.take()
 
 

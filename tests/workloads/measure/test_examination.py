@@ -67,8 +67,8 @@ def test_a_machine_that_others_use_for_a_while_is_not_a_cheat() -> None:
 @pytest.mark.parametrize(
     ("board", "words"),
     [
-        (Board(again_s=0.1 * CALL_S), "200 us on inputs that it has just seen and 2 ms on new"),
-        (Board(again_s=5 * CALL_S), "10 ms right after another one and 2 ms after a pause"),
+        (Board(again_s=0.1 * CALL_S), "200 us on inputs that it has just seen but 2 ms on new"),
+        (Board(again_s=5 * CALL_S), "10 ms right after another one but 2 ms after a pause"),
         (Board(left_s=CALL_S), "of processor time are used after 150 calls have returned"),
         (Board(left_s=CALL_S, spin_s=0.03), "leaves work for the time after it has returned"),
     ],

@@ -150,11 +150,11 @@ def test_a_system_that_tells_no_available_memory_gives_none(
 
 BLOCK = """
 import json
-from workloads.measure.block import run_block
+from workloads.measure.block import Settings, run_block
 from workloads.spec.messages import Block, Case, Layer, to_json
 layer = Layer("large", CHANNELS, CHANNELS, SIDE, SIDE, bias=False)
 case = Case(layer, "exact", None, "torch", "cpu", "float32", 1)
-print(json.dumps(to_json(run_block(Block(0, 0, 0, "memory", case, 1), 0.01, 1))))
+print(json.dumps(to_json(run_block(Block(0, 0, 0, "memory", case, 1), 1, Settings(0.01)))))
 """
 
 

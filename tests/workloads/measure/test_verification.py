@@ -123,6 +123,6 @@ def test_a_clock_that_was_replaced_is_found_out(monkeypatch: pytest.MonkeyPatch)
     slow = (lambda: timing.CLOCK() / 9.5, *defaults[1:])
     monkeypatch.setattr(timing.measure, "__defaults__", slow)
     block = Block(0, 0, 0, "timing", case_of("gradient_filter", "torch", 2), 1)
-    record = blocks.run_block(block, 0.05, 1)
+    record = blocks.run_block(block, 1, blocks.Settings(0.05))
     assert (record["status"], record["refused"]) == ("failed", True)
     assert "something has replaced the clock" in record["reason"]

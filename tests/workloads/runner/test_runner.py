@@ -114,7 +114,7 @@ def test_a_block_killed_by_the_kernel_is_out_of_memory_with_the_estimate(
     os.kill(job.block_pid(), signal.SIGKILL)
     journal, end = job.follow()
     assert [record["status"] for record in journal] == ["ok", "out_of_memory", "ok"]
-    assert journal[1]["reason"].startswith("killed for memory, the case needs about 0.")
+    assert journal[1]["reason"].startswith("killed for lack of memory; the case needs about 0.")
     assert end["complete"] is True
 
 

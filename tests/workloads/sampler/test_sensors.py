@@ -18,7 +18,7 @@ from interpreters import old_python, optional_python
 from telemetry_data import FOLDER
 
 from workloads.machine import programs
-from workloads.sampler import packages as sensors_optional
+from workloads.sampler import packages
 from workloads.sampler.sampler import make_sensor
 from workloads.sampler.sensors import KINDS
 
@@ -212,7 +212,7 @@ def test_jtops_rails_are_read_as_its_service_sends_them(
     package: Callable[[str, str], None],
 ) -> None:
     package("jtop", FAKE_JTOP)
-    found = sensors_optional.facts("jtop")
+    found = packages.facts("jtop")
     assert found == {"rails": {"VDD_IN": 4979}, "interval_s": 0.5}
     sensor = make_sensor(spec("jtop", c0="jtop:VDD_IN", c1="jtop:GONE"), "/")
     with running(sensor) as rows:
@@ -227,7 +227,7 @@ def test_jtops_rails_are_read_as_its_service_sends_them(
 
 def test_pyrapls_counters_are_read_by_kind_and_socket(package: Callable[[str, str], None]) -> None:
     package("pyRAPL", FAKE_PYRAPL)
-    found = sensors_optional.facts("pyrapl")
+    found = packages.facts("pyrapl")
     assert found == {"counters": {"pkg:0": 1000.0, "pkg:1": 7.0, "dram:1": 8.0}}
     sensor = make_sensor(spec("pyrapl", c0="pyrapl:pkg:0", c1="pyrapl:dram:1"), "/")
     with running(sensor) as rows:
@@ -253,13 +253,13 @@ def test_pyrapls_counters_are_read_by_kind_and_socket(package: Callable[[str, st
     ],
 )
 def test_what_jtop_says_is_explained(kind: str, error: str, what: str, remedy: str) -> None:
-    said = sensors_optional.explain(kind, RuntimeError(error))
+    said = packages.explain(kind, RuntimeError(error))
     assert what in said[0]
     assert remedy in said[1]
 
 
 def test_counters_that_root_alone_may_read_are_explained() -> None:
-    said = sensors_optional.explain("pyrapl", PermissionError(13, "Permission denied", "energy_uj"))
+    said = packages.explain("pyrapl", PermissionError(13, "Permission denied", "energy_uj"))
     assert "root only" in said[0]
     assert "chmod a+r" in said[1]
 
@@ -270,7 +270,7 @@ def test_a_package_that_is_absent_is_explained_and_the_sampler_goes_on(
 ) -> None:
     for name in ("jtop", "pyRAPL", "pynvml"):
         monkeypatch.setitem(sys.modules, name, None)
-    found = sensors_optional.facts(kind)
+    found = packages.facts(kind)
     assert "is not installed" in found["error"]
     assert found["remedy"]
     with running(make_sensor(spec(kind, c0=f"{kind}:x:y"), "/")) as rows:
@@ -329,7 +329,7 @@ def test_the_sensors_work_on_python_3_6(tmp_path: Path) -> None:
     found = {row[1]: row[2] for row in rows}
     assert (found["c0"], found["lines"], found["repeated"]) == ("7", "1.5", "2.5")
     assert found["jtop"].strip('"').startswith("!jetson-stats is not installed")
-    assert set(KINDS) | set(sensors_optional.KINDS) >= {"nvml", "jtop", "pyrapl", "pynvml"}
+    assert set(KINDS) | set(packages.KINDS) >= {"nvml", "jtop", "pyrapl", "pynvml"}
 
 
 def _is_gone(pid: int) -> bool:

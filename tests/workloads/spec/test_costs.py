@@ -137,6 +137,12 @@ def test_a_kept_window_costs_its_taps() -> None:
     assert published.backward == pytest.approx(kept.backward * 10 / 18, rel=0.02)
 
 
+def test_the_pooled_gradients_of_a_kept_window_cost_its_taps_too() -> None:
+    layer = LAYERS["mobile-deeplab-dilation12"]
+    kept = costs.flops(case_of(layer, "gradient_filter", 2))
+    assert costs.flops(case_of(layer, "gradient_filter_pooled", 2)) == kept
+
+
 def test_costs_grow_with_the_batch() -> None:
     for method, patch_size in [("exact", None), ("gradient_filter", 2)]:
         one, eight = (case_of(PAPER[6], method, patch_size, batch) for batch in (1, 8))

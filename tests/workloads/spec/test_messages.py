@@ -97,5 +97,5 @@ def test_a_print_without_newline_before_a_record_does_no_harm() -> None:
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_constants_that_json_lacks_are_refused(constant: str) -> None:
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not valid JSON"):
         loads(f'{{"a": {constant}}}')

@@ -65,7 +65,9 @@ class Nvrtc:
         self.path = path
         self.version = (major.value, minor.value)
         if self.version < (10, 2):
-            raise NvrtcError("%s is of CUDA %d.%d, older than 10.2" % (path, *self.version))
+            raise NvrtcError(
+                "%s belongs to CUDA %d.%d, which is older than 10.2" % (path, *self.version)
+            )
 
     def arches(self) -> Tuple[int, ...]:
         """Return the architectures it can compile for, such as 53 and 87, in ascending order."""
@@ -90,8 +92,8 @@ class Nvrtc:
         older = [arch for arch in arches if arch <= device]
         if not older:
             raise NvrtcError(
-                "NVRTC %d.%d compiles for sm_%d and newer, this device is sm_%d: set %s to an older"
-                " libnvrtc" % (*self.version, arches[0], device, CHOICE)
+                "NVRTC %d.%d compiles for sm_%d and newer, but this device is sm_%d: set %s to "
+                "an older libnvrtc" % (*self.version, arches[0], device, CHOICE)
             )
         if older[-1] == device and self.version >= (11, 1):
             return Target("sm_%d" % device, True)

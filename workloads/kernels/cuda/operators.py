@@ -19,17 +19,6 @@ from workloads.kernels.seam import Maybe, Operator
 from workloads.kernels.torch_ops import operators as torch_ops
 from workloads.spec.geometry import Geometry
 
-NAME = "cuda"
-VERSION = "1"
-SOURCES = (
-    "kernels/cuda/operators.py",
-    "kernels/cuda/passes.py",
-    "kernels/cuda/driver.py",
-    "kernels/cuda/nvrtc.py",
-    cuda_passes.SOURCE,
-    "kernels/torch_ops/operators.py",
-)
-
 
 def available(device: torch.device, dtype: torch.dtype) -> Optional[str]:
     """Return why this kernel cannot run there; None if it can. Compiles at the first call."""

@@ -16,8 +16,8 @@ from workloads.kernels.cuda import driver as cuda_driver
 from workloads.kernels.cuda import nvrtc
 from workloads.kernels.cuda.driver import THREADS
 from workloads.spec.geometry import Patches
+from workloads.spec.kernels import CUDA_SOURCE
 
-SOURCE = "kernels/cuda/gradient_filter.cu"
 TYPES = {torch.float32: "REAL_F32", torch.float64: "REAL_F64", torch.float16: "REAL_F16"}
 SUM_TYPES = {torch.float16: torch.float32}  # other types are summed in themselves
 UNROLLED = (1, 2, 3, 4, 8)  # side lengths of square patches that have kernels of their own
@@ -200,15 +200,15 @@ def _module(maps: torch.Tensor) -> Tuple[cuda_driver.Module, int]:
 
 
 def _load(index: int, dtype: torch.dtype) -> Tuple[cuda_driver.Module, int]:
-    source = pkgutil.get_data("workloads", SOURCE)
+    source = pkgutil.get_data("workloads", CUDA_SOURCE)
     if source is None:
-        raise nvrtc.NvrtcError("workloads/%s is not in the payload" % SOURCE)
+        raise nvrtc.NvrtcError("workloads/%s is not in the payload" % CUDA_SOURCE)
     if not torch.cuda.is_available():
         raise cuda_driver.DriverError("torch sees no CUDA device")
     driver = cuda_driver.driver()
     device = torch.cuda.get_device_properties(index)
     capability = (device.major, device.minor)
-    name = SOURCE.rpartition("/")[2]
+    name = CUDA_SOURCE.rpartition("/")[2]
     image = nvrtc.compile_kept(nvrtc.find(), source, name, capability, (TYPES[dtype],))
     return cuda_driver.Module(driver, index, image), device.multi_processor_count
 

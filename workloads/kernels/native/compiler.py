@@ -172,7 +172,7 @@ def _run(command: List[str]) -> str:
             timeout=TIMEOUT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CompilerError("the C compiler does not run: %s" % error) from error
+        raise CompilerError("the C compiler cannot be run: %s" % error) from error
     if ran.returncode != 0:
         raise CompilerError("%s failed: %s" % (command[0], ran.stdout.strip()[-2000:]))
     return str(ran.stdout)

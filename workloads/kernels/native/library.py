@@ -9,20 +9,8 @@ import torch
 from workloads.kernels.native import compiler
 from workloads.kernels.native.threads import ThreadPool
 from workloads.spec.geometry import Patches
+from workloads.spec.kernels import C_SOURCES
 
-SOURCES = (
-    "kernels/native/gradient_filter.c",
-    "kernels/native/depthwise.h",
-    "kernels/native/panels.h",
-    "kernels/native/narrow.h",
-    "kernels/native/patches.h",
-    "kernels/native/pixels.h",
-    "kernels/native/microkernel.h",
-    "kernels/native/rows.h",
-    "kernels/native/runs.h",
-    "kernels/native/team.h",
-    "kernels/native/windows.h",
-)
 TYPES = {torch.float32: "float", torch.float64: "double"}
 
 Axes = Tuple[Patches, Patches]
@@ -110,7 +98,7 @@ def unavailable(dtype: torch.dtype) -> Optional[str]:
     """Return why the library cannot be had here in this type; None if it can. Tries once."""
     if dtype not in _libraries and dtype not in _reasons:
         try:
-            library = compiler.load(SOURCES, ("REAL=" + TYPES[dtype],))
+            library = compiler.load(C_SOURCES["native"], ("REAL=" + TYPES[dtype],))
             _libraries[dtype] = _with_signatures(library)
         except (compiler.CompilerError, OSError) as error:
             _reasons[dtype] = str(error)

@@ -18,25 +18,12 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 import torch
 
 from workloads.kernels.native import grid_products as products
-from workloads.kernels.native import library, passes
+from workloads.kernels.native import passes
 from workloads.kernels.native.library import TYPES, Axes, unavailable
 from workloads.kernels.native.passes import Grid, Maps
 from workloads.kernels.seam import Maybe, Operator
 from workloads.kernels.torch_ops import operators as torch_ops
 from workloads.spec.geometry import Geometry
-
-NAME = "native"
-VERSION = "6"
-SOURCES = (
-    "kernels/native/operators.py",
-    "kernels/native/passes.py",
-    "kernels/native/library.py",
-    "kernels/native/threads.py",
-    "kernels/native/grid_products.py",
-    "kernels/native/compiler.py",
-    *library.SOURCES,
-    "kernels/torch_ops/operators.py",
-)
 
 THREAD_CHUNK_BYTES = 4 * 2**20  # of x~, g~ and g_x's cells in a chunk that one thread does alone
 MIN_CELLS_PER_THREAD = 64  # cells of the patch grid below which threads do not work alone

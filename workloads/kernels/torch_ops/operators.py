@@ -21,10 +21,6 @@ from workloads.kernels.seam import Maybe, Operator
 from workloads.kernels.torch_ops.patches import average_, spread_patches, sum_patches
 from workloads.spec.geometry import Geometry, Pair
 
-NAME = "torch"
-VERSION = "1"
-SOURCES = ("kernels/torch_ops/operators.py", "kernels/torch_ops/patches.py")
-
 _DTYPES = (torch.float32, torch.float64)
 
 

@@ -18,8 +18,8 @@ import torch
 from workloads.kernels.native import compiler
 from workloads.kernels.seam import Kernel, KernelError, Maybe, Operator
 from workloads.spec.geometry import Geometry
+from workloads.spec.kernels import USER_HEADER, USER_METHODS
 
-HEADER = "kernels/user/gfbench.h"
 TYPES = {torch.float32: "float", torch.float64: "double"}
 FIELDS = (
     "n",
@@ -56,32 +56,33 @@ FIELDS = (
 )
 
 
-class Case(ctypes.Structure):
+class Convolution(ctypes.Structure):
     """``gfbench_t`` of gfbench.h."""
 
     _fields_ = [(name, ctypes.c_int64) for name in FIELDS]
 
 
 def kernel(name: str, source: str) -> Kernel:
-    """Return the kernel of a C file beside this one; it is compiled when it is first asked for."""
+    """Return the kernel of a C file in ``workloads/kernels``; its first use compiles it."""
     program = _Program(name, source)
-    operators = {"gradient_filter": Operator(program.save, program.gradients)}
+    operator = Operator(program.save, program.gradients)
+    operators = dict.fromkeys(USER_METHODS, operator)
     return Kernel(name, "user", (source,), operators, program.available)
 
 
 class _Program:
-    """The functions of one file, for each type."""
+    """The functions of one C file, compiled for each type that is used."""
 
     def __init__(self, name: str, source: str) -> None:
         self._name = name
-        self._sources = ("kernels/" + source, HEADER)
+        self._sources = ("kernels/" + source, USER_HEADER)
         self._libraries: Dict[torch.dtype, Any] = {}
         self._reasons: Dict[torch.dtype, str] = {}
 
     def available(self, device: torch.device, dtype: torch.dtype) -> Optional[str]:
         """Return why it cannot run there; None if it can."""
         if torch.device(device).type != "cpu":
-            return "kernel %s is C for the CPU" % self._name
+            return "kernel %s is written in C and runs on the CPU only" % self._name
         if dtype not in TYPES:
             return "kernel %s computes in float32 and float64, not %s" % (self._name, dtype)
         if dtype not in self._libraries and dtype not in self._reasons:
@@ -89,7 +90,11 @@ class _Program:
         return self._reasons.get(dtype)
 
     def _load(self, dtype: torch.dtype) -> None:
-        """Compile for a type; having no compiler is a reason, being no C is the file's fault."""
+        """Compile for a type; a board without a compiler is a reason, a broken file is an error.
+
+        Raises:
+            KernelError: the file does not compile, or lacks a function.
+        """
         try:
             library = compiler.load(self._sources, ("REAL=" + TYPES[dtype],))
             self._libraries[dtype] = _declared(library)
@@ -106,14 +111,18 @@ class _Program:
         need_x: bool,
         need_w: bool,
     ) -> Tuple[Maybe, Maybe]:
-        """Return (x~, w~); w itself where the window is kept."""
+        """Return x~ (N, C_i, P_h, P_w) and w~ (C_o, C_i / groups); w where the window is kept."""
         x, weight = x.contiguous(), weight.contiguous()
-        keeps = geometry.keeps_window
-        x_sum = x.new_empty((*x.shape[:2], *geometry.grid)) if need_w else None
-        w_sum = weight.new_empty(weight.shape[:2]) if need_x and not keeps else None
+        x_sum = w_sum = None
+        if need_w:
+            x_sum = x.new_empty((*x.shape[:2], *geometry.grid))
+        if need_x and not geometry.keeps_window:
+            w_sum = weight.new_empty(weight.shape[:2])
         if x_sum is not None or w_sum is not None:
             self._call("gfbench_save", geometry, (x, weight, x_sum, w_sum))
-        return x_sum, weight if need_x and keeps else w_sum
+        if need_x and geometry.keeps_window:
+            return x_sum, weight
+        return x_sum, w_sum
 
     def gradients(
         self,
@@ -125,10 +134,13 @@ class _Program:
     ) -> Tuple[Maybe, Maybe, Maybe]:
         """Return (g_x, g_w, g_b); None for each that is not needed."""
         grad = grad_output.contiguous()
-        shapes = (geometry.x_shape, geometry.weight_shape, geometry.weight_shape[:1])
-        found = [grad.new_empty(s) if need else None for s, need in zip(shapes, needs_input_grad)]
-        self._call("gfbench_gradients", geometry, (grad, x_sum, w_sum, *found))
-        return found[0], found[1], found[2]
+        need_x, need_w, need_b = needs_input_grad
+        grad_x = grad.new_empty(geometry.x_shape) if need_x else None
+        grad_w = grad.new_empty(geometry.weight_shape) if need_w else None
+        grad_b = grad.new_empty(geometry.weight_shape[:1]) if need_b else None
+        tensors = (grad, x_sum, w_sum, grad_x, grad_w, grad_b)
+        self._call("gfbench_gradients", geometry, tensors)
+        return grad_x, grad_w, grad_b
 
     def _call(self, function: str, geometry: Geometry, tensors: Sequence[Maybe]) -> None:
         dtype = next(tensor.dtype for tensor in tensors if tensor is not None)
@@ -136,15 +148,15 @@ class _Program:
         if reason:
             raise compiler.CompilerError(reason)
         addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-        status = getattr(self._libraries[dtype], function)(_case(geometry), *addresses)
+        convolution = _convolution(geometry)
+        status = getattr(self._libraries[dtype], function)(convolution, *addresses)
         if status != 0:
-            words = (self._name, function, status)
-            raise NotImplementedError("kernel %s: %s returned %d" % words)
+            raise NotImplementedError("kernel %s: %s returned %d" % (self._name, function, status))
 
 
-def _case(geometry: Geometry) -> Case:
+def _convolution(geometry: Geometry) -> Convolution:
     rows, columns = geometry.input_patches
-    return Case(
+    return Convolution(
         *geometry.x_shape,
         *geometry.weight_shape,
         *geometry.stride,
@@ -167,7 +179,7 @@ def _case(geometry: Geometry) -> Case:
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    case, pointer = ctypes.POINTER(Case), ctypes.c_void_p
-    library.gfbench_save.argtypes = (case, *[pointer] * 4)
-    library.gfbench_gradients.argtypes = (case, *[pointer] * 6)
+    convolution, pointer = ctypes.POINTER(Convolution), ctypes.c_void_p
+    library.gfbench_save.argtypes = (convolution, *[pointer] * 4)
+    library.gfbench_gradients.argtypes = (convolution, *[pointer] * 6)
     return library

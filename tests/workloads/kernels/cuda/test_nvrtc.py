@@ -19,14 +19,13 @@ from interpreters import old_python
 
 from harness.payloads.payload import pack
 from workloads.kernels.cuda import nvrtc
-from workloads.kernels.cuda import passes as cuda_passes
 from workloads.kernels.cuda.driver import THREADS
 from workloads.kernels.cuda.nvrtc import Nvrtc, NvrtcError, Target
 from workloads.kernels.cuda.passes import TYPES, UNROLLED, Params
-from workloads.spec.kernels import kernel_source_sha256
+from workloads.spec.kernels import CUDA_SOURCE, kernel_source_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[4]
-SOURCE = (REPOSITORY / "workloads" / cuda_passes.SOURCE).read_bytes()
+SOURCE = (REPOSITORY / "workloads" / CUDA_SOURCE).read_bytes()
 KERNELS = {f"gfb_{name}_{length}" for name in ("pool", "expand") for length in (0, *UNROLLED)}
 
 # On the old Python: find what came with its torch, of CUDA 10.2, and compile with it.
@@ -87,7 +86,7 @@ def test_the_source_compiles_for_every_board(arch: int, dtype: torch.dtype) -> N
 
 
 def test_the_compiler_of_cuda_10_2_that_came_with_an_old_torch_is_found_and_will_do() -> None:
-    source = str(REPOSITORY / "workloads" / cuda_passes.SOURCE)
+    source = str(REPOSITORY / "workloads" / CUDA_SOURCE)
     done = subprocess.run(
         [str(old_python()), "-c", COMPILE, source, *TYPES.values()],
         capture_output=True,

@@ -22,12 +22,13 @@ from payload_check import channels_last, gradient_error, turned
 
 import workloads
 from workloads.convolution import conv2d
-from workloads.kernels import KERNELS, kernel_of
+from workloads.kernels import KERNELS
 from workloads.kernels.native import compiler, library, passes
 from workloads.kernels.native import grid_products as products
 from workloads.kernels.native import operators as native
 from workloads.kernels.native.threads import parallel_entries, thread_pool
 from workloads.kernels.torch_ops.patches import sum_patches
+from workloads.kernels.user import user
 from workloads.spec.geometry import conv_geometry
 
 ROOT = Path(workloads.__file__).parents[1]
@@ -409,7 +410,7 @@ def test_the_example_in_the_documentation_is_a_kernel(
     text = (ROOT / "docs" / "kernels.md").read_text()
     module = types.ModuleType("simple")
     exec(text.split("```python\n")[1].split("```")[0], module.__dict__)
-    monkeypatch.setitem(KERNELS, "simple", kernel_of(module))
+    monkeypatch.setitem(KERNELS, "simple", user.kernel_of("simple", "simple.py", module))
     sides = patch_size if isinstance(patch_size, tuple) else (patch_size, patch_size)
     config = Config((2, 3, 12, 6), (4, 3, 3, 5), (1, 1), (1, 2), (1, 1), 1, sides)
     assert gradient_error("gradient_filter", config, kernel="simple") < 1e-10
