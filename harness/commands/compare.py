@@ -245,8 +245,8 @@ def _show_side_by_side(first: Path, second: Path, rule: Rule, as_json: bool) -> 
 
 
 def _print_side_by_side(comparison: SideBySide, margin: float) -> None:
-    pair = f"{comparison.second} against {comparison.first}"
-    print(f"{pair}: two runs, not measured in the same rounds.")
+    first, second = comparison.first, comparison.second
+    print(f"{second} against {first}: two runs, not measured in the same rounds.")
     print("The differences include what drifted between the runs; the 95 % intervals cover only")
     print("the scatter within each run. For a verdict, measure both in one run.")
     print(f"Below, higher and lower mean by more than {100 * margin:.3g} %, alike means by less.")

@@ -178,7 +178,7 @@ def _no_power(platform: Platform, sensed: Sensed) -> Missing:
         return Missing(what="power", reason=platform.no_sensor, remedy=METER)
     if sensed.total is None:
         there = ", ".join(rail.name for rail in sensed.rails)
-        reason = f"no rule says which rails add up to the total (missing {there})"
+        reason = f"no rule says which rails add up to the total (found {there})"
         return Missing(what="power", reason=reason, remedy=METER)
     counted = {rail.name: rail.fault for rail in sensed.rails if rail.name in sensed.total.rails}
     lacking = [name for name in sensed.total.rails if counted.get(name) or name not in counted]
