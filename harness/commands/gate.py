@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from harness.commands.options import JsonOption, Policy, exit_with
+from harness.commands.options import JsonOption, MetricOption, Policy, exit_with
 from reports.calibration.noise_floor import calibrated_floors
 from reports.ci import markdown as pages
 from reports.ci.annotations import to_annotations
@@ -40,7 +40,7 @@ def gate(
     run: Annotated[Path, typer.Argument(help="a run's folder")],
     base: Annotated[str, typer.Option(help="the cases to compare with: key=value[,key=value]")],
     new: Annotated[str, typer.Option(help="the cases to judge, paired by all that is not named")],
-    metric: Annotated[str, typer.Option(help="of latency,energy,memory")] = "latency",
+    metric: MetricOption = "latency",
     margin: Annotated[str, typer.Option(help="the change that matters: 3% or 0.03")] = "3%",
     phase: Annotated[str, typer.Option(help="of forward,backward,step")] = ",".join(DEFAULT_PHASES),
     calibration: Annotated[

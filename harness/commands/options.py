@@ -17,6 +17,7 @@ from rich.table import Table
 
 from harness.errors import GfbenchError, InventoryError, UsageError
 from harness.fleet.run import Finished
+from reports.metrics.table import gate_names
 from reports.store.files import (
     MissingExtra,
     StoreFiles,
@@ -162,7 +163,8 @@ def shown_url(url: str) -> str:
     return without_password(url)
 
 
-MetricOption = Annotated[str, typer.Option(help="one or more of latency,energy,memory")]
+METRICS = ",".join(gate_names())
+MetricOption = Annotated[str, typer.Option(help=f"one or more of {METRICS}")]
 PhaseOption = Annotated[str, typer.Option(help="one or more of forward,backward,step")]
 MarginOption = Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")]
 SuiteOption = Annotated[str, typer.Option(help="a suite's name, or the path of its file")]

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from harness.commands.options import (
+    METRICS,
     RESULTS,
     InventoryOption,
     OutputOption,
@@ -80,7 +81,7 @@ def run(
     ] = False,
     base: Annotated[str | None, typer.Option(help="cases to compare with: kernel=torch")] = None,
     new: Annotated[str | None, typer.Option(help="cases to judge: kernel=native")] = None,
-    metric: Annotated[str, typer.Option(help="judge any of latency,energy,memory")] = "latency",
+    metric: Annotated[str, typer.Option(help=f"judge any of {METRICS}")] = "latency",
     margin: Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")] = "3%",
     phase: Annotated[str, typer.Option(help="judge any of forward,backward,step")] = ",".join(
         DEFAULT_PHASES
