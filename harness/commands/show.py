@@ -31,7 +31,8 @@ def status_lines(run: Run) -> list[str]:
     facts = (run.run_id, header.suite.name, rounds, started, version)
     lines = [", ".join(fact for fact in facts if fact)]
     lines += [_target_line(target) for target in run.targets]
-    return [printable(line) for line in (*lines, *(f"note: {note}" for note in run.notes))]
+    lines += [f"note: {note}" for note in run.notes]
+    return [printable(line) for line in lines]
 
 
 def verdict_lines(run: Run, width: int | None) -> list[str]:

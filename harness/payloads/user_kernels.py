@@ -176,13 +176,11 @@ def _python_version(name: str, content: bytes, path: Path) -> str:
     except (SyntaxError, ValueError) as error:
         raise PlanError(f"--kernel {name}={path}: is not valid Python: {error}") from None
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    values = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    values = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            values.update(dict.fromkeys(names, node.value))
     missing = {"VERSION", "available"} - defined - set(values)
     if missing or not ("OPERATORS" in values or {"save", "gradients"} <= defined):
         lacks = ", ".join(sorted(missing)) or "OPERATORS, or save and gradients"
