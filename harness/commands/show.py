@@ -6,13 +6,12 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from harness.fleet.header import read_header
 from reports.gate.recorded import gates_of
-from reports.results.read import ResultProblem, load_run, run_folders
+from reports.results.read import ResultProblem, load_header, load_run, run_folders
 from reports.results.records import Run, TargetRun
 from reports.terminal import table
 from reports.terminal import verdicts as gate_text
@@ -32,7 +31,8 @@ def status_lines(run: Run) -> list[str]:
     facts = (run.run_id, header.suite.name, rounds, started, version)
     lines = [", ".join(fact for fact in facts if fact)]
     lines += [_target_line(target) for target in run.targets]
-    return [printable(line) for line in (*lines, *(f"note: {note}" for note in run.notes))]
+    lines += [f"note: {note}" for note in run.notes]
+    return [printable(line) for line in lines]
 
 
 def verdict_lines(run: Run, width: int | None) -> list[str]:
@@ -69,16 +69,18 @@ def history_lines(runs: Sequence[Run], encoding: str = "utf-8") -> list[str]:
 
 def runs_beside(folder: Path, run: Run) -> list[Run]:
     """Return the finished runs in the same folder that measured the same on the same targets."""
-    ours = read_header(folder)
-    names = set(ours.get("targets") or ())
+    ours = run.header
     beside: list[Run] = []
     for path in reversed(list(run_folders(folder.resolve().parent))):
         if len(beside) == MAX_HISTORY or path == folder.resolve():
             continue
-        header = _header(path)
-        alike = (header.get("suite") or {}).get("name") == run.header.suite.name
-        if alike and names & set(header.get("targets") or ()) and header.get("finished_at"):
-            beside += _loaded(path)
+        try:
+            header = load_header(path)
+            same_suite = header.suite.name == ours.suite.name
+            if header.finished_at and same_suite and set(ours.targets) & set(header.targets):
+                beside.append(load_run(path))
+        except ResultProblem:
+            continue  # what cannot be read has no history
     return beside
 
 
@@ -110,20 +112,6 @@ def _can_show(shown: Sequence[Trend], encoding: str) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
-
-
-def _header(path: Path) -> dict[str, Any]:
-    try:
-        return read_header(path)
-    except ResultProblem:
-        return {}
-
-
-def _loaded(path: Path) -> list[Run]:
-    try:
-        return [load_run(path)]
-    except ResultProblem:
-        return []
 
 
 app = typer.Typer()

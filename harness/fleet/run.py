@@ -26,7 +26,7 @@ from reports.gate.rule import rule_to_json
 from reports.gate.verdict import Gate
 from reports.page.render import write_report
 from reports.results.manifest import write_manifest
-from reports.results.read import REPORT, RUN, ResultProblem, load_run
+from reports.results.read import REPORT, RUN, ResultProblem, load_header, load_run
 from reports.results.records import Rule
 from reports.results.write import (
     ResultStorageProblem,
@@ -128,25 +128,25 @@ def resume_run(
     Raises:
         ResultProblem: the run in the folder was started with another payload.
     """
-    header = read_header(folder)
-    own_kernels = from_run(folder, header)
+    header = load_header(folder)
+    own_kernels = from_run(folder, header.kernels)
     payload = payloads.pack(extra=packed(own_kernels))
-    recorded = (header.get("payload") or {}).get("sha256")
-    if recorded != payload.sha256:
+    recorded = header.payload.sha256 if header.payload else ""
+    if recorded != payload.sha256 or header.seed is None:
         raise ResultProblem(
-            f"{folder}: the run was started with another payload ({str(recorded)[:12]}, this "
+            f"{folder}: the run was started with another payload ({recorded[:12]}, this "
             f"gfbench has {payload.sha256[:12]}) — resume it with the version that started it, "
-            f"{(header.get('tool') or {}).get('version')}, or start a new run"
+            f"{header.tool.version}, or start a new run"
         )
     request = Request(
         run=folder,
         run_id=folder.name,
         suite=suite,
-        seed=int(header["seed"]),
+        seed=header.seed,
         payload=payload,
         inventory=inventory,
         own_kernels=own_kernels,
-        revisions=revised.from_run(folder, header),
+        revisions=revised.from_run(folder, header.revisions),
     )
     return _carry_out(targets, request, watch)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from harness.payloads.git import Commit, Repository
 from harness.payloads.payload import Payload
 from harness.payloads.user_kernels import LIST, UserKernel, packed, parse, unpacked
 from reports.results.read import ResultProblem
+from reports.results.records import RevisionFacts
 from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import BLOCK_KINDS, SCHEMA
 
@@ -139,13 +140,13 @@ def recorded(revision: Revision) -> dict[str, Any]:
     }
 
 
-def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[Revision, ...]:
+def from_run(folder: Path, recorded: Iterable[RevisionFacts]) -> tuple[Revision, ...]:
     """Return the revisions of a run, from run.json and the payloads beside it.
 
     Raises:
         ResultProblem: a payload is gone or changed.
     """
-    return tuple(_from_entry(folder, entry) for entry in header.get("revisions") or ())
+    return tuple(_from_facts(folder, facts) for facts in recorded)
 
 
 def kernel_facts(revision: Revision, name: str) -> dict[str, Any]:
@@ -231,25 +232,17 @@ def _constants(path: Path, commit: Commit) -> dict[str, Any]:
     return values
 
 
-def _from_entry(folder: Path, entry: Mapping[str, Any]) -> Revision:
+def _from_facts(folder: Path, facts: RevisionFacts) -> Revision:
+    if facts.payload is None or not facts.payload.name or not facts.label:
+        raise ResultProblem(f"{folder}: run.json does not say what was compared")
+    name, sha256 = facts.payload.name, facts.payload.sha256
     try:
-        said = entry["payload"]
-        name, sha256 = str(said["name"]), str(said["sha256"])
-        commit = Commit(
-            asked=str(entry["asked"]),
-            sha=str(entry["commit"]),
-            label=str(entry["label"]),
-            subject=str(entry["subject"]),
-        )
         data = (folder / FOLDER / Path(name).name).read_bytes()
-    except (KeyError, TypeError) as error:
-        raise ResultProblem(
-            f"{folder}: run.json does not say what was compared: {error!r}"
-        ) from None
     except OSError as error:
         raise ResultProblem(f"{folder}: {error.filename}: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ResultProblem(f"{folder}: {FOLDER}/{name} is not the payload that was measured")
+    commit = Commit(asked=facts.asked, sha=facts.commit, label=facts.label, subject=facts.subject)
     payload = Payload(name=name, data=data, sha256=sha256)
     return Revision(commit=commit, payload=payload, own_kernels=_own_kernels(payload))
 

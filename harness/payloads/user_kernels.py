@@ -10,13 +10,13 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.errors import PlanError
 from reports.results.read import ResultProblem
+from reports.results.records import KernelFacts
 from workloads.spec.kernels import KERNELS, USER_METHODS, KernelInfo, kernel_source_sha256
 
 FOLDER = "workloads/kernels"
@@ -101,27 +101,25 @@ def recorded(own: Sequence[UserKernel]) -> dict[str, bytes]:
     return {kernel.of: kernel.content for kernel in own if kernel.content is not None}
 
 
-def from_run(folder: Path, header: Mapping[str, Any]) -> tuple[UserKernel, ...]:
+def from_run(folder: Path, recorded: Iterable[KernelFacts]) -> tuple[UserKernel, ...]:
     """Return the user's kernels of a run, from run.json and the files beside it.
 
     Raises:
         ResultProblem: a file is gone or changed.
     """
     kernels = []
-    for entry in header.get("kernels") or ():
-        if entry.get("kind") is None:
+    for facts in recorded:
+        if not facts.kind:
             continue
-        kernel = _from_entry(folder, entry)
-        if kernel.sha256 != entry.get("source_sha256"):
-            raise ResultProblem(
-                f"{folder}: kernel {entry['name']} has changed since it was measured"
-            )
+        kernel = _from_facts(folder, facts)
+        if kernel.sha256 != facts.source_sha256:
+            raise ResultProblem(f"{folder}: kernel {facts.name} has changed since it was measured")
         kernels.append(kernel)
     return tuple(kernels)
 
 
-def _from_entry(folder: Path, entry: Mapping[str, Any]) -> UserKernel:
-    name, kind, of = (str(entry.get(key)) for key in ("name", "kind", "of"))
+def _from_facts(folder: Path, facts: KernelFacts) -> UserKernel:
+    name, kind, of = facts.name, facts.kind, facts.of
     if kind == "alias" and of in KERNELS:
         return _alias(name, of)
     if kind not in KINDS.values() or of != Path(of).name:
@@ -178,13 +176,11 @@ def _python_version(name: str, content: bytes, path: Path) -> str:
     except (SyntaxError, ValueError) as error:
         raise PlanError(f"--kernel {name}={path}: is not valid Python: {error}") from None
     defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    values = {
-        target.id: node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    values = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            values.update(dict.fromkeys(names, node.value))
     missing = {"VERSION", "available"} - defined - set(values)
     if missing or not ("OPERATORS" in values or {"save", "gradients"} <= defined):
         lacks = ", ".join(sorted(missing)) or "OPERATORS, or save and gradients"

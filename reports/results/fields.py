@@ -42,6 +42,12 @@ def absent_as(default: Any) -> BeforeValidator:
     return BeforeValidator(lambda value: default if value is None else value)
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    """Return the names that an object maps, or that a list has."""
+    return tuple(name for name in value or () if isinstance(name, str))
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Text = Annotated[str, absent_as("")]
 Texts = Annotated[tuple[str, ...], absent_as(())]
 Version = Annotated[str, BeforeValidator(lambda value: "" if value is None else str(value))]

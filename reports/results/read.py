@@ -62,6 +62,7 @@ __all__ = [  # with what the readers of a single file need
     "ResultProblem",
     "check_schema",
     "check_target_name",
+    "load_header",
     "load_run",
     "parse_trace",
     "read_limited",
@@ -70,6 +71,15 @@ __all__ = [  # with what the readers of a single file need
 ]
 
 MAX_READINGS = 50_000_000
+
+
+def load_header(folder: Path) -> RunHeader:
+    """Read run.json of a result folder alone, without the rule of its gate.
+
+    Raises:
+        ResultProblem: no run there, a broken run.json, or a newer major schema.
+    """
+    return typed(RunHeader, {**_run_json(folder), "gate": None}, folder / RUN)
 
 
 def load_run(path: Path) -> Run:
@@ -83,14 +93,19 @@ def load_run(path: Path) -> Run:
     path = Path(path)
     if path.name == RUN:
         path = path.parent
-    document = read_document(path / RUN)
-    if document is None:
-        raise ResultProblem(f"{path} is not a result folder: it has no {RUN}")
-    check_schema(document.get("schema"), path / RUN)
+    document = _run_json(path)
     try:
         return _load(path, document)
     except OSError as error:
         raise ResultProblem(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _run_json(folder: Path) -> dict[str, Any]:
+    document = read_document(folder / RUN)
+    if document is None:
+        raise ResultProblem(f"{folder} is not a result folder: it has no {RUN}")
+    check_schema(document.get("schema"), folder / RUN)
+    return document
 
 
 def _load(path: Path, document: Mapping[str, Any]) -> Run:
@@ -98,7 +113,7 @@ def _load(path: Path, document: Mapping[str, Any]) -> Run:
     names, notes = _target_names(path / "targets")
     if document.get("gate") is not None:
         header = replace(header, gate=_rule(document["gate"], path / RUN, notes))
-    listed = [name for name in document.get("targets") or () if isinstance(name, str)]
+    listed = header.targets
     notes += [f"target {name} left no files" for name in listed if name not in names]
     names.sort(key=lambda name: (listed.index(name) if name in listed else len(listed), name))
     targets = tuple(_load_target(path / "targets" / name) for name in names)

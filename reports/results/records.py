@@ -18,6 +18,7 @@ from pydantic import FiniteFloat
 from reports.results.fields import (
     CaseField,
     Figures,
+    Names,
     Settings,
     Span,
     Text,
@@ -350,11 +351,13 @@ class PayloadFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelFacts:
-    """One kernel that the plan uses."""
+    """One kernel that the plan uses; a user's has a ``kind``, and the file or kernel it is of."""
 
     name: Text = ""
     version: Version = ""
     source_sha256: Text = ""
+    kind: Text = ""
+    of: Text = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -423,6 +426,7 @@ class RunHeader:
     kernels: Annotated[tuple[KernelFacts, ...], absent_as(())] = ()
     revisions: Annotated[tuple[RevisionFacts, ...], absent_as(())] = ()
     gate: Rule | None = None  # where the run was measured to be judged
+    targets: Names = ()
 
 
 @dataclass(frozen=True, kw_only=True)

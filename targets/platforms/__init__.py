@@ -61,12 +61,14 @@ def detect(probe: Mapping[str, Any]) -> str:
     """
     names = [*(probe.get("compatible") or ()), probe.get("model") or ""]
     text = "\n".join(str(name) for name in names).lower()
-    marks = [(mark, known.id) for known in PLATFORMS.values() for mark in known.marks]
-    chips = [(chip, known.id) for known in PLATFORMS.values() for chip in known.chips]
-    for clues in (marks, chips):
-        fitting = [(len(clue), platform_id) for clue, platform_id in clues if clue in text]
-        if fitting:
-            return max(fitting)[1]
+    marks: list[tuple[int, str]] = []  # length and platform of those that are in the text
+    chips: list[tuple[int, str]] = []
+    for platform in PLATFORMS.values():
+        marks += [(len(mark), platform.id) for mark in platform.marks if mark in text]
+        chips += [(len(chip), platform.id) for chip in platform.chips if chip in text]
+    fitting = marks or chips
+    if fitting:
+        return max(fitting)[1]
     machine = str(probe.get("machine") or "")
     x86 = machine in ("x86_64", "amd64", "AMD64") or machine.endswith("86")
     return "linux-x86" if x86 else "linux-arm"

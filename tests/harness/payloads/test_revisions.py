@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from git_repositories import GitRepository, former_project, kernel, project
+from pydantic import TypeAdapter
 
 from harness.errors import PlanError, UsageError
 from harness.payloads import former, revisions
 from harness.payloads import payload as payloads
 from harness.payloads.revisions import Revision, Source
 from reports.results.read import ResultProblem
+from reports.results.records import RevisionFacts
 from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import BLOCK_KINDS
 
@@ -160,18 +162,18 @@ def test_a_run_gives_back_the_revisions_that_it_measured(
     theirs: GitRepository, tmp_path: Path
 ) -> None:
     made = build(theirs, "HEAD", "mine=src/mine.py")
-    header = {"revisions": [revisions.recorded(made)]}
+    facts = TypeAdapter(RevisionFacts).validate_python(revisions.recorded(made))
     folder = tmp_path / "run"
     (folder / "payloads").mkdir(parents=True)
     kept = folder / "payloads" / made.payload.name
     kept.write_bytes(made.payload.data)
-    (found,) = revisions.from_run(folder, header)
+    (found,) = revisions.from_run(folder, [facts])
     assert (found.commit, found.payload) == (made.commit, made.payload)
     (kernel_again,) = found.own_kernels
     assert kernel_again.content == made.own_kernels[0].content
     kept.write_bytes(made.payload.data + b" ")
     with pytest.raises(ResultProblem, match="not the payload that was measured"):
-        revisions.from_run(folder, header)
+        revisions.from_run(folder, [facts])
     kept.unlink()
     with pytest.raises(ResultProblem, match="No such file"):
-        revisions.from_run(folder, header)
+        revisions.from_run(folder, [facts])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from harness.payloads.user_kernels import from_run, packed, parse
 from harness.plan.plan import make_plan
 from harness.plan.suites import Overrides, load_suite, suite_from_json
 from reports.results.read import ResultProblem
+from reports.results.records import KernelFacts
 from workloads.spec.messages import to_json
 
 
@@ -89,15 +91,15 @@ def test_a_changed_file_in_the_run_is_not_taken_for_the_measured_one(
     mine: Path, tmp_path: Path
 ) -> None:
     _, (own,) = parse([f"mine={mine}"])
-    entry = {"name": "mine", "kind": own.kind, "of": own.of, "source_sha256": own.sha256}
+    facts = KernelFacts(name="mine", kind=own.kind, of=own.of, source_sha256=own.sha256)
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels" / own.of).write_bytes(own.content or b"")
-    assert [kernel.sha256 for kernel in from_run(tmp_path, {"kernels": [entry]})] == [own.sha256]
+    assert [kernel.sha256 for kernel in from_run(tmp_path, [facts])] == [own.sha256]
     (tmp_path / "kernels" / own.of).write_text(data.wrong("NaN"))
     with pytest.raises(ResultProblem, match="has changed since it was measured"):
-        from_run(tmp_path, {"kernels": [entry]})
+        from_run(tmp_path, [facts])
     with pytest.raises(ResultProblem, match="does not say"):
-        from_run(tmp_path, {"kernels": [{**entry, "of": "../../secret.py"}]})
+        from_run(tmp_path, [replace(facts, of="../../secret.py")])
 
 
 def test_right_ones_are_timed_and_wrong_ones_refused_on_the_board(tmp_path: Path) -> None:
