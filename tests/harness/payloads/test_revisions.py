@@ -23,8 +23,8 @@ from workloads.spec.messages import BLOCK_KINDS
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
     made = project(tmp_path_factory.mktemp("repositories") / "ours")
-    made.edit("workloads/kernels/torch_ops/operators.py", 'VERSION = "1"', 'VERSION = "2"')
-    made.commit("Raise the version")
+    made.edit("workloads/kernels/torch_ops/operators.py", "OPERATORS = {", "OPERATORS = {  # new")
+    made.commit("Change a kernel")
     made.commit("Tell more", {"README.md": "more"})
     made.edit("workloads/spec/messages.py", 'SCHEMA = "gfbench/1"', 'SCHEMA = "gfbench/2"')
     made.commit("Speak another format")
@@ -48,8 +48,8 @@ def build(made: GitRepository, name: str, *kernels: str) -> Revision:
 def test_a_payload_has_the_revisions_bytes_and_not_the_controllers(ours: GitRepository) -> None:
     old, new = build(ours, "HEAD~3"), build(ours, "HEAD~2")
     path = "workloads/kernels/torch_ops/operators.py"
-    assert b'VERSION = "2"' not in payloads.content(old.payload, path)
-    assert b'VERSION = "2"' in payloads.content(new.payload, path)
+    assert b"OPERATORS = {  # new" not in payloads.content(old.payload, path)
+    assert b"OPERATORS = {  # new" in payloads.content(new.payload, path)
     assert old.payload.sha256 == payloads.pack().sha256  # the copy of what is installed
     assert not revisions.identical(old, new)
     assert old.block_kinds == BLOCK_KINDS
