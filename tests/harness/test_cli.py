@@ -278,7 +278,7 @@ def test_a_bug_is_exit_70_with_a_log_file(lab: Lab) -> None:
 
 
 def test_a_bug_in_one_target_is_exit_70_and_leaves_its_traceback(lab: Lab) -> None:
-    code = f"import harness.fleet.session as s; s.make_plan = None; {MAIN}"
+    code = f"import harness.fleet.job as s; s.make_plan = None; {MAIN}"
     done = lab.gfbench("run", "-t", "local", "--suite", "tiny.yaml", "-o", "out", code=code)
     assert done.returncode == 70
     assert "a bug" in done.stderr
@@ -341,7 +341,7 @@ def test_a_case_that_cannot_be_is_skipped_with_its_reason_and_exit_0(lab: Lab) -
 def test_a_case_that_fails_is_exit_1_and_the_rest_is_saved(lab: Lab) -> None:
     # The kernel is said to do float16, which it refuses on the board.
     code = (
-        "import workloads.spec.layers as c; k = c.KERNELS['torch'];"
+        "import workloads.spec.kernels as c; k = c.KERNELS['torch'];"
         "c.KERNELS['torch'] = k._replace(dtypes=('float32', 'float16')); " + MAIN
     )
     arguments = (*RUN, "--rounds", "1", "--dtype", "float32", "--dtype", "float16")

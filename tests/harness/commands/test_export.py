@@ -63,6 +63,6 @@ def test_without_pyarrow_the_command_says_what_to_install(cli: Cli) -> None:
 def test_a_selector_that_fits_nothing_is_a_mistake_in_the_command(cli: Cli) -> None:
     done = cli("export", "run", "--case", "kernel=nativ")
     assert done.returncode == 2
-    assert "there are kernel=torch" in done.stderr
+    assert "choose from kernel=torch" in done.stderr
     kept = cli("export", "run", "--case", "method=exact,workload=early").stdout.splitlines()
     assert {line.split(",")[4] for line in kept[1:]} == {"exact"}

@@ -90,7 +90,7 @@ def test_an_unreachable_board_is_exit_4_beside_a_good_one(gfbench: Gfbench, tmp_
     [
         ("kernel", FILTERED, (), "key=value"),
         (EXACT, "method=gradient_filter", (), "name patch_size too"),
-        (EXACT, "kernel=cuda", (), "there is torch"),
+        (EXACT, "kernel=cuda", (), "choose from torch"),
         (EXACT, FILTERED, ("--margin", "3"), "3% or 0.03"),
         (EXACT, FILTERED, ("--metric", "speed"), "latency, energy, memory"),
         (EXACT, FILTERED, ("--inconclusive", "maybe"), "warn"),
