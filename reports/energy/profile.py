@@ -90,7 +90,7 @@ def _resolved(trace: Trace, rail: Rail, view: View) -> tuple[FloatArray, FloatAr
         times_s, power_w, slip_s = samples.times_s - blur_s / 2, samples.values, samples.slip_s
     if blur_s > MAX_BLUR * iteration_s:
         reason = f"each reading of {rail.name} is a mean over {blur_s:.3g} s"
-        raise NotMeasured("invalid", f"{reason}, one iteration takes {iteration_s:.3g} s")
+        raise NotMeasured("invalid", f"{reason}, but one iteration takes {iteration_s:.3g} s")
     if slip_s > MAX_SLIP * iteration_s:
         raise NotMeasured("invalid", f"the readings do not show when {rail.name} converts")
     return times_s, power_w

@@ -185,7 +185,7 @@ def _shift(
     effect, status = None, "not comparable"
     if not reason and not (ours and theirs):
         lacking = [name for name, values in (("first", ours), ("second", theirs)) if not values]
-        reason = f"not measured in {' and '.join(f'the {name}' for name in lacking)}"
+        reason = f"not measured in {' and '.join(f'the {name} run' for name in lacking)}"
     elif not reason:
         effect = shift(ours, theirs)
         status, reason = _judged(effect, margin)
@@ -226,7 +226,7 @@ def _common_targets(
     common = tuple((target, theirs[name]) for name, target in ours.items() if name in theirs)
     if not common and len(ours) == len(theirs) == 1:
         pair = (first.targets[0], second.targets[0])
-        return (pair,), (f"two targets: {pair[0].name}, then {pair[1].name}",)
+        return (pair,), (f"different targets: {pair[0].name}, then {pair[1].name}",)
     alone = [name for name in ours if name not in theirs]
     alone += [name for name in theirs if name not in ours]
     return common, tuple(f"{name} is only in one of the runs" for name in alone)

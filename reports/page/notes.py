@@ -80,7 +80,7 @@ def _unseen_steps(subject: Subject) -> list[str]:
         if fastest and missing and layout not in layouts:
             labels = [label for key, label in subject.workloads.items() if key in fastest]
             notes.append(
-                f"Exact steps are faster in {layout} for {', '.join(labels)}; no filtered ones "
+                f"Exact steps are faster in {layout} for {', '.join(labels)}; no filtered steps "
                 f"were measured in that layout: add {joined(missing)} for these."
             )
     return notes

@@ -198,7 +198,7 @@ def test_a_long_line_is_whole_and_one_above_the_limit_is_refused(transport: Tran
     script = ["sh", "-c", "head -c 300000 /dev/zero; echo; head -c 300002 /dev/zero; echo"]
     lines = transport.follow(script, idle_deadline_s=20, limit_bytes=300001)
     assert next(lines) == bytes(300000)
-    with pytest.raises(CommandFailed, match="line above 300001 bytes"):
+    with pytest.raises(CommandFailed, match="a line over 300001 bytes"):
         next(lines)
 
 
