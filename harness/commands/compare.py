@@ -249,7 +249,7 @@ def _print_side_by_side(comparison: SideBySide, margin: float) -> None:
     print(f"{second} against {first}: two runs, not measured in the same rounds.")
     print("The differences include what drifted between the runs; the 95 % intervals cover only")
     print("the scatter within each run. For a verdict, measure both in one run.")
-    print(f"Below, higher and lower mean by more than {100 * margin:.3g} %, alike means by less.")
+    print(f"Below, higher and lower mean by more than {100 * margin:.3g} %, alike by less.")
     print_rows([_side_row(shift) for shift in comparison.shifts])
     for target, differences in comparison.differences.items():
         for difference in differences:

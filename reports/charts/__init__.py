@@ -41,7 +41,7 @@ SPEED = Section(id="speed", short="Speed", title="How fast")
 FIDELITY = Section(id="cost", short="Fidelity", title="What it costs in fidelity")
 MEMORY = Section(id="memory", short="Memory", title="Memory by method")
 ENERGY = Section(id="joules", short="Energy", title="Energy and power")
-ROOFLINE = Section(id="floors", short="Roofline", title="How near to the machine's limits")
+ROOFLINE = Section(id="floors", short="Roofline", title="How close to the machine's limits")
 TRUST = Section(id="trust", short="Can it be believed?", title="Can it be believed?")
 
 

@@ -338,8 +338,10 @@ def _pareto_panel(subject: Subject, costs: Sequence[Cost], colours: Colours) -> 
         traces,
         f"time and energy of a step over exact's, {len(costs)} methods, on {subject.label}",
         height=380,
-        xaxis=_share_axis("time of a step, of exact's", [cost.time for cost in costs]),
-        yaxis=_share_axis("energy of a step, of exact's", [cost.energy for cost in costs]),
+        xaxis=_share_axis("time of a step, as a share of exact's", [cost.time for cost in costs]),
+        yaxis=_share_axis(
+            "energy of a step, as a share of exact's", [cost.energy for cost in costs]
+        ),
         annotations=arrows,
     )
 

@@ -32,7 +32,7 @@ def floor_chart(context: Context) -> Chart | None:
     phases = ("backward",)
     axis = {"title": {"text": "floor over measured time"}, "rangemode": "tozero"}
     return Chart(
-        title="How near to the machine's floor",
+        title="How close to the machine's floor",
         caption="The floor of a backward is the time to read or write each tensor once at this "
         "machine's bandwidth, plus the time of the multiplications at its rate, both "
         "measured in the same round. At 1 a backward takes no longer than its floor; "

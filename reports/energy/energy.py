@@ -205,7 +205,7 @@ def _require_window(view: View, rail_map: RailMap, throttled: bool | str) -> Non
             f"measure at least {needed_s:.3g} s per window (min_window_s)",
         )
     if not rail_map.total:
-        reason = "; ".join(rail_map.missing) or "no rail stands for the total"
+        reason = "; ".join(rail_map.missing) or "no rail gives the total"
         raise NotMeasured("missing", reason, "gfbench doctor shows what can be read")
 
 
@@ -392,7 +392,7 @@ def _idle(readings: list[_Reading]) -> tuple[UncertainValue | None, list[str]]:
         return None, ["idle power not measured: net energy is missing"] if windows else []
     flags = []
     if len(totals) < len(windows):
-        flags.append("idle power was measured on one side only")
+        flags.append("idle power was measured only before or only after the run")
     mean_w = float(np.mean([total.power_w for total in totals]))
     noise_w = float(np.hypot.reduce([total.u95_w for total in totals])) / len(totals)
     change_w = abs(totals[-1].power_w - totals[0].power_w)

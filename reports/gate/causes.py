@@ -106,7 +106,7 @@ def unequal_conditions(
     temperatures = [_difference(base[r], new[r], _start_c) for r in rounds]
     warmer_c = _systematic(temperatures, MIN_TEMPERATURE_CHANGE_C)
     if warmer_c is not None and warmer_c > 0:
-        conditions.append(f"new began {warmer_c:.0f} °C warmer")
+        conditions.append(f"new started {warmer_c:.0f} °C warmer")
     return tuple(conditions)
 
 

@@ -46,5 +46,5 @@ def temperature_rows(builder: RowBuilder) -> Iterator[Row]:
     hottest, status = builder.by_round(""), builder.status
     blocks = builder.target.blocks_of(builder.case, "timing")
     if blocks and not hottest and status.has_value:
-        status = Status(status="missing", reason="no temperature sensor was readable")
+        status = Status(status="missing", reason="no temperature sensor could be read")
     yield builder.median_row("", hottest, status)

@@ -162,7 +162,7 @@ def _trace(run: Path, name: str, channels: frozenset[str] | None) -> Iterator[Sc
                     return
     except EOFError:
         yield SchemaViolation(
-            file=name, place="end", expected="a whole trace", found="a cut", crash=True
+            file=name, place="end", expected="a whole trace", found="cut off", crash=True
         )
     except (OSError, zlib.error) as error:
         yield SchemaViolation(file=name, place="", expected="gzip", found=_words(error))

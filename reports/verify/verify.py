@@ -88,7 +88,9 @@ def verify(folder: Path) -> Verification:
     findings = list(_manifest(run.path, notes))
     for violation in check_files(run.path):
         if violation.crash:
-            notes.append(f"{violation.file}, {violation.place}: {violation.found} (a crash's mark)")
+            notes.append(
+                f"{violation.file}, {violation.place}: {violation.found} (left by a crash)"
+            )
             continue
         place, expected = violation.place, violation.expected
         findings.append(
@@ -189,7 +191,7 @@ def _report(run: Run, notes: list[str]) -> Iterator[Discrepancy]:
         runs = _runs_of(run, found)
     except ResultProblem as problem:
         yield Discrepancy(
-            file=REPORT, place="row-data", expected="runs beside it", found=str(problem)
+            file=REPORT, place="row-data", expected="its runs beside it", found=str(problem)
         )
         return
     rendered = render(runs)

@@ -185,7 +185,7 @@ def largest_error(name: str, result: Any, reference: torch.Tensor) -> Deviation:
         shapes = (tuple(result.shape), tuple(reference.shape))
         return Deviation(nan, "%s has shape %s, not %s" % (name, *shapes))
     if any(step == 0 and size > 1 for step, size in zip(result.stride(), result.shape)):
-        return Deviation(nan, "%s is an expanded view, not written whole" % name)
+        return Deviation(nan, "%s is an expanded view, in which elements share memory" % name)
     difference = (result.cpu().double() - reference).abs()
     difference[difference != difference] = float("inf")  # NaN
     flat_index = int(difference.argmax())
