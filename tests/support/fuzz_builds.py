@@ -18,7 +18,7 @@ import torch
 
 import workloads
 from workloads.kernels.native import compiler, passes, threads
-from workloads.kernels.native.library import library_of
+from workloads.kernels.native.bindings import library_of
 from workloads.kernels.native.threads import ThreadPool
 
 ROOT = Path(workloads.__file__).parents[1]

@@ -29,7 +29,7 @@ from native_fuzz import Finding, checked, configurations, options_of
 from recorded_calls import RecordedCalls
 
 from workloads.kernels.native import compiler, passes
-from workloads.kernels.native.library import TYPES, unavailable
+from workloads.kernels.native.bindings import TYPES, unavailable
 from workloads.spec.kernels import C_SOURCES
 
 TIMEOUT_S = 300.0

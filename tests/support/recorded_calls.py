@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from guarded_memory import GuardedMemory
 
-from workloads.kernels.native import library
+from workloads.kernels.native import bindings
 from workloads.kernels.native.threads import ThreadPool
 
 _FUNCTIONS = (
@@ -26,7 +26,7 @@ _FUNCTIONS = (
     "gfb_filtered",
 )
 _STRUCTURE, _INTEGER, _NUMBER, _NOTHING, _ARRAY = range(5)
-_SIGNATURES: dict[str, Any] = library.__dict__["_SIGNATURES"]
+_SIGNATURES: dict[str, Any] = bindings.__dict__["_SIGNATURES"]
 
 
 class RecordedCalls:
@@ -36,7 +36,7 @@ class RecordedCalls:
         """Take where calls are written, and where all their arrays lie."""
         self._file = file
         self._memory = memory
-        self._library: Callable[[torch.dtype], Any] = library.library_of
+        self._library: Callable[[torch.dtype], Any] = bindings.library_of
 
     def __call__(self, dtype: torch.dtype) -> Any:
         """Return the library of a type, or what stands for it."""

@@ -68,7 +68,7 @@ _NATIVE = KernelInfo(
     sources=(
         "kernels/native/operators.py",
         "kernels/native/passes.py",
-        "kernels/native/library.py",
+        "kernels/native/bindings.py",
         "kernels/native/threads.py",
         "kernels/native/grid_products.py",
         "kernels/native/compiler.py",

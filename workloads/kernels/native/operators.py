@@ -19,7 +19,7 @@ import torch
 
 from workloads.kernels.native import grid_products as products
 from workloads.kernels.native import passes
-from workloads.kernels.native.library import TYPES, Axes, unavailable
+from workloads.kernels.native.bindings import TYPES, Axes, unavailable
 from workloads.kernels.native.passes import Grid, Maps
 from workloads.kernels.seam import Maybe, Operator
 from workloads.kernels.torch_ops import operators as torch_ops

@@ -13,7 +13,7 @@ from typing import Callable, NamedTuple, Optional, Tuple
 
 import torch
 
-from workloads.kernels.native.library import (
+from workloads.kernels.native.bindings import (
     Axes,
     BackwardDesc,
     SaveDesc,

@@ -23,7 +23,7 @@ from payload_check import channels_last, gradient_error, turned
 import workloads
 from workloads.convolution import conv2d
 from workloads.kernels import KERNELS
-from workloads.kernels.native import compiler, library, passes
+from workloads.kernels.native import bindings, compiler, passes
 from workloads.kernels.native import grid_products as products
 from workloads.kernels.native import operators as native
 from workloads.kernels.native.threads import parallel_entries, thread_pool
@@ -93,7 +93,7 @@ def test_processors_with_shorter_vectors_compute_the_same(
     if platform.machine() != "x86_64":
         pytest.skip("these are vectors of x86-64")
     monkeypatch.setattr(compiler, "native_flags", lambda: ("-march=native", f"-mno-{without}"))
-    monkeypatch.setattr(library, "_libraries", {})
+    monkeypatch.setattr(bindings, "_libraries", {})
     for number, config in enumerate(RANDOM[::4]):
         check(config, torch.float64, LAYOUTS[number % 2], 1e-10)
         check(config, torch.float32, LAYOUTS[number % 2], 1e-5)

@@ -1,4 +1,4 @@
-"""The compiled library of the passes: its sources, its structures and its functions' signatures."""
+"""Bindings of the compiled library: its structures, its functions, and how it is loaded."""
 
 import ctypes
 import functools
