@@ -19,7 +19,7 @@ from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
 from harness.transport.streams import Completed, last_words
-from reports.results.documents import ResultProblem, typed
+from reports.results.documents import ResultError, typed
 from reports.results.files import PROBE
 from reports.results.records import Probe
 from targets import platforms
@@ -69,7 +69,7 @@ def read_probe(target: Target, document: Mapping[str, Any]) -> Probed:
     """
     try:
         facts = typed(Probe, document, Path(PROBE))
-    except ResultProblem as problem:
+    except ResultError as problem:
         raise CommandFailed(
             target.name, str(problem), remedy="`gfbench doctor` asks the board again"
         ) from None

@@ -48,8 +48,8 @@ from reports.gate.document import verdict_document
 from reports.gate.rule import rule_from_options
 from reports.gate.verdict import Verdict
 from reports.gate.words import effect_words
-from reports.metrics.selectors import SelectorProblem, parse_selector
-from reports.results.read import ResultProblem, load_run
+from reports.metrics.selectors import SelectorError, parse_selector
+from reports.results.read import ResultError, load_run
 from reports.results.records import Rule
 from reports.text.wording import case_label
 from workloads.spec.messages import SCHEMA
@@ -171,9 +171,7 @@ class _Tester:
         run, folder = load_run(finished.folder), str(finished.folder)
         why = comparing.why_not_run(run, self.reference.label)
         if why:
-            raise ResultProblem(
-                f"the good commit {self.reference.commit.title} does not run: {why}"
-            )
+            raise ResultError(f"the good commit {self.reference.commit.title} does not run: {why}")
         why = comparing.why_not_run(run, candidate.label)
         if why:
             return Step(commit=candidate.commit, status=SKIPPED, reason=why, run=folder)
@@ -213,7 +211,7 @@ def _overrides(
     try:
         chosen = parse_selector(case) if case else {}
         numbers = {name: [int(chosen[name])] for name in ("patch_size", "batch") if name in chosen}
-    except SelectorProblem as problem:
+    except SelectorError as problem:
         raise UsageError(f"--case: {problem}") from None
     except ValueError:
         raise UsageError(f"--case {case}: patch_size and batch must be whole numbers") from None

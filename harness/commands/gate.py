@@ -95,8 +95,8 @@ def judge_folder(folder: Path, rule: Rule, calibration: Path | None = None) -> G
     Without it, those that the run's folder keeps or else those beside the run.
 
     Raises:
-        GateProblem, SelectorProblem: the rule does not fit the run, with the choices.
-        reports.results.read.ResultProblem: no run there.
+        GateError, SelectorError: the rule does not fit the run, with the choices.
+        reports.results.read.ResultError: no run there.
     """
     run = load_run(folder)
     if calibration is None:
@@ -122,7 +122,7 @@ def write_outputs(gate: Gate, outputs: Outputs, environ: Mapping[str, str] = os.
     Annotations go to stderr, where GitHub reads them too: stdout is for the verdict.
 
     Raises:
-        reports.results.write.ResultStorageProblem: a file cannot be written.
+        reports.results.write.StorageError: a file cannot be written.
     """
     link = job_link(environ)
     in_actions = environ.get("GITHUB_ACTIONS") == "true"

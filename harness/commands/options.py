@@ -20,9 +20,9 @@ from harness.fleet.run import Finished
 from reports.metrics.table import gate_names
 from reports.store.files import (
     MissingExtra,
+    StoreError,
     StoreFiles,
-    StoreProblem,
-    StoreRefusal,
+    StoreRefused,
     without_password,
 )
 from targets import inventory as inventories
@@ -138,7 +138,7 @@ def check_store(url: str) -> None:
 
     try:
         StoreFiles(url)
-    except StoreRefusal as refusal:
+    except StoreRefused as refusal:
         raise UsageError(str(refusal)) from None
 
 
@@ -148,12 +148,12 @@ def try_push(folder: Path, url: str) -> Attempt:
         from reports.store import store
 
         pushed = store.push(folder, url)
-    except StoreProblem as problem:
+    except StoreError as problem:
         again = f"gfbench push {shlex.quote(str(folder))} --store {shlex.quote(shown_url(url))}"
         return Attempt(
-            error=StoreProblem(f"{problem} — {folder} is unchanged; to try again: {again}")
+            error=StoreError(f"{problem} — {folder} is unchanged; to try again: {again}")
         )
-    except (StoreRefusal, MissingExtra) as error:
+    except (StoreRefused, MissingExtra) as error:
         return Attempt(error=error)
     return Attempt(url=pushed.place, already=pushed.already)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from reports.gate.recorded import gates_of
-from reports.results.read import ResultProblem, load_header, load_run, run_folders
+from reports.results.read import ResultError, load_header, load_run, run_folders
 from reports.results.records import Run, TargetRun
 from reports.terminal import table
 from reports.terminal import verdicts as gate_text
@@ -79,7 +79,7 @@ def runs_beside(folder: Path, run: Run) -> list[Run]:
             same_suite = header.suite.name == ours.suite.name
             if header.finished_at and same_suite and set(ours.targets) & set(header.targets):
                 beside.append(load_run(path))
-        except ResultProblem:
+        except ResultError:
             continue  # what cannot be read has no history
     return beside
 

@@ -32,9 +32,9 @@ from reports.calibration.noise_floor import (
 )
 from reports.gate.evidence import blocks_by_round, figures
 from reports.metrics.table import judged_by, judged_metrics
-from reports.results.read import ResultProblem, load_run
+from reports.results.read import ResultError, load_run
 from reports.results.records import Probe, Run, TargetRun
-from reports.results.write import ResultStorageProblem, write_json_atomic
+from reports.results.write import StorageError, write_json_atomic
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import Case
 from workloads.spec.methods import BASELINE, DEFAULT
@@ -99,7 +99,7 @@ def calibrate_floors(
 
     Raises:
         GfbenchError: as of any run.
-        reports.results.write.ResultStorageProblem: a folder cannot be written.
+        reports.results.write.StorageError: a folder cannot be written.
     """
     finished = start_run(
         targets,
@@ -116,7 +116,7 @@ def calibrate_floors(
     for target in run.targets:
         try:
             floors.append(keep_floor(run, target, directory))
-        except (ValueError, ResultProblem) as error:
+        except (ValueError, ResultError) as error:
             problems.append(f"{target.name}: no noise floor: {error}")
     return finished, tuple(floors), tuple(problems)
 
@@ -126,8 +126,8 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
 
     Raises:
         ValueError: the run has too few pairs.
-        reports.results.read.ResultProblem: what is stored is broken.
-        reports.results.write.ResultStorageProblem: the file cannot be written.
+        reports.results.read.ResultError: what is stored is broken.
+        reports.results.write.StorageError: the file cannot be written.
     """
     fingerprint = machine_fingerprint(target.probe or Probe())
     path = floor_path(directory, fingerprint)
@@ -247,4 +247,4 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResultStorageProblem(path, error) from error
+        raise StorageError(path, error) from error

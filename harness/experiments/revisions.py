@@ -79,7 +79,7 @@ def measure(
 
     Raises:
         PayloadError: the runner's own payload cannot be packed.
-        reports.results.write.ResultStorageProblem: the result folder cannot be written.
+        reports.results.write.StorageError: the result folder cannot be written.
     """
     return start_run(
         setup.targets,

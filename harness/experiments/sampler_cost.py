@@ -30,7 +30,7 @@ from reports.results.power import FloatArray, RailMap, Trace
 from reports.results.read import parse_trace
 from reports.results.records import BlockRecord, Probe
 from reports.results.sampler_cost import SPARSE, Round, SamplerCost
-from reports.results.write import ResultStorageProblem, write_json_atomic
+from reports.results.write import StorageError, write_json_atomic
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
 from workloads.spec.layers import LAYERS
@@ -65,7 +65,7 @@ def calibrate_sampler(
 
     Raises:
         TargetError: the target cannot be reached, is busy, or has nothing to sample.
-        reports.results.write.ResultStorageProblem: the folder cannot be written.
+        reports.results.write.StorageError: the folder cannot be written.
     """
     board = Board(target, lambda: open_transport(target, inventory), payloads.pack())
     name = f"calibrate-{secrets.token_hex(4)}"
@@ -87,7 +87,7 @@ def calibrate_sampler(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResultStorageProblem(path.parent, error) from error
+        raise StorageError(path.parent, error) from error
     write_json_atomic(
         path, {"schema": SCHEMA, "type": "calibration", "target": target.name, **asdict(cost)}
     )

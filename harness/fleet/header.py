@@ -18,7 +18,7 @@ from harness.payloads.revisions import Revision
 from harness.payloads.user_kernels import UserKernel
 from harness.plan.plan import FALLBACK, all_cases
 from harness.plan.suites import Suite
-from reports.results.read import RUN, ResultProblem
+from reports.results.read import RUN, ResultError
 from targets.inventory import Target, public_entry
 from workloads.spec.kernels import kernel_source_sha256
 from workloads.spec.messages import PHASES, to_json
@@ -31,16 +31,16 @@ def read_header(folder: Path) -> dict[str, Any]:
     """Return run.json as it is; ``load_run`` checks it.
 
     Raises:
-        ResultProblem: run.json cannot be read.
+        ResultError: run.json cannot be read.
     """
     import json
 
     try:
         header = json.loads((folder / RUN).read_text())
     except (OSError, ValueError) as error:
-        raise ResultProblem(f"{folder} does not hold a run: {error}") from None
+        raise ResultError(f"{folder} does not hold a run: {error}") from None
     if not isinstance(header, dict):
-        raise ResultProblem(f"{folder / RUN}: not a JSON object")
+        raise ResultError(f"{folder / RUN}: not a JSON object")
     return header
 
 

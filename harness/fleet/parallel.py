@@ -13,7 +13,7 @@ from harness.fleet.machines import Machines
 from harness.fleet.outcome import Outcome
 from harness.fleet.session import Request, Session, Watch
 from reports.results.read import SESSION
-from reports.results.write import ResultStorageProblem
+from reports.results.write import StorageError
 from targets.inventory import Target
 
 POLL_S = 0.2
@@ -36,7 +36,7 @@ def run_fleet(targets: Sequence[Target], request: Request, watch: Watch) -> tupl
     for session in sessions:
         session.outcome.shares_machine_with = machines.sharing(session.target.name)
         if session.outcome.shares_machine_with:
-            with contextlib.suppress(ResultStorageProblem):
+            with contextlib.suppress(StorageError):
                 session.save()
     return tuple(session.outcome for session in sessions)
 

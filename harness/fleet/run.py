@@ -26,10 +26,10 @@ from reports.gate.rule import rule_to_json
 from reports.gate.verdict import Gate
 from reports.page.render import write_report
 from reports.results.manifest import write_manifest
-from reports.results.read import REPORT, RUN, ResultProblem, load_header, load_run
+from reports.results.read import REPORT, RUN, ResultError, load_header, load_run
 from reports.results.records import Rule
 from reports.results.write import (
-    ResultStorageProblem,
+    StorageError,
     create_run,
     write_bytes_atomic,
     write_json_atomic,
@@ -81,7 +81,7 @@ def start_run(
 
     Raises:
         PayloadError: the payload cannot be packed.
-        reports.results.write.ResultStorageProblem: the folder cannot be written.
+        reports.results.write.StorageError: the folder cannot be written.
     """
     payload = payloads.pack(extra=packed(own_kernels))
     header = new_header(targets, suite, seed, argv, payload, own_kernels)
@@ -109,7 +109,7 @@ def start_run(
 def _new_folder(directory: Path, run_json: Mapping[str, Any]) -> Path:
     try:
         return create_run(directory, run_json)
-    except ResultStorageProblem as problem:
+    except StorageError as problem:
         if problem.errno in DISK_ERRORS:
             raise
         raise UsageError(f"{problem} — choose a folder you can write to with -o") from None
@@ -126,14 +126,14 @@ def resume_run(
     """Go on with a run: follow what still runs, measure what is missing.
 
     Raises:
-        ResultProblem: the run in the folder was started with another payload.
+        ResultError: the run in the folder was started with another payload.
     """
     header = load_header(folder)
     own_kernels = from_run(folder, header.kernels)
     payload = payloads.pack(extra=packed(own_kernels))
     recorded = header.payload.sha256 if header.payload else ""
     if recorded != payload.sha256 or header.seed is None:
-        raise ResultProblem(
+        raise ResultError(
             f"{folder}: the run was started with another payload ({recorded[:12]}, this "
             f"gfbench has {payload.sha256[:12]}) — resume it with the version that started it, "
             f"{header.tool.version}, or start a new run"
@@ -172,11 +172,11 @@ def _rule_of(folder: Path, header: Mapping[str, Any]) -> Rule | None:
     """Return what the run is judged by, None where it is not judged.
 
     Raises:
-        ResultProblem: run.json has a rule that cannot be read.
+        ResultError: run.json has a rule that cannot be read.
     """
     run = load_run(folder)
     if header.get("gate") is not None and run.header.gate is None:
-        raise ResultProblem(f"{run.notes[-1]} — restore {RUN}, or start a new run")
+        raise ResultError(f"{run.notes[-1]} — restore {RUN}, or start a new run")
     return run.header.gate
 
 

@@ -34,7 +34,7 @@ from reports.results.journal import append_journal, journal_line, read_journal, 
 from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
 from reports.results.records import BlockRecord, Probe
 from reports.results.write import (
-    ResultStorageProblem,
+    StorageError,
     target_folder,
     write_bytes_atomic,
     write_json_atomic,
@@ -127,7 +127,7 @@ class Session:
             outcome.remedy = f"{outcome.remedy}; then {again}" if outcome.remedy else again
         self._watch.state(self.target.name, outcome.status)
         outcome.finished_at = now_utc()
-        with contextlib.suppress(ResultStorageProblem):
+        with contextlib.suppress(StorageError):
             self.save()
 
     def save(self) -> None:
@@ -252,7 +252,7 @@ class Session:
         complete, log = False, ""
         try:
             complete, log = self._copy_journal(state.folder, job)
-        except ResultStorageProblem:
+        except StorageError:
             self._board.stop(state.folder)
             raise
         finally:

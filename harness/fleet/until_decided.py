@@ -50,7 +50,7 @@ def suite_for(rule: Rule, suite: Suite) -> Suite:
     question, once.
 
     Raises:
-        SelectorProblem: the selectors choose nothing, or too much.
+        SelectorError: the selectors choose nothing, or too much.
     """
     pairs = select_pairs(all_cases(suite), rule.base, rule.new)
     cases = [case for pair in pairs for case in (pair.base, pair.new)]
@@ -90,8 +90,8 @@ def until_decided(
         cool: lets these targets cool down, which have just throttled.
 
     Raises:
-        reports.results.read.ResultProblem: the folder cannot be read.
-        reports.results.write.ResultStorageProblem: a job cannot be written.
+        reports.results.read.ResultError: the folder cannot be read.
+        reports.results.write.StorageError: a job cannot be written.
     """
     latest = {outcome.target: outcome for outcome in outcomes}
     while True:

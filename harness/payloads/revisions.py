@@ -20,7 +20,7 @@ from harness.payloads import payload as payloads
 from harness.payloads.git import Commit, Repository
 from harness.payloads.payload import Payload
 from harness.payloads.user_kernels import LIST, UserKernel, packed, parse, unpacked
-from reports.results.read import ResultProblem
+from reports.results.read import ResultError
 from reports.results.records import RevisionFacts
 from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import BLOCK_KINDS, SCHEMA
@@ -144,7 +144,7 @@ def from_run(folder: Path, recorded: Iterable[RevisionFacts]) -> tuple[Revision,
     """Return the revisions of a run, from run.json and the payloads beside it.
 
     Raises:
-        ResultProblem: a payload is gone or changed.
+        ResultError: a payload is gone or changed.
     """
     return tuple(_from_facts(folder, facts) for facts in recorded)
 
@@ -234,14 +234,14 @@ def _constants(path: Path, commit: Commit) -> dict[str, Any]:
 
 def _from_facts(folder: Path, facts: RevisionFacts) -> Revision:
     if facts.payload is None or not facts.payload.name or not facts.label:
-        raise ResultProblem(f"{folder}: run.json does not say what was compared")
+        raise ResultError(f"{folder}: run.json does not say what was compared")
     name, sha256 = facts.payload.name, facts.payload.sha256
     try:
         data = (folder / FOLDER / Path(name).name).read_bytes()
     except OSError as error:
-        raise ResultProblem(f"{folder}: {error.filename}: {error.strerror}") from None
+        raise ResultError(f"{folder}: {error.filename}: {error.strerror}") from None
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise ResultProblem(f"{folder}: {FOLDER}/{name} is not the payload that was measured")
+        raise ResultError(f"{folder}: {FOLDER}/{name} is not the payload that was measured")
     commit = Commit(asked=facts.asked, sha=facts.commit, label=facts.label, subject=facts.subject)
     payload = Payload(name=name, data=data, sha256=sha256)
     return Revision(commit=commit, payload=payload, own_kernels=_own_kernels(payload))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import PlanError
-from reports.results.read import ResultProblem
+from reports.results.read import ResultError
 from reports.results.records import KernelFacts
 from workloads.spec.kernels import KERNELS, USER_METHODS, KernelInfo, kernel_source_sha256
 
@@ -80,13 +80,13 @@ def unpacked(read: Callable[[str], bytes]) -> tuple[UserKernel, ...]:
 
     Raises:
         PayloadError: a file that is listed is not in it.
-        ResultProblem: the list is broken.
+        ResultError: the list is broken.
     """
     try:
         listed = json.loads(read(LIST))
         return tuple(_from_payload(name, listed[name], read) for name in listed)
     except (ValueError, TypeError, KeyError) as error:
-        raise ResultProblem(f"{LIST} in the payload is broken: {error!r}") from None
+        raise ResultError(f"{LIST} in the payload is broken: {error!r}") from None
 
 
 def _from_payload(name: str, entry: Mapping[str, str], read: Callable[[str], bytes]) -> UserKernel:
@@ -105,7 +105,7 @@ def from_run(folder: Path, recorded: Iterable[KernelFacts]) -> tuple[UserKernel,
     """Return the user's kernels of a run, from run.json and the files beside it.
 
     Raises:
-        ResultProblem: a file is gone or changed.
+        ResultError: a file is gone or changed.
     """
     kernels = []
     for facts in recorded:
@@ -113,7 +113,7 @@ def from_run(folder: Path, recorded: Iterable[KernelFacts]) -> tuple[UserKernel,
             continue
         kernel = _from_facts(folder, facts)
         if kernel.sha256 != facts.source_sha256:
-            raise ResultProblem(f"{folder}: kernel {facts.name} has changed since it was measured")
+            raise ResultError(f"{folder}: kernel {facts.name} has changed since it was measured")
         kernels.append(kernel)
     return tuple(kernels)
 
@@ -123,11 +123,11 @@ def _from_facts(folder: Path, facts: KernelFacts) -> UserKernel:
     if kind == "alias" and of in KERNELS:
         return _alias(name, of)
     if kind not in KINDS.values() or of != Path(of).name:
-        raise ResultProblem(f"{folder}: run.json does not say what kernel {name} is")
+        raise ResultError(f"{folder}: run.json does not say what kernel {name} is")
     try:
         content = (folder / "kernels" / of).read_bytes()
     except OSError as error:
-        raise ResultProblem(f"{folder}: kernel {name} cannot be read: {error.strerror}") from None
+        raise ResultError(f"{folder}: kernel {name} cannot be read: {error.strerror}") from None
     return _kernel(name, kind, content, Path(of))
 
 

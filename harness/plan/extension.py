@@ -32,7 +32,7 @@ def extend_job(folder: Path, suite: Suite, seed: int, wanted: Iterable[More]) ->
     """Append the rounds wanted to the job in a target's folder; returns how many blocks.
 
     Raises:
-        reports.results.write.ResultStorageProblem: it cannot be written.
+        reports.results.write.StorageError: it cannot be written.
     """
     path = folder / JOB
     job = job_from_json(json.loads(path.read_text()))

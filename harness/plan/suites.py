@@ -23,7 +23,7 @@ from pydantic import (
 
 import workloads
 from harness.errors import PlanError
-from reports.results.read import ResultProblem
+from reports.results.read import ResultError
 from targets.inventory.yaml_lines import YamlDocument, YamlProblem, read_yaml
 from workloads.spec.kernels import KERNELS, KernelInfo
 from workloads.spec.layers import LAYERS
@@ -202,7 +202,7 @@ def suite_from_json(data: Any) -> Suite:
     """Return the suite that a run's run.json holds.
 
     Raises:
-        ResultProblem: it holds none.
+        ResultError: it holds none.
     """
     try:
         fields = {name: data[name] for name in Suite.__dataclass_fields__ if name in data}
@@ -211,7 +211,7 @@ def suite_from_json(data: Any) -> Suite:
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         return Suite(layers=layers, own_kernels=own, **{**fields, **lists})
     except (TypeError, KeyError, AttributeError) as error:
-        raise ResultProblem(f"run.json does not hold a complete suite: {error!r}") from None
+        raise ResultError(f"run.json does not hold a complete suite: {error!r}") from None
 
 
 def _kernel_from_json(data: Any) -> KernelInfo:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.power.log import align_meter, busy_windows, make_trace
-from harness.power.meter import MeterProblem
+from harness.power.meter import MeterError
 from reports.results.power import RailMap, rail_map_from_json
 from reports.results.read import POWER_MAP, POWER_TRACE
 from reports.results.records import BlockRecord
@@ -66,7 +66,7 @@ class PowerFiles:
             path = self._inventory.path.parent / path
         try:
             measured = align_meter(rail_map_from_json(document), path, busy_windows(blocks))
-        except MeterProblem as problem:
+        except MeterError as problem:
             return (f"power: {problem}",)
         self._write(POWER_TRACE, measured.trace)
         rails = [{**rail, "update_interval_s": measured.interval_s} for rail in document["rails"]]

@@ -87,7 +87,7 @@ def align_meter(rail_map: RailMap, path: Path, busy: Sequence[Window]) -> MeterT
     """Return what a meter's file shows of these windows, on the board's clock.
 
     Raises:
-        MeterProblem: the file gives no power for these windows.
+        MeterError: the file gives no power for these windows.
     """
     measured = meter.read_meter(path)
     alignment = meter.align(measured, busy)

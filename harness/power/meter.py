@@ -31,7 +31,7 @@ TIME_NAMES = ("time", "t", "t_s", "time_s", "timestamp", "seconds", "elapsed", "
 WATT_NAMES = ("watts", "watt", "w", "power", "power_w", "p", "p_w")
 
 
-class MeterProblem(Exception):
+class MeterError(Exception):
     """A meter's file that gives no power for this run; the message says why."""
 
 
@@ -63,17 +63,17 @@ def read_meter(path: Path) -> Meter:
     8601; commas, semicolons and tabs separate.
 
     Raises:
-        MeterProblem: it cannot be read or holds too few readings.
+        MeterError: it cannot be read or holds too few readings.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise MeterProblem(f"{path} is larger than {MAX_BYTES >> 20} MiB")
+            raise MeterError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             readings = list(islice(_readings(file), MAX_READINGS))
     except OSError as error:
-        raise MeterProblem(f"{path} cannot be read: {error.strerror}") from None
+        raise MeterError(f"{path} cannot be read: {error.strerror}") from None
     if len(readings) < MIN_READINGS:
-        raise MeterProblem(
+        raise MeterError(
             f"{path} holds only {len(readings)} readings — it needs the columns time (seconds or "
             "ISO 8601) and watts"
         )
@@ -90,21 +90,21 @@ def align(meter: Meter, busy: Sequence[Window]) -> Alignment:
         busy: The measured windows on the board's clock.
 
     Raises:
-        MeterProblem: no windows, a file that is too short, or a load that does not stand out.
+        MeterError: no windows, a file that is too short, or a load that does not stand out.
     """
     if not busy:
-        raise MeterProblem("no window was measured, so the meter's file cannot be aligned")
+        raise MeterError("no window was measured, so the meter's file cannot be aligned")
     begin, end = min(window[0] for window in busy), max(window[1] for window in busy)
     recorded_s = float(meter.times_s[-1] - meter.times_s[0])
     if recorded_s < end - begin:
-        raise MeterProblem(
+        raise MeterError(
             f"the meter's file covers {recorded_s:.0f} s and the blocks took {end - begin:.0f} s — "
             "start the meter before the run and stop it afterwards"
         )
     coarse_s = max(meter.interval_s, (recorded_s + 2 * (end - begin)) / FINEST_GRID)
     lag_s, best = _best_lag(meter, busy, coarse_s)
     if not best >= MIN_CORRELATION:
-        raise MeterProblem(
+        raise MeterError(
             f"the meter's power does not follow the blocks (correlation {best:.2f}, "
             f"{MIN_CORRELATION} needed) — does it measure another machine, or was it not running?"
         )
@@ -172,7 +172,7 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     """Return the lag with the highest correlation on a grid, by one transform.
 
     Raises:
-        MeterProblem: another lag fits nearly as well.
+        MeterError: another lag fits nearly as well.
     """
     begin, end = min(window[0] for window in busy), max(window[1] for window in busy)
     watts = np.interp(
@@ -182,7 +182,7 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     load = load - load.mean()
     places = watts.size - load.size + 1
     if places < 1 or not load.any():
-        raise MeterProblem("the meter reads too rarely to show blocks as short as these")
+        raise MeterError("the meter reads too rarely to show blocks as short as these")
     size = 1 << (watts.size + load.size).bit_length()
     centred = watts - watts.mean()
     product = np.fft.irfft(np.fft.rfft(centred, size) * np.conj(np.fft.rfft(load, size)), size)
@@ -199,7 +199,7 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     away = np.abs(np.arange(places) - best) * step_s > near_s
     rival = float(scores[away].max()) if away.any() else -1.0
     if scores[best] >= MIN_CORRELATION and rival > MAX_RIVAL * scores[best]:
-        raise MeterProblem(
+        raise MeterError(
             f"the meter's power fits the blocks equally well at two places (correlations "
             f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or cut the file to the run"
         )

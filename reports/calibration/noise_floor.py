@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from scipy.special import ndtri, stdtrit
 
 from reports.calibration.machine import floor_path, machine_fingerprint
-from reports.results.read import FLOORS, ResultProblem, check_schema, read_limited
+from reports.results.read import FLOORS, ResultError, check_schema, read_limited
 from reports.results.records import Run, TargetRun
 from reports.results.write import write_json_atomic
 from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_rank
@@ -215,7 +215,7 @@ def load(path: Path) -> NoiseFloor | None:
     """Read a stored floor; None if the file does not exist.
 
     Raises:
-        ResultProblem: the file is broken, or has a newer major schema.
+        ResultError: the file is broken, or has a newer major schema.
     """
     content = read_limited(path)
     if content is None:
@@ -225,14 +225,14 @@ def load(path: Path) -> NoiseFloor | None:
         check_schema(document.get("schema"), path)
         return from_json(document)
     except (ValueError, AttributeError, RecursionError) as error:
-        raise ResultProblem(f"{path} is broken, calibrate again: {error}") from error
+        raise ResultError(f"{path} is broken, calibrate again: {error}") from error
 
 
 def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
     """Return what is calibrated of a run's machines below a folder of results, by target.
 
     Raises:
-        ResultProblem: a stored floor is broken.
+        ResultError: a stored floor is broken.
     """
     floors: dict[str, NoiseFloor | None] = {}
     for target in run.targets:
@@ -250,8 +250,8 @@ def keep_floors(run: Run) -> None:
     change how the run was judged.
 
     Raises:
-        ResultProblem: a stored floor is broken.
-        reports.results.write.ResultStorageProblem: the file cannot be written.
+        ResultError: a stored floor is broken.
+        reports.results.write.StorageError: the file cannot be written.
     """
     kept = kept_floors(run)
     floors = {**calibrated_floors(run, run.path.resolve().parent), **kept}
@@ -265,7 +265,7 @@ def kept_floors(run: Run) -> FloorsByTarget:
     """Return the floors in the run's own folder, by target; None: the machine had no calibration.
 
     Raises:
-        ResultProblem: the file is broken, or has a newer major schema.
+        ResultError: the file is broken, or has a newer major schema.
     """
     path = run.path / FLOORS
     content = read_limited(path)
@@ -276,14 +276,14 @@ def kept_floors(run: Run) -> FloorsByTarget:
         check_schema(document.get("schema"), path)
         return _KEPT_ADAPTER.validate_python(document).targets
     except (ValueError, AttributeError, RecursionError) as error:
-        raise ResultProblem(f"{path} is broken: {error}") from error
+        raise ResultError(f"{path} is broken: {error}") from error
 
 
 def floors_of(run: Run) -> FloorsByTarget:
     """Return the floors that a run is judged with: those in its folder, else those beside it.
 
     Raises:
-        ResultProblem: a file is broken.
+        ResultError: a file is broken.
     """
     kept = kept_floors(run)
     if all(target.name in kept for target in run.targets):

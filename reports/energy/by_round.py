@@ -65,7 +65,7 @@ def trace_of(target: TargetRun) -> Trace | None:
     """Return the readings of a target's power sensor; None without a sensor or a trace.
 
     Raises:
-        ResultProblem: the trace cannot be read.
+        ResultError: the trace cannot be read.
     """
     if target not in _TRACES:
         _TRACES[target] = read_trace(target) if target.power else None
@@ -78,7 +78,7 @@ def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
     Windows of throttled blocks are included; their energy is invalid.
 
     Raises:
-        ResultProblem: the trace cannot be read.
+        ResultError: the trace cannot be read.
     """
     if target not in _WINDOWS:
         trace = trace_of(target)
@@ -90,7 +90,7 @@ def energies_of(target: TargetRun) -> Energies:
     """Return the energy of each timing window by case and phase, then by round.
 
     Raises:
-        ResultProblem: the trace cannot be read.
+        ResultError: the trace cannot be read.
     """
     if target not in _BY_CASE:
         by_case: dict[tuple[Case, str], dict[int, Energy]] = {}

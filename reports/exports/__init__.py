@@ -17,10 +17,10 @@ from reports.exports import (
     pyperf_suite,
     pytest_benchmark,
 )
-from reports.exports.source import ExportProblem, ExportSource, source_of
+from reports.exports.source import ExportError, ExportSource, source_of
 from reports.results.records import Run
 
-__all__ = ["FORMATS", "ExportProblem", "Format", "export"]
+__all__ = ["FORMATS", "ExportError", "Format", "export"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ def export(run: Run, format_name: str, case: str = "") -> str | bytes:
 
     Raises:
         ValueError: the format is unknown; the message names the choices.
-        ExportProblem: there is nothing to export, or a library is not installed.
+        ExportError: there is nothing to export, or a library is not installed.
     """
     if format_name not in FORMATS:
         raise ValueError(f"unknown format {format_name!r}; choose from {', '.join(FORMATS)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from reports.exports.source import ExportProblem, ExportSource
+from reports.exports.source import ExportError, ExportSource
 from reports.metrics.rows import Row
 
 Measure = dict[str, float]
@@ -18,7 +18,7 @@ def to_bmf(source: ExportSource) -> str:
     """Return the run as BMF JSON.
 
     Raises:
-        ExportProblem: no row has a value.
+        ExportError: no row has a value.
     """
     benchmarks: dict[str, dict[str, Measure]] = {}
     for row in source.rows:
@@ -29,7 +29,7 @@ def to_bmf(source: ExportSource) -> str:
             else:
                 measures[row.metric.replace("_", "-")] = _figures(row, scale=1.0)
     if not benchmarks:
-        raise ExportProblem("nothing was measured, and BMF cannot express that")
+        raise ExportError("nothing was measured, and BMF cannot express that")
     return json.dumps(benchmarks, allow_nan=False, indent=1) + "\n"
 
 

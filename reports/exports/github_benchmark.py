@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from reports.exports.source import ExportProblem, ExportSource
+from reports.exports.source import ExportError, ExportSource
 from reports.metrics.rows import Row
 from reports.metrics.table import exported_metrics, metric_of
 from reports.text.wording import significant
@@ -32,7 +32,7 @@ def _entries(source: ExportSource, *, lower_is_better: bool) -> str:
     metrics = {m.name for m in exported_metrics() if m.lower_is_better is lower_is_better}
     rows = [row for row in source.rows if row.metric in metrics and row.value is not None]
     if not rows:
-        raise ExportProblem("nothing was measured, and the action refuses an empty file")
+        raise ExportError("nothing was measured, and the action refuses an empty file")
     return json.dumps([_entry(source, row) for row in rows], allow_nan=False, indent=1) + "\n"
 
 

@@ -25,7 +25,7 @@ def to_google_benchmark(source: ExportSource) -> str:
     """Return the JSON of ``--benchmark_format=json``, repetitions first, then aggregates.
 
     Raises:
-        ExportProblem: there is no latency.
+        ExportError: there is no latency.
     """
     benchmarks: list[dict[str, Any]] = []
     for index, windows in enumerate(source.windows()):

@@ -6,7 +6,7 @@ import io
 from dataclasses import fields
 from typing import Any
 
-from reports.exports.source import ExportProblem, ExportSource
+from reports.exports.source import ExportError, ExportSource
 from reports.metrics.rows import Row
 
 TYPES = {"str": "string", "int": "int64", "int | None": "int64", "float | None": "float64"}
@@ -16,13 +16,13 @@ def to_parquet(source: ExportSource) -> bytes:
     """Return a Parquet file of the rows.
 
     Raises:
-        ExportProblem: pyarrow is not installed.
+        ExportError: pyarrow is not installed.
     """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise ExportProblem("Parquet needs pyarrow — pip install 'gfbench[parquet]'") from None
+        raise ExportError("Parquet needs pyarrow — pip install 'gfbench[parquet]'") from None
     columns: dict[str, Any] = {}
     for field in fields(Row):
         values = [_clean(getattr(row, field.name)) for row in source.rows]

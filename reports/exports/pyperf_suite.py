@@ -21,7 +21,7 @@ def to_pyperf(source: ExportSource) -> str:
     """Return a benchmark suite that pyperf loads.
 
     Raises:
-        ExportProblem: there is no latency.
+        ExportError: there is no latency.
     """
     benchmarks = [_latency(windows) for windows in source.windows()]
     benchmarks += list(_memory(source))

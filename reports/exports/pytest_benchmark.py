@@ -21,7 +21,7 @@ def to_pytest_benchmark(source: ExportSource) -> str:
     """Return the JSON that ``pytest --benchmark-json`` would write.
 
     Raises:
-        ExportProblem: there is no latency.
+        ExportError: there is no latency.
     """
     header = source.run.header
     document = {

@@ -17,7 +17,7 @@ from workloads.spec.messages import Case
 ATTRIBUTES = ("target", *selectors.ATTRIBUTES)
 
 
-class ExportProblem(GfbenchError):
+class ExportError(GfbenchError):
     """A run that cannot be exported in this format; the message says why and what to do."""
 
 
@@ -109,11 +109,11 @@ class ExportSource:
         """Return the windows behind each latency.
 
         Raises:
-            ExportProblem: there is no latency.
+            ExportError: there is no latency.
         """
         timed = [row for row in self.rows if row.metric == "latency_s" and row.value is not None]
         if not timed:
-            raise ExportProblem("nothing was measured, and this format has no way to say so")
+            raise ExportError("nothing was measured, and this format has no way to say so")
         return tuple(self._windows(row) for row in timed)
 
     def _windows(self, row: Row) -> Windows:
@@ -147,13 +147,13 @@ def source_of(run: Run, selector: str = "") -> ExportSource:
     """Return the source of a run's export: all of its rows, or those that match the selector.
 
     Raises:
-        ExportProblem: the selector is not valid, or matches no row.
+        ExportError: the selector is not valid, or matches no row.
     """
     rows = compare(run)
     wanted = _wanted(selector)
     chosen = tuple(row for row in rows if _fits(row, wanted))
     if wanted and not chosen:
-        raise ExportProblem(f"no case matches {selector}; choose from {_choices(rows, wanted)}")
+        raise ExportError(f"no case matches {selector}; choose from {_choices(rows, wanted)}")
     return ExportSource(run=run, rows=chosen, pinned=frozenset(wanted))
 
 
@@ -164,8 +164,8 @@ def _wanted(text: str) -> dict[str, str]:
     rest = ",".join(part for part in parts if part not in targets)
     try:
         wanted = selectors.parse_selector(rest) if rest else {}
-    except selectors.SelectorProblem as problem:
-        raise ExportProblem(f"{problem}, or target") from None
+    except selectors.SelectorError as problem:
+        raise ExportError(f"{problem}, or target") from None
     for part in targets:
         wanted["target"] = part.removeprefix("target=")
     return wanted

@@ -30,7 +30,7 @@ POLICIES = {"warn": 3, "fail": 1, "pass": 0}  # the exit code of an INCONCLUSIVE
 DEFAULT_PHASES = Rule.phases
 
 
-class GateProblem(GfbenchError):
+class GateError(GfbenchError):
     """The rule of a gate is not valid, or does not fit the run; the message names the choices."""
 
 
@@ -58,8 +58,8 @@ def judge(
         inconclusive: warn, fail or pass: decides the exit code of an INCONCLUSIVE.
 
     Raises:
-        GateProblem: an unknown metric, phase or policy, or a margin out of range.
-        reports.metrics.selectors.SelectorProblem: a selector selects nothing or too much.
+        GateError: an unknown metric, phase or policy, or a margin out of range.
+        reports.metrics.selectors.SelectorError: a selector selects nothing or too much.
     """
     rule = Rule(
         base=base, new=new, metrics=tuple(metrics), phases=tuple(phases), margin=margin,
@@ -72,8 +72,8 @@ def judge_by(rule: Rule, run: Run, floors: FloorsByTarget) -> Gate:
     """Return the verdicts on a run by a rule, with these noise floors; see ``judge``.
 
     Raises:
-        GateProblem: an unknown metric, phase or policy, or a margin out of range.
-        reports.metrics.selectors.SelectorProblem: a selector selects nothing or too much.
+        GateError: an unknown metric, phase or policy, or a margin out of range.
+        reports.metrics.selectors.SelectorError: a selector selects nothing or too much.
     """
     _check(run, rule)
     pairs = select_pairs(_all_cases(run), rule.base, rule.new)
@@ -121,14 +121,14 @@ def parse_margin(text: str) -> float:
     """Return the fraction that ``3%`` or ``0.03`` stands for.
 
     Raises:
-        GateProblem: the text is not a number, or not between 0 and 100 %.
+        GateError: the text is not a number, or not between 0 and 100 %.
     """
     number = text.strip().removesuffix("%")
     divisor = 100 if text.strip().endswith("%") else 1
     try:
         margin = float(number) / divisor
     except ValueError:
-        raise GateProblem(f"{text!r} is not a margin — write 3% or 0.03") from None
+        raise GateError(f"{text!r} is not a margin — write 3% or 0.03") from None
     _check_margin(margin, text)
     return margin
 
@@ -160,7 +160,7 @@ def _check(run: Run, rule: Rule) -> None:
 
 def _check_margin(margin: float, text: str) -> None:
     if not 0 < margin < 1:
-        raise GateProblem(
+        raise GateError(
             f"the margin {text} is not between 0 and 100 % — write for example 3% or 0.03"
         )
 
@@ -168,10 +168,10 @@ def _check_margin(margin: float, text: str) -> None:
 def _check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
     choices = f"choose from {', '.join(known)}"
     if not names:
-        raise GateProblem(f"no {what} was chosen — {choices}")
+        raise GateError(f"no {what} was chosen — {choices}")
     for name in names:
         if name not in known:
-            raise GateProblem(f"this run has no {what} {name!r} — {choices}")
+            raise GateError(f"this run has no {what} {name!r} — {choices}")
 
 
 def _all_cases(run: Run) -> tuple[Case, ...]:

@@ -24,8 +24,9 @@ def gate_of(run: Run) -> Gate | None:
     """Return the gate of a run; None if it has neither a gate.json nor a rule.
 
     Raises:
-        ResultProblem: a file cannot be read.
-        ValueError: the rule does not fit the run, or gate.json is broken.
+        ResultError: a file cannot be read.
+        GateError: the rule does not fit the run; a SelectorError likewise.
+        ValueError: gate.json is broken.
     """
     content = read_limited(run.path / GATE)
     if content is not None:
@@ -39,8 +40,8 @@ def judge_run(run: Run, rule: Rule) -> Gate:
     """Judge a run by a rule with its noise floors: those in its folder, else those beside it.
 
     Raises:
-        ResultProblem: a stored floor is broken.
-        ValueError: the rule does not fit the run.
+        ResultError: a stored floor is broken.
+        GateError: the rule does not fit the run; a SelectorError likewise.
     """
     return judge_by(rule, run, floors_of(run))
 

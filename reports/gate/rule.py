@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from reports.gate.judge import GateProblem, parse_margin
+from reports.gate.judge import GateError, parse_margin
 from reports.metrics.table import gate_names
 from reports.results.records import Rule
 from reports.stats.sequential import LOOKS
@@ -26,7 +26,7 @@ def rule_from_options(
         inconclusive: warn, fail or pass.
 
     Raises:
-        GateProblem: an unknown name, with the known ones, or a margin out of range.
+        GateError: an unknown name, with the known ones, or a margin out of range.
     """
     return Rule(
         base=base,
@@ -48,9 +48,9 @@ def _names(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise GateProblem(
+        raise GateError(
             f"--{option}: unknown {option} {', '.join(unknown)} — choose from {', '.join(known)}"
         )
     if not names:
-        raise GateProblem(f"--{option} is empty — choose from {', '.join(known)}")
+        raise GateError(f"--{option} is empty — choose from {', '.join(known)}")
     return names

@@ -21,7 +21,7 @@ ATTRIBUTES: Mapping[str, Callable[[Case], str]] = {
 MOST_CHOICES = 8
 
 
-class SelectorProblem(GfbenchError):
+class SelectorError(GfbenchError):
     """A selector that selects nothing or too much; says what there is to choose from."""
 
 
@@ -37,20 +37,20 @@ def parse_selector(text: str) -> dict[str, str]:
     """Read ``key=value[,key=value]``.
 
     Raises:
-        SelectorProblem: an unknown or repeated key, or no value.
+        SelectorError: an unknown or repeated key, or no value.
     """
     chosen: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not value:
-            raise SelectorProblem(f"{text!r} is not a selector — write key=value[,key=value]")
+            raise SelectorError(f"{text!r} is not a selector — write key=value[,key=value]")
         if name not in ATTRIBUTES:
-            raise SelectorProblem(
+            raise SelectorError(
                 f"{name!r} in {text!r} is not an attribute of a case — choose from "
                 f"{_list(ATTRIBUTES)}"
             )
         if name in chosen:
-            raise SelectorProblem(f"{text!r} names {name} twice")
+            raise SelectorError(f"{text!r} names {name} twice")
         chosen[name] = value
     return chosen
 
@@ -62,7 +62,7 @@ def select_pairs(cases: Sequence[Case], base: str, new: str) -> tuple[CasePair, 
     without patch size (``exact``) goes with any. A base case without a counterpart is left out.
 
     Raises:
-        SelectorProblem: a selector matches no case, no two cases are alike, a base case has
+        SelectorError: a selector matches no case, no two cases are alike, a base case has
             several counterparts, or both selectors mean the same case.
     """
     bases, news = _matching(cases, base), _matching(cases, new)
@@ -75,9 +75,9 @@ def select_pairs(cases: Sequence[Case], base: str, new: str) -> tuple[CasePair, 
         pairs += [CasePair(base=one, new=other) for other in found]
     _refuse_crowds(pairs, base)
     if not pairs:
-        raise SelectorProblem(_nothing_alike(bases, news, alike, base, new))
+        raise SelectorError(_nothing_alike(bases, news, alike, base, new))
     if any(pair.base == pair.new for pair in pairs):
-        raise SelectorProblem(
+        raise SelectorError(
             f"base {base!r} and new {new!r} mean the same case {pairs[0].base.key} — to compare "
             "a kernel with itself, run it under a second name: --kernel native --kernel "
             "again=native"
@@ -94,7 +94,7 @@ def _matching(cases: Sequence[Case], selector: str) -> list[Case]:
         there = list(dict.fromkeys(attribute(case) for case in found if attribute(case)))
         found = [case for case in found if attribute(case) == value]
         if not found:
-            raise SelectorProblem(
+            raise SelectorError(
                 f"no case of this run has {name}={value}, as {selector!r} asks — choose from "
                 f"{_list(there)}"
             )
@@ -111,7 +111,7 @@ def _equal(name: str, one: str, other: str) -> bool:
 
 def _refuse_several(one: Case, found: Sequence[Case], selector: str) -> None:
     if len(found) > 1:
-        raise SelectorProblem(
+        raise SelectorError(
             f"{selector!r} is ambiguous: for {one.key} it could be {_list(_keys(found))} — "
             f"name {_list(_differing(found), 'or')} too"
         )
@@ -124,7 +124,7 @@ def _refuse_crowds(pairs: Sequence[CasePair], selector: str) -> None:
         bases.setdefault(pair.new, []).append(pair.base)
     for new, several in bases.items():
         if len(several) > 1:
-            raise SelectorProblem(
+            raise SelectorError(
                 f"{selector!r} is ambiguous: {new.key} could be compared with "
                 f"{_list(_keys(several))} — name {_list(_differing(several), 'or')} too"
             )

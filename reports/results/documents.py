@@ -21,7 +21,7 @@ MAX_JSON_BYTES = 64 << 20
 T = TypeVar("T")
 
 
-class ResultProblem(GfbenchError):
+class ResultError(GfbenchError):
     """A result folder that is absent, broken or too new; says what to do."""
 
 
@@ -29,19 +29,19 @@ def check_schema(schema: object, where: Path) -> None:
     """Refuse a file of another family or a newer major version.
 
     Raises:
-        ResultProblem: with what to do.
+        ResultError: with what to do.
     """
     family, ours = SCHEMA.split("/")
     match = re.fullmatch(rf"{family}/(\d+)(\.\d+)*", str(schema))
     if match is None:
-        raise ResultProblem(f"{where}: schema {schema!r} is not one of {family}'s")
+        raise ResultError(f"{where}: schema {schema!r} is not one of {family}'s")
     if int(match[1]) > int(ours):
-        raise ResultProblem(
+        raise ResultError(
             f"{where}: its schema is {schema}, this gfbench reads up to {SCHEMA}; upgrade gfbench"
         )
 
 
-class Malformed(ResultProblem):
+class Malformed(ResultError):
     """A document that lacks what it must have."""
 
 
@@ -59,7 +59,7 @@ def read_document(path: Path) -> dict[str, Any] | None:
     """Return a file's JSON object; None where there is no file, or only null in it.
 
     Raises:
-        ResultProblem: it cannot be read, or is not an object.
+        ResultError: it cannot be read, or is not an object.
     """
     content = read_limited(path)
     if content is None or content.strip() == b"null":
@@ -78,7 +78,7 @@ def read_limited(path: Path) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ResultProblem(f"cannot read {path}: {error.strerror}") from error
+        raise ResultError(f"cannot read {path}: {error.strerror}") from error
     if len(content) > MAX_JSON_BYTES:
         raise Malformed(f"{path} is larger than {MAX_JSON_BYTES >> 20} MiB")
     return content

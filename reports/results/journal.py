@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reports.results.documents import Malformed, ResultProblem, check_schema, parse, typed
+from reports.results.documents import Malformed, ResultError, check_schema, parse, typed
 from reports.results.power import Window
 from reports.results.records import BlockRecord
 from reports.results.throttle import throttled
@@ -50,7 +50,7 @@ def append_journal(path: Path, lines: bytes) -> None:
     is lost.
 
     Raises:
-        ResultStorageProblem: they cannot be written.
+        StorageError: they cannot be written.
     """
     if not lines:
         return
@@ -81,7 +81,7 @@ def trim_journal(path: Path) -> bytes:
     """Cut off what a crash left after the last whole line; returns the lines that stay.
 
     Raises:
-        ResultStorageProblem: it cannot be written.
+        StorageError: it cannot be written.
     """
     if not path.exists():
         return b""
@@ -111,7 +111,7 @@ def read_journal(path: Path) -> Journal:
     """Read a journal; what is not a block becomes a note.
 
     Raises:
-        ResultProblem: more blocks than any run has.
+        ResultError: more blocks than any run has.
     """
     blocks: list[BlockRecord] = []
     idle: list[Window] = []
@@ -124,7 +124,7 @@ def read_journal(path: Path) -> Journal:
             continue
         try:
             blocks.append(_without_throttling(block_record(document, path)))
-        except ResultProblem as error:
+        except ResultError as error:
             if not whole:
                 notes.append("the journal's last line is cut off: its block does not count")
                 continue
@@ -132,7 +132,7 @@ def read_journal(path: Path) -> Journal:
             if not isinstance(error, Malformed):
                 notes.append(str(error))
         if len(blocks) > MAX_BLOCKS:
-            raise ResultProblem(f"{path}: more than {MAX_BLOCKS} blocks")
+            raise ResultError(f"{path}: more than {MAX_BLOCKS} blocks")
     if garbage:
         notes.append(f"{garbage} line(s) of the journal are not blocks and do not count")
     return Journal(blocks=one_of_each_order(blocks), idle=tuple(sorted(idle)), notes=tuple(notes))
@@ -152,7 +152,7 @@ def block_record(document: object, path: Path) -> BlockRecord:
     """Return one line's block.
 
     Raises:
-        ResultProblem: it is not one, or of a newer major schema.
+        ResultError: it is not one, or of a newer major schema.
     """
     if not isinstance(document, dict):
         raise Malformed(f"{path}: a line is not a JSON object")

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.results.read import MANIFEST, ResultProblem, read_limited
+from reports.results.read import MANIFEST, ResultError, read_limited
 from reports.results.write import storage, write_bytes_atomic
 
 
@@ -14,7 +14,7 @@ def write_manifest(run: Path) -> None:
     """Write MANIFEST.sha256 over all other files of the run, sorted by path.
 
     Raises:
-        ResultStorageProblem: it cannot be written.
+        StorageError: it cannot be written.
     """
     with storage(run):
         lines = [f"{_sha256(run / name)}  {name}\n" for name in _files(run)]
@@ -27,7 +27,7 @@ def renew_in_manifest(run: Path, name: str) -> None:
     A run without a manifest has not ended and gets none.
 
     Raises:
-        ResultStorageProblem: it cannot be written.
+        StorageError: it cannot be written.
     """
     if not (run / MANIFEST).is_file():
         return
@@ -51,7 +51,7 @@ def manifest_changes(run: Path) -> tuple[Change, ...]:
     """Return the files that are missing, changed or not listed, sorted by name.
 
     Raises:
-        ResultProblem: the manifest cannot be read.
+        ResultError: the manifest cannot be read.
     """
     listed = _read_manifest(run)
     present = set(_files(run))
@@ -67,7 +67,7 @@ def verify_manifest(run: Path) -> tuple[str, ...]:
     """Return one complaint per file that is missing, changed or not listed; none if all is well.
 
     Raises:
-        ResultProblem: the manifest cannot be read.
+        ResultError: the manifest cannot be read.
     """
     return tuple(_complaint(change) for change in manifest_changes(run))
 
@@ -81,7 +81,7 @@ def _complaint(change: Change) -> str:
 def _read_manifest(run: Path) -> dict[str, str]:
     text = read_limited(run / MANIFEST)
     if text is None:
-        raise ResultProblem(f"{run / MANIFEST} is missing: the run did not end, or it was removed")
+        raise ResultError(f"{run / MANIFEST} is missing: the run did not end, or it was removed")
     pairs = (line.split("  ", 1) for line in text.decode("utf-8", "replace").splitlines())
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 

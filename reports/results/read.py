@@ -20,7 +20,7 @@ import numpy as np
 from reports.results.discounted import discounted
 from reports.results.documents import (
     Malformed,
-    ResultProblem,
+    ResultError,
     check_schema,
     read_document,
     read_limited,
@@ -59,7 +59,7 @@ __all__ = [  # with what the readers of a single file need
     "REPORT",
     "RUN",
     "SESSION",
-    "ResultProblem",
+    "ResultError",
     "check_schema",
     "check_target_name",
     "load_header",
@@ -77,7 +77,7 @@ def load_header(folder: Path) -> RunHeader:
     """Read run.json of a result folder alone, without the rule of its gate.
 
     Raises:
-        ResultProblem: no run there, a broken run.json, or a newer major schema.
+        ResultError: no run there, a broken run.json, or a newer major schema.
     """
     return typed(RunHeader, {**_run_json(folder), "gate": None}, folder / RUN)
 
@@ -88,7 +88,7 @@ def load_run(path: Path) -> Run:
     Tolerant of what a crash leaves: a cut last line, garbage lines and absent files become notes.
 
     Raises:
-        ResultProblem: no run there, a broken run.json, or a newer major schema.
+        ResultError: no run there, a broken run.json, or a newer major schema.
     """
     path = Path(path)
     if path.name == RUN:
@@ -97,13 +97,13 @@ def load_run(path: Path) -> Run:
     try:
         return _load(path, document)
     except OSError as error:
-        raise ResultProblem(f"cannot read {error.filename}: {error.strerror}") from error
+        raise ResultError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def _run_json(folder: Path) -> dict[str, Any]:
     document = read_document(folder / RUN)
     if document is None:
-        raise ResultProblem(f"{folder} is not a result folder: it has no {RUN}")
+        raise ResultError(f"{folder} is not a result folder: it has no {RUN}")
     check_schema(document.get("schema"), folder / RUN)
     return document
 
@@ -145,7 +145,7 @@ def read_trace(target: TargetRun) -> Trace | None:
     A trace that a crash has cut is read up to the cut; lines that make no sense are left out.
 
     Raises:
-        ResultProblem: more readings than any run makes.
+        ResultError: more readings than any run makes.
     """
     path = target.folder / POWER_TRACE
     if not path.is_file():
@@ -157,7 +157,7 @@ def parse_trace(lines: Iterable[str], where: Path) -> Trace:
     """Return the readings of a trace's lines, its header left out, by channel.
 
     Raises:
-        ResultProblem: more readings than any run makes.
+        ResultError: more readings than any run makes.
     """
     readings: dict[str, tuple[array[float], array[float]]] = {}
     count = 0
@@ -173,7 +173,7 @@ def parse_trace(lines: Iterable[str], where: Path) -> Trace:
             values.append(value)
             count += 1
         if count > MAX_READINGS:
-            raise ResultProblem(f"{where}: more than {MAX_READINGS} readings")
+            raise ResultError(f"{where}: more than {MAX_READINGS} readings")
     return {name: (np.array(times), np.array(raw)) for name, (times, raw) in readings.items()}
 
 

@@ -21,7 +21,7 @@ from reports.results.files import RUN, check_target_name
 from workloads.spec.messages import SCHEMA, to_json
 
 
-class ResultStorageProblem(GfbenchError):
+class StorageError(GfbenchError):
     """The result folder cannot be written: the path and the system's own message."""
 
     exit_code = 4
@@ -39,7 +39,7 @@ def create_run(directory: Path, run_json: Mapping[str, Any]) -> Path:
     ``schema`` and ``run_id`` are filled in.
 
     Raises:
-        ResultStorageProblem: the folder cannot be made or written.
+        StorageError: the folder cannot be made or written.
     """
     while True:
         run_id = f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -60,7 +60,7 @@ def target_folder(run: Path, target: str) -> Path:
 
     Raises:
         ValueError: the name cannot be a folder's.
-        ResultStorageProblem: the folder cannot be made.
+        StorageError: the folder cannot be made.
     """
     check_target_name(target)
     folder = run / "targets" / target
@@ -74,7 +74,7 @@ def write_json_atomic(path: Path, value: Any) -> None:
 
     Raises:
         ValueError: NaN or infinity somewhere in the value.
-        ResultStorageProblem: it cannot be written.
+        StorageError: it cannot be written.
     """
     text = json.dumps(to_json(value), allow_nan=False, indent=1, ensure_ascii=False)
     # Arguments that are not UTF-8 reach Python as lone surrogates, which no JSON reader takes.
@@ -85,7 +85,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write the file whole or not at all, synced.
 
     Raises:
-        ResultStorageProblem: it cannot be written.
+        StorageError: it cannot be written.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with storage(path):
@@ -106,9 +106,9 @@ def storage(path: Path) -> Iterator[None]:
     """Turn the system's errors of what is written inside into a problem that names the file.
 
     Raises:
-        ResultStorageProblem: it cannot be written.
+        StorageError: it cannot be written.
     """
     try:
         yield
     except OSError as error:
-        raise ResultStorageProblem(Path(error.filename or path), error) from error
+        raise StorageError(Path(error.filename or path), error) from error

@@ -167,7 +167,7 @@ class Archive:
         """Write the archive into a folder.
 
         Raises:
-            ResultStorageProblem: it cannot be written.
+            StorageError: it cannot be written.
         """
         facts = {
             "format": FORMAT,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from reports.page.generator import renderer_sha256
 from reports.page.render import render as render_report
-from reports.results.read import ResultProblem, load_run
+from reports.results.read import ResultError, load_run
 from reports.results.write import write_bytes_atomic
 from reports.site import trends
 from reports.site.archive import Archive, Series
@@ -86,7 +86,7 @@ def build(site: Path, sources: Sequence[Runs], options: Options) -> Built:
     """Build or update a site; it keeps runs that its sources do not have any more.
 
     Raises:
-        ResultStorageProblem: the site cannot be written.
+        StorageError: the site cannot be written.
     """
     state = options.state or site / STATE_FOLDER
     files, archive, built = SiteFiles(site, state), Archive.load(state), Built()
@@ -202,7 +202,7 @@ class _RunPages:
             return before.startswith(digest) and self.files.keep(name, before)
         try:
             html = render_report([load_run(folder)], assets="../../assets", home="../../index.html")
-        except (ResultProblem, ValueError) as problem:
+        except (ResultError, ValueError) as problem:
             self.notes.append(f"no report of {run_id}: {problem}")
             return False
         self.files.write(name, html, f"{digest} {renderer_sha256()}")

@@ -56,7 +56,7 @@ class SiteFiles:
         """Write a file unless it has this content already.
 
         Raises:
-            ResultStorageProblem: the file cannot be written.
+            StorageError: the file cannot be written.
         """
         content = text.encode("utf-8", "replace")
         digest = hashlib.sha256(content).hexdigest()[:32]
@@ -78,7 +78,7 @@ class SiteFiles:
         """Delete the files that this build did not make, save the state; return how many they were.
 
         Raises:
-            ResultStorageProblem: the state cannot be written, or a file cannot be deleted.
+            StorageError: the state cannot be written, or a file cannot be deleted.
         """
         gone = [name for name in self._before if name not in self._now]
         for name in gone:

@@ -21,8 +21,8 @@ from reports.calibration import noise_floor
 from reports.calibration.noise_floor import NoiseFloor
 from reports.metrics.summary import SummaryRow, summary_of
 from reports.metrics.table import judged_metrics
-from reports.results.read import MANIFEST, RUN, ResultProblem, load_run
-from reports.results.write import ResultStorageProblem, write_bytes_atomic
+from reports.results.read import MANIFEST, RUN, ResultError, load_run
+from reports.results.write import StorageError, write_bytes_atomic
 from reports.site.run_data import FORMAT, Json, facts_of, pack
 
 PARALLEL_FROM = 4
@@ -39,7 +39,7 @@ class FolderRuns:
         """Look for runs.
 
         Raises:
-            ResultProblem: a path does not exist.
+            ResultError: a path does not exist.
         """
         self._cache = cache
         self.notes: list[str] = []
@@ -86,7 +86,7 @@ class StoreRuns:
         """Read which runs the store has.
 
         Raises:
-            StoreProblem, StoreRefusal: the store cannot be read.
+            StoreError, StoreRefused: the store cannot be read.
             MissingExtra: the libraries for stores are not installed.
         """
         from reports.store import cache as store_cache  # what only stores need is an extra
@@ -151,7 +151,7 @@ def floors_in(paths: Sequence[Path]) -> tuple[Floors, list[str]]:
         for path in sorted(folder.glob(FLOOR_FILES)):
             try:
                 floor = noise_floor.load(path)
-            except ResultProblem as problem:
+            except ResultError as problem:
                 notes.append(f"left out: {problem}")
                 continue
             if floor is not None:
@@ -184,7 +184,7 @@ def _run_folders(paths: Sequence[Path]) -> Iterator[Path]:
             yield path
             continue
         if not path.is_dir():
-            raise ResultProblem(f"{path}: no such folder — name a run, or a folder of runs")
+            raise ResultError(f"{path}: no such folder — name a run, or a folder of runs")
         with os.scandir(path) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
         yield from (path / name for name in names if (path / name / RUN).is_file())
@@ -196,7 +196,7 @@ def _summarise(job: tuple[str, str]) -> Json | str:
     try:
         run = load_run(Path(folder))
         rows = summary_of(run)
-    except (ResultProblem, ValueError) as problem:
+    except (ResultError, ValueError) as problem:
         return f"{folder}: {problem}"
     facts = facts_of(rows, run_id=run.run_id, digest=digest)
     facts.update(started_at=run.header.started_at, suite=run.header.suite.name)
@@ -218,7 +218,7 @@ def _keep(cache: Path | None, digest: str, packed: Json) -> None:
     """Write a summary into the cache; without write access, nothing is cached."""
     if cache is not None:
         path = cache_path(cache, digest)
-        with contextlib.suppress(OSError, ResultStorageProblem):
+        with contextlib.suppress(OSError, StorageError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_bytes_atomic(path, json.dumps(packed, allow_nan=False).encode())
 

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.results.read import ResultProblem
-from reports.results.write import ResultStorageProblem, write_bytes_atomic
-from reports.store.files import StoreFiles, StoreProblem, StoreRefusal, Vanished
+from reports.results.read import ResultError
+from reports.results.write import StorageError, write_bytes_atomic
+from reports.store.files import StoreError, StoreFiles, StoreRefused, Vanished
 from reports.store.store import (
     COMPACT,
     MAX_COMPACT_BYTES,
@@ -55,15 +55,15 @@ def load(url: str, cache: Path | None = None) -> Loaded:
         cache: the folder of the cache; None for the user's cache folder.
 
     Raises:
-        StoreProblem: the store cannot be reached.
-        StoreRefusal: the URL cannot be that of a store.
+        StoreError: the store cannot be reached.
+        StoreRefused: the URL cannot be that of a store.
     """
     files = StoreFiles(url)
     folder = (cache or _cache_home()) / hashlib.sha256(files.cache_key.encode()).hexdigest()[:16]
     for _ in range(ATTEMPTS):
         with contextlib.suppress(Vanished):  # the store was compacted meanwhile: list it again
             return _load(files, folder)
-    raise StoreProblem(f"{files.url} changes faster than it can be read — try again")
+    raise StoreError(f"{files.url} changes faster than it can be read — try again")
 
 
 def _load(files: StoreFiles, folder: Path) -> Loaded:
@@ -91,13 +91,13 @@ def _load(files: StoreFiles, folder: Path) -> Loaded:
 def _compacted(files: StoreFiles, name: str, folder: Path, notes: list[str]) -> Summaries | None:
     """Return a compacted file, from the cache or fetched into it; None if it is not valid."""
     cached = folder / name
-    with contextlib.suppress(ResultProblem):
+    with contextlib.suppress(ResultError):
         if cached.is_file():
             return from_parquet(cached, name)
     try:
         content = files.read(f"{COMPACT}/{name}", MAX_COMPACT_BYTES)
         part = from_parquet(content, f"{files.url}/{COMPACT}/{name}")
-    except (ResultProblem, StoreRefusal) as problem:
+    except (ResultError, StoreRefused) as problem:
         notes.append(f"left out: {problem}")
         return None
     _cache(cached, content)
@@ -110,7 +110,7 @@ def _single(
     """Return the summaries of single runs (digest by name), fetching what the cache lacks."""
     cached = folder / SINGLE_RUNS_CACHE
     part = nothing()
-    with contextlib.suppress(ResultProblem):
+    with contextlib.suppress(ResultError):
         if cached.is_file() and wanted:
             part = from_parquet(cached, cached.name)
     known = part.digests
@@ -120,7 +120,7 @@ def _single(
         try:
             fetched = from_parquet(content, f"{files.url}/{path}")
             _check_name(fetched, path)
-        except ResultProblem as problem:
+        except ResultError as problem:
             notes.append(f"left out: {problem}")
         else:
             parts.append(fetched)
@@ -135,7 +135,7 @@ def _check_name(part: Summaries, path: str) -> None:
     """Refuse a summary of another run than its file's name says."""
     stem = path.rpartition("/")[2].removesuffix(".parquet")
     if [f"{run.run_id}.{run.digest}" for run in part.runs] != [stem]:
-        raise ResultProblem(f"{path} holds a different run from the one in its name")
+        raise ResultError(f"{path} holds a different run from the one in its name")
 
 
 def _without_duplicates(part: Summaries, notes: list[str]) -> Loaded:
@@ -161,7 +161,7 @@ def _remove_others(folder: Path, names: set[str]) -> None:
 
 def _cache(path: Path, content: bytes) -> None:
     """Write a file into the cache; without write access, nothing is cached."""
-    with contextlib.suppress(OSError, ResultStorageProblem):
+    with contextlib.suppress(OSError, StorageError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomic(path, content)
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reports.errors import GfbenchError
-from reports.results.write import ResultStorageProblem, write_bytes_atomic
+from reports.results.write import StorageError, write_bytes_atomic
 
 MAX_LISTED = 5_000_000
 CHUNK_BYTES = 1 << 20
@@ -25,13 +25,13 @@ PUT_IS_ATOMIC = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl
 S3_OPTIONS = {"config_kwargs": {"connect_timeout": 15, "retries": {"max_attempts": 4}}}
 
 
-class StoreProblem(GfbenchError):
+class StoreError(GfbenchError):
     """A store that cannot be reached, read or written; the message says which and what to do."""
 
     exit_code = 4
 
 
-class StoreRefusal(GfbenchError):
+class StoreRefused(GfbenchError):
     """Something that a store does not accept or deliver; trying again does not help."""
 
     exit_code = 1
@@ -57,7 +57,7 @@ class StoreFiles:
 
         Raises:
             MissingExtra: the library for such a URL is not installed.
-            StoreRefusal: the URL cannot be that of a store.
+            StoreRefused: the URL cannot be that of a store.
         """
         self.url = without_password(url)
         self._fs, self._root = _filesystem(url)
@@ -93,7 +93,7 @@ class StoreFiles:
 
         Raises:
             Vanished: the file does not exist.
-            StoreRefusal: it is larger than the limit, in bytes.
+            StoreRefused: it is larger than the limit, in bytes.
         """
         return b"".join(self.chunks(path, limit))
 
@@ -118,14 +118,14 @@ class StoreFiles:
 
         Raises:
             Vanished: the file does not exist.
-            StoreRefusal: it is larger than the limit, in bytes.
+            StoreRefused: it is larger than the limit, in bytes.
         """
         remaining = limit
         with self._talking(f"read {path}"), self._fs.open(self._at(path), "rb") as file:
             while chunk := file.read(min(CHUNK_BYTES, remaining + 1)):
                 remaining -= len(chunk)
                 if remaining < 0:
-                    raise StoreRefusal(f"{self.url}: {path} is larger than {limit >> 20} MiB")
+                    raise StoreRefused(f"{self.url}: {path} is larger than {limit >> 20} MiB")
                 yield chunk
 
     def write(self, path: str, content: bytes) -> None:
@@ -197,21 +197,21 @@ class StoreFiles:
 
     @contextmanager
     def _talking(self, doing: str) -> Iterator[None]:
-        """Turn errors of the store into StoreProblem or Vanished; our own bugs pass unchanged."""
+        """Turn errors of the store into StoreError or Vanished; our own bugs pass unchanged."""
         try:
             yield
         except FileNotFoundError as error:
             raise Vanished(f"{self.url}: cannot {doing}: there is no such file") from error
-        except (StoreProblem, StoreRefusal, Vanished):
+        except (StoreError, StoreRefused, Vanished):
             raise
-        except ResultStorageProblem as error:
-            raise StoreProblem(f"{self.url}: cannot {doing}: {error}") from error
+        except StorageError as error:
+            raise StoreError(f"{self.url}: cannot {doing}: {error}") from error
         except Exception as error:
             if type(error).__module__ == "builtins" and not isinstance(
                 error, (OSError, NotImplementedError)
             ):
                 raise
-            raise StoreProblem(f"{self.url}: cannot {doing}: {_words(error)}") from None
+            raise StoreError(f"{self.url}: cannot {doing}: {_words(error)}") from None
 
 
 def check_path(name: str) -> None:
@@ -239,7 +239,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise MissingExtra("fsspec", "store") from None
     scheme = urlsplit(url).scheme
     if scheme in ("http", "https"):
-        raise StoreRefusal(f"{without_password(url)}: cannot be a store: http is read-only")
+        raise StoreRefused(f"{without_password(url)}: cannot be a store: http is read-only")
     options: dict[str, Any] = S3_OPTIONS if scheme in ("s3", "s3a") else {}
     try:
         fs, root = fsspec.core.url_to_fs(
@@ -248,10 +248,10 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except ImportError as error:
         extra = {"s3": "s3", "s3a": "s3"}.get(scheme)
         if extra is None:
-            raise StoreRefusal(f"{without_password(url)}: {error}") from None
+            raise StoreRefused(f"{without_password(url)}: {error}") from None
         raise MissingExtra("s3fs", extra) from None
     except ValueError as error:
-        raise StoreRefusal(f"{without_password(url)} is not a store: {_words(error)}") from None
+        raise StoreRefused(f"{without_password(url)} is not a store: {_words(error)}") from None
     return fs, str(root).rstrip("/")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.errors import GfbenchError
-from reports.results.read import ResultProblem, load_run, run_folders
+from reports.results.read import ResultError, load_run, run_folders
 from reports.store.files import MissingExtra
 from reports.store.tables import StoredRun, Summaries, merged, summaries_of
 
@@ -45,7 +45,7 @@ RUNS_SCHEMA = pa.schema(
 READING_STATEMENTS = {"SELECT", "EXPLAIN"}
 
 
-class QueryProblem(GfbenchError):
+class QueryError(GfbenchError):
     """A query that cannot be answered; the message names the tables."""
 
 
@@ -61,7 +61,7 @@ def query(sql: str, summaries: Summaries) -> Answer:
     """Answer one SQL query over ``rows`` and ``runs``.
 
     Raises:
-        QueryProblem: it is not a single SELECT, or DuckDB cannot answer it.
+        QueryError: it is not a single SELECT, or DuckDB cannot answer it.
     """
     with duckdb.connect(":memory:") as database:
         runs = pa.Table.from_pylist([vars(run) for run in summaries.runs], schema=RUNS_SCHEMA)
@@ -77,21 +77,21 @@ def query(sql: str, summaries: Summaries) -> Answer:
             names = [str(column[0]) for column in result.description or ()]
             return Answer(columns=_distinct(names), rows=tuple(result.fetchall()))
         except duckdb.Error as error:
-            raise QueryProblem(f"{_words(error)}\n{TABLES}") from None
+            raise QueryError(f"{_words(error)}\n{TABLES}") from None
 
 
 def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]:
     """Return the figures of runs in folders, or in folders of them, and notes on what was left out.
 
     Raises:
-        ResultProblem: there is no run at all.
+        ResultError: there is no run at all.
     """
     parts: dict[str, Summaries] = {}
     notes = []
     for path in dict.fromkeys(chain.from_iterable(map(run_folders, paths))):
         try:
             run = load_run(path)
-        except ResultProblem as problem:
+        except ResultError as problem:
             notes.append(f"left out: {problem}")
             continue
         if run.run_id in parts:
@@ -100,7 +100,7 @@ def folder_summaries(paths: Sequence[Path]) -> tuple[Summaries, tuple[str, ...]]
             parts[run.run_id] = summaries_of(run, digest=run.run_id)
     if not parts:
         reason = notes[0] if notes else ", ".join(map(str, paths))
-        raise ResultProblem(f"found no runs: {reason} — give folders of runs, or --store URL")
+        raise ResultError(f"found no runs: {reason} — give folders of runs, or --store URL")
     return merged(parts.values()), tuple(notes)
 
 
@@ -128,7 +128,7 @@ def _only_reading(statements: Sequence[Any]) -> None:
     kinds = [statement.type.name for statement in statements]
     if len(kinds) != 1 or kinds[0] not in READING_STATEMENTS:
         what = " and ".join(kinds) or "nothing"
-        raise QueryProblem(f"only a single SELECT is allowed, this is {what}\n{TABLES}")
+        raise QueryError(f"only a single SELECT is allowed, this is {what}\n{TABLES}")
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

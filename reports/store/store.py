@@ -26,12 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports.results.manifest import verify_manifest
-from reports.results.read import MANIFEST, REPORT, RUN, ResultProblem, load_run
-from reports.results.write import ResultStorageProblem
+from reports.results.read import MANIFEST, REPORT, RUN, ResultError, load_run
+from reports.results.write import StorageError
 from reports.store.files import (
+    StoreError,
     StoreFiles,
-    StoreProblem,
-    StoreRefusal,
+    StoreRefused,
     Vanished,
     check_path,
 )
@@ -77,9 +77,9 @@ def push(folder: Path, url: str) -> Pushed:
     """Copy a finished run into a store; a run that is there already does not change.
 
     Raises:
-        ResultProblem: the folder does not hold a run, or the run has not finished.
-        StoreRefusal: files differ from the manifest, or the store has another run of that id.
-        StoreProblem: the store cannot be reached or written.
+        ResultError: the folder does not hold a run, or the run has not finished.
+        StoreRefused: files differ from the manifest, or the store has another run of that id.
+        StoreError: the store cannot be reached or written.
     """
     files = StoreFiles(url)
     run = load_run(folder)
@@ -106,27 +106,27 @@ def pull(run_id: str, url: str, directory: Path) -> Path:
     """Copy a run out of a store into ``directory/<run-id>`` and return that path.
 
     Raises:
-        StoreRefusal: the store has no such run, or its files differ from the manifest.
-        StoreProblem: the store cannot be reached.
-        ResultStorageProblem: the folder cannot be written.
+        StoreRefused: the store has no such run, or its files differ from the manifest.
+        StoreError: the store cannot be reached.
+        StorageError: the folder cannot be written.
     """
     if not RUN_ID.fullmatch(run_id):
-        raise StoreRefusal(f"{run_id!r} cannot be a run's id")
+        raise StoreRefused(f"{run_id!r} cannot be a run's id")
     files = StoreFiles(url)
     final = directory / run_id
     if final.exists():
-        raise StoreRefusal(f"{final} already exists — choose another folder with -o")
+        raise StoreRefused(f"{final} already exists — choose another folder with -o")
     with _still_there():
         committed = _committed(files, run_id)
         if not committed:
-            raise StoreRefusal(f"{files.url} has no run {run_id} — `gfbench query` lists its runs")
+            raise StoreRefused(f"{files.url} has no run {run_id} — `gfbench query` lists its runs")
         digest = min(committed)
         beside = directory / f".{run_id}.{secrets.token_hex(4)}"
         try:
             _download(files, run_id, digest, beside, committed[digest])
             os.rename(beside, final)
         except OSError as error:
-            raise ResultStorageProblem(final, error) from error
+            raise StorageError(final, error) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
     return final
@@ -136,7 +136,7 @@ def compact(url: str) -> Compacted:
     """Put the figures of single runs into one file, which makes queries faster.
 
     Raises:
-        StoreProblem: the store cannot be reached or written.
+        StoreError: the store cannot be reached or written.
     """
     files = StoreFiles(url)
     for _ in range(ATTEMPTS):
@@ -151,7 +151,7 @@ def _compact(files: StoreFiles) -> Compacted:
     for path, content in _summaries(files):
         try:
             part = from_parquet(content, path)
-        except ResultProblem as problem:
+        except ResultError as problem:
             notes.append(f"left alone: {problem}")
             continue
         if path.startswith(SUMMARY) or len(part.runs) < FULL_COMPACT:
@@ -198,10 +198,10 @@ def _name_of(part: Summaries) -> str:
 def _own_manifest(folder: Path, run_id: str) -> tuple[Mapping[str, str], str]:
     """Check a run's files; return their hashes by name, and the digest of the manifest."""
     if not RUN_ID.fullmatch(run_id):
-        raise StoreRefusal(f"{folder}: {run_id[:100]!r} cannot be a run's id in a store")
+        raise StoreRefused(f"{folder}: {run_id[:100]!r} cannot be a run's id in a store")
     wrong = verify_manifest(folder)
     if wrong:
-        raise StoreRefusal(
+        raise StoreRefused(
             f"{folder}: {'; '.join(wrong[:3])} — `gfbench verify {folder}` says more; "
             "a store takes only files that match the run's manifest"
         )
@@ -209,7 +209,7 @@ def _own_manifest(folder: Path, run_id: str) -> tuple[Mapping[str, str], str]:
     content = _parsed(text, str(folder / MANIFEST))
     for name in content:
         if (folder / name).is_symlink():
-            raise StoreRefusal(f"{folder / name} is a link — put the file itself there")
+            raise StoreRefused(f"{folder / name} is a link — put the file itself there")
     return content, _digest(text)
 
 
@@ -217,20 +217,20 @@ def _parsed(text: bytes, where: str) -> dict[str, str]:
     """Return the hash of each file that a manifest lists.
 
     Raises:
-        StoreRefusal: it is not the manifest of a run, or a name would lead out of the folder.
+        StoreRefused: it is not the manifest of a run, or a name would lead out of the folder.
     """
     content: dict[str, str] = {}
     for line in text.decode("utf-8", "replace").splitlines():
         match = re.fullmatch(r"([0-9a-f]{64})  (.+)", line)
         if match is None or match[2] == MANIFEST:
-            raise StoreRefusal(f"{where}: {line[:100]!r} is not a line of a manifest")
+            raise StoreRefused(f"{where}: {line[:100]!r} is not a line of a manifest")
         try:
             check_path(match[2])
         except ValueError as error:
-            raise StoreRefusal(f"{where}: {error}") from None
+            raise StoreRefused(f"{where}: {error}") from None
         content[match[2]] = match[1]
     if len(content) > MAX_FILES or RUN not in content:
-        raise StoreRefusal(f"{where}: not the manifest of a run")
+        raise StoreRefused(f"{where}: not the manifest of a run")
     return content
 
 
@@ -254,14 +254,14 @@ def _identical(files: StoreFiles, run_id: str, content: Mapping[str, str]) -> st
     """Return the digest of the same run in the store, None if it is not there.
 
     Raises:
-        StoreRefusal: the store has another run of that id.
+        StoreRefused: the store has another run of that id.
     """
     same = None
     for digest, theirs in _committed(files, run_id).items():
         names = (theirs.keys() | content.keys()) - DERIVED
         differ = sorted(name for name in names if theirs.get(name) != content.get(name))
         if differ:
-            raise StoreRefusal(
+            raise StoreRefused(
                 f"{files.url} already has a different run {run_id}: {', '.join(differ[:3])} "
                 f"differ{'s' if len(differ) == 1 else ''} — a run in a store never changes; "
                 f"`gfbench pull {run_id} --store {files.url} -o DIR` fetches it"
@@ -286,7 +286,7 @@ def _download(
                 file.write(chunk)
             remaining -= file.tell()
         if hashed.hexdigest() != expected:
-            raise StoreRefusal(
+            raise StoreRefused(
                 f"{files.url}/{place}/{name} differs from the run's manifest: it was changed "
                 "in the store — push the run again from where it was measured"
             )
@@ -296,8 +296,8 @@ def _download(
 
 @contextlib.contextmanager
 def _still_there() -> Iterator[None]:
-    """Turn a file that vanishes into a StoreProblem: files of runs are only deleted by hand."""
+    """Turn a file that vanishes into a StoreError: files of runs are only deleted by hand."""
     try:
         yield
     except Vanished as error:
-        raise StoreProblem(f"{error}: it was deleted from the store meanwhile") from None
+        raise StoreError(f"{error}: it was deleted from the store meanwhile") from None

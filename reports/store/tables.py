@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from reports.metrics.summary import SummaryRow, summary_of
-from reports.results.read import ResultProblem, check_schema
+from reports.results.read import ResultError, check_schema
 from reports.results.records import Run
 from reports.store.files import MissingExtra
 from workloads.spec.messages import SCHEMA
@@ -163,7 +163,7 @@ def from_parquet(source: bytes | Path, where: str) -> Summaries:
     """Read a file of summaries; unknown columns are ignored, missing ones are null.
 
     Raises:
-        ResultProblem: the file is not valid, too large, or has a newer major schema.
+        ResultError: the file is not valid, too large, or has a newer major schema.
     """
     try:
         # Memory-mapped: only queried columns are read, and the file may be deleted meanwhile.
@@ -171,7 +171,7 @@ def from_parquet(source: bytes | Path, where: str) -> Summaries:
         return _read(pa.py_buffer(content), where)
     except (pa.ArrowException, OSError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ResultProblem(f"{where} is not a summary of runs: {first}") from None
+        raise ResultError(f"{where} is not a summary of runs: {first}") from None
 
 
 def _mapped(path: Path) -> Any:
@@ -187,7 +187,7 @@ def _read(content: Any, where: str) -> Summaries:
         groups = range(file.metadata.num_row_groups)
         size = sum(file.metadata.row_group(group).total_byte_size for group in groups)
         if file.metadata.num_rows > MAX_ROWS or size > MAX_UNPACKED_BYTES:
-            raise ResultProblem(f"{where} has more rows than any store")
+            raise ResultError(f"{where} has more rows than any store")
         runs = RUNS.validate_json(facts.get(b"gfbench.runs", b"[]"))
         if not schema.remove_metadata().equals(ROWS_SCHEMA):
             names = [name for name in ROWS_SCHEMA.names if name in schema.names]

@@ -31,7 +31,7 @@ from reports.results.read import (
     PROBE,
     RUN,
     SESSION,
-    ResultProblem,
+    ResultError,
     check_schema,
     read_limited,
 )
@@ -75,7 +75,7 @@ def _json_file(run: Path, name: str, kind: Any) -> Iterator[SchemaViolation]:
         content = read_limited(run / name)
         if content is not None and content.strip() != b"null":
             yield from _object(name, "", loads(content.decode()), kind)
-    except (ResultProblem, ValueError, RecursionError) as error:
+    except (ResultError, ValueError, RecursionError) as error:
         yield SchemaViolation(file=name, place="", expected="strict JSON", found=_words(error))
 
 
@@ -86,7 +86,7 @@ def _object(name: str, place: str, document: Any, kind: Any) -> Iterator[SchemaV
         return
     try:
         check_schema(document.get("schema", SCHEMA), Path(name))
-    except ResultProblem:
+    except ResultError:
         found = str(document.get("schema"))
         yield SchemaViolation(file=name, place=f"{place} schema", expected=SCHEMA, found=found)
         return
@@ -142,7 +142,7 @@ def _power(run: Path, place: str) -> Iterator[SchemaViolation]:
         if isinstance(document, Mapping):
             rail_map_from_json(document)
             channels = frozenset(str(channel["id"]) for channel in document.get("channels") or ())
-    except (ResultProblem, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (ResultError, KeyError, TypeError, AttributeError, ValueError) as error:
         yield SchemaViolation(file=name, place="", expected="a rail map", found=_words(error))
     yield from islice(_trace(run, f"{place}/{POWER_TRACE}", channels), MAX_VIOLATIONS)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reports.errors import GfbenchError
 from reports.gate.document import from_document, has_rule
 from reports.gate.judge import judge_by
 from reports.gate.verdict import Gate
@@ -24,7 +25,7 @@ from reports.results.read import (
     GATE,
     MANIFEST,
     REPORT,
-    ResultProblem,
+    ResultError,
     check_target_name,
     load_run,
     read_limited,
@@ -81,7 +82,7 @@ def verify(folder: Path) -> Verification:
     """Check a run's files, verdicts and report.
 
     Raises:
-        ResultProblem: the folder does not hold a run, or its major version is newer.
+        ResultError: the folder does not hold a run, or its major version is newer.
     """
     run = load_run(folder)
     notes = [*run.notes, *(f"{t.name}: {note}" for t in run.targets for note in t.notes)]
@@ -149,7 +150,7 @@ def _gate(run: Run, notes: list[str]) -> Iterator[Discrepancy]:
         return
     try:
         judged = judge_by(written.rule, run, written.floors)
-    except ValueError as error:
+    except GfbenchError as error:
         yield Discrepancy(file=GATE, place="rule", expected="a rule that fits", found=str(error))
         return
     for place, ours, theirs in _verdict_figures(judged, written):
@@ -189,7 +190,7 @@ def _report(run: Run, notes: list[str]) -> Iterator[Discrepancy]:
     found = take_apart(text)
     try:
         runs = _runs_of(run, found)
-    except ResultProblem as problem:
+    except ResultError as problem:
         yield Discrepancy(
             file=REPORT, place="row-data", expected="its runs beside it", found=str(problem)
         )
@@ -227,7 +228,7 @@ def _runs_of(run: Run, found: ParsedPage) -> Sequence[Run]:
     """Return the runs that a report shows, in its order; the others lie beside this one.
 
     Raises:
-        ResultProblem: one of them does not exist.
+        ResultError: one of them does not exist.
     """
     rows = embedded_rows(found.document("row-data")) or {}
     shown = list(dict.fromkeys(str(key[0]) for key in rows))

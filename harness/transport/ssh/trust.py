@@ -16,7 +16,7 @@ from harness.transport.ssh.hops import Hop, addressed
 from harness.transport.ssh.host_keys import require_trusted
 from harness.transport.ssh.known_hosts import KnownKey, Status, fingerprint, judge, parse_line
 from harness.transport.ssh.link import Link
-from reports.results.write import ResultStorageProblem
+from reports.results.write import StorageError
 from targets.inventory import Inventory, Target
 
 
@@ -77,7 +77,7 @@ def record(host_key: HostKey, *, replace: bool = False) -> Path:
 
     Raises:
         UntrustedHost: The key has changed and `replace` was not asked for, or cannot be done.
-        ResultStorageProblem: The file cannot be written.
+        StorageError: The file cannot be written.
     """
     if host_key.status == "known":
         return host_key.lines[0].path
@@ -92,7 +92,7 @@ def record(host_key: HostKey, *, replace: bool = False) -> Path:
         before = path.read_bytes() if path.exists() else b""
         _write(path, _with_key(before, host_key, path))
     except OSError as error:
-        raise ResultStorageProblem(path, error) from error
+        raise StorageError(path, error) from error
     return host_key.known_hosts_path
 
 

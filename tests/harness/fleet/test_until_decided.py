@@ -27,10 +27,10 @@ from harness.payloads.user_kernels import UserKernel, parse
 from harness.plan.extension import More
 from harness.plan.plan import all_cases
 from harness.plan.suites import Overrides, Suite, load_suite, suite_from_json
-from reports.gate.judge import GateProblem, judge
+from reports.gate.judge import GateError, judge
 from reports.gate.rule import rule_from_options, rule_to_json
 from reports.gate.verdict import Gate, Margin, Verdict
-from reports.metrics.selectors import SelectorProblem
+from reports.metrics.selectors import SelectorError
 from reports.results.manifest import verify_manifest
 from reports.results.read import load_run
 from reports.results.records import Rule, Run
@@ -137,7 +137,7 @@ def test_what_cannot_be_decided_is_refused_before_anything_is_measured(
 ) -> None:
     usual = {"base": "kernel=torch", "new": "kernel=native", "metric": "latency"}
     more = {"phase": "step", "margin": "3%", "inconclusive": "warn"}
-    with pytest.raises(GateProblem, match=said):
+    with pytest.raises(GateError, match=said):
         rule_from_options(**{**usual, **more, **options})
 
 
@@ -153,11 +153,11 @@ def test_only_what_is_compared_is_measured() -> None:
     against_exact = replace(
         RULE, base="method=exact,kernel=torch", new="method=gradient_filter,kernel=native"
     )
-    with pytest.raises(SelectorProblem, match="patch_size"):
+    with pytest.raises(SelectorError, match="patch_size"):
         suite_for(against_exact, suite)  # r = 2 and r = 4 against one exact
     one = suite_for(against_exact, replace(suite, patch_sizes=(2,)))
     assert [case.kernel for case in all_cases(one)] == ["torch", "native"] * 3
-    with pytest.raises(SelectorProblem, match="kernel=cuda"):
+    with pytest.raises(SelectorError, match="kernel=cuda"):
         suite_for(replace(RULE, new="kernel=cuda"), suite)
 
 

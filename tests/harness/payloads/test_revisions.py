@@ -14,7 +14,7 @@ from harness.errors import PlanError, UsageError
 from harness.payloads import former, revisions
 from harness.payloads import payload as payloads
 from harness.payloads.revisions import Revision, Source
-from reports.results.read import ResultProblem
+from reports.results.read import ResultError
 from reports.results.records import RevisionFacts
 from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import BLOCK_KINDS
@@ -172,8 +172,8 @@ def test_a_run_gives_back_the_revisions_that_it_measured(
     (kernel_again,) = found.own_kernels
     assert kernel_again.content == made.own_kernels[0].content
     kept.write_bytes(made.payload.data + b" ")
-    with pytest.raises(ResultProblem, match="not the payload that was measured"):
+    with pytest.raises(ResultError, match="not the payload that was measured"):
         revisions.from_run(folder, [facts])
     kept.unlink()
-    with pytest.raises(ResultProblem, match="No such file"):
+    with pytest.raises(ResultError, match="No such file"):
         revisions.from_run(folder, [facts])

@@ -15,7 +15,7 @@ from harness.payloads import payload
 from harness.payloads.user_kernels import from_run, packed, parse
 from harness.plan.plan import make_plan
 from harness.plan.suites import Overrides, load_suite, suite_from_json
-from reports.results.read import ResultProblem
+from reports.results.read import ResultError
 from reports.results.records import KernelFacts
 from workloads.spec.messages import to_json
 
@@ -96,9 +96,9 @@ def test_a_changed_file_in_the_run_is_not_taken_for_the_measured_one(
     (tmp_path / "kernels" / own.of).write_bytes(own.content or b"")
     assert [kernel.sha256 for kernel in from_run(tmp_path, [facts])] == [own.sha256]
     (tmp_path / "kernels" / own.of).write_text(data.wrong("NaN"))
-    with pytest.raises(ResultProblem, match="has changed since it was measured"):
+    with pytest.raises(ResultError, match="has changed since it was measured"):
         from_run(tmp_path, [facts])
-    with pytest.raises(ResultProblem, match="does not say"):
+    with pytest.raises(ResultError, match="does not say"):
         from_run(tmp_path, [replace(facts, of="../../secret.py")])
 
 

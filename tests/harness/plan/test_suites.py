@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import PlanError
 from harness.plan.suites import Overrides, built_in_suites, load_suite, suite_from_json
-from reports.results.read import ResultProblem
+from reports.results.read import ResultError
 from workloads.spec.layers import LAYERS
 from workloads.spec.messages import dump, to_json
 
@@ -187,7 +187,7 @@ def test_a_suite_comes_back_out_of_run_json(name: str) -> None:
 
 @pytest.mark.parametrize("data", [None, {}, [], {"name": "x"}, "quick"])
 def test_a_run_json_without_a_suite_is_refused(data: object) -> None:
-    with pytest.raises(ResultProblem, match="does not hold a complete suite"):
+    with pytest.raises(ResultError, match="does not hold a complete suite"):
         suite_from_json(data)
 
 
@@ -201,7 +201,7 @@ def test_energy_is_off_unless_the_suite_or_the_command_line_asks_for_it(tmp_path
 
 def test_a_suite_of_a_run_from_before_energy_is_read_without_it() -> None:
     content = to_json({name: getattr(load_suite("quick"), name) for name in ("name",)})
-    with pytest.raises(ResultProblem):
+    with pytest.raises(ResultError):
         suite_from_json(content)
     whole = json.loads(dump(to_json(load_suite("quick").__dict__)))
     del whole["energy"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from harness.power import meter as meters
 from harness.power.log import align_meter, rail_map_of
-from harness.power.meter import Meter, MeterProblem, align, read_meter, trace_rows
+from harness.power.meter import Meter, MeterError, align, read_meter, trace_rows
 
 FloatArray = NDArray[np.float64]
 OFFSET_S = 1_700_000_000.0 - 5_000.0  # the meter's clock is the wall's, the board's began at boot
@@ -63,20 +63,20 @@ def test_the_offset_of_the_clocks_is_found(interval_s: float, seed: int) -> None
 def test_another_machines_meter_is_refused() -> None:
     rng = np.random.default_rng(3)
     times = np.arange(0.0, 600.0, 1.0)
-    with pytest.raises(MeterProblem, match="does not follow the blocks"):
+    with pytest.raises(MeterError, match="does not follow the blocks"):
         align(Meter(times_s=times, watts=rng.normal(5, 1, times.size)), busy_windows(3))
 
 
 def test_a_load_that_the_noise_hides_is_refused() -> None:
     windows = busy_windows(4)
-    with pytest.raises(MeterProblem, match="does not follow the blocks"):
+    with pytest.raises(MeterError, match="does not follow the blocks"):
         align(seen(windows, busy_w=3.2, noise_w=1.0), windows)
 
 
 def test_a_pattern_that_fits_in_two_places_is_refused() -> None:
     one = ((5_000.0, 5_010.0),)
     twice = (*one, (5_030.0, 5_040.0))
-    with pytest.raises(MeterProblem, match="at two places"):
+    with pytest.raises(MeterError, match="at two places"):
         align(seen(twice, noise_w=0.01), one)
 
 
@@ -84,15 +84,15 @@ def test_a_file_that_ends_too_early_is_refused() -> None:
     windows = busy_windows(5)
     whole = seen(windows)
     half = Meter(times_s=whole.times_s[:60], watts=whole.watts[:60])
-    with pytest.raises(MeterProblem, match="start the meter before the run"):
+    with pytest.raises(MeterError, match="start the meter before the run"):
         align(half, windows)
-    with pytest.raises(MeterProblem, match="no window was measured"):
+    with pytest.raises(MeterError, match="no window was measured"):
         align(whole, ())
 
 
 def test_a_meter_that_shows_a_constant_is_refused() -> None:
     times = np.arange(0.0, 600.0, 1.0)
-    with pytest.raises(MeterProblem):
+    with pytest.raises(MeterError):
         align(Meter(times_s=times, watts=np.full(times.size, 5.0)), busy_windows(6))
 
 
@@ -128,9 +128,9 @@ def test_times_may_be_dates(tmp_path: Path) -> None:
 def test_a_file_without_readings_says_what_it_needs(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "meter.csv"
     path.write_bytes(content)
-    with pytest.raises(MeterProblem, match="columns time"):
+    with pytest.raises(MeterError, match="columns time"):
         read_meter(path)
-    with pytest.raises(MeterProblem, match="cannot be read"):
+    with pytest.raises(MeterError, match="cannot be read"):
         read_meter(tmp_path / "absent.csv")
 
 
@@ -138,7 +138,7 @@ def test_a_huge_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path = tmp_path / "meter.csv"
     path.write_text("time,watts\n")
     monkeypatch.setattr(meters, "MAX_BYTES", 5)
-    with pytest.raises(MeterProblem, match="larger than"):
+    with pytest.raises(MeterError, match="larger than"):
         read_meter(path)
 
 

@@ -23,7 +23,7 @@ from reports.calibration.noise_floor import (
     to_json,
     worst,
 )
-from reports.results.read import ResultProblem
+from reports.results.read import ResultError
 from reports.results.records import MachineState, Probe, TorchFacts
 from reports.stats.intervals import hodges_lehmann
 from reports.stats.sequential import LOOKS, decide
@@ -128,7 +128,7 @@ def test_a_floor_is_the_same_after_it_was_stored(tmp_path: Path) -> None:
 def test_a_broken_file_is_told_with_its_path(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.floor.json"
     path.write_text(text)
-    with pytest.raises(ResultProblem, match=r"broken\.floor\.json"):
+    with pytest.raises(ResultError, match=r"broken\.floor\.json"):
         load(path)
 
 

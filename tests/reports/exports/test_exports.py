@@ -11,7 +11,7 @@ from make_run import FakeTarget, edit_json, make_run
 
 from reports.exports import FORMATS, export
 from reports.exports.plain import to_csv
-from reports.exports.source import ExportProblem, ExportSource
+from reports.exports.source import ExportError, ExportSource
 from reports.metrics.of_run import compare
 from reports.metrics.rows import COLUMNS
 from reports.metrics.table import exported_metrics
@@ -104,7 +104,7 @@ def test_a_selector_keeps_the_cases_that_fit_and_their_names_leave_it_out(run: R
 def test_a_selector_that_fits_nothing_names_the_choices(
     run: Run, selector: str, words: str
 ) -> None:
-    with pytest.raises(ExportProblem) as problem:
+    with pytest.raises(ExportError) as problem:
         export(run, "csv", selector)
     assert words in str(problem.value)
 
@@ -119,7 +119,7 @@ def test_every_metric_is_smaller_or_bigger_is_better_or_known_to_be_neither() ->
 def test_a_format_that_cannot_say_missing_refuses_a_run_without_figures(
     run: Run, name: str
 ) -> None:
-    with pytest.raises(ExportProblem, match="nothing was measured"):
+    with pytest.raises(ExportError, match="nothing was measured"):
         export(run, name, "target=lost")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from make_run import FakeTarget, edit_json, make_run
 
-from reports.gate.judge import GateProblem, judge
+from reports.gate.judge import GateError, judge
 from reports.gate.verdict import Verdict
 from reports.results.read import load_run
 from reports.results.records import Run
@@ -66,5 +66,5 @@ def test_a_target_without_a_sensor_is_invalid_and_latency_is_judged_all_the_same
 def test_a_run_without_the_phase_is_told_which_phases_it_has(tmp_path: Path) -> None:
     folder = make_run(tmp_path, layers=(("early", 16, 56),), rounds=8)
     edit_json(folder / "run.json", lambda header: header["plan"].update(phases=["step"]))
-    with pytest.raises(GateProblem, match="no phase 'backward' — choose from step"):
+    with pytest.raises(GateError, match="no phase 'backward' — choose from step"):
         judge(load_run(folder), base=EXACT, new=FILTERED)

@@ -10,9 +10,9 @@ from gate_runs import BLOCK_S, NATIVE, TORCH, FakeBoard, make_gate_run
 
 from reports.calibration.noise_floor import MetricFloor, NoiseFloor
 from reports.gate.document import document
-from reports.gate.judge import GateProblem, exit_code, judge, parse_margin
+from reports.gate.judge import GateError, exit_code, judge, parse_margin
 from reports.gate.verdict import Gate, Verdict
-from reports.metrics.selectors import SelectorProblem
+from reports.metrics.selectors import SelectorError
 from reports.results.records import MachineState, SessionRecord
 from reports.terminal.verdicts import lines
 from workloads.spec.messages import Case
@@ -315,7 +315,7 @@ def test_one_kernel_under_two_names_is_an_a_a_and_is_judged() -> None:
 
 
 def test_the_same_case_on_both_sides_is_refused() -> None:
-    with pytest.raises(SelectorProblem, match="again=native"):
+    with pytest.raises(SelectorError, match="again=native"):
         gate_of(board(), base="kernel=native", new="kernel=native")
 
 
@@ -332,7 +332,7 @@ def test_the_same_case_on_both_sides_is_refused() -> None:
 def test_a_gate_that_cannot_be_is_refused_with_the_choices(
     options: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(GateProblem, match=words):
+    with pytest.raises(GateError, match=words):
         gate_of(board(), **options)
 
 
@@ -343,7 +343,7 @@ def test_a_margin_is_a_percentage_or_a_fraction(text: str, margin: float) -> Non
 
 @pytest.mark.parametrize("text", ["3", "0", "-1%", "three", "100%", "nan", ""])
 def test_a_margin_that_could_be_misread_is_refused(text: str) -> None:
-    with pytest.raises(GateProblem, match=re.escape("3% or 0.03")):
+    with pytest.raises(GateError, match=re.escape("3% or 0.03")):
         parse_margin(text)
 
 

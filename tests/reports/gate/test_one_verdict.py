@@ -227,6 +227,19 @@ def test_verdicts_left_in_the_folder_stand_and_are_judged_again_by_verify(
     assert (finding.expected, finding.found) == ("PASS", "FAIL")
 
 
+def test_a_gate_whose_rule_fits_no_case_of_the_run_is_a_discrepancy(
+    tmp_path: Path, gfbench: Gfbench
+) -> None:
+    run = finished(measured(tmp_path, Asked("", "FAIL", Rule(base=R2, new=EXACT))))
+    gfbench("gate", str(run), "--base", EXACT, "--new", R4, "--verdict", str(run / GATE))
+    edit_json(run / GATE, lambda document: document["rule"].update(base="kernel=gone"))
+    gfbench("report", str(run))
+    write_manifest(run)
+    (discrepancy,) = verify(run).findings
+    assert (discrepancy.file, discrepancy.place) == (GATE, "rule")
+    assert "kernel=gone" in discrepancy.found
+
+
 def test_a_broken_rule_costs_the_verdicts_and_is_told(tmp_path: Path, gfbench: Gfbench) -> None:
     run = finished(measured(tmp_path, TABLE[0]))
     edit_json(run / "run.json", lambda header: header.update(gate={"base": "x"}))

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from reports.metrics.selectors import CasePair, SelectorProblem, parse_selector, select_pairs
+from reports.metrics.selectors import CasePair, SelectorError, parse_selector, select_pairs
 from workloads.spec.messages import Case, Layer
 
 LAYERS = (Layer("early", 16, 16, 56, 56), Layer("late", 64, 64, 14, 14))
@@ -44,7 +44,7 @@ def test_a_selector_is_a_list_of_attributes() -> None:
     ],
 )
 def test_what_is_no_selector_is_refused_with_the_choices(text: str, words: str) -> None:
-    with pytest.raises(SelectorProblem, match=re.escape(words)):
+    with pytest.raises(SelectorError, match=re.escape(words)):
         parse_selector(text)
 
 
@@ -71,30 +71,30 @@ def test_an_attribute_that_one_side_names_holds_for_both() -> None:
 
 
 def test_several_counterparts_are_ambiguous_and_all_are_named() -> None:
-    with pytest.raises(SelectorProblem, match="name patch_size too") as problem:
+    with pytest.raises(SelectorError, match="name patch_size too") as problem:
         select_pairs(CASES, "method=exact", "method=gradient_filter")
     assert "early/gradient_filter-r2/torch" in str(problem.value)
     assert "early/gradient_filter-r4/torch" in str(problem.value)
 
 
 def test_several_bases_of_one_case_are_ambiguous() -> None:
-    with pytest.raises(SelectorProblem, match="name patch_size too") as problem:
+    with pytest.raises(SelectorError, match="name patch_size too") as problem:
         select_pairs(CASES, "method=gradient_filter", "method=exact")
     assert str(problem.value).startswith("'method=gradient_filter' is ambiguous")
 
 
 def test_a_value_that_no_case_has_is_refused_with_those_there_are() -> None:
-    with pytest.raises(SelectorProblem, match="torch, torch-channels-last and native"):
+    with pytest.raises(SelectorError, match="torch, torch-channels-last and native"):
         select_pairs(CASES, "kernel=cuda", "kernel=native")
-    with pytest.raises(SelectorProblem, match="choose from early and late"):
+    with pytest.raises(SelectorError, match="choose from early and late"):
         select_pairs(CASES, "workload=middle", "kernel=native")
 
 
 def test_cases_that_nothing_makes_alike_are_refused_with_what_differs() -> None:
-    with pytest.raises(SelectorProblem, match="kernel is torch and torch-channels-last in base"):
+    with pytest.raises(SelectorError, match="kernel is torch and torch-channels-last in base"):
         select_pairs(CASES, "method=exact", "method=gradient_filter,kernel=native,patch_size=2")
 
 
 def test_one_case_on_both_sides_is_refused_with_the_way_to_an_a_a() -> None:
-    with pytest.raises(SelectorProblem, match="again=native"):
+    with pytest.raises(SelectorError, match="again=native"):
         select_pairs(CASES, "kernel=native", "kernel=native")

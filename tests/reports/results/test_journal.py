@@ -21,7 +21,7 @@ from reports.results.journal import (
     trim_journal,
 )
 from reports.results.read import load_run
-from reports.results.write import ResultStorageProblem
+from reports.results.write import StorageError
 from workloads.runner import jobs
 from workloads.spec.messages import dump
 
@@ -46,7 +46,7 @@ def journal_of(run: Path) -> Path:
 def test_a_line_that_cannot_be_written_whole_is_taken_back(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     append_journal(path, b'{"order":0}\n')
-    with files_of_at_most(100), pytest.raises(ResultStorageProblem):
+    with files_of_at_most(100), pytest.raises(StorageError):
         append_journal(path, b"x" * 1000 + b"\n")
     assert path.read_bytes() == b'{"order":0}\n'
 

@@ -12,7 +12,7 @@ from make_run import edit_json
 from reports.metrics.of_run import compare
 from reports.page.render import render
 from reports.results.manifest import renew_in_manifest
-from reports.results.read import ResultProblem, load_run
+from reports.results.read import ResultError, load_run
 from reports.store import store
 from reports.store.cache import load
 from reports.verify.verify import verify
@@ -96,5 +96,5 @@ def test_a_run_of_a_later_minor_version_is_read(old: Path) -> None:
 def test_a_run_of_a_newer_major_version_is_refused_with_what_to_do(old: Path) -> None:
     edit_json(old / "run.json", lambda header: header.update(schema="gfbench/2"))
     for reading in (load_run, verify):
-        with pytest.raises(ResultProblem, match=r"its schema is gfbench/2.*upgrade gfbench"):
+        with pytest.raises(ResultError, match=r"its schema is gfbench/2.*upgrade gfbench"):
             reading(old)

@@ -18,9 +18,9 @@ from reports.metrics.values import latencies_s
 from reports.page.render import render
 from reports.results.journal import append_journal
 from reports.results.manifest import verify_manifest, write_manifest
-from reports.results.read import ResultProblem, load_run, read_trace
+from reports.results.read import ResultError, load_run, read_trace
 from reports.results.write import (
-    ResultStorageProblem,
+    StorageError,
     create_run,
     target_folder,
     write_json_atomic,
@@ -58,20 +58,20 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     write_json_atomic(path, {"x": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json_atomic(path, {"x": float("nan")})
-    with files_of_at_most(100), pytest.raises(ResultStorageProblem):
+    with files_of_at_most(100), pytest.raises(StorageError):
         write_json_atomic(path, {"x": "y" * 1000})
     assert json.loads(path.read_text()) == {"x": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 
 
 def test_a_full_disk_names_the_path_and_the_systems_words(tmp_path: Path) -> None:
-    with pytest.raises(ResultStorageProblem) as caught:
+    with pytest.raises(StorageError) as caught:
         append_journal(Path("/dev/full"), b'{"a":1}\n')
     assert caught.value.errno == errno.ENOSPC
     assert "/dev/full" in str(caught.value)
     assert "No space left" in str(caught.value)
     (tmp_path / "file").touch()
-    with pytest.raises(ResultStorageProblem, match="cannot write"):
+    with pytest.raises(StorageError, match="cannot write"):
         create_run(tmp_path / "file", {})
 
 
@@ -94,7 +94,7 @@ def test_the_manifest_notices_what_changed(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_manifest_cannot_be_verified(tmp_path: Path) -> None:
-    with pytest.raises(ResultProblem, match="missing"):
+    with pytest.raises(ResultError, match="missing"):
         verify_manifest(small_run(tmp_path))
 
 
@@ -123,7 +123,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path, file: str) ->
     text = (path / file).read_text()
     (path / file).write_text(text.replace("gfbench/1", "gfbench/2"))
     if file == "run.json":
-        with pytest.raises(ResultProblem, match=r"gfbench/2.*upgrade"):
+        with pytest.raises(ResultError, match=r"gfbench/2.*upgrade"):
             load_run(path)
     else:
         (target,) = load_run(path).targets
@@ -132,10 +132,10 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path, file: str) ->
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema":"other/1","run_id":"x"}'])
 def test_what_is_not_a_run_is_refused(tmp_path: Path, content: str) -> None:
-    with pytest.raises(ResultProblem, match="not a result folder"):
+    with pytest.raises(ResultError, match="not a result folder"):
         load_run(tmp_path)
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(ResultProblem, match=r"run\.json"):
+    with pytest.raises(ResultError, match=r"run\.json"):
         load_run(tmp_path)
 
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_read_is_a_result_problem(tmp_path: Path) -> None:
     journal_of(path).unlink()
     (path / "targets" / "board-a" / "session.json").unlink()
     (path / "targets" / "board-a" / "session.json").mkdir()
-    with pytest.raises(ResultProblem, match=r"cannot read .*session\.json"):
+    with pytest.raises(ResultError, match=r"cannot read .*session\.json"):
         load_run(path)
 
 

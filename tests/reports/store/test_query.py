@@ -10,10 +10,10 @@ from small_runs import small_run
 
 from reports.metrics.of_run import compare
 from reports.metrics.summary import SUMMARY_COLUMNS
-from reports.results.read import ResultProblem, load_run
+from reports.results.read import ResultError, load_run
 from reports.store.query import (
     Answer,
-    QueryProblem,
+    QueryError,
     as_text,
     folder_summaries,
     query,
@@ -85,15 +85,15 @@ def test_times_are_times(summaries: Summaries) -> None:
     ],
 )
 def test_a_query_reads_the_two_tables_and_nothing_else(summaries: Summaries, sql: str) -> None:
-    with pytest.raises(QueryProblem, match=r"rows\(run_id"):
+    with pytest.raises(QueryError, match=r"rows\(run_id"):
         query(sql, summaries)
     assert not Path("/tmp/gfbench-was-here.csv").exists()
 
 
 def test_a_wrong_query_says_where_and_what_there_is(summaries: Summaries) -> None:
-    with pytest.raises(QueryProblem, match=r"(?s)targt.*target.*DESCRIBE rows"):
+    with pytest.raises(QueryError, match=r"(?s)targt.*target.*DESCRIBE rows"):
         query("SELECT targt FROM rows", summaries)
-    with pytest.raises(QueryProblem, match="syntax error"):
+    with pytest.raises(QueryError, match="syntax error"):
         query("SELEC 1", summaries)
 
 
@@ -134,5 +134,5 @@ def test_folders_of_runs_are_searched_and_what_is_none_is_told(tmp_path: Path) -
     assert len(notes) == 2
     assert "broken" in notes[0]
     assert "another copy" in notes[1]
-    with pytest.raises(ResultProblem, match=r"found no runs.*--store"):
+    with pytest.raises(ResultError, match=r"found no runs.*--store"):
         folder_summaries([tmp_path / "nowhere"])

@@ -14,11 +14,11 @@ from small_runs import small_run
 
 from reports.metrics.of_run import compare
 from reports.results.manifest import verify_manifest, write_manifest
-from reports.results.read import ResultProblem, load_run
+from reports.results.read import ResultError, load_run
 from reports.store import store
 from reports.store import tables as store_summaries
 from reports.store.cache import load
-from reports.store.files import StoreFiles, StoreProblem, StoreRefusal, check_path, without_password
+from reports.store.files import StoreError, StoreFiles, StoreRefused, check_path, without_password
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_another_run_of_the_same_id_is_refused(tmp_path: Path, url: str) -> None
     edit_json(other / "run.json", lambda header: header.update(seed=7))
     write_manifest(other)
     with pytest.raises(
-        StoreRefusal, match=r"a different run .*abc123: run\.json differs.*gfbench pull"
+        StoreRefused, match=r"a different run .*abc123: run\.json differs.*gfbench pull"
     ):
         store.push(other, url)
     back = store.pull(run.name, url, tmp_path / "back")
@@ -113,7 +113,7 @@ def test_two_contents_of_one_run_pushed_at_once_are_both_kept_and_told(
         seen: list[int] = []
         look = store._identical
         blind.setattr(store, "_identical", lambda *a: look(*a) if seen else seen.append(1))
-        with pytest.raises(StoreRefusal, match="a different run"):
+        with pytest.raises(StoreRefused, match="a different run"):
             store.push(other, url)
     loaded = load(url)
     assert [one.run_id for one in loaded.summaries.runs] == [run.name]
@@ -125,11 +125,11 @@ def test_two_contents_of_one_run_pushed_at_once_are_both_kept_and_told(
 def test_what_its_manifest_does_not_vouch_for_is_not_pushed(tmp_path: Path, url: str) -> None:
     run = small_run(tmp_path)
     (run / "extra").touch()
-    with pytest.raises(StoreRefusal, match="extra: not in the manifest"):
+    with pytest.raises(StoreRefused, match="extra: not in the manifest"):
         store.push(run, url)
     (run / "extra").unlink()
     (run / "MANIFEST.sha256").unlink()
-    with pytest.raises(ResultProblem, match="did not end"):
+    with pytest.raises(ResultError, match="did not end"):
         store.push(run, url)
     assert not (tmp_path / "store").exists()
 
@@ -138,7 +138,7 @@ def test_a_link_is_not_followed_into_the_store(tmp_path: Path, url: str) -> None
     run = small_run(tmp_path)
     (run / "secrets").symlink_to("/etc/hostname")
     write_manifest(run)
-    with pytest.raises(StoreRefusal, match="link"):
+    with pytest.raises(StoreRefused, match="link"):
         store.push(run, url)
 
 
@@ -178,7 +178,7 @@ def test_a_push_that_is_killed_anywhere_leaves_nothing_to_see_and_can_be_repeate
         assert in_a_process_killed_at(step, run, url) == -signal.SIGKILL
         assert run.name not in ids(url)
         if step < steps - 1:  # before the manifest
-            with pytest.raises(StoreRefusal, match="has no run"):
+            with pytest.raises(StoreRefused, match="has no run"):
                 store.pull(run.name, url, tmp_path / "back")
         store.push(run, url)
         assert run.name in ids(url)
@@ -297,7 +297,7 @@ def manifest_with(line: str, tmp_path: Path, url: str) -> str:
 )  # fmt: skip
 def test_no_name_in_a_store_leads_out_of_the_folder(tmp_path: Path, url: str, name: str) -> None:
     run_id = manifest_with(f"{'0' * 64}  {name}", tmp_path, url)
-    with pytest.raises(StoreRefusal, match=r"cannot be a file|not a line of a manifest"):
+    with pytest.raises(StoreRefused, match=r"cannot be a file|not a line of a manifest"):
         store.pull(run_id, url, tmp_path / "back")
     assert not (tmp_path / "evil").exists()
     assert not list(tmp_path.glob("back/*"))
@@ -305,7 +305,7 @@ def test_no_name_in_a_store_leads_out_of_the_folder(tmp_path: Path, url: str, na
 
 @pytest.mark.parametrize("run_id", ["..", "../runs", "a/b", "", ".hidden", "x" * 101, "a\n"])
 def test_what_is_no_run_id_is_refused(tmp_path: Path, url: str, run_id: str) -> None:
-    with pytest.raises(StoreRefusal, match="cannot be a run's id"):
+    with pytest.raises(StoreRefused, match="cannot be a run's id"):
         store.pull(run_id, url, tmp_path)
 
 
@@ -314,7 +314,7 @@ def test_a_file_changed_in_the_store_is_noticed_and_named(tmp_path: Path, url: s
     place = Path(store.push(run, url).place.removeprefix("file://"))
     journal = place / "targets" / "board-a" / "journal.jsonl"
     journal.write_text(journal.read_text().replace("1", "2", 1))
-    with pytest.raises(StoreRefusal, match=r"journal\.jsonl differs"):
+    with pytest.raises(StoreRefused, match=r"journal\.jsonl differs"):
         store.pull(run.name, url, tmp_path / "back")
     assert os.listdir(tmp_path / "back") == []
 
@@ -325,7 +325,7 @@ def test_a_run_larger_than_any_is_not_fetched(
     run = small_run(tmp_path)
     store.push(run, url)
     monkeypatch.setattr(store, "MAX_RUN_BYTES", 10_000)
-    with pytest.raises(StoreRefusal, match="larger than"):
+    with pytest.raises(StoreRefused, match="larger than"):
         store.pull(run.name, url, tmp_path / "back")
     assert os.listdir(tmp_path / "back") == []
 
@@ -333,7 +333,7 @@ def test_a_run_larger_than_any_is_not_fetched(
 def test_pulling_overwrites_nothing(tmp_path: Path, url: str) -> None:
     run = small_run(tmp_path)
     store.push(run, url)
-    with pytest.raises(StoreRefusal, match="already exists"):
+    with pytest.raises(StoreRefused, match="already exists"):
         store.pull(run.name, url, tmp_path)
 
 
@@ -367,20 +367,20 @@ def test_summaries_of_other_versions_are_read_as_far_as_they_go(tmp_path: Path) 
     assert set(read.rows["suite"].to_pylist()) == {None}
     newer = {**facts, b"gfbench.schema": b"gfbench/2"}
     pq.write_table(table.replace_schema_metadata(newer), path)
-    with pytest.raises(ResultProblem, match="upgrade"):
+    with pytest.raises(ResultError, match="upgrade"):
         store_summaries.from_parquet(path, "newer")
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     run = small_run(tmp_path)
-    with pytest.raises(StoreProblem, match="cannot write"):
+    with pytest.raises(StoreError, match="cannot write"):
         store.push(run, f"file://{tmp_path}/file/store")
 
 
 @pytest.mark.parametrize("url", ["http://host/store", "nonsense://host/store"])
 def test_what_cannot_be_a_store_is_refused(url: str) -> None:
-    with pytest.raises(StoreRefusal, match=url):
+    with pytest.raises(StoreRefused, match=url):
         StoreFiles(url)
 
 
@@ -397,7 +397,7 @@ def test_an_error_does_not_repeat_a_secret(monkeypatch: pytest.MonkeyPatch, tmp_
         raise OSError("denied for topsecretvalue at https://me:hunter2@host/")
 
     monkeypatch.setattr(files._fs, "ls", fail)
-    with pytest.raises(StoreProblem, match="denied") as caught:
+    with pytest.raises(StoreError, match="denied") as caught:
         files.files("summary")
     assert "topsecret" not in str(caught.value)
     assert "hunter2" not in str(caught.value)

@@ -12,7 +12,7 @@ from small_runs import small_run
 from reports.results.manifest import verify_manifest
 from reports.store import store
 from reports.store.cache import load
-from reports.store.files import StoreProblem, StoreRefusal
+from reports.store.files import StoreError, StoreRefused
 
 URL = f"s3://{BUCKET}/gfbench"
 PUSH = """
@@ -80,9 +80,9 @@ def test_what_s3_refuses_is_told_in_words_without_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = small_run(tmp_path)
-    with pytest.raises(StoreProblem, match="nowhere") as caught:
+    with pytest.raises(StoreError, match="nowhere") as caught:
         store.push(run, "s3://nowhere/gfbench")
     assert "not-a-secret" not in str(caught.value)
-    with pytest.raises(StoreRefusal, match="has no run"):
+    with pytest.raises(StoreRefused, match="has no run"):
         store.pull(run.name, URL, tmp_path / "back")
     assert load(URL).summaries.runs == ()

@@ -16,7 +16,7 @@ from reports.metrics.of_run import compare
 from reports.page import generator
 from reports.page.render import render
 from reports.results.manifest import renew_in_manifest, write_manifest
-from reports.results.read import ResultProblem, load_run
+from reports.results.read import ResultError, load_run
 from reports.verify import page as verify_page
 from reports.verify.page import embedded_rows, key_of, rounds_to, take_apart
 from reports.verify.verify import Verification, verify
@@ -280,7 +280,7 @@ def test_files_of_a_later_minor_version_are_read(run: Path) -> None:
 
 def test_a_newer_major_version_is_refused(run: Path) -> None:
     edit_json(run / "run.json", lambda document: document.update(schema="gfbench/2"))
-    with pytest.raises(ResultProblem, match="upgrade gfbench"):
+    with pytest.raises(ResultError, match="upgrade gfbench"):
         verify(run)
 
 
