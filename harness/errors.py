@@ -13,14 +13,14 @@ GfbenchError                  exit  a message says what, on which target, and wh
 │   └── CommandFailed            4  a command on the board ended with an error or too late
 │       └── MissingFile          4  a file asked for is not on the board
 └── of reports:
-    ├── ResultError            2  a result folder that is absent, broken or too new
-    ├── StorageError     4  a file cannot be written (full disk)
-    ├── SelectorError          2  a case selector that selects nothing or too much
-    ├── GateError              2  a gate that cannot be asked for
-    ├── ExportError            2  a run's figures cannot be exported
-    ├── QueryError             2  a query that cannot be answered
+    ├── ResultError              2  a result folder that is absent, broken or too new
+    ├── StorageError             4  a file cannot be written (full disk)
+    ├── SelectorError            2  a case selector that selects nothing or too much
+    ├── GateError                2  a gate that cannot be asked for
+    ├── ExportError              2  a run's figures cannot be exported
+    ├── QueryError               2  a query that cannot be answered
     ├── MissingExtra             2  a library that only stores and queries need is not installed
-    ├── StoreError             4  a store of results cannot be reached, read or written
+    ├── StoreError               4  a store of results cannot be reached, read or written
     └── StoreRefused             1  a store does not take, or does not have, what is asked for
 
 Caught in two places: fleet/parallel.py (one target's outcome) and cli.py (the exit code).

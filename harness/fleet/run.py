@@ -152,10 +152,10 @@ def resume_run(
 
 
 def _carry_out(targets: Sequence[Target], request: Request, watch: Watch) -> Finished:
-    outcomes = run_fleet(targets, request, watch)
     folder = request.run
     header = read_header(folder)
-    gate, rule = None, _rule_of(folder, header)
+    gate, rule = None, _rule_of(folder, header)  # a broken one is told before anything is measured
+    outcomes = run_fleet(targets, request, watch)
     if rule is not None and not request.detach:
         outcomes, gate = _judged(rule, targets, request, watch, outcomes)
     write_json_atomic(folder / RUN, {**header, "finished_at": now_utc()})

@@ -10,7 +10,6 @@ from reports.page.power import power_stories_of
 from reports.text.wording import case_label, cut
 
 MAX_PROBLEMS = 300
-GOOD = ("ok", "partial")
 REMEDIES = {
     "out_of_memory": "use a smaller batch, a larger patch size, or a board with more memory",
     "timeout": "use a shorter min_window_s, a smaller batch, or a longer time limit for blocks",
