@@ -39,9 +39,11 @@ app = typer.Typer()
 def gate(
     run: Annotated[Path, typer.Argument(help="a run's folder")],
     base: Annotated[str, typer.Option(help="the cases to compare with: key=value[,key=value]")],
-    new: Annotated[str, typer.Option(help="the cases to judge, paired by all that is not named")],
+    new: Annotated[
+        str, typer.Option(help="the cases to judge, paired with --base by all other attributes")
+    ],
     metric: MetricOption = "latency",
-    margin: Annotated[str, typer.Option(help="the change that matters: 3% or 0.03")] = "3%",
+    margin: Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")] = "3%",
     phase: Annotated[str, typer.Option(help="of forward,backward,step")] = ",".join(DEFAULT_PHASES),
     calibration: Annotated[
         Path | None,
@@ -51,20 +53,26 @@ def gate(
         Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
     ] = Policy.warn,
     as_json: JsonOption = False,
-    junit: Annotated[Path | None, typer.Option(help="write JUnit XML there")] = None,
+    junit: Annotated[Path | None, typer.Option(help="file to write JUnit XML to")] = None,
     summary: Annotated[
-        Path | None, typer.Option(help="write a Markdown page [in Actions: the step's summary]")
+        Path | None,
+        typer.Option(help="file to write a Markdown page to [in Actions: the step's summary]"),
     ] = None,
     comment: Annotated[
-        Path | None, typer.Option(help="write a comment for a pull request there")
+        Path | None, typer.Option(help="file to write a pull request comment to")
     ] = None,
     comment_key: Annotated[
-        str, typer.Option(help="tells this gate's comment from those of others")
+        str, typer.Option(help="key that tells this gate's comment from others")
     ] = "gate",
-    verdict: Annotated[Path | None, typer.Option(help="write what --json prints there")] = None,
+    verdict: Annotated[
+        Path | None, typer.Option(help="file to write the output of --json to")
+    ] = None,
     annotations: Annotated[
         bool | None,
-        typer.Option("--annotations/--no-annotations", help="for GitHub, on stderr [in Actions]"),
+        typer.Option(
+            "--annotations/--no-annotations",
+            help="print annotations for GitHub on stderr [in Actions]",
+        ),
     ] = None,
 ) -> None:
     """Say whether new is worse than base: PASS 0, FAIL 1, INCONCLUSIVE or INVALID 3, INFRA 4."""

@@ -104,7 +104,10 @@ def run(
     rule = None
     if until_decided:
         if not base or not new:
-            raise UsageError("what is to be decided? give --base and --new, such as kernel=torch")
+            raise UsageError(
+                "--until-decided needs --base and --new, such as "
+                "--base kernel=torch --new kernel=native"
+            )
         rule = rule_from_options(
             base, new, metric=metric, phase=phase, margin=margin, inconclusive=inconclusive.value
         )

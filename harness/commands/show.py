@@ -103,7 +103,7 @@ def _span(trend: Trend) -> str:
 
 def _legend(shown: Sequence[Trend]) -> Iterator[str]:
     if any(any(trend.changed) for trend in shown):
-        yield "| the machine or the kernel is another from here on"
+        yield "| the machine or the kernel changed here"
 
 
 def _can_show(shown: Sequence[Trend], encoding: str) -> bool:

@@ -15,7 +15,7 @@ from workloads.spec.messages import Case
 
 THROTTLED = "throttled"
 NO_FIGURE = "no figure"
-SAME_KIND = "compare two revisions of which both do, or both do not"
+SAME_KIND = "compare two revisions that both change the inputs, or two that both do not"
 OTHER_PROTOCOL = (
     "one of them was timed by a revision of gfbench that does not change the inputs between "
     "iterations, the other by one that does"
@@ -42,7 +42,7 @@ class Evidence:
     log_ratios: Mapping[int, float]
     lost: Mapping[int, Lost]
     refusal: str = ""
-    remedy: str = "gfbench doctor says what is read"
+    remedy: str = "gfbench doctor shows which sensors are read"
     uncertainty: float = 0.0
 
     def lost_to(self, *statuses: str) -> tuple[Lost, ...]:

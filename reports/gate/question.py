@@ -314,7 +314,7 @@ def _too_few(question: Question) -> Verdict:
     if lost:
         reason = f"too few rounds ({have}); lost {words.lost_words(lost)}"
     else:
-        reason = f"{rounds}; the first look is after {LOOKS[0]}"
+        reason = f"only {rounds}; the first verdict takes {LOOKS[0]}"
     return question.verdict(
         "INVALID",
         reason,

@@ -54,7 +54,9 @@ def gates_of(runs: Sequence[Run]) -> tuple[dict[str, Gate], tuple[str, ...]]:
         try:
             gate = gate_of(run)
         except (GfbenchError, ValueError, RecursionError) as problem:
-            notes.append(f"the gate of {run.run_id} cannot be shown: {_first_line(problem)}")
+            notes.append(
+                f"no verdicts: the gate of {run.run_id} cannot be shown: {_first_line(problem)}"
+            )
             continue
         if gate is not None:
             gates[run.run_id] = gate

@@ -64,9 +64,9 @@ def what_would_decide(
     if look is not None:
         return f"{more_rounds(look - rounds, round_s)}: gfbench run --until-decided; {wider}"
     if wanted >= MOST_ROUNDS:
-        return f"no number of rounds: the difference is the margin itself; {wider}"
+        return f"no number of rounds would decide: the difference equals the margin; {wider}"
     about = more_rounds(wanted - rounds, round_s)
-    return f"beyond the last look: it would take {about}; {wider}"
+    return f"more rounds than the last look allows: it would take {about}; {wider}"
 
 
 def more_rounds(rounds: int, round_s: float | None) -> str:

@@ -13,7 +13,7 @@ from reports.page.matrix import Cell, Line, Matrix, MatrixColumn
 from reports.page.problems import Problem
 from reports.text.wording import cut, joined
 
-NOT_ASKED = Cell(status="none", figure="", text="not asked")
+NOT_ASKED = Cell(status="none", figure="", text="not judged")
 
 
 def verdict_matrix(subjects: Sequence[Subject], gates: Gates, colours: Colours) -> Matrix | None:
