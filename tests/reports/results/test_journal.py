@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
+from limited_files import files_of_at_most
 from make_run import make_run
 
 from reports.results import journal as journals
@@ -26,17 +24,6 @@ from workloads.runner import jobs
 from workloads.spec.messages import dump
 
 small_run = partial(make_run, layers=(("early", 16, 56),))
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the kernel refuse to grow any file beyond a size: a real write error, half-way."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def journal_of(run: Path) -> Path:
