@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from power_curves import Curve, make_curve
+from scipy.stats import binom
 from simulated_board import (
     NANO,
     NANO_TEGRASTATS,
@@ -204,7 +205,7 @@ def true_per_iteration_j(board: SimulatedBoard, block: BlockRecord, phase: str) 
 def test_the_energy_of_real_windows_is_that_of_the_known_power(
     measured: dict[str, tuple[TargetRun, SimulatedBoard]],
 ) -> None:
-    errors, inside = [], []
+    errors, shares = [], []
     for name, (target, board) in measured.items():
         for block, phase, energy in windows(target):
             if name == "hwmon" and (energy.reason or "").startswith("no sample in"):
@@ -215,7 +216,7 @@ def test_the_energy_of_real_windows_is_that_of_the_known_power(
             truth_j = true_per_iteration_j(board, block, phase)
             errors.append(abs(figure.value / truth_j - 1))
             if name != "rapl":  # its slope is no load that repeats with the iterations
-                inside.append(abs(figure.value - truth_j) <= figure.random_u95)
+                shares.append(abs(figure.value - truth_j) / figure.random_u95)
             print(
                 f"{name} {phase}: {figure.value / truth_j - 1:+.3%}, "
                 f"stated {figure.relative_u95:.3%}, {energy.method}, {energy.flags}"
@@ -223,7 +224,18 @@ def test_the_energy_of_real_windows_is_that_of_the_known_power(
     assert len(errors) >= 10
     assert max(errors) <= 0.01
     assert np.median(errors) <= 0.003
-    assert sum(inside) >= 0.9 * len(inside)
+    assert max(shares) <= 3
+    outside = sum(share > 1 for share in shares)
+    assert chance_of_outside(outside, len(shares)) >= 0.001, f"{outside} of {len(shares)} outside"
+
+
+def chance_of_outside(outside: int, total: int) -> float:
+    """Return how often right 95 % intervals leave out the truth so many times, or more.
+
+    At 12 windows two are outside in every eighth run, so a share of them cannot be the limit; the
+    simulations in virtual time hold the share over a thousand windows.
+    """
+    return float(binom.sf(outside - 1, total, 0.05))
 
 
 def test_each_board_is_read_by_its_best_sensor(
