@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
-from scipy.special import ndtri, stdtrit
 
 from reports.calibration.machine import floor_path, machine_fingerprint
 from reports.results.read import FLOORS, ResultError, check_schema, read_limited
 from reports.results.records import Run, TargetRun
 from reports.results.write import write_json_atomic
+from reports.stats.distributions import normal_quantile, t_quantile
 from reports.stats.intervals import Floats, hodges_lehmann, walsh_averages, wilcoxon_rank
 from reports.stats.sequential import LOOK_LEVEL, LOOKS
 from workloads.spec.messages import SCHEMA
@@ -303,7 +303,7 @@ def _simulated_gates(differences: Floats, seed: int) -> tuple[float, dict[int, f
     """
     n = len(differences)
     random = np.random.default_rng(seed)
-    widening = float(stdtrit(n, 0.975) / ndtri(0.975))
+    widening = t_quantile(0.975, n) / normal_quantile(0.975)
     q95, distances = 0.0, {}
     for look in LOOKS:
         drawn = differences[random.integers(n, size=(RESAMPLES, look))]

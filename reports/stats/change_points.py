@@ -22,8 +22,8 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import nctdtrit, stdtr, stdtrit  # scipy.stats takes half a second to import
 
+from reports.stats.distributions import noncentral_t_quantile, t_cdf, t_quantile
 from reports.stats.intervals import median_interval
 
 Floats = npt.NDArray[np.float64]
@@ -284,8 +284,8 @@ def _threshold(width: int, history: int) -> float:
     freedom = history - 1
     noncentrality = TARGET_SHIFT / math.sqrt(1 / max(width, 3) + 1 / history)
     miss_rate = MISS_RATE_AT_THIRD_RUN if width <= 3 else MISS_RATE_LATER
-    detecting = float(nctdtrit(freedom, noncentrality, miss_rate))
-    least = float(stdtrit(freedom, 1 - FALSE_ALARM_RATE / 2))
+    detecting = noncentral_t_quantile(miss_rate, freedom, noncentrality)
+    least = t_quantile(1 - FALSE_ALARM_RATE / 2, freedom)
     return max(detecting, least) * (1.5 if width == 2 else 1.0)
 
 
@@ -334,12 +334,12 @@ def _welch(before: Floats, after: Floats) -> _WelchTest:
         before_variance * before_variance / max(1, len(before) - 1)
         + after_variance * after_variance / max(1, len(after) - 1)
     )
-    half_width = float(stdtrit(freedom, 0.975)) * error
+    half_width = t_quantile(0.975, freedom) * error
     return _WelchTest(
         shift=shift,
         low=shift - half_width,
         high=shift + half_width,
-        p=2 * float(stdtr(freedom, -abs(shift) / error)),
+        p=2 * t_cdf(-abs(shift) / error, freedom),
     )
 
 

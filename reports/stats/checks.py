@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
+from reports.stats.distributions import t_cdf, t_quantile
 from reports.stats.intervals import Interval
 
 BOOTSTRAP_RESAMPLES = 999
@@ -40,7 +40,7 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval | None:
     n = len(_points(values))
     if n < 2:
         return None
-    quantile = float(stdtrit(n - 1, (1 + level) / 2))
+    quantile = t_quantile((1 + level) / 2, n - 1)
     half_width = quantile * float(np.std(values, ddof=1)) / math.sqrt(n)
     mean = float(np.mean(values))
     return mean - half_width, mean + half_width
@@ -60,7 +60,7 @@ def t_test_p(values: Sequence[float]) -> float | None:
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(n)
     if error == 0:
         return 1.0 if mean == 0 else 0.0
-    return float(2 * stdtr(n - 1, -abs(mean) / error))
+    return 2 * t_cdf(-abs(mean) / error, n - 1)
 
 
 def bca_interval(

@@ -15,7 +15,8 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr  # the binomial distribution; scipy.stats takes half a second
+
+from reports.stats.distributions import binomial_cdf
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -66,8 +67,7 @@ def median_interval(values: Sequence[float], level: float = 0.95) -> Interval | 
         ValueError: there are no values, one is not finite, or the level is outside (0, 1).
     """
     points = np.sort(_finite(values))
-    below = bdtr(np.arange(len(points) + 1, dtype=np.float64), len(points), 0.5)
-    rank = bounding_rank(np.asarray(below, dtype=np.float64), level)
+    rank = bounding_rank(binomial_cdf(len(points), 0.5), level)
     if rank == 0:
         return None
     return float(points[rank - 1]), float(points[-rank])

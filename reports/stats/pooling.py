@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
+from reports.stats.distributions import normal_quantile, t_quantile
 from reports.stats.intervals import Effect, Floats
 
 BISECTION_STEPS = 200
@@ -67,7 +67,7 @@ def random_effects(effects: Sequence[Effect], level: float = 0.95) -> Pooled:
     mean = float(np.average(logs, weights=weights))
     freedom = len(logs) - 1
     inflation = max(1.0, float(np.sum(weights * (logs - mean) ** 2)) / freedom)
-    quantile = float(stdtrit(freedom, (1 + level) / 2))
+    quantile = t_quantile((1 + level) / 2, freedom)
     half_width = quantile * math.sqrt(inflation / weights.sum())
     return Pooled(
         ratio=math.exp(mean),
@@ -87,7 +87,7 @@ def _standard_error(effect: Effect, level: float) -> float:
     assert effect.ci_low is not None
     assert effect.ci_high is not None
     half_width = (math.log(effect.ci_high) - math.log(effect.ci_low)) / 2
-    return max(half_width / float(ndtri((1 + level) / 2)), 1e-9)  # rounds may agree by chance
+    return max(half_width / normal_quantile((1 + level) / 2), 1e-9)  # rounds may agree by chance
 
 
 def _q(logs: Floats, errors: Floats, tau2: float) -> float:

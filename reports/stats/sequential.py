@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
+from reports.stats.distributions import t_quantile
 from reports.stats.intervals import Effect, hodges_lehmann, ratio_effect
 
 LOOKS = (8, 12, 16, 20)  # rounds
@@ -103,7 +103,7 @@ def rounds_to_decide(log_ratios: Sequence[float], margin: float) -> int:
 
 
 def _half_width(spread: float, rounds: int) -> float:
-    return float(stdtrit(rounds - 1, (1 + LOOK_LEVEL) / 2)) * spread / math.sqrt(rounds)
+    return t_quantile((1 + LOOK_LEVEL) / 2, rounds - 1) * spread / math.sqrt(rounds)
 
 
 def _checked(margin: float) -> float:
