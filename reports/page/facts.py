@@ -80,7 +80,7 @@ def _cpu(probe: Probe) -> str:
         return ""
     cores = f"{_text(cpu.physical) or '?'} cores, {_text(cpu.logical) or '?'} threads"
     clock = f", up to {cpu.max_mhz:.0f} MHz" if cpu.max_mhz else ""
-    return f"{cpu.model or probe.machine}: {cores}{clock}"
+    return f"{cpu.name or cpu.model or probe.machine}: {cores}{clock}"
 
 
 def _memory(probe: Probe) -> str:

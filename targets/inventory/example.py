@@ -20,6 +20,8 @@ defaults: # for every target that does not say otherwise
   # platform: auto                   # or a family: jetson-nano, raspberry-pi-5, ...
   # power: auto                      # off, jtop, pyrapl, pynvml, {command: PROGRAM}, {csv: FILE}
   # workdir: ~/.cache/gfbench        # a folder on the board
+  # import_s: 240                    # how long importing torch may take on the board
+  # compile_s: 300                   # how long compiling and trying the kernels may take there
   # reconnect_s: 60                  # how long to try again after a lost connection
 
 targets:
