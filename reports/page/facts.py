@@ -92,7 +92,9 @@ def _memory(probe: Probe) -> str:
 
 
 def _torch(probe: Probe) -> str:
-    return probe.torch.version if probe.torch else f"none: {probe.torch_error}"
+    if probe.torch is None:
+        return f"none: {probe.torch_error}"
+    return probe.torch.version + (", without oneDNN for the CPU" if probe.lacks_onednn else "")
 
 
 def _cuda(probe: Probe) -> str:

@@ -272,6 +272,11 @@ class Probe:
     kernels: Annotated[dict[str, Reasons], absent_as({})] = field(default_factory=dict)
     env: Annotated[dict[str, str], absent_as({})] = field(default_factory=dict)
 
+    @property
+    def lacks_onednn(self) -> bool:
+        """Whether torch is known to have no oneDNN for the CPU."""
+        return self.torch is not None and self.torch.mkldnn is False
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TargetRun:

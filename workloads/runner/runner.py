@@ -255,7 +255,8 @@ class Runner:
 
     def _outcome(self, block: Block, wait_status: int, window_s: Sequence[float]) -> Dict[str, Any]:
         """Return the child's own result, or what its death means."""
-        needs = "the case needs about %.2f GB" % (memory_estimate_bytes(block.case) / 1e9)
+        needed = memory_estimate_bytes(block.case, self.job.unfolds)
+        needs = "the case needs about %.2f GB" % (needed / 1e9)
         try:
             result = self._taken(block)
         except ForgedResult as error:
