@@ -60,6 +60,16 @@ def doctor(cli: Cli) -> subprocess.CompletedProcess[str]:
     return done
 
 
+def compiler_of(cli: Cli, command: str) -> Path:
+    """Return a folder with a C compiler that does this, but for telling its version."""
+    programs = cli.folder / "bin"
+    programs.mkdir()
+    script = f'#!/bin/sh\n[ "$1" = --version ] && echo cc 1.0 && exit\n{command}\n'
+    (programs / "cc").write_text(script)
+    (programs / "cc").chmod(0o755)
+    return programs
+
+
 @contextmanager
 def mounted(folder: Path, options: str) -> Iterator[None]:
     """Mount a filesystem of its own on a folder; skip the test where that needs another user."""
@@ -158,7 +168,8 @@ def test_s14_a_work_folder_that_is_mounted_noexec_is_named(cli: Cli) -> None:
     work = cli.folder / "work"
     work.mkdir()
     with mounted(work, "noexec,size=64m"):
-        describe(cli, workdir=str(work))
+        programs = compiler_of(cli, 'exec /usr/bin/cc "$@" -O0')  # which is quick
+        describe(cli, workdir=str(work), env={"PATH": f"{programs}:/usr/bin:/bin"})
         measured = run(cli, "--kernel", "native")
     probe = json.loads((measured.run / "targets" / "local" / "probe.json").read_text())
     assert probe["workdir"] == {"path": str(work), "noexec": True}  # which doctor tells of
@@ -189,3 +200,25 @@ def test_s15_a_read_only_home_is_named_and_another_work_folder_helps(cli: Cli) -
         assert "Read-only file system" in said
         assert "`workdir:`" in said
         assert "import torch" not in said
+
+
+# deadlines -----------------------------------------------------------------------------------
+
+
+def test_an_import_of_torch_that_takes_too_long_is_named_with_its_setting(cli: Cli) -> None:
+    use_case(cli, "C1-slow-probe-clock")
+    inventory = json.loads((cli.folder / "inventory.yaml").read_text())
+    describe(cli, **inventory["targets"]["local"], import_s=1)
+    done = doctor(cli)
+    assert done.returncode == 4
+    assert "importing torch has not ended within 1 s" in done.stdout
+    assert "`import_s` in the inventory" in done.stdout
+
+
+def test_a_compiler_that_takes_too_long_is_named_with_its_setting(cli: Cli) -> None:
+    programs = compiler_of(cli, "exec sleep 600")
+    describe(cli, env={"PATH": f"{programs}:/usr/bin:/bin"}, compile_s=1)
+    done = cli("list", "kernels", "-t", "local")
+    assert done.returncode == 0, done.stderr
+    assert "compiling and trying kernel native has not ended within 1 s" in done.stdout
+    assert "`compile_s` in the inventory gives it longer" in done.stdout

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import fake_sysroot
@@ -143,3 +146,44 @@ def test_without_torch_the_probe_says_why(monkeypatch: pytest.MonkeyPatch) -> No
     found = probe()
     assert found["torch"] is None
     assert "torch" in found["torch_error"]
+
+
+def test_an_import_that_hangs_is_given_up_and_the_setting_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probes, "_torch", lambda: time.sleep(600))
+    found = probe(kernels=("native",), patience=probes.Patience(import_s=0.2))
+    assert found["torch"] is None
+    assert found["torch_ended"] is True
+    assert found["torch_error"] == "importing torch has not ended within 0.2 s"
+    assert "`import_s`" in found["torch_remedy"]
+    assert found["kernels"] == {}
+    assert found["cpu"]["logical"] >= 1  # the rest is there
+
+
+def test_a_kernel_that_hangs_is_given_up_and_the_setting_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hang_on_native(name: str, device: torch.device) -> None:
+        if name == "native":
+            time.sleep(600)
+
+    monkeypatch.setattr("workloads.kernels.availability", hang_on_native)
+    patience = probes.Patience(compile_s=0.5)
+    found = probe(kernels=("torch", "native", "cuda"), patience=patience)
+    late = "compiling and trying kernel native has not ended within 0.5 s; `compile_s` in the "
+    assert found["torch"]["version"] == str(torch.__version__)
+    assert found["kernels"]["torch"] == {"cpu": None, "cuda": None}
+    for name in ("native", "cuda"):
+        assert found["kernels"][name]["cpu"].startswith(late)
+
+
+def test_a_kernel_that_ends_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(name: str, device: torch.device) -> None:
+        faulthandler.disable()  # pytest's
+        os.kill(os.getpid(), signal.SIGILL)
+
+    monkeypatch.setattr("workloads.kernels.availability", die)
+    reasons = probe(kernels=("native",))["kernels"]["native"]
+    assert reasons["cpu"].startswith("trying kernel native ended Python with signal 4, illegal")
+    assert "OPENBLAS_CORETYPE" in reasons["cpu"]
