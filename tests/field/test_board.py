@@ -148,6 +148,16 @@ def test_x3b_an_import_of_torch_that_ends_in_an_illegal_instruction_is_named(cli
         assert "install a torch wheel for this processor" in said
 
 
+def test_an_import_of_torch_that_openblas_coretype_helps_is_helped(cli: Cli) -> None:
+    use_case(cli, "X3b-sigill-at-import")
+    hook = cli.folder / "hook" / "sitecustomize.py"
+    helped = 'if "OPENBLAS_CORETYPE" not in os.environ:\n    when_torch_is_imported('
+    hook.write_text(hook.read_text().replace("when_torch_is_imported(", helped))
+    done = doctor(cli)
+    assert done.stdout.startswith("local: ")
+    assert "torch" not in done.stdout
+
+
 def test_x5_a_python_without_torch_is_named_with_the_setting_of_another(cli: Cli) -> None:
     python = cli.folder / "python3"
     python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without what is installed

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -142,10 +143,27 @@ def test_one_processor_of_each_core_is_chosen(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_torch_the_probe_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     found = probe()
     assert found["torch"] is None
     assert "torch" in found["torch_error"]
+
+
+def test_a_torch_that_the_loader_refuses_is_told_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refusing:
+        def find_spec(self, name: str, *rest: object) -> None:
+            if name == "torch":
+                raise ImportError("/lib/libgomp.so.1: cannot allocate memory in static TLS block")
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    found = probe()
+    assert found["torch"] is None
+    assert found["torch_ended"] is False
+    assert "static TLS" in found["torch_error"]
+    assert "`env: {LD_PRELOAD: /lib/libgomp.so.1}`" in found["torch_remedy"]
 
 
 def test_an_import_that_hangs_is_given_up_and_the_setting_named(
