@@ -59,13 +59,13 @@ def _wrong_usage() -> int:
 
 
 def _probe(rest: List[str], writer: RecordWriter) -> None:
-    from workloads.probe import PATIENCE, Patience, probe
+    from workloads.probe import DEADLINES, Deadlines, probe
 
-    defaults = ["/", "-", "", *map(str, PATIENCE)]
+    defaults = ["/", "-", "", *map(str, DEADLINES)]
     sysroot, package, kernels, import_s, compile_s = rest + defaults[len(rest) :]
     names = [name for name in kernels.split(",") if name]
-    patience = Patience(float(import_s), float(compile_s))
-    writer.write(probe(sysroot, None if package == "-" else package, names, patience))
+    deadlines = Deadlines(float(import_s), float(compile_s))
+    writer.write(probe(sysroot, None if package == "-" else package, names, deadlines))
 
 
 def _run(rest: List[str], writer: RecordWriter) -> None:

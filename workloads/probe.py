@@ -97,21 +97,21 @@ SENSOR_FILES = (
 )
 
 
-class Patience(NamedTuple):
+class Deadlines(NamedTuple):
     """How long importing torch may take, and then compiling and trying all kernels."""
 
     import_s: float = 240.0  # torch from an SD card takes its time
     compile_s: float = 300.0
 
 
-PATIENCE = Patience()
+DEADLINES = Deadlines()
 
 
 def probe(
     sysroot: str = "/",
     package: Optional[str] = None,
     kernels: Sequence[str] = (),
-    patience: Patience = PATIENCE,
+    deadlines: Deadlines = DEADLINES,
 ) -> Dict[str, Any]:
     """Return the machine's facts as they enter probe.json; files are read below ``sysroot``.
 
@@ -119,17 +119,17 @@ def probe(
         sysroot: the root of sensor files and programs.
         package: jtop, pyrapl or pynvml, to report what it offers; None for none of them.
         kernels: names of kernels to try on every device; what they need is compiled, and kept.
-        patience: how long torch and the kernels may take.
+        deadlines: how long torch and the kernels may take.
     """
     tries = [(name, device) for name in kernels for device in DEVICES]
     child = Watched(lambda send: _try_torch(tries, send))  # forked before a package has threads
     try:
         facts = _machine(sysroot, package)
         child.start()
-        facts.update(_torch_of(child, patience.import_s))
+        facts.update(_torch_of(child, deadlines.import_s))
         facts["kernels"] = {}
         if facts["torch"]:
-            facts["kernels"] = _kernel_reasons(child, tries, patience.compile_s)
+            facts["kernels"] = _kernel_reasons(child, tries, deadlines.compile_s)
         return facts
     finally:
         child.end()

@@ -170,7 +170,7 @@ def test_an_import_that_hangs_is_given_up_and_the_setting_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(probes, "_torch", lambda: time.sleep(600))
-    found = probe(kernels=("native",), patience=probes.Patience(import_s=0.2))
+    found = probe(kernels=("native",), deadlines=probes.Deadlines(import_s=0.2))
     assert found["torch"] is None
     assert found["torch_ended"] is True
     assert found["torch_error"] == "importing torch has not ended within 0.2 s"
@@ -187,8 +187,8 @@ def test_a_kernel_that_hangs_is_given_up_and_the_setting_named(
             time.sleep(600)
 
     monkeypatch.setattr("workloads.kernels.availability", hang_on_native)
-    patience = probes.Patience(compile_s=0.5)
-    found = probe(kernels=("torch", "native", "cuda"), patience=patience)
+    deadlines = probes.Deadlines(compile_s=0.5)
+    found = probe(kernels=("torch", "native", "cuda"), deadlines=deadlines)
     late = "compiling and trying kernel native has not ended within 0.5 s; `compile_s` in the "
     assert found["torch"]["version"] == str(torch.__version__)
     assert found["kernels"]["torch"] == {"cpu": None, "cuda": None}
