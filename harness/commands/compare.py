@@ -92,7 +92,7 @@ def compare(
     min_window: WindowOption = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="folder of a finished run's noise floors [its own or parent]"),
+        typer.Option(help="folder of a finished run's noise floors [the run's own or its parent]"),
     ] = None,
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")

@@ -133,7 +133,7 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
     path = floor_path(directory, fingerprint)
     new = _entry(run, target)
     if not new["series"]:
-        raise ValueError(f"it takes {FEWEST_ROUNDS} complete rounds")
+        raise ValueError(f"at least {FEWEST_ROUNDS} complete rounds are needed")
     before = noise_floor.load(path)
     stored = _history(path) if before else []
     earlier = [entry for entry in stored if entry["run_id"] != run.run_id]

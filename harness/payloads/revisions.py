@@ -208,7 +208,7 @@ def _block_kinds(messages: Path, commit: Commit) -> tuple[str, ...]:
     if schema.split(".")[0] != SCHEMA.split(".")[0]:
         raise UsageError(
             f"{commit.title}: its payload uses schema {schema}, this gfbench {SCHEMA} — compare "
-            "it with a gfbench of its time, or choose a later revision"
+            "it with the gfbench of that time, or choose a later revision"
         )
     kinds = said.get("BLOCK_KINDS")
     return tuple(map(str, kinds)) if isinstance(kinds, tuple) else ()

@@ -105,7 +105,7 @@ def _refused(suite: Suite, case: Case, probe: Probe | None) -> str | None:
     """Return why the case cannot be measured on this target; None if it can."""
     reason = refusal(case.method, case.layer, case.patch_size or 1)
     if reason is not None:
-        return f"{case.method} cannot do this layer: {reason}"
+        return f"{case.method} does not support this layer: {reason}"
     kernel = suite.kernel(case.kernel)
     if case.method not in kernel.methods:
         return f"the kernel {case.kernel} does not implement {case.method}"

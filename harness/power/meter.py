@@ -201,7 +201,8 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     if scores[best] >= MIN_CORRELATION and rival > MAX_RIVAL * scores[best]:
         raise MeterError(
             f"the meter's power fits the blocks equally well at two places (correlations "
-            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or cut the file to the run"
+            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or trim the file "
+            "to the run"
         )
     return float(begin - step_s - (meter.times_s[0] + best * step_s)), float(scores[best])
 
