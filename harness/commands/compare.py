@@ -195,7 +195,7 @@ def _compare_revisions(
 
 
 def _show_identical(both: Sequence[Revision], as_json: bool) -> None:
-    """Say that there is nothing to measure: an A/A takes one kernel under two names."""
+    """Say that there is nothing to compare; an A/A test would need one kernel under two names."""
     base, new = (revision.commit for revision in both)
     if as_json:
         _print_json(_document(both, None))

@@ -229,7 +229,11 @@ def load(path: Path) -> NoiseFloor | None:
 
 
 def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
-    """Return what is calibrated of a run's machines below a folder of results, by target.
+    """Return the stored calibrations of a run's machines, by target.
+
+    Args:
+        run: the run.
+        directory: the folder of results that has them.
 
     Raises:
         ResultError: a stored floor is broken.

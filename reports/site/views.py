@@ -384,7 +384,8 @@ def change_words(change: LevelChange) -> str:
     """Return a change in percent, with its interval."""
     percent = 100 * (change.ratio - 1)
     low, high = (100 * (ratio - 1) for ratio in (change.low, change.high))
-    size = f"{percent:+.{1 if abs(percent) < 10 else 0}f} %"
+    decimals = 1 if abs(percent) < 10 else 0
+    size = f"{percent:+.{decimals}f} %"
     span = f"95 %: {significant(low, 2)} to {significant(high, 2)} %"
     return f"{size} ({span})" if change.low != change.high else size
 
