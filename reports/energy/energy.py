@@ -224,7 +224,7 @@ def _total_rail(rail_map: RailMap, name: str) -> Rail:
 def _read(
     trace: Trace, rail: Rail, view: View, idle: Sequence[Window], changes: Sequence[Window]
 ) -> _Reading:
-    """PowerEstimate one rail of the total; its idle power bounds the uncertainty at the edges."""
+    """Estimate one rail of the total; its idle power bounds the uncertainty at the edges."""
     idle_powers = tuple(_steady_power(trace, rail, window) for window in idle)
     known_w = [power.power_w for power in idle_powers if power is not None]
     idle_w = float(np.mean(known_w)) if known_w else None
