@@ -139,13 +139,19 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
     earlier = [entry for entry in stored if entry["run_id"] != run.run_id]
     history = [*earlier, new]
     alike = [entry for entry in history if _basis(entry) == _basis(new)]
+    sentinel_logs: list[float] = []
+    for entry in alike:
+        sentinel_logs += entry["sentinel"]
+    sentinel_spread = None
+    if len(sentinel_logs) > 1:
+        sentinel_spread = float(np.std(sentinel_logs, ddof=1))
     floor = NoiseFloor(
         target=target.name,
         fingerprint=fingerprint,
         measured_at=run.header.started_at,
         floors=_floors(alike),
         conditions=new["conditions"],
-        sentinel_spread=_spread([log for entry in alike for log in entry["sentinel"]]),
+        sentinel_spread=sentinel_spread,
     )
     _make_folder(path.parent)
     write_json_atomic(path, {**noise_floor.to_json(floor), "calibrations": history})
@@ -225,10 +231,6 @@ def _floors(calibrations: Iterable[Mapping[str, Any]]) -> tuple[MetricFloor, ...
 def _sentinel_logs(target: TargetRun) -> list[float]:
     timings = (block.timing.get("step") for block in target.sentinels if block.status == "ok")
     return [math.log(timing.median_s) for timing in timings if timing and timing.median_s]
-
-
-def _spread(logs: Sequence[float]) -> float | None:
-    return float(np.std(logs, ddof=1)) if len(logs) > 1 else None
 
 
 def _basis(entry: Mapping[str, Any]) -> tuple[Any, Any]:

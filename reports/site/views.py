@@ -227,14 +227,11 @@ def _clusters(target: str, numbered: Sequence[tuple[int, LevelChange]]) -> list[
             first = number
     events = []
     for cluster in clusters:
-        run = _commonest([change.run for change in cluster])
+        runs = [change.run for change in cluster]
+        commonest = max(sorted(set(runs)), key=runs.count)
         largest_first = sorted(cluster, key=lambda change: -abs(np.log(change.ratio)))
-        events.append(Event(target=target, run=run, changes=tuple(largest_first)))
+        events.append(Event(target=target, run=commonest, changes=tuple(largest_first)))
     return events
-
-
-def _commonest(runs: list[int]) -> int:
-    return max(sorted(set(runs)), key=runs.count)
 
 
 def _order(method: Method) -> tuple[bool, str, int, bool, str]:
