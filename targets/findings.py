@@ -131,7 +131,7 @@ def _driver(probe: Mapping[str, Any]) -> Iterator[Finding]:
             severity="note",
             what="the NVIDIA driver's library is installed but does not work",
             why=error,
-            remedy="See what nvidia-smi says; after an update of the driver, reboot.",
+            remedy="Run nvidia-smi to see the error; after an update of the driver, reboot.",
         )
 
 
@@ -207,8 +207,8 @@ def _load(probe: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             what=f"the machine is busy: load {load:.2f} on {cores:.0f} cores",
-            why="Other work takes time and power from the blocks.",
-            remedy="See with top what else runs; wait for it or stop it.",
+            why="Other processes take processor time from the blocks and draw power.",
+            remedy="Run top to see what else is running; wait for it or stop it.",
         )
 
 
@@ -256,7 +256,7 @@ def _supply(probe: Mapping[str, Any]) -> Iterator[Finding]:
                 severity=severity,  # type: ignore[arg-type]
                 what=f"vcgencmd get_throttled: {', '.join(names)}",
                 why=why,
-                remedy="Use the board's own supply and a fan; then reboot.",
+                remedy="Use the power supply made for the board, and a fan; then reboot.",
             )
 
 
@@ -267,7 +267,7 @@ def _clock(probe: Mapping[str, Any], now_s: float | None) -> Iterator[Finding]:
     yield Finding(
         severity="note",
         what=f"the machine's clock is {wall_s - now_s:+.0f} s off",
-        why="Dates in its records are wrong; measured times use a clock of their own.",
+        why="Dates in its records are wrong; durations are right, from the monotonic clock.",
         remedy="sudo timedatectl set-ntp true",
     )
 

@@ -43,7 +43,7 @@ def plan_power(
         remedy = {"remedy": "Remove `power: off` from the inventory."}
         return no_power(remedy, "switched off in the inventory")
     plan = SOURCES[power].plan(platform_id, probe, argument or "")
-    return plan or no_power({}, f"{power} shows no total of this machine")
+    return plan or no_power({}, f"{power} gives no total power for this machine")
 
 
 def _auto(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:

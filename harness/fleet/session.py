@@ -329,7 +329,7 @@ class Session:
         if load > self._processors + FOREIGN_LOAD:
             self.outcome.notes.append(
                 f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
-                "stop what else runs there and measure again"
+                "stop the other programs there and measure again"
             )
 
     def _restore(self) -> None:

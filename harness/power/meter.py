@@ -169,7 +169,9 @@ def _number(text: str) -> float | None:
 
 
 def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[float, float]:
-    """Return the lag with the highest correlation on a grid, by one transform.
+    """Return the lag with the highest correlation on a grid, and that correlation.
+
+    The products at all lags come from one Fourier transform, the norms from running sums.
 
     Raises:
         MeterError: another lag fits nearly as well.
@@ -180,28 +182,29 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     )
     load = _share_busy(np.arange(begin - step_s, end + 2 * step_s, step_s), step_s, busy)
     load = load - load.mean()
-    places = watts.size - load.size + 1
-    if places < 1 or not load.any():
+    lags = watts.size - load.size + 1
+    if lags < 1 or not load.any():
         raise MeterError("the meter reads too rarely to show blocks as short as these")
     size = 1 << (watts.size + load.size).bit_length()
     centred = watts - watts.mean()
-    product = np.fft.irfft(np.fft.rfft(centred, size) * np.conj(np.fft.rfft(load, size)), size)
+    products = np.fft.irfft(np.fft.rfft(centred, size) * np.conj(np.fft.rfft(load, size)), size)
     sums = np.concatenate([[0.0], np.cumsum(centred)])
     squares = np.concatenate([[0.0], np.cumsum(centred**2)])
-    part = slice(load.size, load.size + places)
-    total = sums[part] - sums[:places]
-    spread = np.sqrt(np.maximum(squares[part] - squares[:places] - total**2 / load.size, 0.0))
+    ends = slice(load.size, load.size + lags)  # where the readings under the load end, by lag
+    total = sums[ends] - sums[:lags]
+    spread = np.sqrt(np.maximum(squares[ends] - squares[:lags] - total**2 / load.size, 0.0))
     norm = spread * float(np.linalg.norm(load))
     floor = 1e-9 * max(1.0, float(np.abs(centred).max()))
-    scores = np.where(norm > floor, product[:places] / np.maximum(norm, floor), -1.0)
+    scores = np.where(norm > floor, products[:lags] / np.maximum(norm, floor), -1.0)
     best = int(np.argmax(scores))
     near_s = max(2 * step_s, min(window[1] - window[0] for window in busy) / 2)
-    away = np.abs(np.arange(places) - best) * step_s > near_s
+    away = np.abs(np.arange(lags) - best) * step_s > near_s
     rival = float(scores[away].max()) if away.any() else -1.0
     if scores[best] >= MIN_CORRELATION and rival > MAX_RIVAL * scores[best]:
         raise MeterError(
             f"the meter's power fits the blocks equally well at two places (correlations "
-            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or cut the file to the run"
+            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or trim the file "
+            "to the run"
         )
     return float(begin - step_s - (meter.times_s[0] + best * step_s)), float(scores[best])
 

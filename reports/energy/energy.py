@@ -224,7 +224,7 @@ def _total_rail(rail_map: RailMap, name: str) -> Rail:
 def _read(
     trace: Trace, rail: Rail, view: View, idle: Sequence[Window], changes: Sequence[Window]
 ) -> _Reading:
-    """PowerEstimate one rail of the total; its idle power bounds the uncertainty at the edges."""
+    """Estimate one rail of the total; its idle power bounds the uncertainty at the edges."""
     idle_powers = tuple(_steady_power(trace, rail, window) for window in idle)
     known_w = [power.power_w for power in idle_powers if power is not None]
     idle_w = float(np.mean(known_w)) if known_w else None
@@ -254,8 +254,8 @@ def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | N
         if burst is None or before is None or after is None:
             raise NotMeasured(
                 "invalid",
-                f"{rail.name} was read too rarely while the inputs were changed, and the energy "
-                "of that has to be subtracted",
+                f"{rail.name} was read too rarely while the inputs were changed, so the energy of "
+                "these changes cannot be subtracted",
                 "repeat the block; if it happens again, look at the sampler's notes in the journal",
             )
         energy_j += burst.power_w * length_s
@@ -430,7 +430,7 @@ def _estimator_flags(
         )
     if any(result.method == "trapezoid" for result in estimates):
         why = "power was not steady" if view.iterations else "no iteration marks"
-        flags.append(f"{why}: not folded by phase, aliasing cannot be excluded")
+        flags.append(f"{why}: readings were not folded by phase, so aliasing cannot be excluded")
     return flags
 
 

@@ -57,10 +57,10 @@ class PowerStory:
 
     @property
     def summary(self) -> str:
-        """How many windows have an energy."""
+        """How many windows have an energy figure."""
         if not self.windows:
             return no_power_reason(self.subject.target)
-        return f"{self.good} of {self.windows} windows have an energy"
+        return f"{self.good} of {self.windows} windows have an energy figure"
 
 
 def power_stories_of(subjects: Sequence[Subject]) -> tuple[PowerStory, ...]:

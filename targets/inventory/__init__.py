@@ -1,6 +1,7 @@
 """inventory.yaml as frozen dataclasses; every complaint names file, line, key and remedy.
 
-All that is wrong with a file is reported at once. The machine itself is always there as `local`.
+Everything wrong in a file is reported at once. The controller's own machine is always there, as
+`local`.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Targe
 
 
 def public_entry(target: Target) -> dict[str, Any]:
-    """Return the target for run.json: secrets masked, of the key file only the name."""
+    """Return the target for run.json; secrets are masked, and a key file is reduced to its name."""
     power = target.power
     masked = {key: "***" if _SECRET.search(key) else value for key, value in target.env.items()}
     key_file = target.identity_file

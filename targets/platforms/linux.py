@@ -16,7 +16,7 @@ _GOVERNOR = (
 )
 _CLOCK_EVIDENCE = Evidence(
     where="/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq",
-    meaning="falling during a block: reduced by temperature or power",
+    meaning="falling during a block: reduced because of temperature or power",
 )
 
 

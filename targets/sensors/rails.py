@@ -55,7 +55,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class SensedRail:
-    """A rail of some sensor, with what its readings were at the probe and how they come about."""
+    """A rail of a sensor: its readings at the probe, and how the sensor takes them."""
 
     name: str
     sensor: str  # hwmon-ina3221, iio-ina3221x, hwmon-ina238, powercap, ...
@@ -70,12 +70,14 @@ class SensedRail:
     @property
     def power_w(self) -> float | None:
         """Return the power at the probe; None where a reading is missing or it is a counter."""
-        values = [reading.value for reading in self.readings]
-        if self.kind == "energy" or not values or None in values:
+        if self.kind == "energy" or not self.readings:
             return None
         power_w = 1.0
-        for value in values:
-            power_w *= value or 0.0
+        for reading in self.readings:
+            value = reading.value
+            if value is None:
+                return None
+            power_w *= value
         return power_w
 
     @property
@@ -133,7 +135,7 @@ class Sensor:
     text for a parser; or csv, a meter's file that is read after the run.
     """
 
-    id: str  # under which text, and what went wrong, is logged
+    id: str  # the name in the board's log for lines of text and errors
     kind: str
     argv: tuple[str, ...]
     interval_s: float

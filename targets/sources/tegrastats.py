@@ -10,7 +10,7 @@ from targets.sources.base import Probe, Source, output_of, plan_of, program
 from targets.sources.jetson import jetson_rails
 from targets.tegrastats import Sample, parse_line
 
-INTERVAL_S = 0.1  # faster it does not get
+INTERVAL_S = 0.1  # tegrastats prints no faster
 
 
 def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan | None:

@@ -153,4 +153,4 @@ def test_a_new_package_may_be_named_in_the_inventory(
     power = Power(kind="scales")
     assert plan_power("linux-arm", SCALES_PROBE, power.kind).source == "scales"
     without = plan_power("linux-arm", {}, power.kind)
-    assert without.missing[0].reason == "scales shows no total of this machine"
+    assert without.missing[0].reason == "scales gives no total power for this machine"

@@ -186,7 +186,7 @@ def _require_own_clock(
     own_s, claimed_s = span_s[1] - span_s[0], window.timing.window_s[1] - window.began_s
     if abs(own_s - claimed_s) > CLOCK_TOLERANCE_S + CLOCK_TOLERANCE * own_s:
         raise KernelRefused(
-            "kernel %s: by the clock that timed it the %s took %.3g s, but it took %.3g s: "
+            "kernel %s: the clock that timed the %s counted %.3g s, the block's own %.3g s: "
             "something has replaced the clock" % (block.case.kernel, phase, claimed_s, own_s)
         )
 

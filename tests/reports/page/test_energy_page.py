@@ -146,7 +146,7 @@ def test_a_calibration_of_the_sampler_is_printed_with_both_pairs(tmp_path: Path)
     (story,) = power_stories_of(subjects_of([load_run(path)]))
     words = dict(story.facts)["Sampler's own cost"]
     assert "latency +0.20%" in words
-    assert "without it on either side -0.10%" in words
+    assert "by chance -0.10%" in words
     assert "power +10 mW" in words
     assert words in html.unescape(render([load_run(path)]))
 
