@@ -54,14 +54,13 @@ class UncertainValue:
 class Uncertainty:
     """The 95 % uncertainty of the gross energy by cause, in joules.
 
-    ``drift_j`` is always 0: the drift of a window is part of its sampling uncertainty.
+    The drift of a window's power is part of its sampling uncertainty.
     """
 
     sampling_j: float
     edges_j: float
     quantisation_j: float
     tolerance_j: float
-    drift_j: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -186,13 +186,12 @@ def _budget(good: Sequence[Energy]) -> tuple[Share, ...]:
     """Return each cause's share of the gross energy over all good windows, 95 %."""
     causes: tuple[tuple[str, Callable[[Energy], float | None], str], ...] = (
         ("quantisation", _term("quantisation_j"), "the steps in which the sensor counts"),
-        ("sampling", _term("sampling_j"), "what the power did between readings"),
-        ("edges", _term("edges_j"), "iterations cut at the ends of the window"),
         (
-            "drift",
-            _term("drift_j"),
-            "counted under sampling: a window whose power drifts is not folded",
+            "sampling",
+            _term("sampling_j"),
+            "what the power did between readings, its drift included",
         ),
+        ("edges", _term("edges_j"), "iterations cut at the ends of the window"),
         (
             "tolerance",
             _term("tolerance_j"),
