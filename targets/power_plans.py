@@ -12,10 +12,12 @@ from dataclasses import replace
 from typing import Any
 
 from targets import platforms
+from targets.platforms.base import METER
 from targets.sensors.cards import with_cards
+from targets.sensors.programs import Silence, silence
 from targets.sensors.rails import Missing, PowerPlan, files_of
 from targets.sources import SOURCES
-from targets.sources.base import no_power, program
+from targets.sources.base import no_power, output_of, program
 
 POWER_MARKS = (
     "/ina2",
@@ -35,7 +37,7 @@ def plan_power(
         platform_id: The family, as `targets.platforms.detect` or the inventory has it.
         probe: The mapping of probe.json.
         power: auto, off, or the name of a source.
-        argument: The program or the file of the last two.
+        argument: The program or the file of a meter.
     """
     if power == "auto":
         return _auto(platform_id, probe)
@@ -48,12 +50,37 @@ def plan_power(
 
 def _auto(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
     platform = platforms.PLATFORMS[platform_id]
-    plan = platforms.power_plan(platform_id, probe)
-    for name in platform.programs:
-        if not plan.total:
-            plan = SOURCES[name].plan(platform_id, probe, "") or plan
-    plan = _with_grant(plan, platform_id, probe)
+    plan = _of_board(platform_id, probe)
     return with_cards(plan, probe) if platform.has_cards else plan
+
+
+def _of_board(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
+    """Return the plan of the board's own sensors: its files, failing these its programs."""
+    plan = platforms.power_plan(platform_id, probe)
+    sources = [SOURCES[name] for name in platforms.PLATFORMS[platform_id].programs]
+    for source in sources:
+        if not plan.total:
+            plan = source.plan(platform_id, probe, "") or plan
+    if plan.total:
+        return plan
+    plan = _with_grant(plan, platform_id, probe)
+    for source in sources:
+        if not source.answers(output_of(probe, source.command)):
+            plan = _with_silence(plan, silence(probe, source.command))
+    return plan
+
+
+def _with_silence(plan: PowerPlan, why: Silence | None) -> PowerPlan:
+    """Add to the missing power why a program that would show it gave no answer."""
+    if why is None:
+        return plan
+    missing = [item for item in plan.missing if item.what != "power"]
+    for item in plan.missing:
+        if item.what == "power":
+            remedy = why.remedy if item.remedy == METER else item.remedy
+            reason = f"{item.reason}; {why.reason}"
+            missing.insert(0, Missing(what="power", reason=reason, remedy=remedy))
+    return replace(plan, missing=tuple(missing))
 
 
 def _with_grant(plan: PowerPlan, platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
