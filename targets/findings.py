@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from targets.platforms import PLATFORMS
+from targets.platforms.base import METER
 from targets.sensors.jetson_state import power_mode
 from targets.sensors.programs import silence
 from targets.sensors.rails import (
@@ -19,6 +20,7 @@ from targets.sensors.rails import (
     files_of,
     folders,
     number_of,
+    power_now_w,
     text_of,
 )
 from targets.sensors.throttle import throttle_evidence
@@ -73,6 +75,7 @@ def findings(
         *_python(probe),
         *_torch(platform_id, probe),
         *_power(plan),
+        *_consumption(probe, plan),
         *_driver(probe),
         *_monitors(probe),
         *_governor(platform_id, probe),
@@ -135,6 +138,22 @@ def _power(plan: PowerPlan | None) -> Iterator[Finding]:
             what="energy cannot be measured" if missing.what == "power" else f"no {missing.what}",
             why=missing.reason,
             remedy=missing.remedy,
+        )
+
+
+def _consumption(probe: Mapping[str, Any], plan: PowerPlan | None) -> Iterator[Finding]:
+    """Tell a total that is no power of a board: at a battery that charges, or reversed."""
+    rails = [rail for rail in plan.rails if rail.name in plan.total] if plan else []
+    readings = [power_now_w(plan, rail, files_of(probe)) for rail in rails] if plan else []
+    known = [power_w for power_w in readings if power_w is not None]
+    if known and len(known) == len(readings) and sum(known) <= 0:
+        yield Finding(
+            severity="warning",
+            what=f"{' + '.join(rail.name for rail in rails)} shows no consumption: "
+            f"{sum(known):.3f} W",
+            why="A board always takes power: this monitor sits at a battery (charging now, or not "
+            "in use), or its shunt is reversed. Windows in which it reads so have no energy.",
+            remedy=f"Name another rail, power: {{rail: NAME}}, or turn the shunt round. {METER}",
         )
 
 
