@@ -2,7 +2,7 @@
 
 `auto` takes the best there is: sensor files (counters before power), failing these the programs
 that the platform names; a card's own counter stands beside the processor's, never added to it.
-Packages and meters are taken when the inventory names them.
+Packages, meters and single rails are taken when the inventory names them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from targets import platforms
-from targets.platforms.base import METER
+from targets.platforms.base import METER, chosen_rail
 from targets.sensors.cards import with_cards
 from targets.sensors.programs import Silence, silence
 from targets.sensors.rails import Missing, PowerPlan, files_of
@@ -36,11 +36,13 @@ def plan_power(
     Args:
         platform_id: The family, as `targets.platforms.detect` or the inventory has it.
         probe: The mapping of probe.json.
-        power: auto, off, or the name of a source.
-        argument: The program or the file of a meter.
+        power: auto, off, rail, or the name of a source.
+        argument: The name of the rail, or the program or the file of a meter.
     """
     if power == "auto":
         return _auto(platform_id, probe)
+    if power == "rail":
+        return _of_rail(platform_id, probe, argument or "")
     if power == "off":
         remedy = {"remedy": "Remove `power: off` from the inventory."}
         return no_power(remedy, "switched off in the inventory")
@@ -52,6 +54,23 @@ def _auto(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
     platform = platforms.PLATFORMS[platform_id]
     plan = _of_board(platform_id, probe)
     return with_cards(plan, probe) if platform.has_cards else plan
+
+
+def _of_rail(platform_id: str, probe: Mapping[str, Any], rail: str) -> PowerPlan:
+    """Return the plan in which one rail, named in the inventory, is the total."""
+    plan = platforms.power_plan(platform_id, probe, rail)
+    if rail in plan.total:
+        return plan
+    auto = _of_board(platform_id, probe)
+    names = [found.name for found in auto.rails]
+    if rail in names:  # of a program
+        total = chosen_rail(rail)
+        return replace(auto, scope=total.scope, rule=total.rule, total=total.rails, missing=())
+    if any(item.what == rail for item in plan.missing):  # it is there, and cannot be read
+        return plan
+    there = f"this machine shows {', '.join(names)}" if names else "this machine shows no rails"
+    remedy = "`gfbench list sensors` shows the names; correct `power: {rail: NAME}`."
+    return no_power({"remedy": remedy}, f"no rail is called {rail}: {there}")
 
 
 def _of_board(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
