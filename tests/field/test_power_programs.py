@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import fake_sysroot
 import pytest
 from field_data import said
+from local_runs import measured
 
 from harness.board import doctor
 from harness.board.board import read_probe
 from targets.findings import findings, unseen_throttling
-from targets.inventory import Target
+from targets.inventory import Power, Target
 from targets.power_plans import plan_power
 from targets.sensors.jetson_state import power_mode
 from workloads.probe import outputs
@@ -64,6 +66,22 @@ def test_p2_doctor_shows_the_words_and_a_run_notes_that_throttling_is_unknown(
     assert finding.sentence.startswith("whether the board throttles is unknown: `vcgencmd get_")
     assert VCHI in finding.sentence
     assert GROUP in finding.sentence
+
+
+def test_p2_a_run_on_such_a_board_says_so_in_its_result(tmp_path: Path) -> None:
+    programs = tmp_path / "sysroot/usr/bin"
+    programs.mkdir(parents=True)
+    board_with(programs, "vcgencmd", VCHI, 255)
+    model = {"/proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0"}
+    sysroot = fake_sysroot.build(tmp_path / "sysroot", model)
+    target = measured(tmp_path, Power(), sysroot=sysroot)
+    assert target.platform == "raspberry-pi-5"
+    (unknown,) = [note for note in target.session.notes if "throttles is unknown" in note]
+    assert VCHI in unknown
+    assert GROUP in unknown
+    assert target.power is not None
+    assert VCHI in target.power.missing[0]
+    assert GROUP in target.power.missing[0]
 
 
 def test_p2_a_pi_that_tells_its_flags_has_no_such_finding(tmp_path: Path) -> None:
