@@ -61,16 +61,31 @@ def _of_rail(platform_id: str, probe: Mapping[str, Any], rail: str) -> PowerPlan
     plan = platforms.power_plan(platform_id, probe, rail)
     if rail in plan.total:
         return plan
-    auto = _of_board(platform_id, probe)
+    auto = _auto(platform_id, probe)
     names = [found.name for found in auto.rails]
-    if rail in names:  # of a program
-        total = chosen_rail(rail)
-        return replace(auto, scope=total.scope, rule=total.rule, total=total.rails, missing=())
+    if rail in names:  # of a program or a card
+        return _with_total(auto, rail)
     if any(item.what == rail for item in plan.missing):  # it is there, and cannot be read
         return plan
     there = f"this machine shows {', '.join(names)}" if names else "this machine shows no rails"
     remedy = "`gfbench list sensors` shows the names; correct `power: {rail: NAME}`."
     return no_power({"remedy": remedy}, f"no rail is called {rail}: {there}")
+
+
+def _with_total(plan: PowerPlan, rail: str) -> PowerPlan:
+    """Make one rail of a plan the only total; its source is the sensor that reads it."""
+    (channels,) = (found.channels for found in plan.rails if found.name == rail)
+    source = next(sensor.id for sensor in plan.sensors if channels[0] in sensor.channels)
+    total = chosen_rail(rail)
+    return replace(
+        plan,
+        source=source,
+        scope=total.scope,
+        rule=total.rule,
+        total=total.rails,
+        missing=tuple(item for item in plan.missing if item.what != "power"),
+        secondary=(),
+    )
 
 
 def _of_board(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:

@@ -141,13 +141,13 @@ class Board:
 
     def _named(self, rails: tuple[SensedRail, ...]) -> tuple[SensedRail, ...]:
         """Give the only monitor without a label the name of its rail on this board."""
-        named = {rail.name: rail for rail in rails}
         for chip, name in self.rail_names:
-            unlabelled = [rail for rail in rails if rail.sensor == f"hwmon-{chip}"]
-            unlabelled = [rail for rail in unlabelled if not rail.labelled]
-            if len(unlabelled) == 1 and name not in named:
-                named[unlabelled[0].name] = unlabelled[0].named(name)
-        return tuple(named.values())
+            of_chip = [rail for rail in rails if rail.sensor == f"hwmon-{chip}"]
+            unlabelled = [rail for rail in of_chip if not rail.labelled]
+            if len(unlabelled) == 1 and all(rail.name != name for rail in rails):
+                only = unlabelled[0]
+                rails = tuple(rail.named(name) if rail is only else rail for rail in rails)
+        return rails
 
 
 def chosen_rail(name: str) -> Total:

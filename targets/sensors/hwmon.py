@@ -193,11 +193,15 @@ def _chip_at(folder: str, content: Mapping[str, str], chip: str) -> str:
 
 
 def _unique(rails: list[SensedRail], places: Mapping[str, str]) -> tuple[SensedRail, ...]:
-    """Add to each name that several rails have the place of the monitor."""
+    """Add to a name that several rails have the monitor's place, within one monitor the file."""
     count = Counter(rail.name for rail in rails)
+    names: set[str] = set()
     unique = []
     for rail in rails:
-        folder = rail.readings[0].path.rpartition("/")[0]
-        several = count[rail.name] > 1
-        unique.append(rail.named(f"{rail.name} ({places[folder]})") if several else rail)
+        folder, _, file = rail.readings[0].path.rpartition("/")
+        name = f"{rail.name} ({places[folder]})" if count[rail.name] > 1 else rail.name
+        if name in names:
+            name = f"{rail.name} ({places[folder]}/{file})"
+        names.add(name)
+        unique.append(rail.named(name))
     return tuple(unique)
