@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from telemetry_data import FOLDER, lines, manifest, text
 
 from harness.power.log import HEADER, make_trace, rail_map_of
 from harness.power.meter_columns import FormatError
 from harness.power.meter_rows import read_rows
+from reports.results.read import parse_trace
 from reports.results.records import MachineState
 from reports.results.throttle import throttled
 from targets.findings import findings
@@ -156,13 +158,18 @@ def _meter_csv(line: bytes) -> bool:
     return read > 0
 
 
-_LOG_MAP = rail_map_of(plan_power("linux-arm", {}, "command", "meter"))
-
-
 def _log(row: bytes) -> bool:
-    made = make_trace(HEADER + row + b"\n2.0,command,7.5\n", _LOG_MAP)
-    assert made.trace.startswith(HEADER)
-    return made.trace.endswith(b"2.0,c0,7.5\n")
+    """Read a log with the row in it, of a program that prints and of sensor files."""
+    read = True
+    for rail_map, last in _LOGS:
+        made = make_trace(HEADER + row + b"\n2.0," + last + b",7.5\n", rail_map)
+        assert made.trace.startswith(HEADER)
+        trace = parse_trace(_text(made.trace).splitlines()[1:], FIELD)
+        for times_s, values in trace.values():
+            assert np.isfinite(times_s).all()
+            assert np.isfinite(values).all()
+        read &= "c0" in trace and trace["c0"][1][-1] == 7.5
+    return read
 
 
 def _sensor_files(row: bytes) -> bool:
@@ -223,6 +230,10 @@ def _field(case: str, *names: str) -> list[bytes]:
 
 _COMMANDS = ("vcgencmd pmic_read_adc", "vcgencmd get_throttled", "nvpmodel -q", "tegrastats")
 _ORIN_FILES = _manifests("sysfs-ina3221-orin-nano-throttle.tsv")
+_LOGS = (
+    (rail_map_of(plan_power("linux-arm", {}, "command", "meter")), b"command"),
+    (rail_map_of(plan_power("jetson-orin-nano", {"files": _ORIN_FILES})), b"c0"),
+)
 _H2_FILES = manifest("../field/H2-two-ina219-in-series/sysroot.tsv")
 _MACHINES = {"linux-x86": manifest("rapl-amd-zen.tsv"), "raspberry-pi-4": _H2_FILES}
 _TEGRASTATS = [line for path in sorted(FOLDER.glob("*.log")) for line in lines(path.name)[:12]]
@@ -235,6 +246,7 @@ _WORDS += _field("P4-vcgencmd-says-error-with-0", "said.txt")
 _METER_LINES = [b"time,watts", b"Time (s);Power [mW]", b"timestamp_ms\tvoltage\tcurrent_ma"]
 _METER_LINES += [b"1.5,3.25", b"2026-11-22T19:00:02Z,3.25", b"1,5;3,25", b'"1.5","3.25"', b"2,nan"]
 _LOG_ROWS = [b"1.0,command,7.5 W", b'1.5,command,"7,5"', b"1.5,command,!ended by itself"]
+_LOG_ROWS += [b"1.5,c0,5000", b"1.5,c1,!EIO"]
 
 PARSERS = {
     "tegrastats": Parser(base=_TEGRASTATS, check=_tegrastats, readable=0.5),
@@ -265,7 +277,7 @@ PARSERS = {
     "plan of a program": Parser(
         base=[*_PMIC, *_NVPMODEL, *_WORDS, *_TEGRASTATS[:40]],
         check=_program_output,
-        readable=0.05,
+        readable=0.02,
         every=5,
     ),
 }
