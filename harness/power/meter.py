@@ -7,16 +7,15 @@ stands out there is no alignment and no energy.
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.power.meter_columns import NEEDED, FormatError
+from harness.power.meter_rows import read_rows
 
 FloatArray = NDArray[np.float64]
 Window = tuple[float, float]
@@ -27,8 +26,6 @@ MIN_READINGS = 20
 MIN_CORRELATION = 0.7
 MAX_RIVAL = 0.9  # of the best correlation: what another lag may reach
 FINEST_GRID = 200_000
-TIME_NAMES = ("time", "t", "t_s", "time_s", "timestamp", "seconds", "elapsed", "date", "datetime")
-WATT_NAMES = ("watts", "watt", "w", "power", "power_w", "p", "p_w")
 
 
 class MeterError(Exception):
@@ -41,6 +38,7 @@ class Meter:
 
     times_s: FloatArray
     watts: FloatArray
+    note: str = ""  # what of the file is no reading
 
     @property
     def interval_s(self) -> float:
@@ -59,27 +57,30 @@ class Alignment:
 def read_meter(path: Path) -> Meter:
     """Read a CSV file with the columns time and watts.
 
-    Columns go by their names, or are the first two without a header; times are seconds or ISO
-    8601; commas, semicolons and tabs separate.
+    Columns go by their names, with units (see ``meter_columns``); a file without a header has
+    these two. Times are seconds or ISO 8601; commas, semicolons and tabs separate.
 
     Raises:
-        MeterError: it cannot be read or holds too few readings.
+        MeterError: it cannot be read or understood, or holds too few readings.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise MeterError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            readings = list(islice(_readings(file), MAX_READINGS))
+            rows = read_rows(file, MAX_READINGS)
     except OSError as error:
         raise MeterError(f"{path} cannot be read: {error.strerror}") from None
-    if len(readings) < MIN_READINGS:
-        raise MeterError(
-            f"{path} holds only {len(readings)} readings — it needs the columns time (seconds or "
-            "ISO 8601) and watts"
-        )
-    table = np.array(readings, dtype=np.float64)
+    except FormatError as problem:
+        raise MeterError(f"{path}: {problem}") from None
+    lines = "line holds" if rows.skipped == 1 else "lines hold"
+    left_out = f"{rows.skipped} {lines} no reading, the first is line {rows.first_skipped}"
+    note = left_out if rows.skipped else ""
+    table = np.array(rows.readings, dtype=np.float64).reshape(-1, 2)
     times_s, first = np.unique(table[:, 0], return_index=True)
-    return Meter(times_s=times_s, watts=table[first, 1])
+    if times_s.size < MIN_READINGS:
+        why = f" ({note})" if note else ""
+        raise MeterError(f"{path} holds only {times_s.size} readings{why} — {NEEDED}")
+    return Meter(times_s=times_s, watts=table[first, 1], note=note)
 
 
 def align(meter: Meter, busy: Sequence[Window]) -> Alignment:
@@ -121,51 +122,6 @@ def trace_rows(meter: Meter, alignment: Alignment, channel: str) -> bytes:
         f"{t_s:.6f},{channel},{watts:.6g}\n".encode()
         for t_s, watts in zip(times_s, meter.watts, strict=True)
     )
-
-
-def _readings(file: Iterable[str]) -> Iterable[tuple[float, float]]:
-    lines = iter(file)
-    first = next(lines, "")
-    delimiter = max(",;\t", key=first.count)
-    names = [name.strip().strip('"').lower() for name in first.split(delimiter)]
-    columns = _column(names, TIME_NAMES, 0), _column(names, WATT_NAMES, 1)
-    for row in csv.reader(
-        (line.replace("\0", "") for line in (first, *lines)), delimiter=delimiter
-    ):
-        reading = _reading(row, columns)
-        if reading is not None:
-            yield reading
-
-
-def _column(names: Sequence[str], known: Sequence[str], default: int) -> int:
-    return next((index for index, name in enumerate(names) if name in known), default)
-
-
-def _reading(row: Sequence[str], columns: tuple[int, int]) -> tuple[float, float] | None:
-    if len(row) <= max(columns):
-        return None
-    t_s, watts = _seconds(row[columns[0]].strip()), _number(row[columns[1]])
-    if t_s is None or watts is None:
-        return None
-    return t_s, watts
-
-
-def _seconds(text: str) -> float | None:
-    number = _number(text)
-    if number is not None:
-        return number
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[float, float]:

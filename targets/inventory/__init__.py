@@ -58,9 +58,9 @@ class InventoryProblem(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Where a target's power comes from; `argument` is the program or the file, else None."""
+    """Where a target's power comes from; `argument` is the program, file or rail, else None."""
 
-    kind: str = "auto"  # auto, off, jtop, pyrapl, pynvml, command, csv
+    kind: str = "auto"  # auto, off, jtop, pyrapl, pynvml, command, csv, rail
     argument: str | None = None
 
 
@@ -233,9 +233,8 @@ def _target(name: str, entry: TargetEntry, defaults: Settings) -> Target:
 def _power(entry: str | PowerMeter) -> Power:
     if isinstance(entry, str):
         return Power(kind=entry)
-    if entry.command is not None:
-        return Power(kind="command", argument=entry.command)
-    return Power(kind="csv", argument=entry.csv)
+    ((kind, argument),) = entry.model_dump(exclude_none=True).items()
+    return Power(kind=kind, argument=argument)
 
 
 def _selected(inventory: Inventory | None, selector: str) -> tuple[Target, ...]:

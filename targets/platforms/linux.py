@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from targets.platforms.base import Advice, Board, Evidence, Sensed, Total
+from targets.platforms.base import GRANT_MONITORS, Advice, Board, Evidence, Sensed, Total
 from targets.sensors.rails import Files
 from targets.sensors.rapl import GRANT, rapl_rails
 
@@ -63,7 +63,7 @@ LINUX_ARM = Board(
     id="linux-arm",
     marks=(),
     totals=(),
-    grant="sudo chmod a+r /sys/class/hwmon/hwmon*/power1_input",
+    grant=GRANT_MONITORS,
     evidence=(_CLOCK_EVIDENCE,),
     setup=_GOVERNOR,
     has_cards=True,

@@ -66,6 +66,7 @@ class SensedRail:
     conversion: str = "instant"  # or average: the value covers the whole update interval
     update_interval_s: float | None = None
     wrap_j: float | None = None
+    labelled: bool = True  # False: the name is only the chip and its address
 
     @property
     def power_w(self) -> float | None:
@@ -190,6 +191,22 @@ def folders(files: Files) -> dict[str, dict[str, str]]:
         folder, _, name = path.rpartition("/")
         sorted_files.setdefault(folder, {})[name] = files[path]
     return sorted_files
+
+
+def power_now_w(plan: PowerPlan, rail: PlannedRail, files: Files) -> float | None:
+    """Return what a rail's files showed at the probe.
+
+    None for a counter, for what no file shows, and where a reading is missing.
+    """
+    channels = {channel.id: channel for channel in plan.channels}
+    power_w = 1.0
+    for name in rail.channels:
+        channel = channels[name]
+        value = Reading(path=channel.path, unit=channel.unit, raw=files.get(channel.path)).value
+        if value is None or rail.kind == "energy":
+            return None
+        power_w *= value
+    return power_w
 
 
 def text_of(folder: Mapping[str, str], name: str) -> str | None:

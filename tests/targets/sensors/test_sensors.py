@@ -176,7 +176,11 @@ def test_single_monitors_give_their_own_power_or_volts_times_amperes() -> None:
 def test_rails_of_one_name_are_told_apart_by_their_monitor() -> None:
     files = {f"/sys/class/hwmon/hwmon{n}/name": "ina226" for n in (1, 2)}
     files |= {f"/sys/class/hwmon/hwmon{n}/power1_input": "1000" for n in (1, 2)}
-    assert [rail.name for rail in ina_rails(files)] == ["ina226", "ina226 (hwmon2)"]
+    assert [rail.name for rail in ina_rails(files)] == ["ina226 (hwmon1)", "ina226 (hwmon2)"]
+    one = ina3221(
+        **{f"in{n}_label": "VDD" for n in (1, 2)}, **{f"in{n}_input": "5000" for n in (1, 2)}
+    )
+    assert len({rail.name for rail in ina_rails(one)}) == 2
 
 
 def test_amd_counts_its_package_and_knows_where_it_wraps() -> None:
