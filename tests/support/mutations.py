@@ -27,11 +27,11 @@ from targets.findings import findings
 from targets.platforms import PLATFORMS
 from targets.power_plans import plan_power
 from targets.sensors.hwmon import ina_rails
-from targets.sensors.jetson_state import clocks, l4t_release, power_mode
+from targets.sensors.jetson_state import power_mode
 from targets.sensors.rails import power_now_w
 from targets.sensors.rapl import rapl_rails
 from targets.sensors.throttle import throttle_evidence
-from targets.sensors.vcgencmd import get_throttled, measure_temp_c, measure_volts, pmic_read_adc
+from targets.sensors.vcgencmd import get_throttled, pmic_read_adc
 from targets.sources import SOURCES
 from targets.tegrastats import Sample, parse_line, total_power_mw
 
@@ -104,23 +104,14 @@ def _nvpmodel(said: bytes) -> bool:
     return mode is not None
 
 
-def _jetson_clocks(said: bytes) -> bool:
-    release = l4t_release(_text(said))
-    shown = clocks(_text(said))
-    assert all(clock.held in (True, False) for clock in shown.values())
-    return release is not None or bool(shown)
-
-
 def _vcgencmd(said: bytes) -> bool:
     reply = _text(said)
     flags = get_throttled(reply)
-    figures = (measure_temp_c(reply), measure_volts(reply))
-    assert all(figure is None or math.isfinite(figure) for figure in figures)
     evidence = throttled(
         MachineState(get_throttled="throttled=0x0"), MachineState(get_throttled=reply)
     )
     assert evidence is None or evidence.startswith("throttled during the block")
-    return flags is not None or any(figure is not None for figure in figures)
+    return flags is not None
 
 
 def _pmic(said: bytes) -> bool:
@@ -251,13 +242,8 @@ _LOG_ROWS += [b"1.5,c0,5000", b"1.5,c1,!EIO"]
 PARSERS = {
     "tegrastats": Parser(base=_TEGRASTATS, check=_tegrastats, readable=0.5),
     "nvpmodel": Parser(base=_NVPMODEL, check=_nvpmodel, readable=0.2),
-    "jetson_clocks": Parser(
-        base=[text("state-orin-nano-super-r39.2.1.txt").encode()],
-        check=_jetson_clocks,
-        readable=0.2,
-    ),
     "vcgencmd": Parser(
-        base=[b"throttled=0x50005\n", b"temp=48.3'C\n", b"volt=0.8768V\n", *_WORDS],
+        base=[b"throttled=0x50005\n", *_WORDS],
         check=_vcgencmd,
         readable=0.02,
     ),
