@@ -20,6 +20,7 @@ UV_VERSION := 0.13.9
 UPGRADE ?=
 
 FUZZ_SECONDS ?= 1200
+FUZZ_LINES ?= 100000
 
 .PHONY: help demo test lint fuzz docs pictures dev lock system py36 messages clean
 
@@ -39,7 +40,8 @@ lint: $(INSTALLED_DEV) ## style, types and import boundaries
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-fuzz: $(INSTALLED_DEV) system ## kernel native's memory and threads in every build, for FUZZ_SECONDS (1200)
+fuzz: $(INSTALLED_DEV) system ## mutated lines to every parser (FUZZ_LINES), then kernel native in every build (FUZZ_SECONDS)
+	@GFBENCH_FUZZ_LINES=$(FUZZ_LINES) $(BIN)/python -m pytest -q tests/test_mutated_lines.py
 	@PYTHONPATH=. $(BIN)/python tests/support/fuzz.py --seconds $(FUZZ_SECONDS)
 
 docs: $(INSTALLED_DOCS) ## the documentation as a site in build/docs

@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from targets.platforms import PLATFORMS
+from targets.platforms.base import METER
 from targets.sensors.jetson_state import power_mode
-from targets.sensors.rails import PowerPlan, files_of, folders, number_of, text_of
+from targets.sensors.programs import silence
+from targets.sensors.rails import (
+    PowerPlan,
+    files_of,
+    folders,
+    number_of,
+    power_now_w,
+    text_of,
+)
 from targets.sensors.throttle import throttle_evidence
 from targets.sensors.vcgencmd import get_throttled
 
@@ -27,6 +36,8 @@ BUSY_SHARE = 0.25  # of the cores
 HOT_C = 75.0
 SKEW_S = 5.0
 
+NVPMODEL, GET_THROTTLED = "nvpmodel -q", "vcgencmd get_throttled"  # outputs of the probe
+
 _ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -38,6 +49,11 @@ class Finding:
     what: str
     why: str
     remedy: str
+
+    @property
+    def sentence(self) -> str:
+        """Return it in one line, as a run's notes have it."""
+        return f"{self.what}: {self.why} — {self.remedy}"
 
 
 def findings(
@@ -59,6 +75,7 @@ def findings(
         *_python(probe),
         *_torch(platform_id, probe),
         *_power(plan),
+        *_consumption(probe, plan),
         *_driver(probe),
         *_monitors(probe),
         *_governor(platform_id, probe),
@@ -68,7 +85,7 @@ def findings(
         *_load(probe),
         *_heat(probe),
         *_throttled(probe),
-        *_supply(probe),
+        *_supply(platform_id, probe),
         *_clock(clock_off_s),
         *_compiler(probe),
         *_work_folder(probe),
@@ -137,6 +154,22 @@ def _power(plan: PowerPlan | None) -> Iterator[Finding]:
         )
 
 
+def _consumption(probe: Mapping[str, Any], plan: PowerPlan | None) -> Iterator[Finding]:
+    """Tell a total that is no power of a board: at a battery that charges, or reversed."""
+    rails = [rail for rail in plan.rails if rail.name in plan.total] if plan else []
+    readings = [power_now_w(plan, rail, files_of(probe)) for rail in rails] if plan else []
+    known = [power_w for power_w in readings if power_w is not None]
+    if known and len(known) == len(readings) and sum(known) <= 0:
+        yield Finding(
+            severity="warning",
+            what=f"{' + '.join(rail.name for rail in rails)} shows no consumption: "
+            f"{sum(known):.3f} W",
+            why="A board always takes power: this monitor sits at a battery (charging now, or not "
+            "in use), or its shunt is reversed. Windows in which it reads so have no energy.",
+            remedy=f"Name another rail, power: {{rail: NAME}}, or turn the shunt round. {METER}",
+        )
+
+
 def _driver(probe: Mapping[str, Any]) -> Iterator[Finding]:
     error = _at(probe, "nvml", "error")
     if isinstance(error, str):
@@ -144,7 +177,7 @@ def _driver(probe: Mapping[str, Any]) -> Iterator[Finding]:
             severity="note",
             what="the NVIDIA driver's library is installed but does not work",
             why=error,
-            remedy="See what nvidia-smi says; after an update of the driver, reboot.",
+            remedy="Run nvidia-smi to see the error; after an update of the driver, reboot.",
         )
 
 
@@ -177,7 +210,16 @@ def _governor(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _power_mode(probe: Mapping[str, Any]) -> Iterator[Finding]:
     if _at(probe, "programs", "nvpmodel"):
-        mode = power_mode(str(_at(probe, "outputs", "nvpmodel -q") or ""))
+        mode = power_mode(str(_at(probe, "outputs", NVPMODEL) or ""))
+        why = silence(probe, NVPMODEL) if mode is None else None
+        if why is not None:
+            yield Finding(
+                severity="note",
+                what="the power mode is unknown",
+                why=f"{why.reason}. Figures of different modes must not be compared.",
+                remedy=f"{why.remedy} `sudo nvpmodel -m N` sets a mode.",
+            )
+            return
         yield Finding(
             severity="note",
             what=f"the power mode{f' {mode.name}' if mode else ''} limits clocks and cores",
@@ -220,8 +262,8 @@ def _load(probe: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             severity="warning",
             what=f"the machine is busy: load {load:.2f} on {cores:.0f} cores",
-            why="Other work takes time and power from the blocks.",
-            remedy="See with top what else runs; wait for it or stop it.",
+            why="Other processes take processor time from the blocks and draw power.",
+            remedy="Run top to see what else is running; wait for it or stop it.",
         )
 
 
@@ -255,9 +297,30 @@ def _throttled(probe: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
-def _supply(probe: Mapping[str, Any]) -> Iterator[Finding]:
+def unseen_throttling(platform_id: str, probe: Mapping[str, Any]) -> Finding | None:
+    """Return why a board that tells by a program whether it throttles does not; None if it does."""
+    platform = PLATFORMS.get(platform_id)
+    if platform is None or not any(item.where == GET_THROTTLED for item in platform.evidence):
+        return None
+    if get_throttled(str(_at(probe, "outputs", GET_THROTTLED) or "")) is not None:
+        return None
+    why = silence(probe, GET_THROTTLED)
+    if why is None:
+        return None
+    return Finding(
+        severity="warning",
+        what="whether the board throttles is unknown",
+        why=f"{why.reason}. Blocks in which it does are not told from the others.",
+        remedy=why.remedy,
+    )
+
+
+def _supply(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
     """Read a Raspberry Pi's flags: what holds now, and what has been since it started."""
-    flags = get_throttled(str(_at(probe, "outputs", "vcgencmd get_throttled") or ""))
+    unseen = unseen_throttling(platform_id, probe)
+    if unseen is not None:
+        yield unseen
+    flags = get_throttled(str(_at(probe, "outputs", GET_THROTTLED) or ""))
     if flags is None:
         return
     for severity, names, why in (
@@ -269,7 +332,7 @@ def _supply(probe: Mapping[str, Any]) -> Iterator[Finding]:
                 severity=severity,  # type: ignore[arg-type]
                 what=f"vcgencmd get_throttled: {', '.join(names)}",
                 why=why,
-                remedy="Use the board's own supply and a fan; then reboot.",
+                remedy="Use the power supply made for the board, and a fan; then reboot.",
             )
 
 
@@ -279,7 +342,7 @@ def _clock(off_s: float) -> Iterator[Finding]:
     yield Finding(
         severity="note",
         what=f"the machine's clock is {off_s:+.0f} s off",
-        why="Dates in its records are wrong; measured times use a clock of their own.",
+        why="Dates in its records are wrong; durations are right, from the monotonic clock.",
         remedy="sudo timedatectl set-ntp true",
     )
 

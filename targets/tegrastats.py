@@ -284,5 +284,6 @@ def _load(text: str) -> Load | None:
 
 def _clocks(text: str) -> Iterator[int]:
     for item in text.split(","):
-        if re.fullmatch(r"\s*[0-9]{1,6}\s*", item):
-            yield int(item)
+        clock = item.strip()  # of all that \s admits; int() alone refuses some control characters
+        if re.fullmatch("[0-9]{1,6}", clock):
+            yield int(clock)

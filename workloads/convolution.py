@@ -269,7 +269,8 @@ def _keeps_forward(conv: nn.Conv2d) -> bool:
 def _check_usable(method: str) -> None:
     if not check_method(method).usable:
         raise ValueError(
-            "method: %s is only timed: its g_x and g_w lack the shapes of x and weight" % method
+            "method: %s is for timing only: its g_x and g_w lack the shapes of x and weight"
+            % method
         )
 
 

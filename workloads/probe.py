@@ -44,6 +44,7 @@ DEVICES = ("cpu", "cuda")
 # driver is listed whole: the controller knows which of its files are readings.
 SENSOR_FILES = (
     "/sys/class/hwmon/hwmon*/name",
+    "/sys/class/hwmon/hwmon*/label",
     "/sys/class/hwmon/hwmon*/*_label",
     "/sys/class/hwmon/hwmon*/in*_input",
     "/sys/class/hwmon/hwmon*/in*_enable",
@@ -95,6 +96,8 @@ SENSOR_FILES = (
     "/proc/sys/vm/swappiness",
     "/etc/nv_tegra_release",
 )
+# Links that tell sensors of one kind apart: an I2C device's folder is named bus-address.
+SENSOR_LINKS = ("/sys/class/hwmon/hwmon*/device",)
 
 
 class Deadlines(NamedTuple):
@@ -176,7 +179,10 @@ def _work_folder() -> Optional[Dict[str, Any]]:
 
 
 def sensor_files(sysroot: str) -> Dict[str, str]:
-    """Return path -> content of all sensor and state files; ``!EACCES`` is a read error."""
+    """Return path -> content of all sensor and state files; ``!EACCES`` is a read error.
+
+    A link's content is the name of the folder that it leads to.
+    """
     root = sysroot.rstrip("/")
     contents: Dict[str, str] = {}
     for pattern in SENSOR_FILES:
@@ -185,6 +191,9 @@ def sensor_files(sysroot: str) -> Dict[str, str]:
                 return contents
             if os.path.isfile(path):
                 contents[path[len(root) :]] = _content(path)
+    for pattern in SENSOR_LINKS:
+        for path in sorted(glob.glob(glob.escape(root) + pattern)):
+            contents[path[len(root) :]] = os.path.basename(os.path.realpath(path))
     return contents
 
 

@@ -53,7 +53,7 @@ class JobState:
 
 
 class Board:
-    """A target with a connection that is made anew when it breaks."""
+    """A target, over a connection that is made again when it breaks."""
 
     def __init__(self, target: Target, connect: Callable[[], Transport], payload: Payload) -> None:
         """Remember how to connect; nothing is done yet."""
@@ -63,7 +63,7 @@ class Board:
         self._transport: Transport | None = None
         self._workdir = ""
         self._env = dict(target.env)
-        self._probed_env: dict[str, str] = {}  # what the board turned out to need beside it
+        self._probed_env: dict[str, str] = {}  # what the probe found that the board needs too
         self._python = own_python(target)
         self._clock_off_s: float | None = None
 
@@ -123,7 +123,7 @@ class Board:
         return self._record(completed, "probe")
 
     def use(self, probe: Probe) -> None:
-        """Take over what an earlier probe of this board turned out to need."""
+        """Set the variables that an earlier probe found this board to need."""
         self._env = {**probe.env, **self._env}
 
     def push_job(self, folder: str, job: Job, journal: bytes) -> None:
@@ -143,8 +143,8 @@ class Board:
     def launch(self, folder: str, run_id: str, stop: threading.Event) -> None:
         """Start the detached runner, or find it running.
 
-        A machine that still measures for another target of this very run is waited for: that
-        target's connection broke off, and its runner goes on as it should.
+        If the machine still measures for another target of this very run, wait until it is done:
+        that target's connection broke, and its runner goes on as it should.
 
         Raises:
             Busy: another run holds the machine.
@@ -238,7 +238,7 @@ class Board:
             )
 
     def remove(self, folder: str) -> None:
-        """Remove a job's folder, all of which the controller has; a failure is ignored."""
+        """Remove a job's folder, which the controller has copied; ignore a failure."""
         with contextlib.suppress(CommandFailed, Unreachable):
             self._bootstrap(["remove", folder])
 
@@ -312,7 +312,7 @@ class Board:
     def _follow_once(
         self, folder: str, offset: int, idle_deadline_s: float, stop: threading.Event
     ) -> Iterator[dict[str, Any]]:
-        argv = self._argv(["follow", folder, str(offset)])
+        argv = [*self._environment(), *self._payload_argv(["follow", folder, str(offset)])]
         lines = self.transport.follow(argv, idle_deadline_s=idle_deadline_s, stop=stop)
         for line in lines:
             record = unframe(line)
@@ -322,17 +322,17 @@ class Board:
     def _payload(
         self, arguments: Sequence[str], *, deadline_s: float, payload: Payload | None = None
     ) -> Completed:
-        return self._run(self._argv(arguments, payload), deadline_s, env=False)
+        return self._run(self._payload_argv(arguments, payload), deadline_s)
 
-    def _argv(self, arguments: Sequence[str], payload: Payload | None = None) -> list[str]:
+    def _payload_argv(self, arguments: Sequence[str], payload: Payload | None = None) -> list[str]:
         path = f"{self._workdir}/{(payload or self.payload).name}"
-        return [*self._environment(), self._python, path, *arguments]
+        return [self._python, path, *arguments]
 
-    def _run(self, argv: Sequence[str], deadline_s: float, *, env: bool = True) -> Completed:
-        prefix = self._environment() if env else []
-        return self.transport.run([*prefix, *argv], deadline_s=deadline_s)
+    def _run(self, argv: Sequence[str], deadline_s: float) -> Completed:
+        return self.transport.run([*self._environment(), *argv], deadline_s=deadline_s)
 
     def _environment(self) -> list[str]:
+        """Return the words before a command that set the board's variables for it."""
         if not self._env:
             return []
         return ["env", *(f"{name}={value}" for name, value in self._env.items())]

@@ -121,7 +121,7 @@ def supply(
     names = lacking(probe)
     what = f"kernel {', '.join(names)}"
     if not is_here():
-        return (f"{what}: to compile it here, run `pip install gfbench[cross]` on the controller",)
+        return (f"{what}: to compile it on the controller, run `pip install gfbench[cross]` there",)
     try:
         objects = compiled(names, own, probe, payload)
     except CrossError as error:
@@ -129,8 +129,8 @@ def supply(
     for made in objects:
         board.push_object(made.name, made.data)
     return (
-        f"{what}: compiled on the controller for {zig_target(probe)}, without this processor's "
-        "own instructions, as the board has no C compiler",
+        f"{what}: compiled on the controller for {zig_target(probe)}, because the board has no C "
+        "compiler; it uses only instructions that every processor of this architecture has",
     )
 
 

@@ -118,7 +118,7 @@ def bisect(
     if as_json:
         print(json.dumps(_document(reference, ended), indent=1, allow_nan=False))
     else:
-        print("\n".join(_conclusion(reference, ended)))
+        print("\n".join(_conclusion(ended)))
     exit_with(0 if ended.first_bad else INCONCLUSIVE)
 
 
@@ -240,7 +240,7 @@ def _step_line(step: Step) -> str:
     return f"{step.status:<10} {step.commit.title}{rest}"
 
 
-def _conclusion(reference: Revision, ended: Bisection) -> list[str]:
+def _conclusion(ended: Bisection) -> list[str]:
     """Return the last lines: the commit and its effect, or what is left."""
     first = ended.first_bad
     if first is not None:
@@ -248,9 +248,11 @@ def _conclusion(reference: Revision, ended: Bisection) -> list[str]:
     if not ended.suspects:
         end = ended.end.commit.title
         return [f"{end} is {ended.end.status}, not bad: there is nothing to find"]
-    lines = ["the first bad commit is one of these (skipped and undecided ones leave it open):"]
-    lines += [f"  {commit.title}" for commit in ended.suspects]
-    return [*lines, "more --rounds, a wider --margin or a single --case may settle those undecided"]
+    return [
+        "the first bad commit is one of these; some were skipped or undecided:",
+        *(f"  {commit.title}" for commit in ended.suspects),
+        "more --rounds, a wider --margin or a single --case may decide the undecided ones",
+    ]
 
 
 def _effect(verdict: Verdict) -> str:

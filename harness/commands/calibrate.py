@@ -43,7 +43,7 @@ MARGINS = (0.01, 0.02, 0.03, 0.05, 0.1)
 def calibrate(
     target: TargetOption = None,
     sampler_overhead: Annotated[
-        bool, typer.Option("--sampler-overhead", help="measure what sampling power costs instead")
+        bool, typer.Option("--sampler-overhead", help="measure the cost of sampling power instead")
     ] = False,
     suite: Annotated[str, typer.Option(help="the suite that you gate with")] = "quick",
     workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
@@ -51,7 +51,8 @@ def calibrate(
     rounds: Annotated[int | None, typer.Option(min=6, help="pairs of blocks [12]")] = None,
     min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
     energy: Annotated[
-        bool | None, typer.Option("--energy/--no-energy", help="also for energy [as in the suite]")
+        bool | None,
+        typer.Option("--energy/--no-energy", help="calibrate energy too [as in the suite]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="seed of the order [random]")] = None,
     output: OutputOption = RESULTS,
@@ -116,8 +117,8 @@ def _show(floors: Sequence[CalibratedFloor]) -> None:
             note(f"{name}: {apart} calibrations under other conditions are kept apart")
         if days < FEWEST_DAYS:
             note(
-                f"{name}: calibrated on {days} day{'s' * (days != 1)}; "
-                f"repeat it on {FEWEST_DAYS} days or more; they are combined"
+                f"{name}: calibrated on {days} day{'s' * (days != 1)} so far; repeat it on other "
+                f"days, at least {FEWEST_DAYS} in all: gfbench combines them"
             )
         print(machine.path)
 

@@ -92,7 +92,7 @@ def compare(
     min_window: WindowOption = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="folder of a finished run's noise floors [its own or parent]"),
+        typer.Option(help="folder of a finished run's noise floors [the run's own or its parent]"),
     ] = None,
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
@@ -195,7 +195,7 @@ def _compare_revisions(
 
 
 def _show_identical(both: Sequence[Revision], as_json: bool) -> None:
-    """Say that there is nothing to measure: an A/A takes one kernel under two names."""
+    """Say that there is nothing to compare; an A/A test would need one kernel under two names."""
     base, new = (revision.commit for revision in both)
     if as_json:
         _print_json(_document(both, None))

@@ -27,7 +27,7 @@ def export(
         str, typer.Option(help=", ".join(exports.FORMATS), autocompletion=_formats)
     ] = "csv",
     case: Annotated[
-        str, typer.Option(help="only these cases: method=exact,batch=8; omitted from names")
+        str, typer.Option(help="only these cases: method=exact,batch=8; names leave these keys out")
     ] = "",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="file to write [standard output]")

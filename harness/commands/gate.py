@@ -44,10 +44,12 @@ def gate(
     ],
     metric: MetricOption = "latency",
     margin: Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")] = "3%",
-    phase: Annotated[str, typer.Option(help="of forward,backward,step")] = ",".join(DEFAULT_PHASES),
+    phase: Annotated[str, typer.Option(help="one or more of forward,backward,step")] = ",".join(
+        DEFAULT_PHASES
+    ),
     calibration: Annotated[
         Path | None,
-        typer.Option(help="folder of the noise floors [the run's own or parent]"),
+        typer.Option(help="folder of the noise floors [the run's own or its parent]"),
     ] = None,
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
@@ -56,13 +58,13 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="file to write JUnit XML to")] = None,
     summary: Annotated[
         Path | None,
-        typer.Option(help="file to write a Markdown page to [in Actions: the step's summary]"),
+        typer.Option(help="file to write a Markdown page to [on GitHub: the step's summary]"),
     ] = None,
     comment: Annotated[
         Path | None, typer.Option(help="file to write a pull request comment to")
     ] = None,
     comment_key: Annotated[
-        str, typer.Option(help="key that tells this gate's comment from others")
+        str, typer.Option(help="key that tells this gate's comment from those of other gates")
     ] = "gate",
     verdict: Annotated[
         Path | None, typer.Option(help="file to write the output of --json to")
@@ -71,7 +73,7 @@ def gate(
         bool | None,
         typer.Option(
             "--annotations/--no-annotations",
-            help="print annotations for GitHub on stderr [in Actions]",
+            help="print annotations for GitHub on stderr [on in GitHub Actions]",
         ),
     ] = None,
 ) -> None:

@@ -23,6 +23,7 @@ from harness.plan.suites import built_in_suites, load_suite
 from targets.inventory import Inventory, Target, local_target
 from targets.platforms import PLATFORMS
 from targets.power_plans import plan_power
+from targets.sensors.rails import files_of, power_now_w
 from workloads.spec.kernels import KERNELS
 from workloads.spec.layers import LAYERS
 from workloads.spec.messages import Layer
@@ -100,12 +101,14 @@ def sensor_rows(chosen: Iterable[Target], inventory: Inventory | None) -> Rows:
 def _rails(target: Target, inventory: Inventory | None) -> Rows:
     probe = probed(target, inventory)
     plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
+    files = files_of(probe.document)
     rows = [
         {
             "target": target.name,
             "rail": rail.name,
             "kind": rail.kind,
             "in total": "yes" if rail.name in plan.total else "no",
+            "now": _watts(power_now_w(plan, rail, files)),
             "scope": plan.scope or "",
             "note": plan.source or "",
         }
@@ -113,9 +116,13 @@ def _rails(target: Target, inventory: Inventory | None) -> Rows:
     ]
     for missing in plan.missing:
         note = f"{missing.reason} — {missing.remedy}"
-        cells = {"rail": missing.what, "kind": "missing", "in total": "no", "scope": ""}
+        cells = {"rail": missing.what, "kind": "missing", "in total": "no", "now": "", "scope": ""}
         rows.append({"target": target.name, **cells, "note": note})
     return rows
+
+
+def _watts(power_w: float | None) -> str:
+    return "" if power_w is None else f"{power_w:.3f} W"
 
 
 def _layer(layer: Layer) -> dict[str, Any]:

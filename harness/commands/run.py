@@ -52,7 +52,7 @@ def run(
     target: TargetOption = None,
     suite: Annotated[str, typer.Option(help="a suite's name, or the path of its file")] = "quick",
     workload: Annotated[list[str] | None, typer.Option(help="only these; patterns work")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="only these, and exact")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="only these and exact")] = None,
     kernel: Annotated[
         list[str] | None,
         typer.Option(help="a kernel's name, mine=FILE (.py or .c), or again=NAME for an A/A test"),
@@ -61,12 +61,12 @@ def run(
     batch: Annotated[list[int] | None, typer.Option(help="images per step")] = None,
     device: Annotated[list[str] | None, typer.Option(help="cpu, cuda or auto")] = None,
     dtype: Annotated[list[str] | None, typer.Option(help="float32, float64, ...")] = None,
-    rounds: Annotated[int | None, typer.Option(help="blocks per case; intervals take 6")] = None,
+    rounds: Annotated[int | None, typer.Option(help="blocks per case; an interval needs 6")] = None,
     min_window: Annotated[float | None, typer.Option(help="seconds per window")] = None,
     energy: Annotated[
         bool | None,
         typer.Option(
-            "--energy/--no-energy", help="windows long enough for energy [as in the suite]"
+            "--energy/--no-energy", help="make windows long enough for energy [as in the suite]"
         ),
     ] = None,
     paper_mode: Annotated[
@@ -81,18 +81,20 @@ def run(
     ] = False,
     base: Annotated[str | None, typer.Option(help="cases to compare with: kernel=torch")] = None,
     new: Annotated[str | None, typer.Option(help="cases to judge: kernel=native")] = None,
-    metric: Annotated[str, typer.Option(help=f"judge any of {METRICS}")] = "latency",
+    metric: Annotated[str, typer.Option(help=f"judge one or more of {METRICS}")] = "latency",
     margin: Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")] = "3%",
-    phase: Annotated[str, typer.Option(help="judge any of forward,backward,step")] = ",".join(
-        DEFAULT_PHASES
-    ),
+    phase: Annotated[
+        str, typer.Option(help="judge one or more of forward,backward,step")
+    ] = ",".join(DEFAULT_PHASES),
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
     ] = Policy.warn,
-    seed: Annotated[int | None, typer.Option(help="of order and data [random]")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="seed of the order and the data [random]")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only show the plan")] = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="start it and return; `gfbench resume` collects")
+        bool, typer.Option("--detach", help="start the run and return; `gfbench resume` fetches it")
     ] = False,
     store: StoreOption = None,
     output: OutputOption = RESULTS,

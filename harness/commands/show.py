@@ -119,7 +119,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: gfbench show results/20261122-190000-abc123")
 def show(
-    runs: Annotated[list[Path], typer.Argument(help="a run's folder; more for the history")],
+    runs: Annotated[list[Path], typer.Argument(help="a run's folder; several for a history")],
     history: Annotated[
         bool, typer.Option("--history/--no-history", help="include the runs in the same folder")
     ] = True,

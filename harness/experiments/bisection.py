@@ -15,7 +15,8 @@ GOOD, BAD, SKIPPED, UNDECIDED = "good", "bad", "skipped", "undecided"
 class Step:
     """One commit tested against the good one.
 
-    ``skipped`` does not run, ``undecided`` was measured and could be either; both say ``reason``.
+    A ``skipped`` commit cannot be measured; an ``undecided`` one was measured, but may be good or
+    bad. Both have a ``reason``.
     ``verdicts`` are the gate's, the gravest first; ``run`` is the result folder's path.
     """
 
@@ -57,9 +58,9 @@ def bisect(commits: Sequence[Commit], test: Callable[[Commit], Step]) -> Bisecti
     if end.status != BAD:
         return Bisection(end=end)
     steps: list[Step] = []
-    open_: set[int] = set()  # tested, and known no better
+    unresolved: set[int] = set()  # tested, but skipped or undecided
     good, bad = -1, len(commits) - 1
-    while (index := _next(good, bad, open_)) is not None:
+    while (index := _next_index(good, bad, unresolved)) is not None:
         step = test(commits[index])
         steps.append(step)
         if step.status == GOOD:
@@ -67,7 +68,7 @@ def bisect(commits: Sequence[Commit], test: Callable[[Commit], Step]) -> Bisecti
         elif step.status == BAD:
             bad = index
         else:
-            open_.add(index)
+            unresolved.add(index)
     return Bisection(end=end, steps=tuple(steps), suspects=tuple(commits[good + 1 : bad + 1]))
 
 
@@ -77,8 +78,12 @@ def step_of(commit: Commit, verdicts: Sequence[Verdict], run: str = "") -> Step:
     One FAIL is enough for bad, on whichever target and case; good is a PASS of them all.
     """
     statuses = {verdict.status for verdict in verdicts}
-    passed = GOOD if statuses == {"PASS"} else UNDECIDED
-    status = BAD if "FAIL" in statuses else passed
+    if "FAIL" in statuses:
+        status = BAD
+    elif statuses == {"PASS"}:
+        status = GOOD
+    else:
+        status = UNDECIDED
     step = Step(commit=commit, status=status, verdicts=tuple(verdicts), run=run)
     return replace(step, reason=_reason(step))
 
@@ -103,11 +108,11 @@ def _reason(step: Step) -> str:
     """Say in few words why: the worst effect, or what kept a verdict from being one."""
     if not step.verdicts:
         return "nothing was compared"
-    open_ = [verdict for verdict in step.verdicts if verdict.status not in ("PASS", "FAIL")]
-    shown = (worst_first(step) or open_ or step.verdicts)[0]
+    undecided = [verdict for verdict in step.verdicts if verdict.status not in ("PASS", "FAIL")]
+    shown = (worst_first(step) or undecided or step.verdicts)[0]
     what = " ".join(part for part in (shown.metric, shown.phase) if part)
-    status = "" if shown.status in ("PASS", "FAIL") else f"{shown.status}: "
-    return f"{status}{what} {shown.reason or shown.status}"
+    reason = f"{what} {shown.reason or shown.status}"
+    return f"{shown.status}: {reason}" if shown in undecided else reason
 
 
 def most_steps(commits: int) -> int:
@@ -115,7 +120,7 @@ def most_steps(commits: int) -> int:
     return (commits - 1).bit_length()
 
 
-def _next(good: int, bad: int, open_: set[int]) -> int | None:
+def _next_index(good: int, bad: int, unresolved: set[int]) -> int | None:
     """Return the middle index of those that are left to test; None where all are tested."""
-    left = [index for index in range(good + 1, bad) if index not in open_]
+    left = [index for index in range(good + 1, bad) if index not in unresolved]
     return left[(len(left) - 1) // 2] if left else None

@@ -1,8 +1,8 @@
-"""The noise floor of a machine, measured: one kernel under two names, in the rounds of any run.
+"""Measure the noise floor of a machine: one kernel under two names, in rounds as of any run.
 
-An A/A run is an ordinary run, kept below ``calibration`` in the folder of results. What its pairs
-show is stored per machine, with those of earlier days under the same conditions; of others they
-are kept, and count again when the machine is as it was.
+An A/A run is an ordinary run, kept below ``calibration`` in the folder of results. Its pairs are
+stored by machine. The floor is estimated from the pairs of all days with the same conditions; pairs
+with other conditions are kept, and count again once the machine has those conditions again.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ Series = tuple[AARound, ...]
 class CalibratedFloor:
     """What is known of one machine's noise, and where it is kept.
 
-    ``runs`` on ``days`` were combined; ``apart`` are kept too, of other conditions or windows.
-    ``changes`` say what is not as it was when the floor that was stored before was measured.
+    ``runs`` runs on ``days`` days were combined; ``apart`` more are kept but not used, as their
+    conditions or windows differ. ``changes`` say what has changed since the last stored floor.
     """
 
     target: str
@@ -122,7 +122,7 @@ def calibrate_floors(
 
 
 def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
-    """Add an A/A run to what is stored of a machine, and estimate its floor from all that fits.
+    """Add an A/A run to a machine's stored calibrations; estimate the floor from those that fit.
 
     Raises:
         ValueError: the run has too few pairs.
@@ -133,19 +133,25 @@ def keep_floor(run: Run, target: TargetRun, directory: Path) -> CalibratedFloor:
     path = floor_path(directory, fingerprint)
     new = _entry(run, target)
     if not new["series"]:
-        raise ValueError(f"it takes {FEWEST_ROUNDS} complete rounds")
+        raise ValueError(f"at least {FEWEST_ROUNDS} complete rounds are needed")
     before = noise_floor.load(path)
     stored = _history(path) if before else []
     earlier = [entry for entry in stored if entry["run_id"] != run.run_id]
     history = [*earlier, new]
     alike = [entry for entry in history if _basis(entry) == _basis(new)]
+    sentinel_logs: list[float] = []
+    for entry in alike:
+        sentinel_logs += entry["sentinel"]
+    sentinel_spread = None
+    if len(sentinel_logs) > 1:
+        sentinel_spread = float(np.std(sentinel_logs, ddof=1))
     floor = NoiseFloor(
         target=target.name,
         fingerprint=fingerprint,
         measured_at=run.header.started_at,
         floors=_floors(alike),
         conditions=new["conditions"],
-        sentinel_spread=_spread([log for entry in alike for log in entry["sentinel"]]),
+        sentinel_spread=sentinel_spread,
     )
     _make_folder(path.parent)
     write_json_atomic(path, {**noise_floor.to_json(floor), "calibrations": history})
@@ -165,7 +171,7 @@ def _entry(run: Run, target: TargetRun) -> dict[str, Any]:
     """Return what is kept of one A/A run: every pair, raw."""
     series = []
     for base, new in _pairs(target):
-        for metric, phase in _asked():
+        for metric, phase in _judged_phases():
             rounds = _rounds(target, base, new, metric, phase)
             if len(rounds) >= FEWEST_ROUNDS:
                 raw = [[pair.a, pair.b, pair.a_first] for pair in rounds]
@@ -190,7 +196,8 @@ def _pairs(target: TargetRun) -> Iterator[tuple[Case, Case]]:
             yield case, again
 
 
-def _asked() -> Iterator[tuple[str, str]]:
+def _judged_phases() -> Iterator[tuple[str, str]]:
+    """Yield every metric that a gate judges, with each of its phases."""
     for name, metric in judged_metrics().items():
         for phase in metric.phases:
             yield name, phase
@@ -198,17 +205,18 @@ def _asked() -> Iterator[tuple[str, str]]:
 
 def _rounds(target: TargetRun, base: Case, new: Case, metric: str, phase: str) -> Series:
     """Return the rounds in which both have a figure; the earlier block is the one planned first."""
-    a, b = (figures(target, case, metric, phase) for case in (base, new))
+    a, b = figures(target, base, metric, phase), figures(target, new, metric, phase)
     kind = judged_by(metric).block_kind
-    ours, theirs = (blocks_by_round(target, case, kind) for case in (base, new))
-    return tuple(
-        AARound(a=a[r], b=b[r], a_first=ours[r].order < theirs[r].order)
-        for r in sorted(a.keys() & b.keys())
-    )
+    a_blocks, b_blocks = blocks_by_round(target, base, kind), blocks_by_round(target, new, kind)
+    rounds = []
+    for round_ in sorted(a.keys() & b.keys()):
+        a_first = a_blocks[round_].order < b_blocks[round_].order
+        rounds.append(AARound(a=a[round_], b=b[round_], a_first=a_first))
+    return tuple(rounds)
 
 
 def _floors(calibrations: Iterable[Mapping[str, Any]]) -> tuple[MetricFloor, ...]:
-    """Return the floor of each metric and phase, that of the workload which scatters most."""
+    """Return the floor of each metric and phase: that of the workload with the most scatter."""
     joined: dict[tuple[str, str, str], list[AARound]] = {}
     for entry in calibrations:
         for series in entry["series"]:
@@ -225,12 +233,8 @@ def _sentinel_logs(target: TargetRun) -> list[float]:
     return [math.log(timing.median_s) for timing in timings if timing and timing.median_s]
 
 
-def _spread(logs: Sequence[float]) -> float | None:
-    return float(np.std(logs, ddof=1)) if len(logs) > 1 else None
-
-
 def _basis(entry: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return what has to be equal for two calibrations to be of the same noise."""
+    """Return what two calibrations must have in common for their pairs to be pooled."""
     return entry.get("conditions"), entry.get("design")
 
 

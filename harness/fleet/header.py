@@ -98,15 +98,16 @@ def _kernels(suite: Suite, own: Sequence[UserKernel]) -> list[dict[str, Any]]:
 
 def revisions_json(suite: Suite, revisions: Sequence[Revision]) -> dict[str, Any]:
     """Return what run.json says of revisions and of their kernels."""
-    names = tuple(dict.fromkeys((*suite.kernels, *_exact_kernels(suite))))
+    names = dict.fromkeys(suite.kernels)
+    if BASELINE in suite.methods:
+        names |= dict.fromkeys(suite.exact_kernels)
+    kernels = []
+    for revision in revisions:
+        kernels += [revised.kernel_facts(revision, name) for name in names]
     return {
         "revisions": [revised.recorded(revision) for revision in revisions],
-        "kernels": [revised.kernel_facts(one, name) for one in revisions for name in names],
+        "kernels": kernels,
     }
-
-
-def _exact_kernels(suite: Suite) -> tuple[str, ...]:
-    return suite.exact_kernels if BASELINE in suite.methods else ()
 
 
 def _git_state() -> dict[str, Any] | None:
@@ -115,16 +116,19 @@ def _git_state() -> dict[str, Any] | None:
     if not (root / ".git").exists():
         return None
     try:
-        revision, status = (
-            subprocess.run(
-                ["git", "-C", str(root), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=GIT_DEADLINE_S,
-                check=True,
-            ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain"])
-        )
+        revision = _git(root, "rev-parse", "HEAD")
+        status = _git(root, "status", "--porcelain")
     except (OSError, subprocess.SubprocessError):
         return None
     return {"revision": revision, "dirty": bool(status)}
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=GIT_DEADLINE_S,
+        check=True,
+    )
+    return done.stdout.strip()

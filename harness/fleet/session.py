@@ -40,6 +40,7 @@ from reports.results.write import (
     write_bytes_atomic,
     write_json_atomic,
 )
+from targets.findings import unseen_throttling
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
 
@@ -199,6 +200,8 @@ class Session:
         if path.exists():
             return self._stored_job(path)
         self._note(*self._power.plan(probe.platform, probe.document))
+        unseen = unseen_throttling(probe.platform, probe.document)
+        self._note(*([unseen.sentence] if unseen else []))
         new = plan_job(
             self.request.suite,
             self.target,
@@ -331,7 +334,7 @@ class Session:
         if load > self._processors + FOREIGN_LOAD:
             self.outcome.notes.append(
                 f"{BUSY}: a load of {load:.1f} on {self._processors} processors — "
-                "stop what else runs there and measure again"
+                "stop the other programs there and measure again"
             )
 
     def _restore(self) -> None:

@@ -97,12 +97,12 @@ def until_decided(
     while True:
         run = load_run(folder)
         gate = judge_run(run, rule)
-        longer = [
-            name
-            for name, more in wanted_rounds(run, gate).items()
-            if _has_ended_well(latest.get(name))
-            and extend_job(folder / "targets" / name, suite, seed, more)
-        ]
+        longer = []  # targets whose jobs have been extended
+        for name, more in wanted_rounds(run, gate).items():
+            if _has_ended_well(latest.get(name)):
+                added = extend_job(folder / "targets" / name, suite, seed, more)
+                if added:
+                    longer.append(name)
         if not longer:
             return Decided(gate=gate, outcomes=tuple(latest.values()))
         hot = [name for name in longer if _throttles(run.target(name))]

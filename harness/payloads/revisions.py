@@ -1,8 +1,8 @@
 """Git revisions -> payloads, to be measured in pairs.
 
-A revision of a repository that has ``workloads/`` is packed from its own; of any other repository
-what differs is the user's kernel file, and it is packed with the workloads that are installed.
-The runner on the board is always this gfbench's: it starts each block by the payload of its case.
+If a repository has ``workloads/``, each revision is packed from its own. In any other repository
+only the user's kernel file differs; it is packed with the workloads of the installed gfbench. The
+runner on the board is always the installed one: it starts each block with its revision's payload.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FOLDER = "payloads"  # in a run's folder: what was measured, and what it is resu
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What of a repository is measured: its workloads or kernel files of it.
+    """What is measured of a repository: its workloads, or kernel files in it.
 
     ``values`` are ``--kernel``'s, with ``{tree}`` instead of the repository's own folder.
     """
@@ -57,7 +57,7 @@ class Revision:
 
 
 def source(kernels: Sequence[str], folder: Path) -> Source:
-    """Return what ``--kernel`` and the current folder say is to be measured.
+    """Return what to measure, as ``--kernel`` and the current folder say.
 
     Raises:
         UsageError: the files are in no repository, or in several.
@@ -203,14 +203,14 @@ def _block_kinds(messages: Path, commit: Commit) -> tuple[str, ...]:
     Raises:
         UsageError: it speaks another major version of the wire format, or none.
     """
-    said = _constants(messages, commit)
-    schema = str(said.get("SCHEMA"))
+    constants = _constants(messages, commit)
+    schema = str(constants.get("SCHEMA"))
     if schema.split(".")[0] != SCHEMA.split(".")[0]:
         raise UsageError(
             f"{commit.title}: its payload uses schema {schema}, this gfbench {SCHEMA} — compare "
-            "it with a gfbench of its time, or choose a later revision"
+            "it with the gfbench of that time, or choose a later revision"
         )
-    kinds = said.get("BLOCK_KINDS")
+    kinds = constants.get("BLOCK_KINDS")
     return tuple(map(str, kinds)) if isinstance(kinds, tuple) else ()
 
 

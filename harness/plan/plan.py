@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from harness.plan.suites import Suite
@@ -45,7 +46,7 @@ class TargetPlan:
 
 
 def make_plan(suite: Suite, *, seed: int, probe: Probe | None = None) -> TargetPlan:
-    """TargetPlan a suite for a target; without a probe (a dry run) everything is taken to be there.
+    """Plan a suite for a target; without a probe (a dry run) everything is taken to be there.
 
     Where none of the suite's kernels can run on a device, ``torch`` is measured there instead.
     """
@@ -70,17 +71,18 @@ def make_plan(suite: Suite, *, seed: int, probe: Probe | None = None) -> TargetP
 def all_cases(suite: Suite, probe: Probe | None = None) -> tuple[Case, ...]:
     """Return every case the suite names, workload by workload, the baseline first."""
     devices = tuple(dict.fromkeys(_device(name, probe) for name in suite.devices))
-    return tuple(
-        Case(layer, method, patch_size, kernel, device, dtype, batch, revision)
-        for layer in suite.layers
-        for batch in suite.batches
-        for dtype in suite.dtypes
-        for device in devices
-        for method in suite.methods
-        for patch_size in (suite.patch_sizes if METHODS[method].has_patch_size else (None,))
-        for kernel in _kernels(suite, method, device, probe)
-        for revision in suite.revisions or ("",)
-    )
+    revisions = suite.revisions or ("",)
+    cases: list[Case] = []
+    settings = product(suite.layers, suite.batches, suite.dtypes, devices, suite.methods)
+    for layer, batch, dtype, device, method in settings:
+        patch_sizes: tuple[int | None, ...] = (None,)
+        if METHODS[method].has_patch_size:
+            patch_sizes = suite.patch_sizes
+        kernels = _kernels(suite, method, device, probe)
+        for patch_size, kernel, revision in product(patch_sizes, kernels, revisions):
+            case = Case(layer, method, patch_size, kernel, device, dtype, batch, revision)
+            cases.append(case)
+    return tuple(cases)
 
 
 def estimate_s(
@@ -105,7 +107,7 @@ def _refused(suite: Suite, case: Case, probe: Probe | None) -> str | None:
     """Return why the case cannot be measured on this target; None if it can."""
     reason = refusal(case.method, case.layer, case.patch_size or 1)
     if reason is not None:
-        return f"{case.method} cannot do this layer: {reason}"
+        return f"{case.method} does not support this layer: {reason}"
     kernel = suite.kernel(case.kernel)
     if case.method not in kernel.methods:
         return f"the kernel {case.kernel} does not implement {case.method}"
@@ -147,7 +149,8 @@ def _kernel_notes(suite: Suite, probe: Probe | None) -> tuple[str, ...]:
     notes = []
     for device in dict.fromkeys(_device(name, probe) for name in suite.devices):
         reasons = [_unavailable(suite.kernel(name), device, probe) for name in suite.kernels]
-        instead = "" if suite.revisions or None in reasons else f"; {FALLBACK} was measured instead"
+        has_fallback = not suite.revisions and None not in reasons
+        instead = f"; {FALLBACK} was measured instead" if has_fallback else ""
         notes += [f"{reason}{instead}" for reason in reasons if reason]
     return tuple(dict.fromkeys(notes))
 
@@ -155,10 +158,12 @@ def _kernel_notes(suite: Suite, probe: Probe | None) -> tuple[str, ...]:
 def _does_not_fit(case: Case, probe: Probe) -> str | None:
     """Return the estimate and what there is, if the case needs more than that."""
     needed = memory_estimate_bytes(case, probe.lacks_onednn)
-    available, where = probe.memory.available_bytes if probe.memory else None, "the board"
+    where = "the board"
+    available = probe.memory.available_bytes if probe.memory else None
     cuda = _cuda(probe)
     if case.device == "cuda" and cuda and cuda.memory_bytes:
-        available, where = cuda.memory_bytes, "the CUDA device"
+        where = "the CUDA device"
+        available = cuda.memory_bytes
     if available is None or needed <= MEMORY_HEADROOM * available:
         return None
     return (
@@ -210,7 +215,7 @@ def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Itera
     for key in keys:
         block_seed = shuffler.randrange(2**31)  # all methods of a pair see the same data
         for kind in _kinds(suite, round_):
-            chosen = [case for case in groups[key] if _has(suite, kind, case)]
+            chosen = [case for case in groups[key] if _is_planned(suite, kind, case)]
             _shuffle(chosen, shuffler)
             for slot, case in enumerate(chosen):
                 yield Block(0, round_, slot, kind, case, block_seed)
@@ -235,7 +240,8 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
     return tuple(kinds)
 
 
-def _has(suite: Suite, kind: str, case: Case) -> bool:
+def _is_planned(suite: Suite, kind: str, case: Case) -> bool:
+    """Return whether a case gets blocks of this kind."""
     if kind == "check":
         return suite.is_checked(case)
     if not METHODS[case.method].usable:  # no gradients: nothing to compare, nothing to keep

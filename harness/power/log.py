@@ -7,7 +7,6 @@ reports need nothing but the rail map.
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 from collections import Counter
@@ -18,14 +17,17 @@ from typing import Any
 
 from harness.power import meter
 from harness.power.meter import Window
+from harness.power.meter_rows import fields_of
 from reports.results.power import RailMap, rail_map_from_json
 from reports.results.records import BlockRecord
+from reports.text.wording import printable
 from targets.sensors.rails import PowerPlan
 from targets.sources import SOURCES
 from workloads.spec.messages import to_json
 
 HEADER = b"t_s,sensor,raw\n"
 MAX_NOTES = 8
+MAX_QUOTE = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +53,15 @@ class _Faults:
     """What did not give a reading, by sensor and reason."""
 
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
+    strange: dict[str, str] = field(default_factory=dict)  # by sensor: its first strange line
 
     def add(self, sensor: str, reason: str) -> None:
         self.seen[(sensor, reason)] += 1
+
+    def add_strange(self, sensor: str, line: str) -> None:
+        """Count a line that is no reading; the first one of a sensor stands for all."""
+        first = self.strange.setdefault(sensor, printable(line)[:MAX_QUOTE])
+        self.add(sensor, f"lines that are not readings, such as '{first}'")
 
     def notes(self) -> tuple[str, ...]:
         return tuple(
@@ -95,6 +103,7 @@ def align_meter(rail_map: RailMap, path: Path, busy: Sequence[Window]) -> MeterT
         f"{path.name}: the meter's clock is {-alignment.offset_s:+.2f} s off the board's "
         f"(correlation {alignment.correlation:.2f} with the blocks)"
     )
+    note = f"{note}; {measured.note}" if measured.note else note
     rows = meter.trace_rows(measured, alignment, rail_map.channels[0].id)
     return MeterTrace(interval_s=measured.interval_s, trace=HEADER + rows, note=note)
 
@@ -128,7 +137,7 @@ def make_trace(log: bytes, rail_map: RailMap) -> LoggedTrace:
                 if path in ids_by_path:
                     out.append(f"{t_s},{ids_by_path[path]},{value}\n".encode())
             if not readings and raw.strip():
-                faults.add(sensor, "lines that are not readings")
+                faults.add_strange(sensor, raw)
         elif sensor in ids:
             out.append(f"{t_s},{sensor},{raw}\n".encode())
     return LoggedTrace(trace=b"".join(out), raw=log if text else None, notes=faults.notes())
@@ -139,18 +148,9 @@ def _rows(log: bytes) -> Iterator[tuple[str, str, str]]:
     for line in io.BytesIO(log):  # row by row: a cut quotation must not swallow those after it
         if not line.endswith(b"\n"):
             return
-        row = _row(line.decode("utf-8", "replace").rstrip("\r\n"))
+        row = fields_of(line.decode("utf-8", "replace").rstrip("\r\n"))
         if len(row) == 3 and _is_time(row[0]):
             yield row[0], row[1], row[2]
-
-
-def _row(line: str) -> list[str]:
-    if '"' not in line:
-        return line.split(",")
-    try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error:
-        return []
 
 
 def _is_time(text: str) -> bool:

@@ -7,16 +7,15 @@ stands out there is no alignment and no energy.
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.power.meter_columns import NEEDED, FormatError
+from harness.power.meter_rows import read_rows
 
 FloatArray = NDArray[np.float64]
 Window = tuple[float, float]
@@ -27,8 +26,6 @@ MIN_READINGS = 20
 MIN_CORRELATION = 0.7
 MAX_RIVAL = 0.9  # of the best correlation: what another lag may reach
 FINEST_GRID = 200_000
-TIME_NAMES = ("time", "t", "t_s", "time_s", "timestamp", "seconds", "elapsed", "date", "datetime")
-WATT_NAMES = ("watts", "watt", "w", "power", "power_w", "p", "p_w")
 
 
 class MeterError(Exception):
@@ -41,6 +38,7 @@ class Meter:
 
     times_s: FloatArray
     watts: FloatArray
+    note: str = ""  # what of the file is no reading
 
     @property
     def interval_s(self) -> float:
@@ -59,27 +57,30 @@ class Alignment:
 def read_meter(path: Path) -> Meter:
     """Read a CSV file with the columns time and watts.
 
-    Columns go by their names, or are the first two without a header; times are seconds or ISO
-    8601; commas, semicolons and tabs separate.
+    Columns go by their names, with units (see ``meter_columns``); a file without a header has
+    these two. Times are seconds or ISO 8601; commas, semicolons and tabs separate.
 
     Raises:
-        MeterError: it cannot be read or holds too few readings.
+        MeterError: it cannot be read or understood, or holds too few readings.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise MeterError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            readings = list(islice(_readings(file), MAX_READINGS))
+            rows = read_rows(file, MAX_READINGS)
     except OSError as error:
         raise MeterError(f"{path} cannot be read: {error.strerror}") from None
-    if len(readings) < MIN_READINGS:
-        raise MeterError(
-            f"{path} holds only {len(readings)} readings — it needs the columns time (seconds or "
-            "ISO 8601) and watts"
-        )
-    table = np.array(readings, dtype=np.float64)
+    except FormatError as problem:
+        raise MeterError(f"{path}: {problem}") from None
+    lines = "line holds" if rows.skipped == 1 else "lines hold"
+    left_out = f"{rows.skipped} {lines} no reading, the first is line {rows.first_skipped}"
+    note = left_out if rows.skipped else ""
+    table = np.array(rows.readings, dtype=np.float64).reshape(-1, 2)
     times_s, first = np.unique(table[:, 0], return_index=True)
-    return Meter(times_s=times_s, watts=table[first, 1])
+    if times_s.size < MIN_READINGS:
+        why = f" ({note})" if note else ""
+        raise MeterError(f"{path} holds only {times_s.size} readings{why} — {NEEDED}")
+    return Meter(times_s=times_s, watts=table[first, 1], note=note)
 
 
 def align(meter: Meter, busy: Sequence[Window]) -> Alignment:
@@ -123,53 +124,10 @@ def trace_rows(meter: Meter, alignment: Alignment, channel: str) -> bytes:
     )
 
 
-def _readings(file: Iterable[str]) -> Iterable[tuple[float, float]]:
-    lines = iter(file)
-    first = next(lines, "")
-    delimiter = max(",;\t", key=first.count)
-    names = [name.strip().strip('"').lower() for name in first.split(delimiter)]
-    columns = _column(names, TIME_NAMES, 0), _column(names, WATT_NAMES, 1)
-    for row in csv.reader(
-        (line.replace("\0", "") for line in (first, *lines)), delimiter=delimiter
-    ):
-        reading = _reading(row, columns)
-        if reading is not None:
-            yield reading
-
-
-def _column(names: Sequence[str], known: Sequence[str], default: int) -> int:
-    return next((index for index, name in enumerate(names) if name in known), default)
-
-
-def _reading(row: Sequence[str], columns: tuple[int, int]) -> tuple[float, float] | None:
-    if len(row) <= max(columns):
-        return None
-    t_s, watts = _seconds(row[columns[0]].strip()), _number(row[columns[1]])
-    if t_s is None or watts is None:
-        return None
-    return t_s, watts
-
-
-def _seconds(text: str) -> float | None:
-    number = _number(text)
-    if number is not None:
-        return number
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
 def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[float, float]:
-    """Return the lag with the highest correlation on a grid, by one transform.
+    """Return the lag with the highest correlation on a grid, and that correlation.
+
+    The products at all lags come from one Fourier transform, the norms from running sums.
 
     Raises:
         MeterError: another lag fits nearly as well.
@@ -180,28 +138,29 @@ def _best_lag(meter: Meter, busy: Sequence[Window], step_s: float) -> tuple[floa
     )
     load = _share_busy(np.arange(begin - step_s, end + 2 * step_s, step_s), step_s, busy)
     load = load - load.mean()
-    places = watts.size - load.size + 1
-    if places < 1 or not load.any():
+    lags = watts.size - load.size + 1
+    if lags < 1 or not load.any():
         raise MeterError("the meter reads too rarely to show blocks as short as these")
     size = 1 << (watts.size + load.size).bit_length()
     centred = watts - watts.mean()
-    product = np.fft.irfft(np.fft.rfft(centred, size) * np.conj(np.fft.rfft(load, size)), size)
+    products = np.fft.irfft(np.fft.rfft(centred, size) * np.conj(np.fft.rfft(load, size)), size)
     sums = np.concatenate([[0.0], np.cumsum(centred)])
     squares = np.concatenate([[0.0], np.cumsum(centred**2)])
-    part = slice(load.size, load.size + places)
-    total = sums[part] - sums[:places]
-    spread = np.sqrt(np.maximum(squares[part] - squares[:places] - total**2 / load.size, 0.0))
+    ends = slice(load.size, load.size + lags)  # where the readings under the load end, by lag
+    total = sums[ends] - sums[:lags]
+    spread = np.sqrt(np.maximum(squares[ends] - squares[:lags] - total**2 / load.size, 0.0))
     norm = spread * float(np.linalg.norm(load))
     floor = 1e-9 * max(1.0, float(np.abs(centred).max()))
-    scores = np.where(norm > floor, product[:places] / np.maximum(norm, floor), -1.0)
+    scores = np.where(norm > floor, products[:lags] / np.maximum(norm, floor), -1.0)
     best = int(np.argmax(scores))
     near_s = max(2 * step_s, min(window[1] - window[0] for window in busy) / 2)
-    away = np.abs(np.arange(places) - best) * step_s > near_s
+    away = np.abs(np.arange(lags) - best) * step_s > near_s
     rival = float(scores[away].max()) if away.any() else -1.0
     if scores[best] >= MIN_CORRELATION and rival > MAX_RIVAL * scores[best]:
         raise MeterError(
             f"the meter's power fits the blocks equally well at two places (correlations "
-            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or cut the file to the run"
+            f"{scores[best]:.2f} and {rival:.2f}) — measure more rounds, or trim the file "
+            "to the run"
         )
     return float(begin - step_s - (meter.times_s[0] + best * step_s)), float(scores[best])
 

@@ -118,7 +118,7 @@ def metric_floor(
         ValueError: fewer than six rounds, or a figure that is not positive.
     """
     if len(rounds) < FEWEST_ROUNDS:
-        raise ValueError(f"a noise floor takes at least {FEWEST_ROUNDS} rounds, not {len(rounds)}")
+        raise ValueError(f"a noise floor needs at least {FEWEST_ROUNDS} rounds, not {len(rounds)}")
     if min(min(pair.a, pair.b) for pair in rounds) <= 0:
         raise ValueError("a noise floor needs positive figures")
     a, b = np.log([pair.a for pair in rounds]), np.log([pair.b for pair in rounds])
@@ -229,7 +229,11 @@ def load(path: Path) -> NoiseFloor | None:
 
 
 def calibrated_floors(run: Run, directory: Path) -> FloorsByTarget:
-    """Return what is calibrated of a run's machines below a folder of results, by target.
+    """Return the stored calibrations of a run's machines, by target.
+
+    Args:
+        run: the run.
+        directory: the folder of results that has them.
 
     Raises:
         ResultError: a stored floor is broken.

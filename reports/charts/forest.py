@@ -91,7 +91,7 @@ def speedup_chart(context: Context) -> Chart:
 
 
 def _add_totals(panel: Panel, totals: Sequence[Total], colours: Colours) -> None:
-    """Add a row over all workloads below those of the workloads, if there are several."""
+    """Add a last row with the totals over all workloads, if there are several workloads."""
     layout = panel.figure["layout"]
     labels = [*layout["meta"]["labels"], "all workloads"]
     methods = [method for method in colours if method[0] != BASELINE]
@@ -133,7 +133,7 @@ def _mark(colour: str, phase: str, *, size: int, width: float) -> Json:
 
 
 def _add_noise(panel: Panel, moved: float) -> None:
-    """Draw the strip of ratios that the machine makes by itself behind everything else."""
+    """Draw, behind everything else, the strip of ratios that the machine's noise alone gives."""
     if moved:
         strip = {
             "type": "rect", "name": "noise", "layer": "below",
@@ -167,10 +167,10 @@ def targets_chart(context: Context) -> Chart | None:
     totals: list[Total] = []
     ends: list[float] = []
     for subject in context.subjects:
-        of_subject = _totals(context, subject)
-        if of_subject:
+        own_totals = _totals(context, subject)
+        if own_totals:
             subjects.append(subject)
-            totals += of_subject
+            totals += own_totals
     if len(subjects) < 2:
         return None
     for total in totals:
@@ -214,7 +214,7 @@ def targets_chart(context: Context) -> Chart | None:
 def _diamonds(
     totals: Sequence[Total], lines: Sequence[int], ys: Sequence[float], colour: str
 ) -> go.Scatter:
-    """Draw one method's totals of one phase, which are those lines of the table."""
+    """Draw one method's totals of one phase; ``lines`` are their places in the chart's table."""
     chosen = [totals[line] for line in lines]
     label, phase = label_of(chosen[0].method), chosen[0].phase
     effects = [total.effect for total in chosen]

@@ -36,9 +36,8 @@ def peak_rss_chart(context: Context) -> Chart | None:
     return _memory_chart(
         context,
         "peak_rss_bytes",
-        "How far the memory of the process rose, at its peak, above what it was before "
-        "there was any data, in a block of its own. This is what the system has to "
-        "provide.",
+        "The peak of the process's memory above its level before any data was allocated, "
+        "in a block of its own. This is what the system has to provide.",
     )
 
 

@@ -38,7 +38,10 @@ class _Part:
     def lines(self, kept: int, link: str) -> list[str]:
         """Return the part with its first ``kept`` rows and a note on the others."""
         left = len(self.rows) - kept
-        body = [*(self.head if kept or not self.rows else ()), *self.rows[:kept]]
+        body: list[str] = []
+        if kept or not self.rows:
+            body += self.head
+        body += self.rows[:kept]
         if left:
             where = f": [the whole run]({link})" if link else ", see the run's own report"
             body += ["", f"*{left} of {len(self.rows)} rows are left out here{where}.*"]

@@ -30,7 +30,7 @@ from reports.stats.intervals import median_interval
 from reports.text.wording import without_numbers
 from workloads.spec.messages import Case
 
-MARGIN_S = 300.0  # of the trace around a window: enough readings even of a slow meter
+MARGIN_READS = 64  # of the trace on either side of a window: they show how often the sensor is read
 Energies = Mapping[tuple[Case, str], Mapping[int, Energy]]  # (case, phase) -> round -> energy
 
 
@@ -262,14 +262,16 @@ def _energy(
 
 def _around(trace: Trace, windows: Sequence[Window]) -> Trace:
     """Return the parts of a long, ordered trace around a few of its thousands of windows."""
+    ends_s = np.array(sorted(windows))
     part_of = {}
     for name, (times_s, raw) in trace.items():
-        slices = []
-        for begin_s, end_s in windows:
-            first, end = np.searchsorted(times_s, (begin_s - MARGIN_S, end_s + MARGIN_S))
-            slices.append(slice(first, end))
+        parts = []
+        done = 0  # where two parts overlap, their readings count once
+        for first, end in np.searchsorted(times_s, ends_s).tolist():
+            parts.append(slice(max(done, first - MARGIN_READS), end + MARGIN_READS))
+            done = max(done, end + MARGIN_READS)
         part_of[name] = (
-            np.concatenate([times_s[part] for part in slices]),
-            np.concatenate([raw[part] for part in slices]),
+            np.concatenate([times_s[part] for part in parts]),
+            np.concatenate([raw[part] for part in parts]),
         )
     return part_of

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reports.energy.estimators import Changes, PowerEstimate, SteadyPower, estimate, steady_power
-from reports.energy.series import NotMeasured, rail_series
+from reports.energy.series import NotMeasured, RailSeries, rail_series
 from reports.energy.window import MIN_WINDOW_S, View, recommended_window_s
 from reports.results.power import FloatArray, Rail, RailMap, Trace, Window
 
@@ -54,14 +54,13 @@ class UncertainValue:
 class Uncertainty:
     """The 95 % uncertainty of the gross energy by cause, in joules.
 
-    ``drift_j`` is always 0: the drift of a window is part of its sampling uncertainty.
+    The drift of a window's power is part of its sampling uncertainty.
     """
 
     sampling_j: float
     edges_j: float
     quantisation_j: float
     tolerance_j: float
-    drift_j: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +109,7 @@ class _Reading:
     """A rail with its estimate, and its idle power in each idle window (None: not read)."""
 
     rail: Rail
+    series: RailSeries
     estimate: PowerEstimate
     idle: tuple[SteadyPower | None, ...]
 
@@ -147,6 +147,7 @@ def measure_energy(
             _read(trace, _total_rail(rail_map, name), view, idle, changes)
             for name in rail_map.total
         ]
+        _require_consumption(readings, view)
         return _total(readings, rail_map, view, rails)
     except NotMeasured as problem:
         return Energy(
@@ -224,13 +225,13 @@ def _total_rail(rail_map: RailMap, name: str) -> Rail:
 def _read(
     trace: Trace, rail: Rail, view: View, idle: Sequence[Window], changes: Sequence[Window]
 ) -> _Reading:
-    """PowerEstimate one rail of the total; its idle power bounds the uncertainty at the edges."""
+    """Estimate one rail of the total; its idle power bounds the uncertainty at the edges."""
     idle_powers = tuple(_steady_power(trace, rail, window) for window in idle)
     known_w = [power.power_w for power in idle_powers if power is not None]
     idle_w = float(np.mean(known_w)) if known_w else None
     series = rail_series(trace, rail, view.window_s)
     result = estimate(series, view, idle_w, _changes(trace, rail, changes))
-    return _Reading(rail=rail, estimate=result, idle=idle_powers)
+    return _Reading(rail=rail, series=series, estimate=result, idle=idle_powers)
 
 
 def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | None:
@@ -254,8 +255,8 @@ def _changes(trace: Trace, rail: Rail, changes: Sequence[Window]) -> Changes | N
         if burst is None or before is None or after is None:
             raise NotMeasured(
                 "invalid",
-                f"{rail.name} was read too rarely while the inputs were changed, and the energy "
-                "of that has to be subtracted",
+                f"{rail.name} was read too rarely while the inputs were changed, so the energy of "
+                "these changes cannot be subtracted",
                 "repeat the block; if it happens again, look at the sampler's notes in the journal",
             )
         energy_j += burst.power_w * length_s
@@ -360,9 +361,35 @@ def _uncertainty(readings: list[_Reading], view: View) -> Uncertainty:
     )
 
 
+def _require_consumption(readings: list[_Reading], view: View) -> None:
+    """Refuse a total that at some time is no power of a board: a board always takes some.
+
+    Of several rails one may read below zero, by the offset of its amplifier; their sum may not.
+    """
+    names = " + ".join(reading.rail.name for reading in readings)
+    remedy = (
+        "is it at a battery that charges, or its shunt reversed? Name another rail "
+        "(power: {rail: NAME}), or use an external meter"
+    )
+    total_w = sum(reading.estimate.power_w for reading in readings)
+    if total_w <= 0:
+        raise NotMeasured("invalid", f"{names} shows no consumption: {total_w:.3g} W", remedy)
+    if len(readings) > 1 or readings[0].rail.kind == "energy":
+        return
+    series = readings[0].series
+    begin_s, end_s = view.window_s
+    inside_w = series.values[(series.times_s >= begin_s) & (series.times_s <= end_s)]
+    none = int(np.count_nonzero(inside_w <= 0))
+    if none:
+        raise NotMeasured(
+            "invalid",
+            f"{names} shows no consumption in {none} of {inside_w.size} readings, "
+            f"down to {inside_w.min():.3g} W",
+            remedy,
+        )
+
+
 def _require_precision(gross_j: UncertainValue, view: View) -> None:
-    if gross_j.value <= 0:
-        raise NotMeasured("invalid", "the sensor shows no power", "check the rail map and wiring")
     excess = gross_j.relative_u95 / MAX_RELATIVE_U95
     if excess > 1:
         longer_s = view.duration_s * min(excess**2, 10.0)
@@ -387,9 +414,11 @@ def _net(gross_j: UncertainValue, idle_w: UncertainValue, view: View) -> Uncerta
 def _idle(readings: list[_Reading]) -> tuple[UncertainValue | None, list[str]]:
     """Return the total's mean idle power over all idle windows, and flags on it."""
     windows = list(zip(*(reading.idle for reading in readings), strict=True))
-    totals = [total for rails in windows if (total := _idle_total(rails)) is not None]
+    read = [total for rails in windows if (total := _idle_total(rails)) is not None]
+    totals = [total for total in read if total.power_w > 0]
     if not totals:
-        return None, ["idle power not measured: net energy is missing"] if windows else []
+        why = "the rails show no consumption at rest" if read else "idle power not measured"
+        return None, [f"{why}: net energy is missing"] if windows else []
     flags = []
     if len(totals) < len(windows):
         flags.append("idle power was measured only before or only after the run")
@@ -430,7 +459,7 @@ def _estimator_flags(
         )
     if any(result.method == "trapezoid" for result in estimates):
         why = "power was not steady" if view.iterations else "no iteration marks"
-        flags.append(f"{why}: not folded by phase, aliasing cannot be excluded")
+        flags.append(f"{why}: readings were not folded by phase, so aliasing cannot be excluded")
     return flags
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.metrics.metric import Metric
@@ -106,11 +106,11 @@ def used_blocks(
 def _lost(
     target: TargetRun, pair: CasePair, metric: Metric, phase: str, kept: Mapping[int, float]
 ) -> dict[int, Lost]:
-    """Return why each round gives no pair that has blocks of either case, but is not kept."""
+    """Return why there is no pair in each round that has a block of either case but is not kept."""
     base, new = (blocks_by_round(target, case, metric.block_kind) for case in (pair.base, pair.new))
     lost = {}
     for round_ in sorted((base.keys() | new.keys()) - kept.keys()):
-        loss = next(_losses(pair, base.get(round_), new.get(round_)))
+        loss = _loss(pair, base.get(round_), new.get(round_))
         if loss.status == NO_FIGURE and metric.sensor is not None:
             for case in (pair.base, pair.new):  # the new case's reason counts
                 status = metric.sensor.missing(target, case, phase, round_)
@@ -120,12 +120,12 @@ def _lost(
     return lost
 
 
-def _losses(pair: CasePair, base: BlockRecord | None, new: BlockRecord | None) -> Iterator[Lost]:
-    """Yield why two blocks do not make a pair, a block's own trouble first."""
+def _loss(pair: CasePair, base: BlockRecord | None, new: BlockRecord | None) -> Lost:
+    """Return why two blocks do not make a pair; a block that failed counts before a missing one."""
     for case, block in ((pair.new, new), (pair.base, base)):
         if block is not None and block.status != "ok":
-            yield Lost(status=block.status, reason=block.reason or block.status, case=case)
+            return Lost(status=block.status, reason=block.reason or block.status, case=case)
     for case, block in ((pair.new, new), (pair.base, base)):
         if block is None:
-            yield Lost(status="absent", reason="no block in this round", case=case)
-    yield Lost(status=NO_FIGURE, reason="the block has no such figure", case=pair.new)
+            return Lost(status="absent", reason="no block in this round", case=case)
+    return Lost(status=NO_FIGURE, reason="the block has no such figure", case=pair.new)

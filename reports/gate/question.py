@@ -130,7 +130,7 @@ def answer(question: Question) -> Verdict:
     changes = _changes(question, rounds)
     if changes:
         reason = f"the environment changed between blocks: {'; '.join(changes)}"
-        remedy = "measure again in a fixed environment; gfbench doctor says how to fix it"
+        remedy = "keep the machine in one state and measure again; gfbench doctor says how"
         return question.verdict("INVALID", reason, remedy=remedy, cause="environment")
     logs = tuple(evidence.log_ratios[round_] for round_ in rounds)
     return _decided(question, rounds, logs)
@@ -314,7 +314,7 @@ def _too_few(question: Question) -> Verdict:
     if lost:
         reason = f"too few rounds ({have}); lost {words.lost_words(lost)}"
     else:
-        reason = f"only {rounds}; the first verdict takes {LOOKS[0]}"
+        reason = f"only {rounds}; the first verdict needs {LOOKS[0]}"
     return question.verdict(
         "INVALID",
         reason,

@@ -70,9 +70,12 @@ def _status_of_windows(timing: Status, energies: Sequence[Energy]) -> Status:
 
 
 def _with_doubts(status: Status, energies: Sequence[Energy]) -> Status:
-    """Say what an interval is made of where that is not the usual."""
+    """Say what an interval is made of if it is not made as usual."""
     doubts = [FEW_WINDOWS] if 0 < len(energies) < FEWEST_FOR_INTERVAL else []
-    doubts += {flag: None for energy in energies for flag in energy.flags if "tolerance" in flag}
+    for energy in energies:
+        for flag in energy.flags:
+            if "tolerance" in flag and flag not in doubts:
+                doubts.append(flag)
     if status.status != "ok" or not doubts:
         return status
     return Status(status="ok", reason="; ".join(doubts))

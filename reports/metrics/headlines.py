@@ -155,7 +155,8 @@ def _left(target: TargetRun, cases: Sequence[Case], name: str, phase: str) -> Ef
     for case in cases:
         baseline = baseline_of(target, case)
         effect = ratio_of(metric_of(name), target, baseline, case, phase)
-        effects += [effect] if effect is not None else []
+        if effect is not None:
+            effects.append(effect)
     return over_workloads(effects)
 
 
@@ -175,7 +176,8 @@ def _over_torch(target: TargetRun, cases: Sequence[Case], phase: str) -> Effect 
     effects = []
     for case in filter(is_compared, cases):
         effect = ratio_of(metric_of("latency_s"), target, case, plain_of(case), phase)
-        effects += [effect] if effect is not None else []
+        if effect is not None:
+            effects.append(effect)
     return over_workloads(effects)
 
 

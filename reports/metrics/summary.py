@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of, compare
@@ -43,9 +43,6 @@ class SummaryRow(Row):
     tool_version: str
     suite: str
     of_exact: float | None = None
-
-
-SUMMARY_COLUMNS = tuple(field.name for field in fields(SummaryRow))
 
 
 def summary_of(run: Run) -> tuple[SummaryRow, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports.metrics.subjects import Subject
-from reports.results.records import Probe, RevisionFacts, Run
+from reports.results.records import Probe, Run
 from reports.text.wording import cut, quantity
 
 
@@ -37,13 +37,13 @@ def run_facts_of(run: Run) -> tuple[tuple[str, str], ...]:
     """Return what the run was, for its corner of the page."""
     header = run.header
     git = header.tool.git
-    revision = ""
+    checkout = ""
     if git:
-        revision = f" at {git.revision[:12]}"
+        checkout = f" at {git.revision[:12]}"
         if git.dirty:
-            revision += " (changed)"
+            checkout += " (changed)"
     kernels = [f"{k.name} {k.version} ({k.source_sha256[:12]})" for k in header.kernels]
-    facts = (
+    facts = [
         ("Run", header.run_id),
         ("Started", header.started_at),
         ("Finished", header.finished_at or "not finished"),
@@ -52,22 +52,15 @@ def run_facts_of(run: Run) -> tuple[tuple[str, str], ...]:
         ("Seed", _text(header.seed)),
         ("Shortest window", quantity(header.plan.min_window_s, "s")),
         ("Isolation", header.plan.isolation),
-        ("gfbench", f"{header.tool.version}{revision}, Python {header.tool.python}"),
+        ("gfbench", f"{header.tool.version}{checkout}, Python {header.tool.python}"),
         ("Payload", header.payload.name if header.payload else ""),
         ("Kernels", ", ".join(kernels)),
-        *(
-            (
-                f"Revision {revision.label}",
-                f"{revision.subject} ({revision.asked}), {_payload_name(revision)}",
-            )
-            for revision in header.revisions
-        ),
-    )
+    ]
+    for revision in header.revisions:
+        payload = revision.payload.name if revision.payload else "payload unknown"
+        what = f"{revision.subject} ({revision.asked}), {payload}"
+        facts.append((f"Revision {revision.label}", what))
     return tuple((name, cut(value, 300)) for name, value in facts if value)
-
-
-def _payload_name(revision: RevisionFacts) -> str:
-    return revision.payload.name if revision.payload else "payload unknown"
 
 
 def _from_probe(fact_of: Callable[[Probe], str]) -> Callable[[Subject], str]:

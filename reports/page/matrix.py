@@ -1,7 +1,7 @@
 """The matrix of what is decided: target by workload by metric. Pure.
 
-Each cell says whether the 95 % interval of a method against exact leaves 1 out; if it does not,
-nothing is decided, and the cell says so. The verdicts of a gate are in ``page/verdicts.py``.
+Each cell says on which side of 1 the 95 % interval of a method against exact lies; an interval that
+holds 1 decides nothing, and the cell says so. The verdicts of a gate are in ``page/verdicts.py``.
 """
 
 from __future__ import annotations
@@ -163,10 +163,10 @@ class CellKey:
 
 def significance_matrix(subjects: Sequence[Subject], colours: Colours) -> Matrix | None:
     """Return what the intervals decide; None where nothing was compared with exact."""
-    cells = [_cells(subject) for subject in subjects]
+    cells_by_subject = [_cells(subject) for subject in subjects]
     answered = set()
-    for of_subject in cells:
-        for key, cell in of_subject.items():
+    for cells in cells_by_subject:
+        for key, cell in cells.items():
             if cell.status != "none":
                 answered.add((key.method, key.question))
     asked = []
@@ -175,11 +175,11 @@ def significance_matrix(subjects: Sequence[Subject], colours: Colours) -> Matrix
             if (method, question) in answered:
                 asked.append((method, question))
     lines = []
-    for subject, of_subject in zip(subjects, cells, strict=True):
+    for subject, cells in zip(subjects, cells_by_subject, strict=True):
         for workload, label in subject.workloads.items():
             keys = [CellKey(workload, method, question) for method, question in asked]
-            if any(key in of_subject for key in keys):
-                answers = tuple(of_subject.get(key, NOT_PLANNED) for key in keys)
+            if any(key in cells for key in keys):
+                answers = tuple(cells.get(key, NOT_PLANNED) for key in keys)
                 lines.append(Line(subject=subject, workload=label, cells=answers))
     if not lines:
         return None

@@ -57,10 +57,10 @@ class PowerStory:
 
     @property
     def summary(self) -> str:
-        """How many windows have an energy."""
+        """How many windows have an energy figure."""
         if not self.windows:
             return no_power_reason(self.subject.target)
-        return f"{self.good} of {self.windows} windows have an energy"
+        return f"{self.good} of {self.windows} windows have an energy figure"
 
 
 def power_stories_of(subjects: Sequence[Subject]) -> tuple[PowerStory, ...]:
@@ -186,13 +186,12 @@ def _budget(good: Sequence[Energy]) -> tuple[Share, ...]:
     """Return each cause's share of the gross energy over all good windows, 95 %."""
     causes: tuple[tuple[str, Callable[[Energy], float | None], str], ...] = (
         ("quantisation", _term("quantisation_j"), "the steps in which the sensor counts"),
-        ("sampling", _term("sampling_j"), "what the power did between readings"),
-        ("edges", _term("edges_j"), "iterations cut at the ends of the window"),
         (
-            "drift",
-            _term("drift_j"),
-            "counted under sampling: a window whose power drifts is not folded",
+            "sampling",
+            _term("sampling_j"),
+            "what the power did between readings, its drift included",
         ),
+        ("edges", _term("edges_j"), "iterations cut at the ends of the window"),
         (
             "tolerance",
             _term("tolerance_j"),

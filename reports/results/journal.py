@@ -58,9 +58,11 @@ def append_journal(path: Path, lines: bytes) -> None:
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             end = os.lseek(file, 0, os.SEEK_END)
-            cut = end > 0 and os.pread(file, 1, end - 1) != b"\n"
-            whole = (b"\n" if cut else b"") + lines + (b"" if lines.endswith(b"\n") else b"\n")
-            _append(file, whole, end)
+            if end > 0 and os.pread(file, 1, end - 1) != b"\n":
+                lines = b"\n" + lines
+            if not lines.endswith(b"\n"):
+                lines += b"\n"
+            _append(file, lines, end)
         finally:
             os.close(file)
 

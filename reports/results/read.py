@@ -127,7 +127,7 @@ def _rule(document: object, path: Path, notes: list[str]) -> Rule | None:
             raise Malformed(f"{path} is broken: gate is not a JSON object")
         return typed(Rule, document, path)
     except Malformed as error:
-        notes.append(f"no verdicts: what the run is judged by cannot be read: {error}")
+        notes.append(f"no verdicts: the rule by which the run is judged cannot be read: {error}")
         return None
 
 

@@ -45,9 +45,7 @@ class SamplerCost:
     @property
     def summary(self) -> str:
         """Return it in a line, for a table of facts."""
-        parts = [
-            f"latency {_percent(self.latency)} (without it on either side {_percent(self.floor)})"
-        ]
+        parts = [f"latency {_percent(self.latency)} (by chance {_percent(self.floor)})"]
         if self.power_w is not None:
             milliwatts = round(1e3 * self.power_w.value)
             parts.append(f"power {milliwatts:+d} mW{_interval_mw(self.power_w)}")

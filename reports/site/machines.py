@@ -54,7 +54,11 @@ def states_of(fleet: Fleet, target: str) -> list[Used]:
                 runs.setdefault(state, set()).update(line.run[line.machine == state].tolist())
     used = []
     before: Machine | None = None
-    for state in sorted(runs, key=lambda state: min(_times(fleet, runs[state]))):
+
+    def first_start(state: int) -> str:
+        return min(fleet.runs[run].started_at for run in runs[state])
+
+    for state in sorted(runs, key=first_start):
         own = sorted(runs[state], key=lambda run: fleet.runs[run].started_at)
         machine = fleet.machines[state]
         used.append(
@@ -68,10 +72,6 @@ def states_of(fleet: Fleet, target: str) -> list[Used]:
         )
         before = machine
     return used[::-1]
-
-
-def _times(fleet: Fleet, runs: set[int]) -> list[str]:
-    return [fleet.runs[run].started_at for run in runs]
 
 
 def kernel_use(fleet: Fleet) -> Mapping[KernelVersion, Used]:

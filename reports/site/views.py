@@ -227,14 +227,11 @@ def _clusters(target: str, numbered: Sequence[tuple[int, LevelChange]]) -> list[
             first = number
     events = []
     for cluster in clusters:
-        run = _commonest([change.run for change in cluster])
+        runs = [change.run for change in cluster]
+        commonest = max(sorted(set(runs)), key=runs.count)
         largest_first = sorted(cluster, key=lambda change: -abs(np.log(change.ratio)))
-        events.append(Event(target=target, run=run, changes=tuple(largest_first)))
+        events.append(Event(target=target, run=commonest, changes=tuple(largest_first)))
     return events
-
-
-def _commonest(runs: list[int]) -> int:
-    return max(sorted(set(runs)), key=runs.count)
 
 
 def _order(method: Method) -> tuple[bool, str, int, bool, str]:
@@ -384,7 +381,8 @@ def change_words(change: LevelChange) -> str:
     """Return a change in percent, with its interval."""
     percent = 100 * (change.ratio - 1)
     low, high = (100 * (ratio - 1) for ratio in (change.low, change.high))
-    size = f"{percent:+.{1 if abs(percent) < 10 else 0}f} %"
+    decimals = 1 if abs(percent) < 10 else 0
+    size = f"{percent:+.{decimals}f} %"
     span = f"95 %: {significant(low, 2)} to {significant(high, 2)} %"
     return f"{size} ({span})" if change.low != change.high else size
 

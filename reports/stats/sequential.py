@@ -93,7 +93,7 @@ def rounds_to_decide(log_ratios: Sequence[float], margin: float) -> int:
         ValueError: fewer than two rounds.
     """
     if len(log_ratios) < 2:
-        raise ValueError("it takes two rounds or more to tell how many are needed")
+        raise ValueError("at least two rounds are needed to estimate how many would decide")
     distance = abs(hodges_lehmann(log_ratios) - math.log1p(margin))
     spread = float(np.std(log_ratios, ddof=1)) * HL_OVER_MEAN
     rounds = LOOKS[0]

@@ -266,7 +266,8 @@ def _identical(files: StoreFiles, run_id: str, content: Mapping[str, str]) -> st
                 f"differ{'s' if len(differ) == 1 else ''} — a run in a store never changes; "
                 f"`gfbench pull {run_id} --store {files.url} -o DIR` fetches it"
             )
-        same = digest if theirs == content else same or digest
+        if theirs == content or same is None:  # rather one whose derived files are the same too
+            same = digest
     return same
 
 

@@ -44,13 +44,17 @@ class Trend:
 
 def trends(runs: Sequence[Run]) -> tuple[Trend, ...]:
     """Return the trend of every case of the newest run that an earlier one has measured too."""
+    if not runs:
+        return ()
     ordered = sorted(runs, key=lambda run: (run.header.started_at, run.run_id))
-    found = (
-        _trend(ordered, target.name, case)
-        for target in (ordered[-1].targets if ordered else ())
-        for case in cases_of(ordered[-1], target)
-    )
-    return tuple(one for one in found if sum(v is not None for v in one.values_s) > 1)
+    newest = ordered[-1]
+    found = []
+    for target in newest.targets:
+        for case in cases_of(newest, target):
+            trend = _trend(ordered, target.name, case)
+            if sum(value is not None for value in trend.values_s) > 1:
+                found.append(trend)
+    return tuple(found)
 
 
 def sparkline(values: Sequence[float | None], changed: Sequence[bool] = ()) -> str:
@@ -63,8 +67,14 @@ def sparkline(values: Sequence[float | None], changed: Sequence[bool] = ()) -> s
     middle = (low + high) / 2
     text = ""
     for place, value in enumerate(values):
-        text += CHANGED if place < len(changed) and changed[place] else ""
-        text += NO_VALUE if value is None else _bar((value - middle) / span if span else 0.0)
+        if place < len(changed) and changed[place]:
+            text += CHANGED
+        if value is None:
+            text += NO_VALUE
+        elif span:
+            text += _bar((value - middle) / span)
+        else:
+            text += _bar(0.0)
     return text
 
 

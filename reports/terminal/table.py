@@ -137,12 +137,16 @@ def _text(lines: Sequence[CaseLine], columns: Columns, *, folded: bool = False) 
     if not lines:
         return []
     cells = [_cells(line, columns) for line in lines]
-    headings = [column.heading.rpartition(" ") for _, column in columns]
-    head = [("", *(above for above, _, _ in headings)), ("", *(name for _, _, name in headings))]
-    whole = [*head, *(line for line in cells if len(line) == len(columns) + 1)]
-    widths = [max(len(line[i]) for line in whole) for i in range(len(columns) + 1)]
+    above, below = [""], [""]  # the head: a heading's last word stands below the others
+    for _, column in columns:
+        first_words, _, last_word = column.heading.rpartition(" ")
+        above.append(first_words)
+        below.append(last_word)
+    with_figures: list[Sequence[str]] = [above, below]
+    with_figures += [line for line in cells if len(line) == len(above)]  # not those with a reason
+    widths = [max(len(line[i]) for line in with_figures) for i in range(len(above))]
     widths[0] = 0 if folded else max(len(line[0]) for line in cells)
-    text = [_joined(line, widths) for line in head]
+    text = [_joined(above, widths), _joined(below, widths)]
     several_targets = len({line.target for line in lines}) > 1
     heading = ""
     for line, own in zip(lines, cells, strict=True):

@@ -116,7 +116,9 @@ def figure_differences(
         place = "row-data"
         return [Difference(place=place, expected="the rows of the export", found="no rows")], []
     ours = {key_of(vars(row)): vars(row) for row in rows}
-    wrong = [d for key in ours.keys() & theirs.keys() for d in _row(key, ours[key], theirs[key])]
+    wrong: list[Difference] = []
+    for key in ours.keys() & theirs.keys():
+        wrong += _row_differences(key, ours[key], theirs[key])
     notes = []
     known = {metric.name for metric in exported_metrics()}
     for key in theirs.keys() - ours.keys():
@@ -243,7 +245,7 @@ def _row_place(key: Key) -> str:
     return " ".join(f"{target}: {case} {kernel} {device} {dtype} b{batch} {phase} {metric}".split())
 
 
-def _row(key: Key, ours: Any, theirs: Any) -> Iterator[Difference]:
+def _row_differences(key: Key, ours: Any, theirs: Any) -> Iterator[Difference]:
     for name in FIGURES:
         if not _alike(ours[name], theirs[name]):
             yield Difference(

@@ -1,6 +1,7 @@
 """inventory.yaml as frozen dataclasses; every complaint names file, line, key and remedy.
 
-All that is wrong with a file is reported at once. The machine itself is always there as `local`.
+Everything wrong in a file is reported at once. The controller's own machine is always there, as
+`local`.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ class InventoryProblem(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Where a target's power comes from; `argument` is the program or the file, else None."""
+    """Where a target's power comes from; `argument` is the program, file or rail, else None."""
 
-    kind: str = "auto"  # auto, off, jtop, pyrapl, pynvml, command, csv
+    kind: str = "auto"  # auto, off, jtop, pyrapl, pynvml, command, csv, rail
     argument: str | None = None
 
 
@@ -166,7 +167,7 @@ def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Targe
 
 
 def public_entry(target: Target) -> dict[str, Any]:
-    """Return the target for run.json: secrets masked, of the key file only the name."""
+    """Return the target for run.json; secrets are masked, and a key file is reduced to its name."""
     power = target.power
     masked = {key: "***" if _SECRET.search(key) else value for key, value in target.env.items()}
     key_file = target.identity_file
@@ -234,9 +235,8 @@ def _target(name: str, entry: TargetEntry, defaults: Settings) -> Target:
 def _power(entry: str | PowerMeter) -> Power:
     if isinstance(entry, str):
         return Power(kind=entry)
-    if entry.command is not None:
-        return Power(kind="command", argument=entry.command)
-    return Power(kind="csv", argument=entry.csv)
+    ((kind, argument),) = entry.model_dump(exclude_none=True).items()
+    return Power(kind=kind, argument=argument)
 
 
 def _selected(inventory: Inventory | None, selector: str) -> tuple[Target, ...]:

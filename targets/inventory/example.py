@@ -18,7 +18,8 @@ defaults: # for every target that does not say otherwise
   # identity_file: ~/.ssh/id_ed25519
   # python: python3                  # 3.6 or newer, with torch 1.10 or newer
   # platform: auto                   # or a family: jetson-nano, raspberry-pi-5, ...
-  # power: auto                      # off, jtop, pyrapl, pynvml, {command: PROGRAM}, {csv: FILE}
+  # power: auto                      # off, jtop, pyrapl, pynvml, {command: PROGRAM}, {csv: FILE},
+  #                                  # {rail: NAME}, one that `gfbench list sensors` shows
   # workdir: ~/.cache/gfbench        # a folder on the board
   # import_s: 240                    # how long importing torch may take on the board
   # compile_s: 300                   # how long compiling and trying the kernels may take there

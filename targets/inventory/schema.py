@@ -30,7 +30,7 @@ class _Strict(BaseModel):
 
 
 class PowerMeter(_Strict):
-    """A source of power other than the board's own sensors: exactly one of the keys."""
+    """One source of power, by name: exactly one of the keys."""
 
     command: Line | None = Field(
         default=None, description="a program that prints watts, one a line"
@@ -38,12 +38,15 @@ class PowerMeter(_Strict):
     csv: Line | None = Field(
         default=None, description="a meter's file with the columns time and watts"
     )
+    rail: Line | None = Field(
+        default=None, description="the name of one rail, as gfbench list sensors shows it"
+    )
 
     @model_validator(mode="after")
     def exactly_one(self) -> PowerMeter:
-        """Refuse none and both."""
-        if (self.command is None) == (self.csv is None):
-            raise ValueError("give either command or csv")
+        """Refuse none and several."""
+        if len(self.model_dump(exclude_none=True)) != 1:
+            raise ValueError("give one of command, csv and rail")
         return self
 
 
@@ -87,7 +90,8 @@ class Settings(_Strict):
     )
     power: PowerEntry = Field(
         default="auto",
-        description=f"auto, off, {', '.join(packages())}, {{command: PROGRAM}} or {{csv: FILE}}",
+        description=f"auto, off, {', '.join(packages())}, {{command: PROGRAM}}, {{csv: FILE}} "
+        "or {rail: NAME}",
     )
     env: dict[EnvName, Text | int] = Field(
         default={}, description="environment variables of the board's Python, as NAME: text"

@@ -7,9 +7,10 @@ read here, all of which may be absent.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from targets.platforms.base import METER, Platform, Sensed, Total, best_total
+from targets.platforms.base import METER, Platform, Sensed, Total, best_total, chosen_rail
 from targets.platforms.linux import LINUX_ARM, LINUX_X86
 from targets.platforms.orin import JETSON_AGX_ORIN, JETSON_ORIN_NANO, JETSON_ORIN_NX
 from targets.platforms.raspberry_pi import RASPBERRY_PI_3, RASPBERRY_PI_4, RASPBERRY_PI_5
@@ -52,6 +53,11 @@ PLATFORMS: Mapping[str, Platform] = {
     )
 }
 
+NAME_A_RAIL = (
+    "If one of them measures the board's supply, name it in the inventory: power: {rail: NAME} "
+    f"(`gfbench list sensors` shows what each reads now). {METER}"
+)
+
 
 def detect(probe: Mapping[str, Any]) -> str:
     """Return the id of the platform that a probe shows.
@@ -79,14 +85,19 @@ def total_of(platform_id: str, names: Iterable[str]) -> Total | None:
     return best_total(_known(platform_id).totals, names, partly=True)
 
 
-def power_plan(platform_id: str, probe: Mapping[str, Any]) -> PowerPlan:
+def power_plan(platform_id: str, probe: Mapping[str, Any], rail: str | None = None) -> PowerPlan:
     """Return what to sample of the sensor files; `targets.power_plans` knows the other sources.
+
+    The total is that rail, where one is named, else what the platform's rule adds up.
 
     `total` is empty and `missing` says why where there is no power.
     Every readable rail is sampled, also those that the total does not count.
     """
     platform = _known(platform_id)
     sensed = platform.sense(files_of(probe))
+    if rail is not None:
+        there = any(found.name == rail for found in sensed.rails)
+        sensed = replace(sensed, total=chosen_rail(rail) if there else None)
     readable = [rail for rail in sensed.rails if rail.fault is None]
     rails, channels = _numbered(readable)
     names = {rail.name for rail in readable}
@@ -181,7 +192,7 @@ def _no_power(platform: Platform, sensed: Sensed) -> Missing:
     if sensed.total is None:
         there = ", ".join(rail.name for rail in sensed.rails)
         reason = f"no rule says which rails add up to the total (found {there})"
-        return Missing(what="power", reason=reason, remedy=METER)
+        return Missing(what="power", reason=reason, remedy=NAME_A_RAIL)
     counted = {rail.name: rail.fault for rail in sensed.rails if rail.name in sensed.total.rails}
     lacking = [name for name in sensed.total.rails if counted.get(name) or name not in counted]
     broken = next((fault for fault in counted.values() if fault), None)

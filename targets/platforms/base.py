@@ -9,6 +9,7 @@ from typing import Protocol
 from targets.sensors.hwmon import ina_rails
 from targets.sensors.rails import Files, Missing, SensedRail
 
+GRANT_MONITORS = "sudo chmod a+r /sys/class/hwmon/hwmon*/*1_input"
 METER = "Use an external meter: power: {csv: FILE} or power: {command: PROGRAM} in the inventory."
 
 
@@ -17,7 +18,7 @@ class Total:
     """Which rails add up to the power of what; no rail of it feeds another."""
 
     rails: tuple[str, ...]
-    scope: str  # board input, module input, module sum, package, card, pmic sum
+    scope: str  # board input, module input, module sum, package, card, pmic sum, chosen rail
     rule: str
 
 
@@ -122,14 +123,12 @@ class Board:
     is_cuda: bool = False
     l4t: int = 36
     shunt_ohm: float | None = None
-    rail_names: tuple[tuple[str, str], ...] = ()  # a monitor without labels -> its rail
+    rail_names: tuple[tuple[str, str], ...] = ()  # the only chip without a label -> its rail
     lone_monitor: bool = False  # a single monitor on the supply (a HAT) is the board's input
 
     def sense(self, files: Files) -> Sensed:
         """Return the rails of the INA monitors and the best total that they allow."""
-        names = dict(self.rail_names)
-        sensed = ina_rails(files, shunt_ohm=self.shunt_ohm)
-        rails = tuple(rail.named(names.get(rail.name, rail.name)) for rail in sensed)
+        rails = self._named(ina_rails(files, shunt_ohm=self.shunt_ohm))
         if self.lone_monitor and len(rails) == 1:
             rule = f"{rails[0].name}: the only INA monitor, assumed to measure the board's supply"
             total = Total(rails=(rails[0].name,), scope="board input", rule=rule)
@@ -139,6 +138,22 @@ class Board:
             self.totals, {rail.name for rail in rails}, partly=True
         )
         return Sensed(rails=rails, total=total_rule, missing=())
+
+    def _named(self, rails: tuple[SensedRail, ...]) -> tuple[SensedRail, ...]:
+        """Give the only monitor without a label the name of its rail on this board."""
+        for chip, name in self.rail_names:
+            of_chip = [rail for rail in rails if rail.sensor == f"hwmon-{chip}"]
+            unlabelled = [rail for rail in of_chip if not rail.labelled]
+            if len(unlabelled) == 1 and all(rail.name != name for rail in rails):
+                only = unlabelled[0]
+                rails = tuple(rail.named(name) if rail is only else rail for rail in rails)
+        return rails
+
+
+def chosen_rail(name: str) -> Total:
+    """Return the rule for one rail that the inventory names; what it feeds is the user's word."""
+    rule = f"{name}: the rail that `power: {{rail: ...}}` in the inventory names"
+    return Total(rails=(name,), scope="chosen rail", rule=rule)
 
 
 def best_total(

@@ -23,17 +23,17 @@ CLOCKS = (
 EVIDENCE_4 = (
     Evidence(
         where="/sys/class/thermal/cooling_device*/cur_state of type *-throttle-alert or *balanced*",
-        meaning="above 0: clocks are being reduced by temperature",
+        meaning="above 0: clocks are being reduced because of temperature",
     ),
     Evidence(
         where="/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq",
-        meaning="below the held clock during a block: reduced by temperature or current",
+        meaning="below the held clock during a block: reduced because of temperature or current",
     ),
 )
 EVIDENCE_5 = (
     Evidence(
         where="/sys/class/thermal/cooling_device*/cur_state of type *-throttle-alert",
-        meaning="above 0: clocks are being reduced by temperature",
+        meaning="above 0: clocks are being reduced because of temperature",
     ),
     Evidence(
         where="/sys/class/hwmon/hwmon*/oc[123]_event_cnt of soctherm_oc",

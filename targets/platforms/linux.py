@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from targets.platforms.base import Advice, Board, Evidence, Sensed, Total
+from targets.platforms.base import GRANT_MONITORS, Advice, Board, Evidence, Sensed, Total
 from targets.sensors.rails import Files
 from targets.sensors.rapl import GRANT, rapl_rails
 
@@ -16,7 +16,7 @@ _GOVERNOR = (
 )
 _CLOCK_EVIDENCE = Evidence(
     where="/sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq",
-    meaning="falling during a block: reduced by temperature or power",
+    meaning="falling during a block: reduced because of temperature or power",
 )
 
 
@@ -63,7 +63,7 @@ LINUX_ARM = Board(
     id="linux-arm",
     marks=(),
     totals=(),
-    grant="sudo chmod a+r /sys/class/hwmon/hwmon*/power1_input",
+    grant=GRANT_MONITORS,
     evidence=(_CLOCK_EVIDENCE,),
     setup=_GOVERNOR,
     has_cards=True,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from targets.platforms.base import Advice, Board, Evidence
+from targets.platforms.base import GRANT_MONITORS, Advice, Board, Evidence
 
-_GRANT = "sudo chmod a+r /sys/class/hwmon/hwmon*/power1_input"
 _EVIDENCE = (
     Evidence(
         where="vcgencmd get_throttled",
@@ -26,7 +25,7 @@ RASPBERRY_PI_3 = Board(
     id="raspberry-pi-3",
     marks=("raspberrypi,3-", "raspberry pi 3", "raspberry pi zero 2"),
     chips=("bcm2837",),
-    grant=_GRANT,
+    grant=GRANT_MONITORS,
     no_sensor="no power sensor: a Raspberry Pi 3 has none",
     evidence=_EVIDENCE,
     setup=_SETUP,
@@ -37,7 +36,7 @@ RASPBERRY_PI_4 = Board(
     id="raspberry-pi-4",
     marks=("raspberrypi,4", "raspberry pi 4", "raspberry pi compute module 4"),
     chips=("bcm2711",),
-    grant=_GRANT,
+    grant=GRANT_MONITORS,
     no_sensor="no power sensor: a Raspberry Pi 4 has none",
     evidence=_EVIDENCE,
     setup=_SETUP,
@@ -48,7 +47,7 @@ RASPBERRY_PI_5 = Board(
     id="raspberry-pi-5",
     marks=("raspberrypi,5", "raspberry pi 5", "raspberry pi compute module 5"),
     chips=("bcm2712",),
-    grant=_GRANT,
+    grant=GRANT_MONITORS,
     no_sensor="no power sensor in sysfs: a Raspberry Pi 5 reports its power by vcgencmd only",
     programs=("vcgencmd",),
     evidence=_EVIDENCE,

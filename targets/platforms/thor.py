@@ -20,7 +20,7 @@ JETSON_AGX_THOR = Board(
             why="independent rails; the carrier board is not included",
         ),
     ),
-    grant=f"{GRANT_HWMON} /sys/class/hwmon/hwmon*/power1_input",
+    grant=f"{GRANT_HWMON} /sys/class/hwmon/hwmon*/*1_input",
     no_sensor=NO_RAILS,
     evidence=EVIDENCE_5,
     programs=("tegrastats",),

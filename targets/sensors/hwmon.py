@@ -3,11 +3,16 @@
 ina3221 (kernel Documentation/hwmon/ina3221): in1..in3 bus voltage in mV, curr1..curr3 in mA and no
 power; in4..in6 are *shunt* voltages in microvolt, in7 and curr4 are sums of the others. Only
 channels 1 to 3 are rails. Not to be read: `in_power*_trigger_input` of the iio driver.
+
+A rail's name is its channel's label, else the `label` file of the whole hwmon device, else the chip
+with its I2C address: ina219@0x40. One-channel monitors are read by volts and amperes, for their
+power register (`power1_input`) holds no sign: a battery that charges would look like a load.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from targets.sensors.rails import Files, Reading, SensedRail, folders, number_of, text_of
@@ -17,6 +22,8 @@ INA238 = ("ina228", "ina237", "ina238")
 TOLERANCE = 0.02  # gain of the monitor and of a 1 % shunt
 BUS_STEP_V = 0.008  # INA3221
 SHUNT_STEP_V = 40e-6  # INA3221
+SINGLE_BUS_STEP_V = 0.004  # INA219; INA226 and INA238 have finer ones
+PRINTED_STEP_A = 0.001  # curr1_input has whole milliamperes; at 10 mOhm that is a chip's own step
 # Without a shunt's value: 2 mOhm, the smallest on a Jetson, hence the coarsest step.
 SMALLEST_SHUNT_OHM = 0.002
 # JetPack 4: TX2's device tree asks for 512 samples x 3 channels x 0.28 ms; the driver's own
@@ -26,7 +33,7 @@ IIO_UPDATE_S = 0.43
 IIO_STEP_W = 0.04
 AVERAGE_FROM_S = 0.1  # a monitor that takes longer than this covers the time between two readings
 
-_I2C = re.compile(r"/([0-9]+-00[0-9a-f]{2})(?=/|$)")
+_I2C = re.compile(r"(?:^|/)([0-9]{1,4}-00([0-9a-f]{2}))(?=/|$)")  # bus-address, as in 1-0040
 _NUMBERED = re.compile(r"(?:hwmon|iio:device)[0-9]+")
 
 
@@ -39,13 +46,16 @@ def ina_rails(files: Files, *, shunt_ohm: float | None = None) -> tuple[SensedRa
     """
     rails: list[SensedRail] = []
     seen: set[str] = set()
+    places: dict[str, str] = {}
     for folder, content in folders(files).items():
-        keys = _identities(folder)
+        keys = _identities(folder, content)
         in_folder = tuple(_folder_rails(folder, content, shunt_ohm))
         if in_folder and not keys & seen:
             rails += in_folder
             seen |= keys
-    return _unique(rails)
+            i2c = _i2c_of(folder, content)
+            places[folder] = i2c[1] if i2c else folder.rpartition("/")[2]
+    return _unique(rails, places)
 
 
 def _folder_rails(
@@ -64,6 +74,8 @@ def _ina3221(
     folder: str, content: Mapping[str, str], shunt_ohm: float | None
 ) -> Iterator[SensedRail]:
     interval_s = _milliseconds(content)
+    device_label = text_of(content, "label")
+    device = device_label or _chip_at(folder, content, "ina3221")
     for channel in (1, 2, 3):
         label = text_of(content, f"in{channel}_label")
         names = (f"in{channel}_input", f"curr{channel}_input")
@@ -73,7 +85,7 @@ def _ina3221(
         shunt = number_of(content, f"shunt{channel}_resistor")
         ohm = shunt * 1e-6 if shunt else shunt_ohm or SMALLEST_SHUNT_OHM
         yield SensedRail(
-            name=label or f"ina3221 channel {channel}",
+            name=label or f"{device} channel {channel}",
             sensor="hwmon-ina3221",
             kind="volt_amp",
             readings=_readings(folder, content, zip(names, ("mV", "mA"), strict=True)),
@@ -81,21 +93,24 @@ def _ina3221(
             tolerance=TOLERANCE,
             conversion=_conversion(interval_s),
             update_interval_s=interval_s,
+            labelled=label is not None or device_label is not None,
         )
 
 
 def _single(folder: str, content: Mapping[str, str], chip: str) -> SensedRail:
-    """Read a one-channel monitor: its own power where it has one, else volts times amperes."""
+    """Read a one-channel monitor: volts times amperes, its own power where it has only that."""
     interval_s = _milliseconds(content)
     shunt = number_of(content, "shunt_resistor")
     scale = 10_000 / shunt if shunt else 1.0  # the steps are inverse to the shunt
-    pairs: tuple[tuple[str, str], ...] = (("power1_input", "uW"),)
-    steps: tuple[float, ...] = (_power_step_w(chip) * scale,)
-    if "power1_input" not in content:
-        pairs = (("in1_input", "mV"), ("curr1_input", "mA"))
-        steps = (0.004, 0.001 * scale)
+    pairs: tuple[tuple[str, str], ...] = (("in1_input", "mV"), ("curr1_input", "mA"))
+    steps: tuple[float, ...] = (SINGLE_BUS_STEP_V, max(1.0, scale) * PRINTED_STEP_A)
+    if "power1_input" in content and not all(name in content for name, _ in pairs):
+        pairs = (("power1_input", "uW"),)
+        steps = (_power_step_w(chip) * scale,)
+    labels = (text_of(content, name) for name in ("in1_label", "power1_label", "label"))
+    label = next(filter(None, labels), None)
     return SensedRail(
-        name=text_of(content, "in1_label") or text_of(content, "power1_label") or chip,
+        name=label or _chip_at(folder, content, chip),
         sensor=f"hwmon-{chip}",
         kind="power" if len(pairs) == 1 else "volt_amp",
         readings=_readings(folder, content, pairs),
@@ -103,6 +118,7 @@ def _single(folder: str, content: Mapping[str, str], chip: str) -> SensedRail:
         tolerance=TOLERANCE,
         conversion=_conversion(interval_s),
         update_interval_s=interval_s,
+        labelled=label is not None,
     )
 
 
@@ -153,22 +169,39 @@ def _conversion(interval_s: float | None) -> str:
     return "average" if interval_s is not None and interval_s >= AVERAGE_FROM_S else "instant"
 
 
-def _identities(folder: str) -> set[str]:
+def _identities(folder: str, content: Mapping[str, str]) -> set[str]:
     """Return what distinguishes a monitor from others, however its folder was reached."""
     base = folder.rpartition("/")[2]
-    keys = set(_I2C.findall(folder))
+    keys = set()
+    i2c = _i2c_of(folder, content)
+    if i2c:
+        keys.add(i2c[1])
     if _NUMBERED.fullmatch(base):
         keys.add(base)
     return keys or {folder}
 
 
-def _unique(rails: list[SensedRail]) -> tuple[SensedRail, ...]:
-    """Give a rail whose name is taken the name of its folder too."""
+def _i2c_of(folder: str, content: Mapping[str, str]) -> re.Match[str] | None:
+    """Find bus and address: in the folder's path, or where the link `device` in it leads."""
+    return _I2C.search(folder) or _I2C.search(text_of(content, "device") or "")
+
+
+def _chip_at(folder: str, content: Mapping[str, str], chip: str) -> str:
+    """Name a monitor without a label: ina219@0x40, or the chip alone where no address is shown."""
+    i2c = _i2c_of(folder, content)
+    return f"{chip}@0x{i2c[2]}" if i2c else chip
+
+
+def _unique(rails: list[SensedRail], places: Mapping[str, str]) -> tuple[SensedRail, ...]:
+    """Add to a name that several rails have the monitor's place, within one monitor the file."""
+    count = Counter(rail.name for rail in rails)
     names: set[str] = set()
     unique = []
     for rail in rails:
-        folder = rail.readings[0].path.rpartition("/")[0].rpartition("/")[2]
-        name = rail.name if rail.name not in names else f"{rail.name} ({folder})"
+        folder, _, file = rail.readings[0].path.rpartition("/")
+        name = f"{rail.name} ({places[folder]})" if count[rail.name] > 1 else rail.name
+        if name in names:
+            name = f"{rail.name} ({places[folder]}/{file})"
         names.add(name)
         unique.append(rail.named(name))
     return tuple(unique)

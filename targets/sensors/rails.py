@@ -55,7 +55,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class SensedRail:
-    """A rail of some sensor, with what its readings were at the probe and how they come about."""
+    """A rail of a sensor: its readings at the probe, and how the sensor takes them."""
 
     name: str
     sensor: str  # hwmon-ina3221, iio-ina3221x, hwmon-ina238, powercap, ...
@@ -66,16 +66,19 @@ class SensedRail:
     conversion: str = "instant"  # or average: the value covers the whole update interval
     update_interval_s: float | None = None
     wrap_j: float | None = None
+    labelled: bool = True  # False: the name is only the chip and its address
 
     @property
     def power_w(self) -> float | None:
         """Return the power at the probe; None where a reading is missing or it is a counter."""
-        values = [reading.value for reading in self.readings]
-        if self.kind == "energy" or not values or None in values:
+        if self.kind == "energy" or not self.readings:
             return None
         power_w = 1.0
-        for value in values:
-            power_w *= value or 0.0
+        for reading in self.readings:
+            value = reading.value
+            if value is None:
+                return None
+            power_w *= value
         return power_w
 
     @property
@@ -133,7 +136,7 @@ class Sensor:
     text for a parser; or csv, a meter's file that is read after the run.
     """
 
-    id: str  # under which text, and what went wrong, is logged
+    id: str  # the name in the board's log for lines of text and errors
     kind: str
     argv: tuple[str, ...]
     interval_s: float
@@ -188,6 +191,22 @@ def folders(files: Files) -> dict[str, dict[str, str]]:
         folder, _, name = path.rpartition("/")
         sorted_files.setdefault(folder, {})[name] = files[path]
     return sorted_files
+
+
+def power_now_w(plan: PowerPlan, rail: PlannedRail, files: Files) -> float | None:
+    """Return what a rail's files showed at the probe.
+
+    None for a counter, for what no file shows, and where a reading is missing.
+    """
+    channels = {channel.id: channel for channel in plan.channels}
+    power_w = 1.0
+    for name in rail.channels:
+        channel = channels[name]
+        value = Reading(path=channel.path, unit=channel.unit, raw=files.get(channel.path)).value
+        if value is None or rail.kind == "energy":
+            return None
+        power_w *= value
+    return power_w
 
 
 def text_of(folder: Mapping[str, str], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What the Raspberry Pi's vcgencmd prints: the PMIC's channels of the Pi 5, throttling, volts."""
+"""What the Raspberry Pi's vcgencmd prints: the PMIC's channels of the Pi 5, and throttling."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ _CHANNEL = re.compile(
     re.ASCII,
 )
 _THROTTLED = re.compile(r"throttled=0x([0-9a-fA-F]{1,8})\s*$")
-_TEMPERATURE = re.compile(r"temp=(-?[0-9]{1,4}(?:\.[0-9]{1,6})?)'C\s*$")
-_VOLTS = re.compile(r"volt=(-?[0-9]{1,4}(?:\.[0-9]{1,9})?)V\s*$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +78,3 @@ def get_throttled(text: str) -> Throttled | None:
         now=tuple(name for bit, name in NOW_BITS.items() if bits >> bit & 1),
         since_boot=tuple(name for bit, name in NOW_BITS.items() if bits >> (bit + 16) & 1),
     )
-
-
-def measure_temp_c(text: str) -> float | None:
-    """Read the reply of `vcgencmd measure_temp`, None where it is another text."""
-    match = _TEMPERATURE.search(text)
-    return float(match[1]) if match else None
-
-
-def measure_volts(text: str) -> float | None:
-    """Read the reply of `vcgencmd measure_volts`, None where it is another text."""
-    match = _VOLTS.search(text)
-    return float(match[1]) if match else None

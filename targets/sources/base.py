@@ -21,12 +21,16 @@ class Source:
 
     ``plan`` returns None where the source does not show this machine's total. ``readings`` takes
     the numbers out of a line that the board logged; None where the board logs numbers.
+    ``command`` is what the probe has run of a program, and ``answers`` whether its output is of
+    the program's own form; anything else are the words of a program that does not work.
     """
 
     name: str  # of the inventory's `power:`, of a platform's `programs`, and in the board's log
     plan: Planner
     readings: Readings | None = None
     package: bool = False  # of the board's Python: the inventory names it, the probe asks it
+    command: str = ""
+    answers: Callable[[str], bool] = bool
 
 
 def plan_of(

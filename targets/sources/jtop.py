@@ -16,7 +16,8 @@ def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan:
     total = platforms.total_of(platform_id, names)
     if total is None or not set(names).issuperset(total.rails):
         listed = ", ".join(names) or "no rails"
-        return no_power(facts, f"jtop shows {listed}; gfbench knows no total of these")
+        reason = f"jtop shows {listed}; gfbench does not know which add up to the total power"
+        return no_power(facts, reason)
     return plan_of(
         source="jtop",
         total=total,

@@ -10,6 +10,7 @@ from targets.sensors.vcgencmd import VOLTAGE_ONLY, pmic_read_adc
 from targets.sources.base import Probe, Source, output_of, plan_of, program
 
 INTERVAL_S = 0.2  # every reading starts a process
+COMMAND = "vcgencmd pmic_read_adc"  # among the outputs of the probe
 # The steps of a recorded reply: currents are multiples of 61 uA to 3 mA.
 STEP_A, STEP_V = 0.003, 0.0004
 TOLERANCE = 0.03
@@ -22,7 +23,7 @@ RULE = (
 
 def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan | None:
     command = program(probe, "vcgencmd")
-    reply = pmic_read_adc(output_of(probe, "vcgencmd pmic_read_adc"))
+    reply = pmic_read_adc(output_of(probe, COMMAND))
     names = tuple(name for name, power_w in reply.rails_w.items() if power_w is not None)
     if command is None or reply.total_w is None:
         return None
@@ -63,4 +64,8 @@ def _readings(line: str) -> Iterator[tuple[str, str]]:
             yield f"pmic:{name}_{unit}", repr(value)
 
 
-PMIC = Source(name="vcgencmd", plan=_plan, readings=_readings)
+def _answers(output: str) -> bool:
+    return bool(pmic_read_adc(output).rails_w)
+
+
+PMIC = Source(name="vcgencmd", plan=_plan, readings=_readings, command=COMMAND, answers=_answers)

@@ -10,12 +10,14 @@ from targets.sources.base import Probe, Source, output_of, plan_of, program
 from targets.sources.jetson import jetson_rails
 from targets.tegrastats import Sample, parse_line
 
-INTERVAL_S = 0.1  # faster it does not get
+INTERVAL_S = 0.1  # tegrastats prints no faster
+COMMAND = "tegrastats"  # among the outputs of the probe
 
 
 def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan | None:
     command = program(probe, "tegrastats")
-    names = tuple(dict.fromkeys(name for sample in _samples(probe) for name in sample.rails_mw))
+    samples = _samples(output_of(probe, COMMAND))
+    names = tuple(dict.fromkeys(name for sample in samples for name in sample.rails_mw))
     total = platforms.total_of(platform_id, names)
     if command is None or total is None or not set(names).issuperset(total.rails):
         return None
@@ -30,8 +32,8 @@ def _plan(platform_id: str, probe: Probe, argument: str) -> PowerPlan | None:
     )
 
 
-def _samples(probe: Probe) -> Iterator[Sample]:
-    for line in output_of(probe, "tegrastats").splitlines(keepends=True):
+def _samples(output: str) -> Iterator[Sample]:
+    for line in output.splitlines(keepends=True):
         sample = parse_line(line)
         if sample is not None:
             yield sample
@@ -44,4 +46,10 @@ def _readings(line: str) -> Iterator[tuple[str, str]]:
             yield f"tegrastats:{name}", str(rail[0])
 
 
-TEGRASTATS = Source(name="tegrastats", plan=_plan, readings=_readings)
+def _answers(output: str) -> bool:
+    return any(_samples(output))
+
+
+TEGRASTATS = Source(
+    name="tegrastats", plan=_plan, readings=_readings, command=COMMAND, answers=_answers
+)

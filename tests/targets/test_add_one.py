@@ -137,7 +137,7 @@ def test_a_new_source_of_power_is_one_file_and_one_line(
     log = HEADER + b"1.0,scales,4200 mW\n2.0,scales,no reading\n"
     trace = make_trace(log, rail_map_of(plan))
     assert trace.trace == HEADER + b"1.0,c0,4200\n"
-    assert trace.notes == ("power, scales: lines that are not readings",)
+    assert trace.notes == ("power, scales: lines that are not readings, such as 'no reading'",)
     answer_with(SCALES_PROBE, monkeypatch)
     assert doctor.examine(Target(name="a"), None).findings == ()
     (row,) = sensor_rows([Target(name="a")], None)
@@ -153,4 +153,4 @@ def test_a_new_package_may_be_named_in_the_inventory(
     power = Power(kind="scales")
     assert plan_power("linux-arm", SCALES_PROBE, power.kind).source == "scales"
     without = plan_power("linux-arm", {}, power.kind)
-    assert without.missing[0].reason == "scales shows no total of this machine"
+    assert without.missing[0].reason == "scales gives no total power for this machine"

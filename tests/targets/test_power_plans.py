@@ -139,6 +139,35 @@ def test_a_pi_5_whose_pmic_does_not_answer_says_so() -> None:
     assert plan_power("raspberry-pi-5", seen).missing[0].what == "power"
 
 
+@pytest.mark.parametrize(
+    ("platform", "seen", "rail", "source"),
+    [
+        ("linux-x86", probe("rapl-amd-zen.tsv"), "core", "powercap"),
+        (
+            "linux-x86",
+            probe("rapl-amd-zen.tsv", nvml={"cards": [{**CARD, "energy": 5000}]}),
+            "NVIDIA RTX A2000",
+            "nvml",
+        ),
+        (
+            "jetson-orin-nano",
+            probe(None, "tegrastats-orin-nano-l4t36-root-and-nonroot.log"),
+            "VDD_SOC",
+            "tegrastats",
+        ),
+    ],
+)
+def test_the_inventory_may_name_any_rail_that_the_machine_shows(
+    platform: str, seen: dict[str, Any], rail: str, source: str
+) -> None:
+    assert rail in [found.name for found in plan_power(platform, seen).rails]
+    plan = plan_power(platform, seen, "rail", rail)
+    assert (plan.total, plan.scope, plan.source) == ((rail,), "chosen rail", source)
+    assert rail in plan.rule
+    assert not [item for item in plan.missing if item.what == "power"]
+    assert not plan.secondary
+
+
 def test_a_card_that_torch_does_not_use_stands_beside_the_processor_and_is_not_added() -> None:
     seen = probe("rapl-amd-zen.tsv", nvml={"cards": [{**CARD, "energy": 5, "power": 9}]})
     plan = plan_power("linux-x86", seen)

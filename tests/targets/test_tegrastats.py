@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import random
 from datetime import datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutations import well_formed
 from telemetry_data import FOLDER, lines
 
 from targets.tegrastats import Core, Load, Sample, parse_line, total_power_mw
@@ -353,49 +353,6 @@ def test_numbers_too_long_for_a_sensor_are_ignored() -> None:
 
 def corpus() -> list[bytes]:
     return [line for name in TOTALS for line in lines(f"tegrastats-{name}.log")[:12]]
-
-
-def mutated(line: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Change a line as a torn pipe, a bad terminal or a cosmic ray would."""
-    data = bytearray(line)
-    for _ in range(rng.randint(1, 4)):
-        at = rng.randrange(len(data) + 1)
-        match rng.randrange(7):
-            case 0:
-                del data[at:]
-            case 1:
-                del data[:at]
-            case 2:
-                data[at : at + rng.randint(1, 12)] = b""
-            case 3:
-                data[at:at] = bytes(rng.choices(range(256), k=rng.randint(1, 6)))
-            case 4:
-                data[at:at] = rng.choice([b"[", b"]", b"(", b")", b"%@", b"/", b"-", b"9" * 30])
-            case 5:
-                data[at:] = other[rng.randrange(len(other) + 1) :]
-            case _:
-                data[at:at] = data[: rng.randrange(len(data) + 1)]
-        del data[4000:]
-    return bytes(data)
-
-
-def well_formed(sample: Sample | None) -> bool:
-    if sample is None:
-        return True
-    rails = all(len(rail) in (2, 3) for rail in sample.rails_mw.values())
-    return rails and bool(fields(sample)) and "NC" not in sample.rails_mw
-
-
-def test_a_hundred_thousand_mutated_lines_raise_nothing() -> None:
-    rng = random.Random(20261122)
-    base = corpus()
-    parsed = 0
-    for _ in range(100_000):
-        line = mutated(rng.choice(base), rng.choice(base), rng)
-        sample = parse_line(line)
-        assert well_formed(sample), line
-        parsed += sample is not None
-    assert parsed > 50_000, "most mutations leave something to read"
 
 
 @settings(max_examples=300, deadline=None)

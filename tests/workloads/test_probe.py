@@ -205,3 +205,19 @@ def test_a_kernel_that_ends_python_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     reasons = probe(kernels=("native",))["kernels"]["native"]
     assert reasons["cpu"].startswith("trying kernel native ended Python with signal 4, illegal")
     assert "OPENBLAS_CORETYPE" in reasons["cpu"]
+
+
+def test_a_hwmon_device_tells_its_own_label_and_the_address_behind_its_link(tmp_path: Path) -> None:
+    device = tmp_path / "sys/devices/platform/soc/fe804000.i2c/i2c-1/1-0040"
+    hwmon = tmp_path / "sys/class/hwmon/hwmon2"
+    for folder in (device, hwmon):
+        folder.mkdir(parents=True)
+    (hwmon / "name").write_text("ina219\n")
+    (hwmon / "label").write_text("VIN\n")
+    (hwmon / "device").symlink_to(device)
+    found = sensor_files(str(tmp_path))
+    assert found == {
+        "/sys/class/hwmon/hwmon2/name": "ina219",
+        "/sys/class/hwmon/hwmon2/label": "VIN",
+        "/sys/class/hwmon/hwmon2/device": "1-0040",
+    }

@@ -59,7 +59,7 @@ def _outside(phase: Dict[str, Any], span: Any, window_s: Tuple[float, float]) ->
         return "it reports iterations of %.3g s in %.3g s" % (claimed_s, span[1] - span[0])
     begin, end = phase["window_s"]
     if not span[0] <= begin <= end <= span[1]:
-        return "its window lies outside the time that it took"
+        return "its window lies outside the span in which it was measured"
     return None
 
 

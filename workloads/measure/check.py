@@ -88,7 +88,7 @@ def check(case: Case, seed: int) -> Dict[str, Any]:
         errors = _errors(operator, own, seed)
     except NotImplementedError as error:
         raise KernelRefused(
-            "kernel %s does not do this layer: %s" % (case.kernel, error)
+            "kernel %s does not support this layer: %s" % (case.kernel, error)
         ) from error
     return {"errors": errors._asdict(), "batch": own.batch, "skipped": skipped}
 

@@ -74,14 +74,16 @@ class Window(NamedTuple):
         last: the results of the last iteration, whose inputs are still as it saw them.
         consumed: what ``Iteration.consume`` read of these right after the iteration had returned.
         kept: what ``Iteration.keep`` returned for one iteration within the window.
-        began_s: when the warm-up began.
+        span_s: when the warm-up began and the last iteration ended.
+        witnessed_s: the same two instants, read right after by the clock called witness.
     """
 
     timing: PhaseTiming
     last: Any
     consumed: Any
     kept: Any
-    began_s: float
+    span_s: Tuple[float, float]
+    witnessed_s: Tuple[float, float]
 
 
 def measure(
@@ -93,6 +95,7 @@ def measure(
     sleep: Callable[[float], None] = time.sleep,
     busy: bool = False,
     changes_s: float = 0.0,
+    witness: Callable[[], float] = CLOCK,
 ) -> Window:
     """Warm the iteration up until its times settle, then time it for at least ``min_window_s``.
 
@@ -111,8 +114,9 @@ def measure(
             changes of the inputs count too.
         changes_s: if not 0, interrupt the window between its STRETCHES equal parts, to change the
             inputs for so long and do nothing else.
+        witness: a clock that the timed code cannot have replaced, to hold ``clock`` against.
     """
-    began = clock()
+    began, witnessed_began = clock(), witness()
     warmup = _warm_up(iteration, synchronize, min_window_s, clock)
     gc.collect()
     gc.disable()
@@ -123,6 +127,7 @@ def measure(
         results = consumed = kept = None
         synchronize()
         start = now = clock()
+        witnessed = witness()
         elapsed = 0.0  # as it counts for the window's length
         keep_at: Optional[float] = _unpredictable.uniform(0.0, min_window_s)
         while (elapsed < min_window_s or len(times) < MIN_SAMPLES) and len(times) < MAX_SAMPLES:
@@ -136,7 +141,7 @@ def measure(
             begin = clock()
             results = iteration.run()
             synchronize()
-            now = clock()
+            now, witnessed = clock(), witness()
             consumed = iteration.consume(results)
             starts.append(begin)
             times.append(now - begin)
@@ -149,7 +154,7 @@ def measure(
     finally:
         gc.enable()
     timing = PhaseTiming(1, warmup, times, (start, now), starts, changes_s=tuple(bursts))
-    return Window(timing, results, consumed, kept, began)
+    return Window(timing, results, consumed, kept, (began, now), (witnessed_began, witnessed))
 
 
 def watch_changes(

@@ -43,7 +43,7 @@ REST_S = 0.5
 
 
 class Runner:
-    """Runs the blocks of one job folder that its journal does not hold yet."""
+    """Runs those blocks of a job that its journal does not have yet."""
 
     def __init__(self, folder: JobFolder) -> None:
         """Read the job; nothing is started yet."""
@@ -184,7 +184,7 @@ class Runner:
         parent = self._parents.get(block.case.revision)
         self._child = parent.fork(block.order, address) if parent else None
         if self._child is None:
-            parent = None  # it cannot import its payload: started fresh, the block says why
+            parent = None  # it cannot import its payload: a fresh process will say why
             start = self._fork if self._forks(block) else self._spawn
             self._child = start(block, address)
         signal.setitimer(signal.ITIMER_REAL, self.job.block_timeout_s)
@@ -234,20 +234,22 @@ class Runner:
                 pass_fds=(self._handover.fd,),
                 env=dict(os.environ, **{VARIABLE: address}),
             )
-        child.returncode = 0  # reaped by waitpid below, not by the Popen object
+        child.returncode = 0  # _run_child reaps it with wait4, not the Popen object
         return child.pid
 
     def _payload(self, revision: str) -> str:
         """Return the path of the payload that measures a revision's cases, mostly our own."""
         own = sys.argv[0]
         name = self.job.payloads.get(revision)
-        return own if name is None else os.path.join(os.path.dirname(own), os.path.basename(name))
+        if name is None:
+            return own
+        return os.path.join(os.path.dirname(own), os.path.basename(name))
 
     def _enter_child(self) -> None:
         _enter_group(0)
         # One that outlived the runner would measure beside the next and leave its result for it.
         die_with(self._pid)
-        try:  # if memory runs out, the block shall die, not the board's sshd
+        try:  # if memory runs out, the block should die, not the board's sshd
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
         except OSError:
@@ -260,13 +262,13 @@ class Runner:
         try:
             result = self._taken(block)
         except ForgedResult as error:
-            return _refused("kernel %s is refused: %s" % (block.case.kernel, error))
+            return _refused_result("kernel %s is refused: %s" % (block.case.kernel, error))
         if result is not None:
             if result["status"] == "out_of_memory":
                 result["reason"] = "out of memory, %s: %s" % (needs, result["reason"])
             reason = impossible(result, (window_s[0], window_s[1]), self._cpu_s)
             if reason:
-                return _refused(
+                return _refused_result(
                     "kernel %s is refused: the runner's clock contradicts its figures: %s"
                     % (block.case.kernel, reason)
                 )
@@ -317,7 +319,7 @@ def measured(job: Job, block: Block) -> Dict[str, Any]:
     return run_block(block, job.threads, settings)
 
 
-def _refused(reason: str) -> Dict[str, Any]:
+def _refused_result(reason: str) -> Dict[str, Any]:
     return {"status": "failed", "reason": reason, "refused": True}
 
 

@@ -169,7 +169,7 @@ def explain(kind: str, error: Exception) -> Tuple[str, str]:
         return _explain_jtop(text or type(error).__name__)
     if kind == "pyrapl":
         return _explain_pyrapl(error, text)
-    return "%s does not work: %s." % (name, text), "See with nvidia-smi whether the driver does."
+    return "%s does not work: %s." % (name, text), "Run nvidia-smi to see whether the driver works."
 
 
 def _explain_jtop(text: str) -> Tuple[str, str]:

@@ -59,7 +59,9 @@ def run_sampler(
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, stack: stop.set())
     parent = os.getppid()
-    specs = [_stretched(spec, stretch) for spec in power["sensors"]]
+    specs = []
+    for spec in power["sensors"]:
+        specs.append(dict(spec, interval_s=float(spec["interval_s"]) * stretch))
     with open(path, "a", encoding="utf-8", errors="replace", newline="") as out:
         _begin(out)
         log = Log(out)
@@ -102,10 +104,6 @@ def _guarded(sensor: Any, spec: Dict[str, Any], log: Log, stop: threading.Event)
     except Exception as error:
         reading = "!%s: %s" % (type(error).__name__, error)
         log.write(time.monotonic(), str(spec["id"]), reading)
-
-
-def _stretched(spec: Dict[str, Any], stretch: float) -> Dict[str, Any]:
-    return dict(spec, interval_s=float(spec["interval_s"]) * stretch)
 
 
 def _begin(out: TextIO) -> None:

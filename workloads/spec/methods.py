@@ -188,7 +188,7 @@ def check_method(name: str) -> Method:
 
 
 def refusal(name: str, layer: Layer, patch_size: Any) -> Optional[str]:
-    """Return why a method cannot do this layer, as the error of calling it says; None if it can.
+    """Return why a method does not support this layer, in the words of its error; None if it does.
 
     Raises:
         ValueError: no method has this name.

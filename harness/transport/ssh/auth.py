@@ -75,11 +75,9 @@ class KeysOnly(AuthStrategy):
 def account(failure: AuthFailure) -> str:
     """Say which keys were tried and what became of each."""
     tried = [f"{source!r} ({_fate(result)})" for source, result in failure.result]
-    return (
-        ", ".join(tried)
-        if tried
-        else "no key at all: found none in the settings, ~/.ssh or an agent"
-    )
+    if not tried:
+        return "no key at all: found none in the settings, ~/.ssh or an agent"
+    return ", ".join(tried)
 
 
 def locked_key(failure: AuthFailure) -> str | None:

@@ -29,7 +29,7 @@ def explain(error: Exception, hop: Hop) -> Explanation:
     if isinstance(error, AuthFailure):
         return _authentication(error, hop)
     if isinstance(error, paramiko.ChannelException):
-        return _forwarding(error, hop)
+        return _forwarding(error)
     if isinstance(error, ProxyCommandFailure):
         return _said(f"its ProxyCommand failed: {error}", "run the command by hand")
     if isinstance(error, IncompatiblePeer):
@@ -68,7 +68,7 @@ def _authentication(error: AuthFailure, hop: Hop) -> Explanation:
     )
 
 
-def _forwarding(error: paramiko.ChannelException, hop: Hop) -> Explanation:
+def _forwarding(error: paramiko.ChannelException) -> Explanation:
     if error.code == _ADMINISTRATIVELY_PROHIBITED:
         return _said(
             "the gateway forbids forwarding", "set AllowTcpForwarding yes in its sshd_config"

@@ -38,7 +38,8 @@ _OPEN_S = 20.0  # to start a command that is then followed
 _PREFETCHED = 64  # reads at the same time; enough for a slow line, few enough for a small board
 
 # sshd lets a command live on when its channel closes. `timeout` ends it on the board itself, also
-# when the network has gone; where there is none (or an old busybox's) the command runs without.
+# when the network has gone; where there is no `timeout` (or only
+# that of an old busybox) the command runs without a deadline of its own.
 _TIMED = """if timeout -k 2 9 true 2>/dev/null; then exec timeout -k 2 "$@"; fi
 shift
 exec "$@"
@@ -58,7 +59,7 @@ exit "$status"
 
 
 class FabricTransport:
-    """Meets `harness.transport.base.Transport` over SSH; it is connected from the start."""
+    """Implements `harness.transport.base.Transport` over SSH; connects when it is made."""
 
     def __init__(
         self, target: Target, inventory: Inventory | None, *, connect_deadline_s: float = 20.0

@@ -22,11 +22,12 @@ def require_trusted(target: str, hop: Hop, key: paramiko.PKey) -> None:
     if status == "known":
         return
     shown = f"{key.get_name()} {fingerprint(offered)}"
-    message, remedy = {
-        "unknown": _unknown,
-        "changed": _changed,
-        "revoked": _revoked,
-    }[status](hop, shown, lines)
+    if status == "unknown":
+        message, remedy = _unknown(hop, shown)
+    elif status == "changed":
+        message, remedy = _changed(hop, shown, lines)
+    else:
+        message, remedy = _revoked(hop, shown, lines)
     raise UntrustedHost(target, message, remedy=remedy)
 
 
@@ -35,7 +36,7 @@ def trust_command(hop: Hop) -> str:
     return f"gfbench trust -t {shlex.quote(hop.name)}"
 
 
-def _unknown(hop: Hop, shown: str, lines: tuple[KnownKey, ...]) -> tuple[str, str]:
+def _unknown(hop: Hop, shown: str) -> tuple[str, str]:
     files = ", ".join(str(path) for path in hop.writable) or "no file"
     message = f"the host key of {hop.address} is not known: {shown} (looked in {files})"
     remedy = f"compare the fingerprint with the board's own, then run `{trust_command(hop)}`"

@@ -98,7 +98,7 @@ class Link:
 
     def broken(self, step: str, why: str) -> Unreachable:
         """Return the error for a connection that broke off in a step."""
-        remedy = "check the board's power and network; what was started detached goes on"
+        remedy = "check the board's power and network; what runs detached on the board goes on"
         return Unreachable(self.target, f"connection lost while {step}: {why}", remedy=remedy)
 
     def close(self) -> None:

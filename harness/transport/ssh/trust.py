@@ -67,7 +67,7 @@ def fetch_host_key(
         Link(target, inventory, deadline_s=deadline_s, check=check).close()
     except _Shown as shown:
         return _described(target, shown.hop, shown.key)
-    raise AssertionError("a connection was made without a look at the host key")
+    raise AssertionError("the connection was made without checking the host key")
 
 
 def record(host_key: HostKey, *, replace: bool = False) -> Path:

@@ -7,14 +7,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_runs import measured
 
-from harness.fleet.run import start_run
-from harness.plan.suites import load_suite
 from harness.power.files import PowerFiles
 from harness.power.meter import Meter
 from reports.metrics.of_run import compare
@@ -24,55 +22,10 @@ from reports.results.read import JOURNAL, load_run, read_trace
 from reports.results.records import TargetRun
 from targets.inventory import Inventory, Power, Target
 
-SUITE = """
-workloads:
-  - {name: tiny, in_channels: 4, out_channels: 4, height: 8, width: 8}
-patch_sizes: [2]
-rounds: 2
-memory_rounds: 0
-fidelity_rounds: 0
-isolation: fork
-min_window_s: 0.3
-"""
 METER = (
     "import time\nwatts = 0\n"
     "while True:\n    watts += 1\n    print('%d.5 W' % watts, flush=True)\n    time.sleep(0.02)\n"
 )
-
-
-class Nobody:
-    """Looks on without a word."""
-
-    def state(self, target: str, state: str) -> None: ...
-
-    def planned(self, target: str, blocks: int, done: int, estimate_s: float) -> None: ...
-
-    def block(self, target: str, record: Mapping[str, Any]) -> None: ...
-
-
-def measured(folder: Path, power: Power) -> TargetRun:
-    (folder / "tmp").mkdir(exist_ok=True)
-    (folder / "suite.yaml").write_text(SUITE)
-    target = Target(
-        name="local",
-        python=sys.executable,
-        workdir=str(folder / "work"),
-        threads=1,
-        power=power,
-        env={"TMPDIR": str(folder / "tmp")},
-    )
-    finished = start_run(
-        (target,),
-        load_suite(str(folder / "suite.yaml")),
-        inventory=Inventory(path=folder / "inventory.yaml", targets={}, groups={}),
-        seed=1,
-        directory=folder / "results",
-        argv=["gfbench"],
-        watch=Nobody(),
-    )
-    (outcome,) = finished.outcomes
-    assert outcome.status == "ok", outcome.reason
-    return load_run(finished.folder).targets[0]
 
 
 def test_a_program_that_prints_watts_is_a_power_sensor(tmp_path: Path) -> None:

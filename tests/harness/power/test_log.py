@@ -107,7 +107,7 @@ def test_a_program_may_print_watts_in_any_number_format_and_nothing_else() -> No
     times, watts = parsed(made.trace)["c0"]
     assert list(watts) == [4.25, 5.0, 6.0, 7.0, -0.5]
     assert list(times) == [0.0, 1.0, 2.0, 3.0, 4.0]
-    assert made.notes == ("power, command: lines that are not readings (4 times)",)
+    assert made.notes == ("power, command: lines that are not readings, such as 'nan' (4 times)",)
 
 
 def test_numbers_of_files_pass_and_there_is_no_second_log() -> None:

@@ -89,7 +89,7 @@ def test_figures_that_never_differ_have_a_floor_of_zero() -> None:
 
 
 def test_too_few_rounds_or_no_figures_are_refused() -> None:
-    with pytest.raises(ValueError, match="takes at least 6 rounds"):
+    with pytest.raises(ValueError, match="needs at least 6 rounds"):
         metric_floor("latency", "step", rounds_of(np.random.default_rng(1), 5))
     with pytest.raises(ValueError, match="positive"):
         metric_floor("energy", "step", [AARound(a=0.0, b=1.0, a_first=True)] * 8)

@@ -3,13 +3,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from small_runs import small_run
 
 from reports.metrics.of_run import compare
-from reports.metrics.summary import SUMMARY_COLUMNS
+from reports.metrics.summary import SummaryRow
 from reports.results.read import ResultError, load_run
 from reports.store.query import (
     Answer,
@@ -47,7 +48,8 @@ def test_a_group_by_gives_what_the_export_holds(tmp_path: Path) -> None:
 
 def test_the_tables_have_the_documented_columns(summaries: Summaries) -> None:
     described = query("DESCRIBE rows", summaries)
-    assert tuple(row[0] for row in described.rows) == (*SUMMARY_COLUMNS, "digest")
+    columns = [field.name for field in fields(SummaryRow)]
+    assert tuple(row[0] for row in described.rows) == (*columns, "digest")
     (count,) = query("SELECT count(*), min(started_at) < now() FROM runs", summaries).rows
     assert count[0] == 3
     tables = query("SELECT target, count(DISTINCT run_id) FROM rows GROUP BY ALL", summaries)

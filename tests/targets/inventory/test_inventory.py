@@ -86,6 +86,7 @@ targets:
         ("pyrapl", Power(kind="pyrapl")),
         ("{command: read-watts --fast}", Power(kind="command", argument="read-watts --fast")),
         ("{csv: meter.csv}", Power(kind="csv", argument="meter.csv")),
+        ("{rail: ina219@0x40}", Power(kind="rail", argument="ina219@0x40")),
     ],
 )
 def test_power_is_one_of_the_known_sources(tmp_path: Path, entry: str, power: Power) -> None:
@@ -143,6 +144,8 @@ BAD = [
         "jtop",
     ),
     ("targets:\n  a:\n    host: h\n    power: {}\n", 4, "targets.a.power", "jtop"),
+    ("targets:\n  a:\n    host: h\n    power: {rail: ''}\n", 4, "targets.a.power", "rail: NAME"),
+    ("targets:\n  a:\n    host: h\n    power: {rail: [A, B]}\n", 4, "targets.a.power", "rail"),
     ("targets:\n  a:\n    host: h\n    platform: nano\n", 4, "targets.a.platform", "jetson-nano"),
     ("targets:\n  a:\n    host: h\n    threads: 0\n", 4, "targets.a.threads", "1 or more"),
     ("targets:\n  a:\n    host: h\n    min_window_s: -1\n", 4, "targets.a.min_window_s", "above 0"),

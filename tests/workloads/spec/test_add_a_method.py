@@ -102,6 +102,6 @@ def test_a_method_is_added_with_a_module_an_entry_and_a_line(tmp_path: Path) -> 
     done = [row for row in rows if row["workload"] == "tiny"]
     assert {"latency_s", "speedup", "saved_bytes", "cosine_gw"} <= {row["metric"] for row in done}
     refused = {row["reason"] for row in rows if row["workload"] == "grouped"}
-    assert refused == {"short_input cannot do this layer: groups: only 1 for now"}
+    assert refused == {"short_input does not support this layer: groups: only 1 for now"}
     assert "16-bit input" in finished.page
     assert "groups: only 1 for now" in finished.page

@@ -58,7 +58,10 @@ def gradients(
     need_x, need_w, need_b = needs_input_grad
     if not need_x and not need_w:
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
-    x_sum, window = x_sum if need_w else None, window if need_x else None
+    if not need_w:
+        x_sum = None
+    if not need_x:
+        window = None
     if _is_depthwise(geometry):
         return _depthwise(grad_output, x_sum, window, geometry, need_b)
     return _filtered(grad_output, x_sum, window, geometry, need_b)

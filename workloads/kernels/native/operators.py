@@ -54,7 +54,7 @@ class _Layer(NamedTuple):
     scale: float  # 1 / s^2
     grid_weight_shape: Tuple[int, int, int, int]  # of w on the patch grid: w's own, or 1 x 1 taps
     grid_dilation: Tuple[int, int]
-    depthwise: bool  # gfb_depthwise does it, at least in NCHW
+    depthwise: bool  # gfb_depthwise can do the backward, at least in NCHW
 
 
 @functools.lru_cache(maxsize=1024)
@@ -138,7 +138,7 @@ def _is_packed_for(grad: Maps, x_sum: Maybe, w_sum: Maybe) -> bool:
 
 
 def _unpacked(x_sum: Maybe, w_sum: Maybe, geometry: Geometry, layer: _Layer) -> Tuple[Maybe, Maybe]:
-    """Return x~ and w~ as ``_save_dense`` makes them: g turned out to lie otherwise than x."""
+    """Return x~ and w~ as ``_save_dense`` makes them: g turned out not to have x's layout."""
     if x_sum is not None and _x_is_packed(x_sum):
         shape = (layer.images, layer.in_channels, *layer.grid)
         x_sum = passes.unpack_x_sums(x_sum, shape, geometry.groups)
@@ -170,7 +170,10 @@ def gradients(
     if not need_x and not need_w:
         return None, None, grad_output.sum((0, 2, 3)) if need_b else None
     layer, grad = _layer(geometry), passes.in_place(grad_output)
-    x_sum, w_sum = x_sum if need_w else None, w_sum if need_x else None
+    if not need_w:
+        x_sum = None
+    if not need_x:
+        w_sum = None
     if _is_packed_for(grad, x_sum, w_sum):
         return _in_one_call("gfb_filtered", grad, x_sum, w_sum, geometry, layer, need_b)
     if layer.depthwise and (grad.nchw or layer.in_channels == layer.out_channels):
