@@ -125,6 +125,9 @@ def test_this_machines_facts_are_strict_json() -> None:
     found = json.loads(dump(probe()))
     assert found["torch"]["version"] == str(torch.__version__)
     assert found["torch_error"] is None
+    assert found["torch_ended"] is False
+    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    assert found["torch"]["mkldnn"] is has_onednn
     assert found["cpu"]["logical"] >= found["cpu"]["physical"] >= 1
     assert found["threads"] == len(processors())
     assert found["memory"]["total_bytes"] >= found["memory"]["available_bytes"] > 0

@@ -2,7 +2,8 @@
 
 History of SCHEMA (readers ignore unknown fields and refuse a newer major version):
     gfbench/1   first version. Added since, all optional: Case.revision, Job.payloads, Job.energy,
-                Job.unfolds.
+                Job.unfolds; in probe.json torch_remedy, torch_ended, torch_signal, workdir and
+                cpu.name.
 
 A board speaks in records on its real standard output: one JSON object per line, each line
 begun by the ASCII record separator (RFC 7464), so that a login banner or a stray print can
