@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+AUTHORITY = "@cert-authority"  # the marker of a key that signs host keys
+CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"  # of the name of a kind of key
 Status = Literal["known", "unknown", "changed", "revoked"]
 
 
