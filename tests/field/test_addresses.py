@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from field_data import said
 from one_board import Lab, one_board, says_hello
 
 from harness.cli import main
@@ -17,7 +18,6 @@ from harness.transport.ssh.trust import fetch_host_key, trust_target
 from targets.inventory import InventoryProblem, Target, load_inventory
 from targets.inventory.addresses import Address, NotAnAddress, parse_address
 
-CASE = Path(__file__).parents[1] / "data" / "field" / "Y4-host-with-port-or-user"
 REFUSED = ["a;touch${IFS}x", "-oProxyCommand=x", "a b", "a\tb", "a`id`", "a|b", "a&b", "a'b", 'a"b']
 
 
@@ -39,7 +39,7 @@ def write_inventory(folder: Path, text: str) -> Path:
 
 
 def test_y4_a_host_is_read_as_meant_or_refused_with_its_line(tmp_path: Path) -> None:
-    text = (CASE / "inventory.yaml").read_text()
+    text = said("Y4", "inventory.yaml")
     with pytest.raises(InventoryProblem) as refused:
         load_inventory(write_inventory(tmp_path, text))
     problem = refused.value
@@ -77,7 +77,7 @@ def test_y4_what_the_host_says_twice_must_be_the_same(tmp_path: Path) -> None:
 def test_y4_doctor_ends_with_2_and_the_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inventory = write_inventory(tmp_path, (CASE / "inventory.yaml").read_text())
+    inventory = write_inventory(tmp_path, said("Y4", "inventory.yaml"))
     monkeypatch.setattr("sys.argv", ["gfbench", "doctor", "-i", str(inventory), "-t", "both"])
     with pytest.raises(SystemExit) as ended:
         main()

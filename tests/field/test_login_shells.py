@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from field_data import folder_of
 from one_board import Lab, one_board
 from sshd import require_program, sftp_server
 
@@ -21,7 +22,7 @@ from harness.transport.ssh.fabric import FabricTransport
 from harness.transport.ssh.openssh import find
 from targets.inventory import Target
 
-BASHRC = Path(__file__).parents[1] / "data" / "field" / "S12-bashrc-prints" / "bashrc"
+BASHRC = folder_of("S12") / "bashrc"
 GREETING = "Welcome to the lab board!"
 SHELLS = {"S10": "fish", "S11": "tcsh"}
 

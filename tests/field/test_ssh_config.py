@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from field_data import said
 from one_board import Lab, one_board, says_hello
 
 from harness.errors import UsageError
@@ -23,7 +24,6 @@ from harness.transport.ssh import openssh
 from harness.transport.ssh.settings import SshSettings, read_settings, reader
 from targets.inventory import Target
 
-CASES = Path(__file__).parents[1] / "data" / "field"
 BOARD = Target(name="board", host="board")
 RELAY = """
 import os, socket, sys, threading
@@ -72,14 +72,10 @@ def write_config(lab: Lab, text: str) -> None:
     lab.home.config.write_text(text.replace("PORT", str(lab.board.port)))
 
 
-def case(name: str, file: str = "config") -> str:
-    return (CASES / name / file).read_text()
-
-
 def s2_variants() -> list[str]:
     """Return the configuration of S2, and it again with each other criterion."""
-    config = case("S2-match-localnetwork")
-    lines = case("S2-match-localnetwork", "variants.txt").splitlines()
+    config = said("S2", "config")
+    lines = said("S2", "variants.txt").splitlines()
     criteria = [line for line in lines if line.startswith("Match ")]
     assert len(criteria) == 4
     return [config, *(config.replace(config.splitlines()[0], line) for line in criteria)]
@@ -93,7 +89,7 @@ def from_ssh(lab: Lab, host: str) -> dict[str, str]:
 
 @pytest.mark.usefixtures("read_by")
 def test_s1_fedoras_match_final_all_is_read(lab: Lab) -> None:
-    write_config(lab, case("S1-match-final-all"))
+    write_config(lab, said("S1", "config"))
     assert lab.ssh("board", "true").returncode == 0
     assert says_hello(BOARD)
 
@@ -113,7 +109,7 @@ def test_s2_an_unknown_criterion_never_counts_as_met(lab: Lab, read_by: str, con
 
 @pytest.mark.usefixtures("read_by")
 def test_s3b_a_comment_with_an_apostrophe_ends_the_line(lab: Lab) -> None:
-    write_config(lab, case("S3b-comment-with-apostrophe"))
+    write_config(lab, said("S3b", "config"))
     assert lab.ssh("board", "true").returncode == 0
     assert says_hello(BOARD)
 

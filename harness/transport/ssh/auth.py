@@ -95,7 +95,7 @@ class KeysOnly(AuthStrategy):
         return KeySource(self._settings.user, path, load)
 
     def _from_agent(self) -> Iterator[KeySource]:
-        """Yield the agent's keys, those last that wait for a finger on them."""
+        """Yield the agent's keys, FIDO keys last: they wait to be touched."""
         if self._settings.agent_socket is None:
             return
         try:
