@@ -44,7 +44,9 @@ def parse_address(text: str) -> Address:
 
 
 def host_problem(host: str) -> str:
-    """Say why ssh refuses this host name, "" if it does not."""
+    """Say why ssh refuses this host name or finds no machine by it, "" if neither holds."""
+    if "@" in host or (":" in host and not _is_ipv6(host)):
+        return f"{host!r} is neither a host name nor an address"
     return _problem("host name", host, _NOT_IN_A_HOST)
 
 

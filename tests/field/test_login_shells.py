@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,6 @@ from harness.errors import CommandFailed
 from harness.payloads import payload as payloads
 from harness.transport.ssh.fabric import FabricTransport
 from harness.transport.ssh.openssh import find
-from targets.inventory import Target
 
 BASHRC = folder_of("S12") / "bashrc"
 GREETING = "Welcome to the lab board!"
@@ -49,7 +49,7 @@ def test_s10_and_s11_probe_and_run_through_fish_and_tcsh(
     shell_lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shell_lab.at_home(monkeypatch)
-    target = Target(**{**vars(shell_lab.nano), "workdir": str(tmp_path / "work")})
+    target = replace(shell_lab.nano, workdir=str(tmp_path / "work"))
     payload = payloads.pack()
     board = Board(target, lambda: FabricTransport(target, None), payload)
     try:
@@ -76,6 +76,25 @@ def test_s12_commands_work_although_the_login_shell_prints(
         assert done.stdout.decode() == f"{GREETING}\nhello\n"
 
 
+def test_s12_all_works_where_sshd_has_its_sftp_within(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The account's own bash reads the case's .bashrc, as Debian's does for sshd."""
+    (tmp_path / ".bashrc").write_bytes(BASHRC.read_bytes())
+    with one_board(tmp_path_factory, environment={"HOME": str(tmp_path)}) as lab:
+        lab.at_home(monkeypatch)
+        target = replace(lab.nano, workdir=str(tmp_path / "work"))
+        payload = payloads.pack()
+        board = Board(target, lambda: FabricTransport(target, None), payload)
+        try:
+            if GREETING.encode() not in board.transport.run(["true"], deadline_s=20).stdout:
+                pytest.skip("this account's login shell does not read .bashrc for sshd")
+            board.prepare("job")
+            assert (tmp_path / "work" / payload.name).read_bytes() == payload.data
+        finally:
+            board.close()
+
+
 def test_s12_sftp_that_the_login_shell_spoils_is_explained(
     printing_lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -99,7 +118,7 @@ def test_s12_doctor_sees_it_also_where_the_payload_is_already_there(
     payload = payloads.pack()
     work.mkdir()
     (work / payload.name).write_bytes(payload.data)
-    target = Target(**{**vars(printing_lab.nano), "workdir": str(work)})
+    target = replace(printing_lab.nano, workdir=str(work))
     examined = doctor.examine(target, None)
     assert examined.exit_code == 4
     shown = "\n".join(examined.lines())

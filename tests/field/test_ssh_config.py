@@ -174,6 +174,7 @@ def test_what_paramiko_would_read_otherwise_is_refused_with_its_line(
         (1, 'Host "board\n'),
         (2, "Host board\n IdentityFile a\\ b\n"),
         (1, "HostName # nothing\n"),
+        (2, "Host board\n Port ssh\n"),
     ]:
         write_config(lab, text)
         with pytest.raises(UsageError, match=rf"^{re.escape(str(lab.home.config))}:{number}: "):
@@ -255,6 +256,11 @@ def test_a_user_that_ssh_refuses_is_refused(lab: Lab) -> None:
         with pytest.raises(UsageError, match="ssh refuses"):
             read_settings(Target(name="a", host="board", user=user))
     assert read_settings(Target(name="a", host="board", user="LAB\\me")).user == "LAB\\me"
-    write_config(lab, "HostName a;b\n")
-    with pytest.raises(UsageError, match="ssh refuses ';' in a host name"):
+
+
+@pytest.mark.usefixtures("read_by")
+@pytest.mark.parametrize("name", ["a;b", "board:22", "lab@board", "[::1]"])
+def test_a_host_name_of_ssh_config_is_checked_too(lab: Lab, name: str) -> None:
+    write_config(lab, f"HostName {name}\n")
+    with pytest.raises(UsageError, match=r"ssh refuses ';' in a host name|is neither a host name"):
         read_settings(BOARD)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -80,9 +80,12 @@ def one_board(
     *,
     options: Sequence[str] = (),
     sftp: str | None = "internal-sftp",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Lab]:
     """Run an sshd with these lines in its sshd_config, for a controller with a key of its own."""
     folder = factory.mktemp("lab")
     home = ClientHome(folder / "home")
-    with running_sshd(folder / "board", home, options=options, sftp=sftp) as board:
+    with running_sshd(
+        folder / "board", home, options=options, sftp=sftp, environment=environment
+    ) as board:
         yield Lab(home=home, board=board)

@@ -119,6 +119,8 @@ def _for_paramiko(line: Line) -> str:
     words = _words(line, value)
     if not words:
         raise _refused(line, f"{keyword} without a value", "complete the line")
+    if keyword == "port" and not re.fullmatch("[0-9]{1,5}", words[0]):
+        raise _refused(line, f"{words[0]!r} is not a port", "write a number, 1 to 65535")
     if keyword == "match":
         return f"Match {shlex.join(_criteria(line, words))}"
     if keyword == "host" or keyword in FILE_LISTS:
