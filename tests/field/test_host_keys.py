@@ -12,7 +12,7 @@ import pytest
 from one_board import Lab, one_board, says_hello
 from sshd import generate_key
 
-from harness.errors import UntrustedHost
+from harness.errors import UntrustedHost, UsageError
 from harness.transport.ssh.certificates import certificate_of, fault
 from harness.transport.ssh.fabric import FabricTransport
 from harness.transport.ssh.trust import fetch_host_key
@@ -157,6 +157,27 @@ def test_an_authority_that_is_unknown_or_revoked_vouches_for_nobody(
     lab.home.known_hosts.write_text(f"@cert-authority * {authority}\n@revoked * {authority}\n")
     assert not lab.ssh_reaches_the_board()
     assert re.search(r"marked @revoked in .*known_hosts:2", str(refused(lab)))
+
+
+def test_a_key_of_revoked_host_keys_is_refused(lab: Lab, folder: Path, tmp_path: Path) -> None:
+    revoked = tmp_path / "revoked"
+    lab.home.config.write_text(f"RevokedHostKeys {revoked}\n")
+    revoked.write_text(f"# old\n{public(generate_key(tmp_path / 'old'))} a remark\n")
+    assert lab.ssh_reaches_the_board()
+    assert says_hello(lab.nano)
+    for key in (key_of(lab), public(folder / "authority")):
+        revoked.write_text(f"\n{key}\n")
+        lab.home.known_hosts.write_text(
+            f"{lab.board.name} {key_of(lab)}\n@cert-authority * {public(folder / 'authority')}\n"
+        )
+        assert not lab.ssh_reaches_the_board()
+        assert f"is marked @revoked in {revoked}:2" in str(refused(lab))
+    command = ["ssh-keygen", "-q", "-k", "-f", str(revoked), str(tmp_path / "old.pub")]
+    subprocess.run(command, check=True, capture_output=True)
+    for _ in range(2):  # OpenSSH's binary list, which gfbench does not read, and no file
+        with pytest.raises(UsageError, match=r"cannot read .* of RevokedHostKeys: "):
+            FabricTransport(lab.nano, None)
+        revoked.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(

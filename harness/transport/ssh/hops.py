@@ -191,7 +191,8 @@ def _hop(target: Target) -> Hop:
         config=fabric.Config(ssh_config=SSHConfig(), lazy=True),
     )
     key_names = _key_names(settings)
-    known = known_hosts.read_known_hosts((*settings.user_known_hosts, *settings.global_known_hosts))
+    files = (*settings.user_known_hosts, *settings.global_known_hosts)
+    known = (*known_hosts.read_known_hosts(files), *_revoked(target, settings))
     return Hop(
         name=target.name,
         given=target.host or "",
@@ -201,6 +202,19 @@ def _hop(target: Target) -> Hop:
         identity_files=(target.identity_file,) if target.identity_file else (),
         known=tuple(key for key in known if any(key.belongs_to(name) for name in key_names)),
     )
+
+
+def _revoked(target: Target, settings: SshSettings) -> tuple[KnownKey, ...]:
+    """Read what ssh_config's RevokedHostKeys names; as for ssh, no host passes where that fails."""
+    keys: list[KnownKey] = []
+    for path in settings.revoked_host_keys:
+        try:
+            keys += known_hosts.read_revoked(path)
+        except (OSError, ValueError) as error:
+            message = f"{target.name}: cannot read {path} of RevokedHostKeys: {error}"
+            remedy = "make it a text file that you may read, with a public key on each line"
+            raise UsageError(f"{message} — {remedy}") from None
+    return tuple(keys)
 
 
 def _key_names(settings: SshSettings) -> tuple[str, ...]:

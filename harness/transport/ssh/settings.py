@@ -44,6 +44,7 @@ class SshSettings:
     host_key_alias: str | None
     user_known_hosts: tuple[Path, ...]  # the first one is where a new key is recorded
     global_known_hosts: tuple[Path, ...]  # read and never written
+    revoked_host_keys: tuple[Path, ...]
 
 
 def reader() -> str:
@@ -106,6 +107,7 @@ def _settings(target: Target, options: Options) -> SshSettings:
         host_key_alias=alias,
         user_known_hosts=_files(options.get("userknownhostsfile", _USER_KNOWN_HOSTS), path),
         global_known_hosts=_files(options.get("globalknownhostsfile", _GLOBAL_KNOWN_HOSTS), path),
+        revoked_host_keys=_files(options.get("revokedhostkeys", ()), path),
     )
 
 
