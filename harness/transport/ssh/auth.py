@@ -13,8 +13,10 @@ import paramiko
 from paramiko.agent import AgentSSH
 from paramiko.auth_strategy import AuthFailure, AuthSource, AuthStrategy
 from paramiko.config import SSHConfig
+from paramiko.pkey import PublicBlob
 
 from harness.transport.ssh.settings import SshSettings
+from harness.transport.ssh.user_certificates import load_certificates
 
 _USUAL_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
@@ -29,6 +31,7 @@ class AgentKey(paramiko.AgentKey):
     def __init__(self, agent: AgentSSH, blob: bytes, comment: str) -> None:
         """Keep the key as the agent has it: of a certificate paramiko would sign for the key."""
         super().__init__(agent, blob, comment)
+        self.public_blob: PublicBlob | None = None  # type: ignore[assignment]  # None in the stubs
         self.inner_key = None
         self.refusal = ""
 
@@ -44,10 +47,13 @@ class AgentKey(paramiko.AgentKey):
 class KeySource(AuthSource):
     """One key, loaded when its turn comes, so that a bad one does not stop the others."""
 
-    def __init__(self, user: str, label: str, load: Callable[[], paramiko.PKey]) -> None:
-        """Keep how to load the key and how to speak of it."""
+    def __init__(
+        self, user: str, label: str, load: Callable[[], paramiko.PKey], *, file: str = ""
+    ) -> None:
+        """Keep how to load the key, how to speak of it, and the file that it is in, if in one."""
         super().__init__(username=user)
         self.label = label
+        self.file = file
         self._load = load
 
     def __repr__(self) -> str:
@@ -71,7 +77,10 @@ class KeySource(AuthSource):
 
 
 class KeysOnly(AuthStrategy):
-    """The named keys, then the agent's, then the usual files if none was named; no password."""
+    """The named keys, then the agent's, then the usual files if none was named; no password.
+
+    A key is offered with each certificate that there is of it, and then for itself, as ssh does.
+    """
 
     def __init__(self, *, settings: SshSettings, named: Sequence[str]) -> None:
         """Take what ssh_config says, and the inventory's key files, which must exist."""
@@ -83,16 +92,26 @@ class KeysOnly(AuthStrategy):
         configured = [] if set(usual) <= set(listed) else listed
         self._named = [*named, *(path for path in configured if Path(path).is_file())]
         self._usual = [] if self._named else [path for path in usual if Path(path).is_file()]
+        beside = [f"{os.path.expanduser(path)}-cert.pub" for path in [*self._named, *self._usual]]
+        self._certificates = load_certificates([*settings.certificate_files, *beside])
 
     def get_sources(self) -> Iterator[AuthSource]:
         """Yield the keys in the order to try them."""
-        yield from map(self._from_file, self._named)
+        for path in self._named:
+            yield from self._from_file(path)
         yield from self._from_agent()
-        yield from map(self._from_file, self._usual)
+        for path in self._usual:
+            yield from self._from_file(path)
 
-    def _from_file(self, path: str) -> KeySource:
-        load = partial(paramiko.PKey.from_path, os.path.expanduser(path))
-        return KeySource(self._settings.user, path, load)
+    def _from_file(self, path: str) -> Iterator[KeySource]:
+        file = os.path.expanduser(path)
+        public = _public_halves([path])
+        for certificate in self._certificates:
+            if certificate.path == f"{file}-cert.pub" or certificate.key in public:
+                load = partial(_load, file, certificate.blob)
+                label = f"{path} with {certificate.path}"
+                yield KeySource(self._settings.user, label, load, file=path)
+        yield KeySource(self._settings.user, path, partial(_load, file, None), file=path)
 
     def _from_agent(self) -> Iterator[KeySource]:
         """Yield the agent's keys, FIDO keys last: they wait to be touched."""
@@ -107,10 +126,19 @@ class KeysOnly(AuthStrategy):
         try:
             for key in sorted(agent.keys(), key=lambda key: key.get_name().startswith("sk-")):
                 if not self._settings.identities_only or key.get_base64() in wanted:
-                    label = f"the agent's {key.get_name()} {key.fingerprint}"
-                    yield KeySource(self._settings.user, label, partial(_same, key))
+                    yield from self._from_agents_key(key)
         finally:
             agent.close()
+
+    def _from_agents_key(self, key: AgentKey) -> Iterator[KeySource]:
+        label = f"the agent's {key.get_name()} {key.fingerprint}"
+        for certificate in self._certificates:
+            if certificate.key == key.get_base64():
+                certified = AgentKey(key.agent, key.blob, key.comment)
+                certified.public_blob = certificate.blob
+                load = partial(_same, certified)
+                yield KeySource(self._settings.user, f"{label} with {certificate.path}", load)
+        yield KeySource(self._settings.user, label, partial(_same, key))
 
 
 class _Agent(AgentSSH):
@@ -150,7 +178,7 @@ def locked_key(failure: AuthFailure) -> str | None:
     """Return the first key file that asks for a passphrase, or None."""
     for source, result in failure.result:
         if _is_locked(result):
-            return repr(source)
+            return source.file if isinstance(source, KeySource) else repr(source)
     return None
 
 
@@ -176,6 +204,13 @@ def _is_locked(result: object) -> bool:
 
 def _fail(error: Exception) -> paramiko.PKey:
     raise error
+
+
+def _load(path: str, certificate: PublicBlob | None) -> paramiko.PKey:
+    # With a slash at the end paramiko looks for no certificate beside it, which may be broken.
+    key = paramiko.PKey.from_path(f"{path}/")
+    key.public_blob = certificate
+    return key
 
 
 def _same(key: paramiko.PKey) -> paramiko.PKey:

@@ -37,6 +37,7 @@ class SshSettings:
     port: int
     user: str
     identity_files: tuple[str, ...]
+    certificate_files: tuple[str, ...]
     identities_only: bool
     agent_socket: str | None  # None: there is no agent to ask
     proxy_jump: tuple[str, ...]  # addresses, the nearest first
@@ -100,6 +101,7 @@ def _settings(target: Target, options: Options) -> SshSettings:
         identity_files=tuple(
             path(file) for file in options.get("identityfile", ()) if file.lower() != "none"
         ),
+        certificate_files=tuple(path(file) for file in options.get("certificatefile", ())),
         identities_only=_one(options, "identitiesonly", "no") == "yes",
         agent_socket=_agent_socket(_one(options, "identityagent", "SSH_AUTH_SOCK"), path),
         proxy_jump=() if jumps.lower() == "none" else tuple(_expand(jumps, tokens).split(",")),
