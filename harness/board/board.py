@@ -108,6 +108,14 @@ class Board:
         """
         self._pushed(payload, "")
 
+    def check_file_transfer(self) -> None:
+        """Read the payload back: one that was there already has not shown that files go through.
+
+        Raises:
+            CommandFailed: no file can be transferred.
+        """
+        self.fetch(f"{self._workdir}/{self.payload.name}")
+
     def job_folder(self, job_name: str) -> str:
         """Return the path of a job's folder on the board."""
         return f"{self._workdir}/jobs/{job_name}"

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from targets.inventory.checks import ADDRESS, LOCAL, check, gateway_of, hint
+from targets.inventory.addresses import parse_address
+from targets.inventory.checks import LOCAL, check, gateway_of, hint
 from targets.inventory.example import EXAMPLE, SIMULATED
 from targets.inventory.schema import InventoryFile, PowerMeter, Settings, TargetEntry
 from targets.inventory.yaml_lines import YamlProblem, read_yaml
@@ -141,12 +142,17 @@ def gateway_target(inventory: Inventory, target: Target) -> Target | None:
         return None
     if target.gateway in inventory.targets:
         return inventory.targets[target.gateway]
-    address = ADDRESS.fullmatch(target.gateway)
-    assert address is not None, "load_inventory has checked every gateway"
-    user, host, port = address.groups()
-    return Target(
-        name=target.gateway, host=host.strip("[]"), user=user, port=int(port) if port else None
-    )
+    return target_at(target.gateway)
+
+
+def target_at(text: str) -> Target:
+    """Return the machine at `[user@]host[:port]`, which needs no entry of its own.
+
+    Raises:
+        NotAnAddress: It is not an address.
+    """
+    address = parse_address(text)
+    return Target(name=text, host=address.host, user=address.user, port=address.port)
 
 
 def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Target, ...]:
@@ -225,9 +231,15 @@ def _target(name: str, entry: TargetEntry, defaults: Settings) -> Target:
     values["power"] = _power(values.get("power", "auto"))
     values["gateway"] = gateway_of(name, entry, defaults)
     target = Target(name=name, **values)
-    if name == LOCAL:
+    if target.host is None:  # local
         return replace(target, port=None, user=None, identity_file=None)
-    return target
+    address = parse_address(target.host)
+    return replace(
+        target,
+        host=address.host,
+        user=address.user or target.user,
+        port=address.port or target.port,
+    )
 
 
 def _power(entry: str | PowerMeter) -> Power:

@@ -18,6 +18,7 @@ import paramiko
 
 from harness.errors import CommandFailed, MissingFile
 from harness.transport import deadlines
+from harness.transport.ssh.command_lines import for_any_shell
 from harness.transport.ssh.link import PROOF_OF_LIFE_S, Link
 from harness.transport.streams import (
     CHUNK_BYTES,
@@ -79,7 +80,7 @@ class FabricTransport:
         """Run the command; past the deadline it is ended on the board too."""
         shown = shlex.join(argv)
         board_deadline = str(max(1, math.ceil(deadline_s)) + 1)
-        command = shlex.join(["sh", "-c", _TIMED, "sh", board_deadline, *argv])
+        command = _command_line(_TIMED, [board_deadline, *argv])
         channels: list[paramiko.Channel] = []
         try:
             return self._link.attempt(
@@ -116,7 +117,7 @@ class FabricTransport:
         """Yield the command's complete lines as they come; see `Transport.follow`."""
         shown = shlex.join(argv)
         step = f"following `{shown}`"
-        command = shlex.join(["sh", "-c", _TETHERED, "sh", *argv])
+        command = _command_line(_TETHERED, argv)
         channel = self._link.within(_OPEN_S, step, lambda: self._start(command))
         try:
             stderr = deadlines.background(lambda: read_tail(channel.recv_stderr))
@@ -230,6 +231,8 @@ class FabricTransport:
             if verb == "read" and isinstance(error, FileNotFoundError):
                 raise MissingFile(self._target, f"{path} does not exist") from None
             reason = error.strerror or str(error)
+        except paramiko.SFTPError as error:
+            reason = str(error)
         raise self._failed(f"cannot {verb} {path}: {reason}")
 
     def _sftp(self) -> paramiko.SFTPClient:
@@ -239,13 +242,35 @@ class FabricTransport:
             if not self._link.answers():
                 raise
             client = None
+        except paramiko.SFTPError as error:
+            raise self._no_sftp_spoken(error) from None
         if client is None:
             remedy = "enable `Subsystem sftp` on the board (package openssh-sftp-server)"
             raise CommandFailed(self._target, "its SSH server offers no SFTP", remedy=remedy)
         return client
 
+    def _no_sftp_spoken(self, error: paramiko.SFTPError) -> CommandFailed:
+        """Find out why the SFTP server's first words are none: mostly the login shell's are."""
+        printed = self.run(["true"], deadline_s=_OPEN_S).stdout.decode("utf-8", "replace").strip()
+        if printed:
+            first = printed.splitlines()[0][:80]
+            message = f"the login shell prints {first!r} at its start, which SFTP cannot go through"
+            remedy = (
+                "let ~/.bashrc (or its like) print in interactive shells only, or set "
+                "`Subsystem sftp internal-sftp` in the board's sshd_config"
+            )
+        else:
+            message = f"its SFTP server does not speak SFTP: {error}"
+            remedy = "see which program `Subsystem sftp` names in the board's sshd_config"
+        return CommandFailed(self._target, message, remedy=remedy)
+
     def _failed(self, message: str) -> CommandFailed:
         return CommandFailed(self._target, message)
+
+
+def _command_line(script: str, arguments: Sequence[str]) -> str:
+    """Return the command line that runs a script of sh with arguments."""
+    return for_any_shell(f"set -- {shlex.join(arguments)}\n{script}")
 
 
 def _read_or_close(
