@@ -61,7 +61,7 @@ def findings(
     probe: Mapping[str, Any],
     plan: PowerPlan | None,
     *,
-    now_s: float | None = None,
+    clock_off_s: float = 0.0,
 ) -> tuple[Finding, ...]:
     """Return what a probe shows, the worst first.
 
@@ -69,7 +69,7 @@ def findings(
         platform_id: The family, as `targets.platforms.detect` or the inventory has it.
         probe: The mapping of probe.json.
         plan: What is sampled for power; None where power is off or comes from elsewhere.
-        now_s: The controller's wall time at the probe, to see a clock that is wrong.
+        clock_off_s: By how much the machine's clock is ahead of the controller's, at least.
     """
     found = [
         *_python(probe),
@@ -86,8 +86,9 @@ def findings(
         *_heat(probe),
         *_throttled(probe),
         *_supply(platform_id, probe),
-        *_clock(probe, now_s),
+        *_clock(clock_off_s),
         *_compiler(probe),
+        *_work_folder(probe),
     ]
     return tuple(sorted(found, key=lambda finding: _ORDER[finding.severity]))
 
@@ -111,7 +112,11 @@ def _torch(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
             severity="error",
             what="torch cannot be imported",
             why=str(probe.get("torch_error") or "It is not installed for this Python."),
-            remedy=f"{python} -m pip install torch, or name another Python in the inventory.",
+            remedy=str(
+                probe.get("torch_remedy")
+                or f"{python} -m pip install torch, or name the Python that has it with `python:` "
+                "in the inventory."
+            ),
         )
         return
     version = _version(torch.get("version"))
@@ -121,6 +126,14 @@ def _torch(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
             what=f"torch {torch['version']} is too old",
             why="The workloads need torch 1.10 or newer.",
             remedy=f"{python} -m pip install --upgrade torch",
+        )
+    if torch.get("mkldnn") is False and not torch.get("cuda"):
+        yield Finding(
+            severity="note",
+            what=f"torch {torch.get('version')} has no oneDNN for the CPU",
+            why="Its exact convolution is torch's slow one: it unfolds its input into columns, k_h "
+            "k_w times as large. Speedups over it are larger than over the best exact there is.",
+            remedy="Take a newer torch, or a build of it with oneDNN.",
         )
     if platform_id in PLATFORMS and PLATFORMS[platform_id].is_cuda and not torch.get("cuda"):
         yield Finding(
@@ -323,13 +336,12 @@ def _supply(platform_id: str, probe: Mapping[str, Any]) -> Iterator[Finding]:
             )
 
 
-def _clock(probe: Mapping[str, Any], now_s: float | None) -> Iterator[Finding]:
-    wall_s = _number(probe, "clock", "wall_s")
-    if now_s is None or wall_s is None or abs(wall_s - now_s) <= SKEW_S:
+def _clock(off_s: float) -> Iterator[Finding]:
+    if abs(off_s) <= SKEW_S:
         return
     yield Finding(
         severity="note",
-        what=f"the machine's clock is {wall_s - now_s:+.0f} s off",
+        what=f"the machine's clock is {off_s:+.0f} s off",
         why="Dates in its records are wrong; durations are right, from the monotonic clock.",
         remedy="sudo timedatectl set-ntp true",
     )
@@ -343,6 +355,16 @@ def _compiler(probe: Mapping[str, Any]) -> Iterator[Finding]:
             what="there is no C compiler",
             why="Kernels that are compiled on the board are skipped.",
             remedy="sudo apt install build-essential",
+        )
+
+
+def _work_folder(probe: Mapping[str, Any]) -> Iterator[Finding]:
+    if _at(probe, "workdir", "noexec") is True:
+        yield Finding(
+            severity="note",
+            what=f"the filesystem of {_at(probe, 'workdir', 'path')} is mounted noexec",
+            why="Kernels that are compiled cannot be loaded from there and are skipped.",
+            remedy="Name another folder with workdir: in the inventory.",
         )
 
 

@@ -1,7 +1,8 @@
 """The payload's commands: probe, run, follow, stop, block, sample.
 
-probe [SYSROOT] [PKG] [KERNELS]   one record with the machine's facts; PKG is jtop, pyrapl,
-                        pynvml or "-", KERNELS are names with commas, each tried on every device
+probe [SYSROOT] [PKG] [KERNELS] [IMPORT_S] [COMPILE_S]   one record with the machine's facts; PKG
+                        is jtop, pyrapl, pynvml or "-", KERNELS are names with commas, each tried
+                        on every device; importing torch may take IMPORT_S, trying COMPILE_S
 run JOBDIR              start the job's runner, detached; one record says how that went
 follow JOBDIR OFFSET    the journal from this byte on, as records, until the runner has ended
 stop JOBDIR             end the runner after killing its block
@@ -16,6 +17,7 @@ import os
 import sys
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
+from workloads.machine.folders import keep_to_work_folder
 from workloads.runner.handover import VARIABLE, hand_over
 from workloads.runner.protocol import RecordWriter
 from workloads.spec.messages import dump
@@ -36,6 +38,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     if arguments is None:
         arguments = sys.argv[1:]
     sys.argv[0] = os.path.abspath(sys.argv[0])
+    keep_to_work_folder()
     writer = RecordWriter()
     command = COMMANDS.get(arguments[0]) if arguments else None
     rest = arguments[1:]
@@ -56,12 +59,13 @@ def _wrong_usage() -> int:
 
 
 def _probe(rest: List[str], writer: RecordWriter) -> None:
-    from workloads.probe import probe
+    from workloads.probe import DEADLINES, Deadlines, probe
 
-    defaults = ["/", "-", ""]
-    sysroot, package, kernels = rest + defaults[len(rest) :]
+    defaults = ["/", "-", "", *map(str, DEADLINES)]
+    sysroot, package, kernels, import_s, compile_s = rest + defaults[len(rest) :]
     names = [name for name in kernels.split(",") if name]
-    writer.write(probe(sysroot, None if package == "-" else package, names))
+    deadlines = Deadlines(float(import_s), float(compile_s))
+    writer.write(probe(sysroot, None if package == "-" else package, names, deadlines))
 
 
 def _run(rest: List[str], writer: RecordWriter) -> None:
@@ -108,7 +112,7 @@ def _sample(rest: List[str], writer: RecordWriter) -> None:
 
 
 COMMANDS: Dict[str, Command] = {
-    "probe": Command(_probe, (0, 1, 2, 3)),
+    "probe": Command(_probe, (0, 1, 2, 3, 4, 5)),
     "run": Command(_run, (1,)),
     "follow": Command(_follow, (2,)),
     "stop": Command(_stop, (1,)),

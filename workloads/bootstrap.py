@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+import time
 
 RECORD_SEPARATOR = chr(30)  # of workloads.spec.messages, which is not on the board yet
 
@@ -32,23 +33,41 @@ def main(arguments):  # type: (list[str]) -> None
 
 
 def prepare(workdir, payload, job):  # type: (str, str, str) -> dict[str, object]
-    """Make the folders; returns the Python's version, the payload's hash, the journal's size."""
+    """Make the folders; returns the Python's version, the payload's hash, the journal's size.
+
+    Where they cannot be made, or nothing can be written there, ``error`` says why. ``wall_s`` is
+    the board's clock before anything that takes its time.
+    """
     workdir = os.path.abspath(os.path.expanduser(workdir))
     folder = os.path.join(workdir, "jobs", job) if job else workdir
-    make_folder(folder)
-    digest = None
-    path = os.path.join(workdir, payload)
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-    journal = os.path.join(folder, "journal.jsonl")
-    return {
+    answer = {
         "type": "bootstrap",
         "workdir": workdir,
         "python": list(sys.version_info[:3]),
-        "sha256": digest,
-        "journal": os.path.getsize(journal) if os.path.exists(journal) else None,
+        "wall_s": time.time(),
+        "error": why_not_writable(folder),
+        "sha256": None,
+        "journal": None,
     }
+    path = os.path.join(workdir, payload)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            answer["sha256"] = hashlib.sha256(file.read()).hexdigest()
+    journal = os.path.join(folder, "journal.jsonl")
+    if os.path.exists(journal):
+        answer["journal"] = os.path.getsize(journal)
+    return answer
+
+
+def why_not_writable(folder):  # type: (str) -> str | None
+    """Make a folder unless it is there; returns why nothing can be written there, if so."""
+    try:
+        make_folder(folder)
+    except OSError as error:
+        return "%s: %s" % (error.filename or folder, error.strerror)
+    if os.access(folder, os.W_OK | os.X_OK):
+        return None
+    return folder + ": its filesystem is read-only, or it belongs to another user"
 
 
 def make_folder(path):  # type: (str) -> None

@@ -8,12 +8,21 @@ import platform
 import re
 import sys
 import time
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from workloads.machine import locks, nvml, programs
+from workloads.machine.causes import (
+    ending,
+    is_noexec,
+    remedy_of_ending,
+    remedy_of_error,
+    with_remedy,
+)
+from workloads.machine.folders import work_folder
 from workloads.machine.proc import available_bytes, kilobytes
-from workloads.machine.processors import processors
+from workloads.machine.processors import cpu_model, cpu_name, processors
 from workloads.machine.state import cpu_mhz, machine_state, read_number, read_text
+from workloads.machine.watched import Ended, Late, Send, Watched
 from workloads.spec.messages import SCHEMA
 
 MAX_FILES = 4000
@@ -29,6 +38,7 @@ PROGRAMS = (
     "cc",
     "sudo",
 )
+DEVICES = ("cpu", "cuda")
 
 # Files of sensors and of the machine's state, below the sysroot. ``in_power*`` of the old Jetson
 # driver is listed whole: the controller knows which of its files are readings.
@@ -90,8 +100,21 @@ SENSOR_FILES = (
 SENSOR_LINKS = ("/sys/class/hwmon/hwmon*/device",)
 
 
+class Deadlines(NamedTuple):
+    """How long importing torch may take, and then compiling and trying all kernels."""
+
+    import_s: float = 240.0  # torch from an SD card takes its time
+    compile_s: float = 300.0
+
+
+DEADLINES = Deadlines()
+
+
 def probe(
-    sysroot: str = "/", package: Optional[str] = None, kernels: Sequence[str] = ()
+    sysroot: str = "/",
+    package: Optional[str] = None,
+    kernels: Sequence[str] = (),
+    deadlines: Deadlines = DEADLINES,
 ) -> Dict[str, Any]:
     """Return the machine's facts as they enter probe.json; files are read below ``sysroot``.
 
@@ -99,7 +122,24 @@ def probe(
         sysroot: the root of sensor files and programs.
         package: jtop, pyrapl or pynvml, to report what it offers; None for none of them.
         kernels: names of kernels to try on every device; what they need is compiled, and kept.
+        deadlines: how long torch and the kernels may take.
     """
+    tries = [(name, device) for name in kernels for device in DEVICES]
+    child = Watched(lambda send: _try_torch(tries, send))  # forked before a package has threads
+    try:
+        facts = _machine(sysroot, package)
+        child.start()
+        facts.update(_torch_of(child, deadlines.import_s))
+        facts["kernels"] = {}
+        if facts["torch"]:
+            facts["kernels"] = _kernel_reasons(child, tries, deadlines.compile_s)
+        return facts
+    finally:
+        child.end()
+
+
+def _machine(sysroot: str, package: Optional[str]) -> Dict[str, Any]:
+    """Return what the machine is, without torch."""
     files = sensor_files(sysroot)
     paths = {name: programs.find(name, sysroot) for name in PROGRAMS}
     compatible = files.get("/proc/device-tree/compatible", "").split("\0")
@@ -120,6 +160,7 @@ def probe(
         "cpu": _cpu(sysroot),
         "memory": _memory(),
         "user": {"uid": os.getuid(), "name": _user_name()},
+        "workdir": _work_folder(),
         "sysroot": sysroot,
         "files": files,
         "programs": paths,
@@ -129,27 +170,12 @@ def probe(
         "clock": {"monotonic_s": time.monotonic(), "wall_s": time.time()},
         "threads": len(processors()),
         "state": machine_state(sysroot),
-        **_torch(),
-        "kernels": kernel_reasons(kernels),
     }
 
 
-def kernel_reasons(names: Sequence[str]) -> Dict[str, Dict[str, Optional[str]]]:
-    """Return by kernel and device why it cannot run there, None where it can; {} without torch."""
-    if not names:
-        return {}
-    try:
-        import torch
-
-        from workloads.kernels import availability
-    except Exception:  # ``torch_error`` says why
-        return {}
-    reasons = {}
-    for name in names:
-        reasons[name] = {
-            device: availability(name, torch.device(device)) for device in ("cpu", "cuda")
-        }
-    return reasons
+def _work_folder() -> Optional[Dict[str, Any]]:
+    folder = work_folder()
+    return {"path": folder, "noexec": is_noexec(folder)} if folder else None
 
 
 def sensor_files(sysroot: str) -> Dict[str, str]:
@@ -215,7 +241,8 @@ def _cpu(sysroot: str) -> Dict[str, Any]:
     first = root + "/sys/devices/system/cpu/cpu0/cpufreq/"
     maximum = read_number(first + "cpuinfo_max_freq")
     return {
-        "model": _cpu_model(),
+        "model": cpu_model(),
+        "name": cpu_name(),
         "logical": os.cpu_count(),
         "physical": len(processors()),
         "online": sorted(os.sched_getaffinity(0)),
@@ -223,24 +250,6 @@ def _cpu(sysroot: str) -> Dict[str, Any]:
         "governor": read_text(first + "scaling_governor"),
         "max_mhz": None if maximum is None else maximum / 1000.0,
     }
-
-
-def _cpu_model() -> Optional[str]:
-    """Return the processor's name; ARM kernels give only implementer and part numbers."""
-    fields: Dict[str, str] = {}
-    try:
-        with open("/proc/cpuinfo", errors="replace") as file:
-            lines = file.read(65536).splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    if fields.get("model name"):
-        return fields["model name"]
-    if not fields.get("CPU part"):
-        return None
-    return "ARM implementer %s part %s" % (fields.get("CPU implementer"), fields["CPU part"])
 
 
 def _memory() -> Dict[str, Any]:
@@ -288,12 +297,78 @@ def _package(kind: Optional[str]) -> Optional[Dict[str, Any]]:
     return dict(packages.facts(kind), kind=kind)
 
 
+def _try_torch(tries: Sequence[Tuple[str, str]], send: Send) -> None:
+    """Send what torch is, then why each kernel cannot run on a device, None where it can."""
+    send(_torch())
+    if not tries:
+        return
+    try:
+        import torch
+
+        from workloads.kernels import availability
+    except Exception as error:  # of a torch that is too old, say
+        for _ in tries:
+            send("%s: %s" % (type(error).__name__, error))
+        return
+    for name, device in tries:
+        send(availability(name, torch.device(device)))
+
+
+def _torch_of(child: Watched, import_s: float) -> Dict[str, Any]:
+    """Return what the child says of torch, or why its import did not come to an end."""
+    unknown: Dict[str, Any] = {"torch": None, "torch_ended": True, "torch_signal": None}
+    try:
+        return dict(child.next(time.monotonic() + import_s), torch_ended=False)
+    except Late:
+        return dict(
+            unknown,
+            torch_error="importing torch has not ended within %g s" % import_s,
+            torch_remedy="give it longer: `import_s` in the inventory",
+        )
+    except Ended as end:
+        is_signal = os.WIFSIGNALED(end.wait_status)
+        return dict(
+            unknown,
+            torch_error="importing torch ended Python with " + ending(end.wait_status),
+            torch_remedy=remedy_of_ending(end.wait_status),
+            torch_signal=os.WTERMSIG(end.wait_status) if is_signal else None,
+        )
+
+
+def _kernel_reasons(
+    child: Watched, tries: Sequence[Tuple[str, str]], compile_s: float
+) -> Dict[str, Dict[str, Optional[str]]]:
+    """Return by kernel and device why it cannot run there, None where it can.
+
+    A kernel that hangs or ends Python is the reason for those after it, too.
+    """
+    reasons: Dict[str, Dict[str, Optional[str]]] = {name: {} for name, _ in tries}
+    left = list(tries)
+    deadline_s = time.monotonic() + compile_s
+    why = ""
+    while left and not why:
+        name, device = left[0]
+        try:
+            reasons[name][device] = child.next(deadline_s)
+            del left[0]
+        except Late:
+            why = "compiling and trying kernel %s has not ended within %g s" % (name, compile_s)
+            why = with_remedy(why, "`compile_s` in the inventory gives it longer")
+        except Ended as end:
+            why = "trying kernel %s ended Python with %s" % (name, ending(end.wait_status))
+            why = with_remedy(why, remedy_of_ending(end.wait_status))
+    for name, device in left:
+        reasons[name][device] = why
+    return reasons
+
+
 def _torch() -> Dict[str, Any]:
     """Return torch's version and devices, or why it cannot be used."""
     try:
         import torch
     except Exception as error:  # a broken wheel raises anything: OSError, ImportError, ...
-        return {"torch": None, "torch_error": "%s: %s" % (type(error).__name__, error)}
+        reason = "%s: %s" % (type(error).__name__, error)
+        return {"torch": None, "torch_error": reason, "torch_remedy": remedy_of_error(reason)}
     cuda = None
     try:
         if torch.cuda.is_available():

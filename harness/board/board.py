@@ -6,34 +6,38 @@ What comes back is untrusted: only framed records count, and their kinds are che
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import workloads
+from harness.board.probed import Probed, clock_off_s, read_probe
 from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
 from harness.transport.streams import Completed, last_words
-from reports.results.documents import ResultError, typed
-from reports.results.files import PROBE
 from reports.results.records import Probe
-from targets import platforms
 from targets.inventory import Target
 from targets.sources import packages
 from workloads.spec.messages import Job, dump, to_json, unframe
 
 STEP_DEADLINE_S = 60.0
-PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
+SENSORS_S = 60.0  # for what a probe asks besides torch and the kernels
 PUSH_DEADLINE_S = 300.0
 FETCH_LIMIT_BYTES = 512 * 2**20
 BUSY_POLL_S = 1.0
 BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-ILLEGAL_INSTRUCTION = (132, -4)
+ILLEGAL_INSTRUCTION = signal.SIGILL
+CORETYPE = "OPENBLAS_CORETYPE"
+STILL_ILLEGAL = (
+    "a library was built for a newer processor, and OPENBLAS_CORETYPE=ARMV8, which gfbench tried, "
+    "does not help: install a torch wheel for this processor"
+)
 OLDEST_PYTHON = [3, 6]
 
 # Sent as it is: the board runs it with `python -c` before any payload is there.
@@ -46,35 +50,6 @@ class JobState:
 
     folder: str
     journal_bytes: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probed:
-    """What a payload found out about a machine.
-
-    ``document`` is probe.json as the board sent it, which ``targets`` reads; ``facts`` is what
-    plans and reports ask for.
-    """
-
-    document: Mapping[str, Any]
-    facts: Probe
-    platform: str
-
-
-def read_probe(target: Target, document: Mapping[str, Any]) -> Probed:
-    """Return a probe's document with its facts, and the platform that it shows.
-
-    Raises:
-        CommandFailed: a fact is of another type.
-    """
-    try:
-        facts = typed(Probe, document, Path(PROBE))
-    except ResultError as problem:
-        raise CommandFailed(
-            target.name, str(problem), remedy="`gfbench doctor` asks the board again"
-        ) from None
-    platform = platforms.detect(document) if target.platform == "auto" else target.platform
-    return Probed(document=document, facts=facts, platform=platform)
 
 
 class Board:
@@ -90,6 +65,7 @@ class Board:
         self._env = dict(target.env)
         self._probed_env: dict[str, str] = {}  # what the probe found that the board needs too
         self._python = own_python(target)
+        self._clock_off_s: float | None = None
 
     def prepare(self, job_name: str) -> JobState:
         """Connect, push the payload unless it is there, verify it, make the job's folder.
@@ -121,17 +97,38 @@ class Board:
         return f"{self._workdir}/jobs/{job_name}"
 
     def probe(self, kernels: Sequence[str] = (), payload: Payload | None = None) -> Probed:
-        """Return what a payload finds out about the machine, and which kernels it can run."""
-        package = self.target.power.kind if self.target.power.kind in packages() else "-"
-        arguments = ["probe", self.target.sysroot, package, ",".join(kernels)]
-        completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
-        if completed.exit_status in ILLEGAL_INSTRUCTION:
+        """Return what a payload finds out about the machine, and which kernels it can run.
+
+        Raises:
+            CommandFailed: no answer, or importing torch took too long or ended Python.
+        """
+        document = self._probed(kernels, payload)
+        if document.get("torch_signal") == ILLEGAL_INSTRUCTION and CORETYPE not in self._env:
             # The numpy of old aarch64 images picks instructions that a Cortex-A57 lacks.
-            self._probed_env = {"OPENBLAS_CORETYPE": "ARMV8"}
+            self._probed_env = {CORETYPE: "ARMV8"}
             self._env = {**self._probed_env, **self._env}
-            completed = self._payload(arguments, deadline_s=PROBE_DEADLINE_S, payload=payload)
-        document = {**self._record(completed, "probe"), "env": self._probed_env}
-        return read_probe(self.target, document)
+            document = self._probed(kernels, payload)
+            if document.get("torch_signal") == ILLEGAL_INSTRUCTION:
+                document["torch_remedy"] = STILL_ILLEGAL
+        probed = read_probe(self.target, {**document, "env": self._probed_env})
+        if probed.facts.torch_ended:
+            raise CommandFailed(
+                self.target.name,
+                f"{self._python} cannot import torch: {probed.facts.torch_error}",
+                remedy=probed.facts.torch_remedy
+                or f"try `{self._python} -c 'import torch'` on the board by hand",
+            )
+        return replace(probed, clock_off_s=self._clock_off_s)
+
+    def _probed(self, kernels: Sequence[str], payload: Payload | None) -> dict[str, Any]:
+        target = self.target
+        package = target.power.kind if target.power.kind in packages() else "-"
+        arguments = ["probe", target.sysroot, package, ",".join(kernels)]
+        if payload is None:  # another revision's may not know of these
+            arguments += [f"{target.import_s:g}", f"{target.compile_s:g}"]
+        deadline_s = SENSORS_S + target.import_s + (target.compile_s if kernels else 0.0)
+        completed = self._payload(arguments, deadline_s=deadline_s, payload=payload)
+        return self._record(completed, "probe")
 
     def use(self, probe: Probe) -> None:
         """Set the variables that an earlier probe found this board to need."""
@@ -292,7 +289,9 @@ class Board:
     def _prepared(self, payload: Payload, job_name: str) -> dict[str, Any]:
         """Make the job's folder and return what is there; the Python has to be new enough."""
         target = self.target
+        sent_s = time.time()
         completed = self._bootstrap(["prepare", target.workdir, payload.name, job_name])
+        received_s = time.time()
         if completed.exit_status in (126, 127):
             raise CommandFailed(
                 target.name,
@@ -307,6 +306,14 @@ class Board:
                 f"{self._python} is Python {version}, but 3.6 or newer is needed",
                 remedy="set `python:` in the inventory to a newer interpreter",
             )
+        if answer.get("error"):
+            raise CommandFailed(
+                target.name,
+                f"nothing can be written to the folder {target.workdir} on the board: "
+                f"{answer['error']}",
+                remedy="name a folder that can be written with `workdir:` in the inventory",
+            )
+        self._clock_off_s = clock_off_s(answer.get("wall_s"), sent_s, received_s)
         self._workdir = str(answer["workdir"])
         return answer
 

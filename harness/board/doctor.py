@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from harness.board.board import Board, Probed
+from harness.board.board import Board
+from harness.board.probed import Probed
 from harness.errors import TargetError
 from harness.payloads import payload as payloads
 from harness.transport.base import open_transport
@@ -98,11 +98,13 @@ def examine(target: Target, inventory: Inventory | None) -> Examined:
     if target.power.kind != "off":
         plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
     cpu = probe.facts.cpu
-    model = probe.facts.model or (cpu.model if cpu else "")
+    model = probe.facts.model or (cpu.name or cpu.model if cpu else "")
     return Examined(
         target=target.name,
         platform=probe.platform,
         model=model or None,
         ssh_settings=ssh_settings,
-        findings=findings(probe.platform, probe.document, plan, now_s=time.time()),
+        findings=findings(
+            probe.platform, probe.document, plan, clock_off_s=probe.clock_off_s or 0.0
+        ),
     )

@@ -162,8 +162,9 @@ def show_finished(finished: Finished, store: str | None = None) -> None:
     """Print the final table, what went wrong, and as the last line the report's path."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if finished.report is not None:
-        rows = table.summary_rows(load_run(finished.folder))
-        print("\n".join(final_table(rows, width)))
+        done = load_run(finished.folder)
+        lines = [*final_table(table.summary_rows(done), width), *table.notes_on_exact(done)]
+        print("\n".join(lines))
     for outcome in finished.outcomes:
         for case in outcome.skipped:
             note(f"{outcome.target}: skipped {case['case_key']}: {case['reason']}")

@@ -129,7 +129,7 @@ def show(
     folder, newest = max(loaded, key=lambda one: (one[1].header.started_at, one[1].run_id))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     lines = status_lines(newest)
-    lines += ["", *final_table(table.summary_rows(newest), width)]
+    lines += ["", *final_table(table.summary_rows(newest), width), *table.notes_on_exact(newest)]
     verdicts = verdict_lines(newest, width)
     lines += ["", *verdicts] if verdicts else []
     beside = runs_beside(folder, newest) if history and len(runs) == 1 else []

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.board.board import Board, Probed
+from harness.board.board import Board
+from harness.board.probed import Probed
 from harness.errors import CommandFailed
 from harness.fleet.job import threads_of
 from harness.payloads import payload as payloads

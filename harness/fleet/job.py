@@ -76,6 +76,7 @@ def plan_job(
         pauses=energy and instants,
         payloads=dict(payloads),
         energy=energy,
+        unfolds=probe.lacks_onednn,
     )
     return NewJob(job=job, plan=plan, notes=(*notes, *plan.notes))
 

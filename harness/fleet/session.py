@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.board import cross_compile as cross
-from harness.board.board import Board, JobState, Probed, read_probe
+from harness.board.board import Board, JobState
+from harness.board.probed import Probed, read_probe
 from harness.board.revisions import bring_revisions
 from harness.errors import CommandFailed, TargetError, Unreachable
 from harness.fleet.job import plan_job, skipped
@@ -183,7 +184,8 @@ class Session:
             raise CommandFailed(
                 self.target.name,
                 f"{probe.executable} cannot import torch: {probe.torch_error or 'no reason given'}",
-                remedy="install torch there, or set `python:` to the interpreter that has it",
+                remedy=probe.torch_remedy
+                or "install torch there, or set `python:` to the interpreter that has it",
             )
 
     def _keep_calibration(self, probe: Probe) -> None:
@@ -275,7 +277,7 @@ class Session:
     def _copy_journal(self, folder: str, job: Job) -> tuple[bool, str]:
         """Copy the journal as it grows; returns whether it is complete, and the runner's log."""
         offset = len(trim_journal(self.folder / JOURNAL))
-        idle_s = job.block_timeout_s + IDLE_MARGIN_S
+        idle_s = job.block_timeout_s + max(IDLE_MARGIN_S, self.target.import_s)
         for stop in (self._stop, threading.Event()):
             records = self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
             for record in records:

@@ -157,7 +157,7 @@ def _kernel_notes(suite: Suite, probe: Probe | None) -> tuple[str, ...]:
 
 def _does_not_fit(case: Case, probe: Probe) -> str | None:
     """Return the estimate and what there is, if the case needs more than that."""
-    needed = memory_estimate_bytes(case)
+    needed = memory_estimate_bytes(case, probe.lacks_onednn)
     where = "the board"
     available = probe.memory.available_bytes if probe.memory else None
     cuda = _cuda(probe)

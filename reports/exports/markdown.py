@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reports.exports.source import CaseSource, ExportSource
 from reports.gate.recorded import gates_of
 from reports.gate.words import change_words, margin_words
+from reports.metrics.baseline import slow_baseline
 from reports.metrics.metric import Column, Metric
 from reports.metrics.rows import Row
 from reports.metrics.table import columns_of
@@ -27,7 +28,7 @@ def to_markdown(source: ExportSource) -> str:
         platform = own[0].target.platform
         lines += [f"## {escape(target)}" + (f" ({escape(platform)})" if platform else ""), ""]
         cells = [_cells(case, columns) for case in own]
-        lines += [*table(headers, cells), "", *_missing(own)]
+        lines += [*table(headers, cells), "", *_missing(own), *_notes_on_exact(own)]
     lines.append(
         "Medians over blocks with 95 % intervals where there are six rounds or more; speedups are "
         "over exact, paired by round. — is not measured."
@@ -92,6 +93,13 @@ def _missing(cases: Sequence[CaseSource]) -> list[str]:
             reason = f"{row.status}: {cut(row.reason, 200)}"
             names_by_reason.setdefault(reason, []).append(case.name)
     lines = [f"- {escape(reason)}: {_names(names)}" for reason, names in names_by_reason.items()]
+    return [*lines, ""] if lines else []
+
+
+def _notes_on_exact(cases: Sequence[CaseSource]) -> list[str]:
+    """Return what a reader of the speedups has to know of exact."""
+    notes = dict.fromkeys(slow_baseline(case.target, case.case.device) for case in cases)
+    lines = [f"- {escape(note)}" for note in notes if note]
     return [*lines, ""] if lines else []
 
 

@@ -46,6 +46,16 @@ def baseline_phases(target: TargetRun, case: Case) -> tuple[str, ...]:
     return tuple(phase for phase in phases if case == baseline_of(target, case, phase))
 
 
+def slow_baseline(target: TargetRun, device: str) -> str:
+    """Say that exact on this device is not the best there is; empty where nothing is known of it.
+
+    Without oneDNN torch's convolution unfolds its input into columns, which old versions keep.
+    """
+    if device != "cpu" or target.probe is None or not target.probe.lacks_onednn:
+        return ""
+    return "exact is torch's slow convolution here, not the best there is: this torch has no oneDNN"
+
+
 def _measured(target: TargetRun, case: Case, phase: str) -> dict[Case, dict[int, float]]:
     measured = {layout: latencies_s(target, layout, phase) for layout in _layouts(case)}
     return {layout: latencies for layout, latencies in measured.items() if latencies}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.metrics.baseline import baseline_of
+from reports.metrics.baseline import baseline_of, slow_baseline
 from reports.metrics.kernel_ratios import is_compared, plain_of
 from reports.metrics.of_run import cases_of
 from reports.metrics.over_workloads import over_workloads
@@ -45,7 +45,8 @@ class Headline:
     ``backward`` and ``step`` are speedups (exact / method); ``saved``, ``peak_rss``,
     ``cuda_peak`` and ``energy`` are what is left (method / exact). ``workloads`` of
     ``workloads_planned`` have a speedup. ``torch_backward`` and ``torch_step`` are how much faster
-    than kernel ``torch`` of the same method another kernel is.
+    than kernel ``torch`` of the same method another kernel is. ``exact_note`` is what a reader of
+    the speedups has to know of exact.
     """
 
     target: str
@@ -68,6 +69,7 @@ class Headline:
     cosine_gw: Spread | None
     torch_backward: Effect | None = None
     torch_step: Effect | None = None
+    exact_note: str = ""
 
     @property
     def usable(self) -> bool:
@@ -125,6 +127,7 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         cosine_gw=_spread(own, "cosine_gw"),
         torch_backward=_over_torch(target, cases, "backward"),
         torch_step=_over_torch(target, cases, "step"),
+        exact_note=slow_baseline(target, case.device),
     )
 
 

@@ -73,7 +73,7 @@ def _cpu(probe: Probe) -> str:
         return ""
     cores = f"{_text(cpu.physical) or '?'} cores, {_text(cpu.logical) or '?'} threads"
     clock = f", up to {cpu.max_mhz:.0f} MHz" if cpu.max_mhz else ""
-    return f"{cpu.model or probe.machine}: {cores}{clock}"
+    return f"{cpu.name or cpu.model or probe.machine}: {cores}{clock}"
 
 
 def _memory(probe: Probe) -> str:
@@ -85,7 +85,9 @@ def _memory(probe: Probe) -> str:
 
 
 def _torch(probe: Probe) -> str:
-    return probe.torch.version if probe.torch else f"none: {probe.torch_error}"
+    if probe.torch is None:
+        return f"none: {probe.torch_error}"
+    return probe.torch.version + (", without oneDNN for the CPU" if probe.lacks_onednn else "")
 
 
 def _cuda(probe: Probe) -> str:

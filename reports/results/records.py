@@ -214,13 +214,19 @@ class TorchFacts:
     version: Text = ""
     threads: int | None = None
     cuda: CudaFacts | None = None
+    mkldnn: bool | None = None  # whether it has oneDNN for the CPU
 
 
 @dataclass(frozen=True, kw_only=True)
 class CpuFacts:
-    """The processor; ``logical`` and ``physical`` count cores."""
+    """The processor; ``logical`` and ``physical`` count cores.
+
+    ``model`` is what its kernel says, by which calibrations know the machine; ``name`` is for
+    people where that is numbers.
+    """
 
     model: Text = ""
+    name: Text = ""
     logical: int | None = None
     physical: int | None = None
     governor: Text = ""
@@ -241,13 +247,17 @@ class Probe:
     """The machine, as far as plans and reports ask for it.
 
     ``kernels`` says by kernel and device why it cannot run there, None where it can; ``env`` is
-    what the board turned out to need in the environment.
+    what the board turned out to need in the environment. ``torch_ended`` says that importing torch
+    did not come to an end: it took too long, or ended Python, by ``torch_signal`` if by a signal.
     """
 
     python: Text = ""
     executable: Text = ""
     torch: TorchFacts | None = None
     torch_error: Text = ""
+    torch_remedy: Text = ""
+    torch_ended: Annotated[bool, absent_as(False)] = False
+    torch_signal: int | None = None
     machine: Text = ""
     kernel: Text = ""
     os: Text = ""
@@ -261,6 +271,11 @@ class Probe:
     threads: int | None = None
     kernels: Annotated[dict[str, Reasons], absent_as({})] = field(default_factory=dict)
     env: Annotated[dict[str, str], absent_as({})] = field(default_factory=dict)
+
+    @property
+    def lacks_onednn(self) -> bool:
+        """Whether torch is known to have no oneDNN for the CPU."""
+        return self.torch is not None and self.torch.mkldnn is False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

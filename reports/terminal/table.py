@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports.metrics.baseline import baseline_phases
+from reports.metrics.baseline import baseline_phases, slow_baseline
 from reports.metrics.metric import Column, Metric
 from reports.metrics.of_run import cases_of, compare, kernel_rows
 from reports.metrics.rows import Row, row_case
@@ -61,6 +61,16 @@ def summary_rows(run: Run) -> tuple[CaseLine, ...]:
         rows_of_case.setdefault(row.case, []).append(row)
     baselines = _baselines(run)
     return tuple(_line(own, baselines.get(case, ())) for case, own in rows_of_case.items())
+
+
+def notes_on_exact(run: Run) -> list[str]:
+    """Return what a reader of the table's speedups has to know of exact, a line per target."""
+    lines = []
+    for target in run.targets:
+        devices = {case.device for case in cases_of(run, target)}
+        notes = [slow_baseline(target, device) for device in sorted(devices)]
+        lines += [printable(f"{target.name}: {note}") for note in notes if note]
+    return lines
 
 
 def _baselines(run: Run) -> dict[tuple[object, ...], tuple[str, ...]]:

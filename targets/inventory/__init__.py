@@ -87,6 +87,8 @@ class Target:
     min_window_s: float | None = None
     setup: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
+    import_s: float = 240.0
+    compile_s: float = 300.0
     reconnect_s: float = 60.0
 
     @property

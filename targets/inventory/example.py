@@ -21,6 +21,8 @@ defaults: # for every target that does not say otherwise
   # power: auto                      # off, jtop, pyrapl, pynvml, {command: PROGRAM}, {csv: FILE},
   #                                  # {rail: NAME}, one that `gfbench list sensors` shows
   # workdir: ~/.cache/gfbench        # a folder on the board
+  # import_s: 240                    # how long importing torch may take on the board
+  # compile_s: 300                   # how long compiling and trying the kernels may take there
   # reconnect_s: 60                  # how long to try again after a lost connection
 
 targets:

@@ -122,6 +122,14 @@ class Settings(_Strict):
     restore: list[Line] = Field(
         default=[], description="a list of shell commands to run on the board after a session"
     )
+    import_s: Annotated[float, Field(gt=0, le=86400)] = Field(
+        default=240.0,
+        description="seconds above 0: how long importing torch may take on the board",
+    )
+    compile_s: Annotated[float, Field(gt=0, le=86400)] = Field(
+        default=300.0,
+        description="seconds above 0: how long compiling and trying the kernels may take there",
+    )
     reconnect_s: Annotated[float, Field(ge=0, le=86400)] = Field(
         default=60.0,
         description="seconds, 0 or more: how long to try again after a lost connection",

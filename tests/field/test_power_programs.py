@@ -11,7 +11,7 @@ from field_data import said
 from local_runs import measured
 
 from harness.board import doctor
-from harness.board.board import read_probe
+from harness.board.probed import read_probe
 from targets.findings import findings, unseen_throttling
 from targets.inventory import Power, Target
 from targets.power_plans import plan_power

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from field_data import folder_of, said, sysroot
 
-from harness.board.board import read_probe
+from harness.board.probed import read_probe
 from harness.commands.list import sensor_rows
 from harness.power.log import HEADER, make_trace, rail_map_of
 from reports.energy.energy import Energy, measure_energy

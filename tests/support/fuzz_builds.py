@@ -89,12 +89,13 @@ def use(build: Build) -> None:
 def count_lines(folder: Path) -> None:
     """Let what this process compiles count how often lines are reached, in files of ``folder``."""
     compiler.FLAGS = (*(flag for flag in compiler.FLAGS if flag != DEBUG), "--coverage", "-O1")
-    run: Callable[[list[str]], str] = compiler.__dict__["_run"]
+    run: Callable[..., str] = compiler.__dict__["_run"]
     numbers = itertools.count()
 
-    def counting(command: list[str]) -> str:
+    def counting(command: list[str], scratch: str | None = None) -> str:
         prefix = folder / f"{os.getpid()}-{next(numbers)}-"
-        return run([*command, *(["-dumpdir", str(prefix)] if "--coverage" in command else [])])
+        counts = ["-dumpdir", str(prefix)] if "--coverage" in command else []
+        return run([*command, *counts], scratch)
 
     compiler.__dict__["_run"] = counting
 

@@ -13,7 +13,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from harness.board import doctor
-from harness.board.board import read_probe
+from harness.board.probed import read_probe
 from harness.commands.list import platform_rows, sensor_rows
 from harness.power.log import HEADER, make_trace, rail_map_of
 from targets.inventory import Power, Target, schema

@@ -26,7 +26,7 @@ def healthy(**changes: Any) -> dict[str, Any]:
 
 
 def found(probe: dict[str, Any], platform_id: str = "jetson-orin-nano") -> tuple[Finding, ...]:
-    return findings(platform_id, probe, power_plan(platform_id, probe), now_s=1000.0)
+    return findings(platform_id, probe, power_plan(platform_id, probe))
 
 
 def test_a_healthy_board_has_no_findings() -> None:
@@ -66,7 +66,19 @@ def test_a_healthy_board_has_no_findings() -> None:
         ({"memory": {"swap_total_bytes": 2**30}}, "note", "swap is on", "swapoff"),
         ({"state": {"load_1m": 3.0}}, "warning", "busy: load 3.00 on 6 cores", "top"),
         ({"state": {"throttle": {"cpu0.core_throttle_count": 4}}}, "note", "is 4", "cooling"),
-        ({"clock": {"wall_s": 400.0}}, "note", "-600 s off", "set-ntp"),
+        (
+            {"torch": {"version": "1.10.2", "cuda": None, "mkldnn": False}},
+            "note",
+            "torch 1.10.2 has no oneDNN",
+            "newer torch",
+        ),
+        ({"workdir": {"path": "/w", "noexec": True}}, "note", "/w is mounted noexec", "workdir:"),
+        (
+            {"torch": None, "torch_error": "static TLS", "torch_remedy": "LD_PRELOAD: libgomp"},
+            "error",
+            "torch cannot be imported",
+            "LD_PRELOAD: libgomp",
+        ),
         ({"programs": {"cc": None}}, "note", "no C compiler", "build-essential"),
         ({"programs": {"cc": "x", "nvpmodel": "y"}}, "note", "power mode", "nvpmodel -q"),
     ],
@@ -79,6 +91,13 @@ def test_a_fault_is_told_with_its_remedy(
     assert matching[0].severity == severity
     assert remedy in matching[0].remedy
     assert matching[0].why
+
+
+def test_a_clock_that_is_off_is_told_and_a_small_difference_is_not() -> None:
+    (finding,) = findings("jetson-orin-nano", healthy(), None, clock_off_s=-600.0)
+    assert finding.what == "the machine's clock is -600 s off"
+    assert "set-ntp" in finding.remedy
+    assert findings("jetson-orin-nano", healthy(), None, clock_off_s=4.0) == ()
 
 
 def test_unreadable_power_names_the_command_as_root() -> None:
@@ -146,5 +165,5 @@ def test_the_worst_comes_first() -> None:
 def test_a_probe_of_the_wrong_kind_raises_nothing(value: Any) -> None:
     for key in healthy():
         if key != "files":
-            findings("jetson-nano", healthy(**{key: value}), None, now_s=0.0)
+            findings("jetson-nano", healthy(**{key: value}), None)
     findings("linux-x86", {"files": value}, None)

@@ -82,9 +82,17 @@ def test_a_fresh_process_measures_a_block_too(payload: PackedPayload) -> None:
 
 
 def test_the_numerics_hold(python: Path) -> None:
+    check_numerics(python)
+
+
+def test_the_numerics_hold_on_the_oldest_torch_without_onednn() -> None:
+    check_numerics(old_python(), "--without-onednn")
+
+
+def check_numerics(python: Path, *options: str) -> None:
     support = REPOSITORY / "tests" / "support"
     done = subprocess.run(
-        [str(python), str(support / "payload_check.py")],
+        [str(python), str(support / "payload_check.py"), *options],
         capture_output=True,
         text=True,
         timeout=300,
@@ -95,3 +103,37 @@ def test_the_numerics_hold(python: Path) -> None:
     assert summary["failures"] == []
     assert summary["checked"] >= 80
     assert summary["worst"] < 1e-10
+
+
+UNFOLDED = """
+import torch
+torch._C._set_mkldnn_enabled(False)  # as in a torch that was built without oneDNN
+from payload_check import count_saved_bytes
+from workloads.spec import costs
+from workloads.spec.messages import Case, Layer
+for layer in (
+    Layer("3x3", 8, 8, 16, 16),
+    Layer("stride 2", 8, 8, 16, 16, stride=(2, 2)),
+    Layer("grouped", 8, 8, 16, 16, groups=8),
+    Layer("dilated", 8, 8, 16, 16, dilation=(2, 2), padding=(2, 2)),
+    Layer("1x1", 8, 8, 16, 16, kernel_size=(1, 1), padding=(0, 0)),
+    Layer("1x1, stride 2", 8, 8, 16, 16, kernel_size=(1, 1), padding=(0, 0), stride=(2, 2)),
+    Layer("5x3", 4, 6, 15, 16, kernel_size=(5, 3), padding=(2, 1)),
+):
+    case = Case(layer, "exact", None, "torch", "cpu", "float32", 2)
+    kept = count_saved_bytes(case) - costs.saved_bytes(case)
+    assert kept == costs.unfolded_bytes(case), (layer, kept, costs.unfolded_bytes(case))
+"""
+
+
+def test_the_columns_that_exact_keeps_without_onednn_are_counted() -> None:
+    support = REPOSITORY / "tests" / "support"
+    paths = os.pathsep.join([str(REPOSITORY), str(support)])
+    done = subprocess.run(
+        [str(old_python()), "-c", UNFOLDED],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    assert done.returncode == 0, done.stderr

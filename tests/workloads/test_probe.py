@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
+import signal
+import sys
+import time
 from pathlib import Path
 
 import fake_sysroot
@@ -139,10 +143,68 @@ def test_one_processor_of_each_core_is_chosen(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_torch_the_probe_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     found = probe()
     assert found["torch"] is None
     assert "torch" in found["torch_error"]
+
+
+def test_a_torch_that_the_loader_refuses_is_told_with_what_helps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refusing:
+        def find_spec(self, name: str, *rest: object) -> None:
+            if name == "torch":
+                raise ImportError("/lib/libgomp.so.1: cannot allocate memory in static TLS block")
+
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.setattr(sys, "meta_path", [Refusing(), *sys.meta_path])
+    found = probe()
+    assert found["torch"] is None
+    assert found["torch_ended"] is False
+    assert "static TLS" in found["torch_error"]
+    assert "`env: {LD_PRELOAD: /lib/libgomp.so.1}`" in found["torch_remedy"]
+
+
+def test_an_import_that_hangs_is_given_up_and_the_setting_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probes, "_torch", lambda: time.sleep(600))
+    found = probe(kernels=("native",), deadlines=probes.Deadlines(import_s=0.2))
+    assert found["torch"] is None
+    assert found["torch_ended"] is True
+    assert found["torch_error"] == "importing torch has not ended within 0.2 s"
+    assert "`import_s`" in found["torch_remedy"]
+    assert found["kernels"] == {}
+    assert found["cpu"]["logical"] >= 1  # the rest is there
+
+
+def test_a_kernel_that_hangs_is_given_up_and_the_setting_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def hang_on_native(name: str, device: torch.device) -> None:
+        if name == "native":
+            time.sleep(600)
+
+    monkeypatch.setattr("workloads.kernels.availability", hang_on_native)
+    deadlines = probes.Deadlines(compile_s=0.5)
+    found = probe(kernels=("torch", "native", "cuda"), deadlines=deadlines)
+    late = "compiling and trying kernel native has not ended within 0.5 s; `compile_s` in the "
+    assert found["torch"]["version"] == str(torch.__version__)
+    assert found["kernels"]["torch"] == {"cpu": None, "cuda": None}
+    for name in ("native", "cuda"):
+        assert found["kernels"][name]["cpu"].startswith(late)
+
+
+def test_a_kernel_that_ends_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(name: str, device: torch.device) -> None:
+        faulthandler.disable()  # pytest's
+        os.kill(os.getpid(), signal.SIGILL)
+
+    monkeypatch.setattr("workloads.kernels.availability", die)
+    reasons = probe(kernels=("native",))["kernels"]["native"]
+    assert reasons["cpu"].startswith("trying kernel native ended Python with signal 4, illegal")
+    assert "OPENBLAS_CORETYPE" in reasons["cpu"]
 
 
 def test_a_hwmon_device_tells_its_own_label_and_the_address_behind_its_link(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 runner.lock   held by the runner for as long as it lives
 quiet.lock    held by the runner while a block is measured; a follower waits for it, so that
               nothing is read or sent in a measured window, without polling
-lease         one per machine, in the temporary folder: only one run measures at a time
+lease         one per machine, in the temporary folder: only one run measures at a time; the run
+              that holds it removes the file at its end
 """
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -15,6 +17,8 @@ import time
 from typing import Any, Dict, Optional
 
 LEASE_NAME = "gfbench.lease"
+OPEN_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+TAKEN = (errno.EAGAIN, errno.EACCES)  # by another process
 
 
 class Lock:
@@ -34,7 +38,7 @@ class Lock:
                 fcntl.flock(self._fd, operation)
                 return True
             except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                if error.errno not in TAKEN:
                     raise
             if time.monotonic() >= deadline:
                 return False
@@ -67,6 +71,34 @@ class Lock:
         return note if isinstance(note, dict) else {}
 
 
+class Lease(Lock):
+    """A lock whose file its holder removes, so that nothing of it stays on the machine."""
+
+    def __init__(self, path: str) -> None:
+        """Open the file, creating it if absent; every user of the machine may take it."""
+        super().__init__(path, 0o666)
+
+    def acquire(self, timeout_s: float = 0.0, shared: bool = False) -> bool:
+        """Take the lock; one of a file that has been removed meanwhile would keep nobody out."""
+        while super().acquire(timeout_s, shared):
+            if self._is_the_files():
+                return True
+            os.close(self._fd)
+            self._fd = _open_shared(self.path, 0o666)
+        return False
+
+    def remove(self) -> None:
+        """Remove the file while the lock is held; that of another user stays."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+    def _is_the_files(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+
 def lease_path() -> str:
     """Return the path of this machine's lease: one kernel, one lease."""
     return os.path.join(tempfile.gettempdir(), LEASE_NAME)
@@ -74,13 +106,20 @@ def lease_path() -> str:
 
 def is_held(path: str) -> bool:
     """Return whether a process holds the lock at ``path``; False if the file does not exist."""
-    if not os.path.exists(path):
-        return False
-    lock = Lock(path)
     try:
-        return not lock.acquire(shared=True)  # shared: two that look do not find each other
+        fd = os.open(path, OPEN_FLAGS)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared: two that look do not find each other.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError as error:
+        if error.errno not in TAKEN:
+            raise
+        return True
     finally:
-        lock.close()
+        os.close(fd)
 
 
 def boot_id() -> Optional[str]:
@@ -94,12 +133,11 @@ def boot_id() -> Optional[str]:
 
 def _open_shared(path: str, mode: int) -> int:
     # An existing file is opened without O_CREAT: sticky folders refuse it for another's file.
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(path, flags)
+        return os.open(path, OPEN_FLAGS)
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
-    fd = os.open(path, flags | os.O_CREAT, mode)
+    fd = os.open(path, OPEN_FLAGS | os.O_CREAT, mode)
     os.fchmod(fd, mode)
     return fd

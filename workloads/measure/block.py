@@ -17,6 +17,7 @@ import time
 import traceback
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
+from workloads.machine.causes import remedy_of_error, with_remedy
 from workloads.measure import memory, timing
 from workloads.spec.layers import SENTINEL_WINDOW_S
 from workloads.spec.messages import PHASES, Block, to_json
@@ -61,9 +62,12 @@ def run_block(block: Block, threads: int, settings: Settings) -> Dict[str, Any]:
         record = KINDS[block.kind](block, settings)
         record.update(status="ok", reason=None, threads=threads, cpus=cpus, pid=os.getpid())
     except Exception as error:
+        reason = "%s: %s" % (type(error).__name__, error)
+        remedy = remedy_of_error(reason)  # of what only sounds like a lack of memory, too
+        out_of_memory = remedy is None and _is_out_of_memory(error)
         record = {
-            "status": "out_of_memory" if _is_out_of_memory(error) else "failed",
-            "reason": "%s: %s" % (type(error).__name__, error),
+            "status": "out_of_memory" if out_of_memory else "failed",
+            "reason": with_remedy(reason, remedy),
             "traceback": traceback.format_exc()[-8000:],
             "pid": os.getpid(),
         }

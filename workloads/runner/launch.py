@@ -74,7 +74,11 @@ def _detached(path: str, send: int) -> None:
         os.write(send, dump({key: answer[key] for key in answer if key != "locks"}).encode("ascii"))
         os.close(send)
         if answer["state"] == "started":
-            Runner(folder).run()
+            _, lease = answer["locks"]
+            try:
+                Runner(folder).run()
+            finally:
+                lease.remove()
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -97,7 +101,7 @@ def _take_locks(folder: JobFolder) -> Dict[str, Any]:
     if not own.acquire(timeout_s=ASKING_S):
         return {"state": "running"}
     own.write_note({"pid": os.getpid()})  # the last runner's id may be another process's by now
-    lease = locks.Lock(locks.lease_path(), 0o666)
+    lease = locks.Lease(locks.lease_path())
     if not lease.acquire():
         return {"state": "busy", "holder": lease.read_note()}
     job = folder.read_job()

@@ -7,7 +7,6 @@ journal.jsonl and synced. Started again on the same folder, the runner does what
 """
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,6 +16,8 @@ import traceback
 from typing import Any, Dict, List, Optional, Sequence
 
 from workloads.machine import locks
+from workloads.machine.causes import ending, remedy_of_ending, with_remedy
+from workloads.machine.deaths import die_with
 from workloads.machine.state import machine_state
 from workloads.measure import checked
 from workloads.measure.block import Settings, load, run_block
@@ -39,8 +40,6 @@ from workloads.spec.messages import SCHEMA, Block, Job, to_json
 QUIET_GAP_S = 0.04
 SETTLE_S = 1.0  # until the machine is idle after a block
 REST_S = 0.5
-PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
 
 
 class Runner:
@@ -248,7 +247,8 @@ class Runner:
 
     def _enter_child(self) -> None:
         _enter_group(0)
-        _die_with(self._pid)
+        # One that outlived the runner would measure beside the next and leave its result for it.
+        die_with(self._pid)
         try:  # if memory runs out, the block should die, not the board's sshd
             with open("/proc/self/oom_score_adj", "w") as file:
                 file.write("1000")
@@ -257,7 +257,8 @@ class Runner:
 
     def _outcome(self, block: Block, wait_status: int, window_s: Sequence[float]) -> Dict[str, Any]:
         """Return the child's own result, or what its death means."""
-        needs = "the case needs about %.2f GB" % (memory_estimate_bytes(block.case) / 1e9)
+        needed = memory_estimate_bytes(block.case, self.job.unfolds)
+        needs = "the case needs about %.2f GB" % (needed / 1e9)
         try:
             result = self._taken(block)
         except ForgedResult as error:
@@ -279,11 +280,8 @@ class Runner:
             return {"status": "timeout", "reason": reason}
         if os.WIFSIGNALED(wait_status) and os.WTERMSIG(wait_status) == signal.SIGKILL:
             return {"status": "out_of_memory", "reason": "killed for lack of memory; %s" % needs}
-        if os.WIFSIGNALED(wait_status):
-            how = "signal %d" % os.WTERMSIG(wait_status)
-        else:
-            how = "exit status %d" % os.WEXITSTATUS(wait_status)
-        return {"status": "failed", "reason": "the block's process ended with " + how}
+        reason = "the block's process ended with " + ending(wait_status)
+        return {"status": "failed", "reason": with_remedy(reason, remedy_of_ending(wait_status))}
 
     def _taken(self, block: Block) -> Optional[Dict[str, Any]]:
         """Return the result that was handed over; None where the block handed over nothing.
@@ -327,16 +325,6 @@ def _refused_result(reason: str) -> Dict[str, Any]:
 
 def _difference(after: Optional[float], before: Optional[float]) -> Optional[float]:
     return None if after is None or before is None else after - before
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its runner dies.
-
-    A block that outlived it would measure beside the next one and leave its result for it.
-    """
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _enter_group(pid: int) -> None:

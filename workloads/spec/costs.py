@@ -64,6 +64,22 @@ def saved_bytes(case: Case) -> int:
     return _costs(case, _geometry(case)).saved * DTYPE_BYTES[case.dtype]
 
 
+def unfolded_bytes(case: Case) -> int:
+    """Return the bytes of the columns into which a torch without oneDNN unfolds x on the CPU.
+
+    Its convolution copies the window of every output pixel into a column; dilated ones do that
+    image by image, and windows of one pixel need none. torch < 1.11 keeps the columns of exact
+    beside x until the backward.
+    """
+    layer = case.layer
+    k_h, k_w = layer.kernel_size
+    if layer.dilation != (1, 1) or (k_h * k_w == 1 and layer.stride == (1, 1)):
+        return 0
+    rows, columns = _geometry(case).output_size
+    elements = case.batch * layer.in_channels * k_h * k_w * rows * columns
+    return elements * DTYPE_BYTES[case.dtype]
+
+
 def flops(case: Case) -> Flops:
     """Return the operations of forward and backward (g_x, g_w and g_b), 2 per multiply-add.
 
@@ -176,8 +192,11 @@ def paper_backward_flops(case: Case) -> int:
     return case.batch * _costs(case, _geometry(case)).paper_backward
 
 
-def memory_estimate_bytes(case: Case) -> int:
+def memory_estimate_bytes(case: Case, unfolds: bool = False) -> int:
     """Return the bytes that a block of this case needs resident, slightly on the safe side.
+
+    ``unfolds`` says that torch has no oneDNN for the CPU: then every method's forward needs the
+    columns of its convolution beside all else.
 
     The process itself; x, y, g and g_x, w, g_w and what is saved; as workspace four more copies
     of the largest map (layout conversions, the y of the step beside that of the backward, the
@@ -194,7 +213,8 @@ def memory_estimate_bytes(case: Case) -> int:
     process = _PROCESS_BYTES
     if case.device == "cuda":
         process += _CUDA_CONTEXT_BYTES
-    return process + tensors + saved + held
+    columns = unfolded_bytes(case) if unfolds and case.device == "cpu" else 0
+    return process + tensors + saved + held + columns
 
 
 def _geometry(case: Case) -> Geometry:

@@ -1,7 +1,8 @@
 """The wire format between controller and board, and the history of SCHEMA.
 
 History of SCHEMA (readers ignore unknown fields and refuse a newer major version):
-    gfbench/1   first version. Added since, all optional: Case.revision, Job.payloads, Job.energy.
+    gfbench/1   first version. Added since, all optional: Case.revision, Job.payloads, Job.energy,
+                Job.unfolds.
 
 A board speaks in records on its real standard output: one JSON object per line, each line
 begun by the ASCII record separator (RFC 7464), so that a login banner or a stray print can
@@ -113,6 +114,7 @@ class Job(NamedTuple):
             runner's own.
         energy: make windows in which the iterations alone take ``min_window_s``, with bursts in
             which inputs are changed and nothing else is done.
+        unfolds: the board's torch has no oneDNN for the CPU, for estimates of memory.
     """
 
     schema: str
@@ -129,6 +131,7 @@ class Job(NamedTuple):
     pauses: bool = False
     payloads: Dict[str, str] = {}  # noqa: RUF012 - read only, as every default of a NamedTuple
     energy: bool = False
+    unfolds: bool = False
 
 
 def dump(record: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.board.probed import clock_off_s
 from harness.fleet.live_view import LiveView
 from harness.fleet.machines import Machines
 from harness.fleet.session import Request, Session
@@ -32,6 +33,23 @@ def session(folder: Path) -> Session:
     )
     target_folder(folder, "local")
     return made
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "off_s"),
+    [
+        (100.0, 0.0),
+        (160.0, 0.0),  # somewhere between question and answer, which took a minute
+        (161.5, 1.5),
+        (70.0, -30.0),
+        (None, None),
+        ("now", None),
+    ],
+)
+def test_a_clock_is_off_by_what_the_time_of_question_and_answer_does_not_explain(
+    wall_s: object, off_s: float | None
+) -> None:
+    assert clock_off_s(wall_s, 100.0, 160.0) == off_s
 
 
 HEADER = b"t_s,sensor,raw\n"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from make_run import make_run
+from make_run import edit_json, make_run
 
+from reports.exports.markdown import to_markdown
+from reports.exports.source import ExportSource
 from reports.metrics.baseline import baseline_of
 from reports.metrics.headlines import headlines
 from reports.metrics.of_run import compare
@@ -17,7 +20,7 @@ from reports.page.render import render
 from reports.results.read import load_run
 from reports.results.records import Run
 from reports.stats.intervals import paired_ratio
-from reports.terminal.table import final_table, summary_rows
+from reports.terminal.table import final_table, notes_on_exact, summary_rows
 
 PHASES = ("forward", "backward", "step")
 
@@ -159,3 +162,20 @@ def test_one_kernel_is_compared_with_no_other(tmp_path: Path) -> None:
     assert "Kernels against" not in render([run])
     assert "over torch" not in final_table(summary_rows(run), None)[0]
     assert "The exact baseline is" not in render([run])
+
+
+@pytest.mark.parametrize("mkldnn", [None, True, False])
+def test_the_first_sentence_about_speedups_says_that_exact_is_torchs_slow_one(
+    tmp_path: Path, mkldnn: bool | None
+) -> None:
+    path = make_run(tmp_path)
+    probe = path / "targets" / "board-a" / "probe.json"
+    edit_json(probe, lambda facts: facts["torch"].update(mkldnn=mkldnn))
+    run = load_run(path)
+    note = "exact is torch's slow convolution here, not the best there is"
+    (lead,) = re.findall(r'<p class="lead">(.*?)</p>', render([run]), re.DOTALL)
+    first_sentence = lead.replace("&#39;", "'")
+    assert (note in first_sentence) is (mkldnn is False)
+    assert [note in line for line in notes_on_exact(run)] == [True] * (mkldnn is False)
+    markdown = to_markdown(ExportSource(run=run, rows=compare(run)))
+    assert (note in markdown) is (mkldnn is False)

@@ -115,9 +115,25 @@ def test_the_lease_can_be_taken_by_every_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    lease = locks.Lock(locks.lease_path(), 0o666)
+    lease = locks.Lease(locks.lease_path())
     assert stat.S_IMODE(os.stat(lease.path).st_mode) == 0o666
     lease.close()
+
+
+def test_a_lease_that_is_removed_keeps_nobody_out_and_everybody_after_it(path: str) -> None:
+    first, waiting = locks.Lease(path), locks.Lease(path)
+    assert first.acquire()
+    assert not waiting.acquire()
+    first.remove()
+    first.close()
+    assert not os.path.exists(path)
+    assert waiting.acquire()  # it had opened the file that is gone
+    assert os.path.exists(path)
+    late = locks.Lease(path)
+    assert not late.acquire()
+    assert locks.is_held(path)
+    for lease in (waiting, late):
+        lease.close()
 
 
 def test_the_boot_id_is_the_kernels() -> None:

@@ -9,6 +9,7 @@ payload runs from one; otherwise it is ``$XDG_CACHE_HOME/gfbench`` (``~/.cache/g
 
 import ctypes
 import functools
+import glob
 import hashlib
 import os
 import pkgutil
@@ -18,13 +19,16 @@ import subprocess
 import tempfile
 from typing import Dict, List, Optional, Tuple
 
-from workloads.machine.locks import Lock
+from workloads.machine.causes import is_noexec, remedy_of_error, with_remedy
+from workloads.machine.folders import work_folder
+from workloads.machine.locks import Lock, is_held
 from workloads.machine.processors import processor
 from workloads.spec.kernels import object_stem
 
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS: Tuple[str, ...] = ("-std=gnu99", "-O3", "-fPIC", "-shared")
-TIMEOUT_S = 300.0
+TIMEOUT_S = 3600.0  # a last resort: whoever has something compiled has a deadline of its own
+MAKING = ".making-"  # between an object's name and the rest of the folder in which it is compiled
 
 
 class CompilerError(Exception):
@@ -46,16 +50,33 @@ def load(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> ctypes.CDLL
         CompilerError: there is no compiler, it fails, or its object cannot be loaded.
     """
     try:
-        return ctypes.CDLL(build(sources, defines))
+        path = build(sources, defines)
     except OSError as error:
-        raise CompilerError("%s: %s" % (sources[0], error)) from error
+        raise CompilerError(
+            "the folder for compiled kernels cannot be written: %s; name another place with "
+            "`workdir` in the inventory" % error
+        ) from error
+    try:
+        return ctypes.CDLL(path)
+    except OSError as error:
+        raise CompilerError("%s: %s" % (sources[0], _why_not_loaded(path, error))) from error
+
+
+def _why_not_loaded(path: str, error: OSError) -> str:
+    folder = os.path.dirname(path)
+    if is_noexec(folder):
+        return (
+            "nothing can be run from %s, whose filesystem is mounted noexec (%s); name another "
+            "place with `workdir` in the inventory" % (folder, error)
+        )
+    return with_remedy(str(error), remedy_of_error(str(error)))
 
 
 def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
     """Return the path of the shared object, compiling it if it is not there yet; see ``load``.
 
     Raises:
-        CompilerError: there is no compiler, or it fails.
+        CompilerError: there is no compiler, it fails, or another process never ends compiling.
         OSError: the folder cannot be written.
     """
     texts = {source: _text(source) for source in sources}
@@ -75,14 +96,23 @@ def build(sources: Tuple[str, ...], defines: Tuple[str, ...] = ()) -> str:
     path = os.path.join(folder, "%s-%s.so" % (stem, digest))
     if os.path.exists(path):
         return path
+    _remove_unfinished(folder)
     lock = Lock(path + ".lock")
     try:
-        lock.acquire(TIMEOUT_S)  # if that fails, both processes compile and the last rename wins
+        if not lock.acquire(TIMEOUT_S):
+            raise CompilerError("another process has not ended compiling %s" % path)
         if not os.path.exists(path):
             _compile(compiler, arguments, texts, path)
     finally:
         lock.close()
     return path
+
+
+def _remove_unfinished(folder: str) -> None:
+    """Remove what processes that were killed while they compiled have left in the folder."""
+    for unfinished in glob.glob(os.path.join(glob.escape(folder), "*" + MAKING + "*")):
+        if not is_held(unfinished.rpartition(MAKING)[0] + ".lock"):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _pushed(texts: Dict[str, bytes], defines: Tuple[str, ...]) -> Optional[str]:
@@ -125,9 +155,9 @@ def native_flags() -> Tuple[str, ...]:
 
 def cache_folder() -> str:
     """Return the folder for compiled objects: beside the payload's archive, or in the cache."""
-    archive = getattr(globals().get("__loader__"), "archive", None)
-    if archive:
-        return os.path.join(os.path.dirname(os.path.abspath(archive)), "objects")
+    folder = work_folder()
+    if folder:
+        return os.path.join(folder, "objects")
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(base, "gfbench", "objects")
 
@@ -135,9 +165,10 @@ def cache_folder() -> str:
 def _compile(compiler: str, arguments: Tuple[str, ...], texts: Dict[str, bytes], path: str) -> None:
     """Compile in a folder beside ``path`` and rename the object to it.
 
-    A compiler that does not know ``native_flags`` compiles without them.
+    A compiler that does not know ``native_flags`` compiles without them. The caller holds the
+    object's lock.
     """
-    folder = tempfile.mkdtemp(dir=os.path.dirname(path))
+    folder = tempfile.mkdtemp(prefix=os.path.basename(path) + MAKING, dir=os.path.dirname(path))
     try:
         for source, text in texts.items():
             with open(os.path.join(folder, os.path.basename(source)), "wb") as file:
@@ -146,9 +177,9 @@ def _compile(compiler: str, arguments: Tuple[str, ...], texts: Dict[str, bytes],
         first = os.path.join(folder, os.path.basename(next(iter(texts))))
         common = [*arguments, first, "-o", made]
         try:
-            _run([compiler, *native_flags(), *common])
+            _run([compiler, *native_flags(), *common], folder)
         except CompilerError:
-            _run([compiler, *common])
+            _run([compiler, *common], folder)
         os.rename(made, path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -161,10 +192,12 @@ def _text(source: str) -> bytes:
     return text
 
 
-def _run(command: List[str]) -> str:
+def _run(command: List[str], scratch: Optional[str] = None) -> str:
+    """Run a compiler, its own temporary files in ``scratch``, and return what it printed."""
     try:
         ran = subprocess.run(
             command,
+            env=dict(os.environ, TMPDIR=scratch) if scratch else None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
