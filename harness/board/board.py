@@ -9,7 +9,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,8 +179,10 @@ class Board:
 
     def follow(
         self, folder: str, offset: int, *, idle_deadline_s: float, stop: threading.Event
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """Yield the journal's records from ``offset`` on, reconnecting as long as that may take.
+
+        Close it before it is let go of: it holds a command on the board and a thread here.
 
         Raises:
             Unreachable: the connection is gone for longer than the target's ``reconnect_s``.
@@ -189,12 +191,15 @@ class Board:
         attempt = 0
         while not stop.is_set():
             try:
-                for record in self._follow_once(folder, offset, idle_deadline_s, stop):
-                    lost_since, attempt = None, 0
-                    offset = record.get("offset", offset)
-                    yield record
-                    if record["type"] == "end":
-                        return
+                with contextlib.closing(
+                    self._follow_once(folder, offset, idle_deadline_s, stop)
+                ) as records:
+                    for record in records:
+                        lost_since, attempt = None, 0
+                        offset = record.get("offset", offset)
+                        yield record
+                        if record["type"] == "end":
+                            return
                 if stop.is_set():
                     return
                 raise Unreachable(self.target.name, "the connection was closed")
@@ -304,13 +309,15 @@ class Board:
 
     def _follow_once(
         self, folder: str, offset: int, idle_deadline_s: float, stop: threading.Event
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         argv = self._argv(["follow", folder, str(offset)])
-        lines = self.transport.follow(argv, idle_deadline_s=idle_deadline_s, stop=stop)
-        for line in lines:
-            record = unframe(line)
-            if record is not None and record.get("type") in ("journal", "end"):
-                yield record
+        with contextlib.closing(
+            self.transport.follow(argv, idle_deadline_s=idle_deadline_s, stop=stop)
+        ) as lines:
+            for line in lines:
+                record = unframe(line)
+                if record is not None and record.get("type") in ("journal", "end"):
+                    yield record
 
     def _payload(
         self, arguments: Sequence[str], *, deadline_s: float, payload: Payload | None = None

@@ -7,6 +7,7 @@ sees without reading it, on against sparse.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 import threading
@@ -81,7 +82,7 @@ def calibrate_sampler(
     finally:
         board.close()
     lines = make_trace(log, rail_map).trace.decode().splitlines()[1:]
-    trace = parse_trace(lines, Path(f"the trace of {target.name}"))
+    trace = parse_trace(lines)
     cost = cost_of(_rounds(records, trace, rail_map), tuple(_kinds(rail_map)))
     path = sampler_cost_path(directory, machine_fingerprint(probe.facts))
     try:
@@ -142,12 +143,16 @@ def _measure(board: Board, folder: str, job: Job) -> tuple[BlockRecord, ...]:
     stop = threading.Event()
     board.launch(folder, job.run_id, stop)
     ended: list[BlockRecord] = []
-    for record in board.follow(folder, 0, idle_deadline_s=IDLE_DEADLINE_S, stop=stop):
-        if record["type"] == "end":
-            break
-        line = journal_line(record)
-        if line is not None and line.content.get("type") == "block":
-            ended.append(block_record(line.content, Path(f"the journal of {board.target.name}")))
+    where = Path(f"the journal of {board.target.name}")
+    with contextlib.closing(
+        board.follow(folder, 0, idle_deadline_s=IDLE_DEADLINE_S, stop=stop)
+    ) as records:
+        for record in records:
+            if record["type"] == "end":
+                break
+            line = journal_line(record)
+            if line is not None and line.content.get("type") == "block":
+                ended.append(block_record(line.content, where))
     blocks = one_of_each_order(ended)
     failed = [block for block in blocks if block.status != "ok"]
     if failed or len(blocks) < len(job.blocks):

@@ -7,7 +7,6 @@ Whatever happens, what has been measured is in the result folder and session.jso
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,9 +29,10 @@ from harness.plan.suites import Suite
 from harness.power.files import PowerFiles
 from harness.transport.base import open_transport
 from reports.calibration.machine import machine_fingerprint, sampler_cost_path
+from reports.results.documents import ResultError, read_document, read_optional
 from reports.results.journal import append_journal, journal_line, read_journal, trim_journal
 from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
-from reports.results.records import BlockRecord, Probe
+from reports.results.records import BlockRecord, Probe, SessionRecord
 from reports.results.write import (
     StorageError,
     target_folder,
@@ -45,6 +45,7 @@ from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
 IDLE_MARGIN_S = 240.0
 FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
 BUSY = "the machine was busy"
+NOT_A_RECORD = "the board sent a line of its journal that is not a record: it is left out"
 FAILURES = ("failed", "timeout", "out_of_memory")
 
 
@@ -153,7 +154,7 @@ class Session:
 
     def _known_probe(self) -> Probed:
         """Return the probe that this very process made a few rounds ago."""
-        probe = read_probe(self.target, json.loads((self.folder / PROBE).read_text()))
+        probe = read_probe(self.target, read_document(self.folder / PROBE) or {})
         self._board.use(probe.facts)
         return probe
 
@@ -217,17 +218,25 @@ class Session:
 
     def _stored_job(self, path: Path) -> Job:
         """Return the job of the run that is resumed; the outcome goes on from its last session."""
-        job = job_from_json(json.loads(path.read_text()))
-        session = json.loads((self.folder / SESSION).read_text())
-        self.outcome.skipped = session.get("skipped", [])
-        self.outcome.cases = session.get("cases", [])
-        self.outcome.notes = session.get("notes", [])
+        job = _read_job(path)
+        session = self._last_session()
+        self.outcome.skipped = session.get("skipped") or []
+        self.outcome.cases = session.get("cases") or []
+        self._note(*(session.get("notes") or []))
         self.outcome.started_at = session.get("started_at") or self.outcome.started_at
         self.outcome.blocks_planned = len(job.blocks)
         done = self._journalled()
         left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
         self._watch.planned(self.target.name, len(job.blocks), done, left_s)
         return job
+
+    def _last_session(self) -> dict[str, Any]:
+        """Return what the last session of this run left; nothing but a note where it is broken."""
+        notes: list[str] = []
+        path = self.folder / SESSION
+        usable = read_optional(SessionRecord, path, notes) is not None
+        self._note(*notes)
+        return (read_document(path) or {}) if usable else {}
 
     def _on_the_machine(self, state: JobState, job: Job) -> None:
         """Run the job on a machine that is ours, and put it back as it was."""
@@ -274,11 +283,14 @@ class Session:
         offset = len(trim_journal(self.folder / JOURNAL))
         idle_s = job.block_timeout_s + IDLE_MARGIN_S
         for stop in (self._stop, threading.Event()):
-            records = self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
-            for record in records:
-                if record["type"] == "end":
-                    return record.get("complete") is True, str(record.get("log", ""))
-                offset = self._keep(record, offset)
+            # Closed at once: what is only let go of may start a thread while Python shuts down.
+            with contextlib.closing(
+                self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
+            ) as records:
+                for record in records:
+                    if record["type"] == "end":
+                        return record.get("complete") is True, str(record.get("log", ""))
+                    offset = self._keep(record, offset)
             # Only an interrupt gets here: end the runner, then take what it has left.
             self._watch.state(self.target.name, "stopping")
             self._board.stop(folder)
@@ -287,6 +299,7 @@ class Session:
     def _keep(self, record: Mapping[str, Any], offset: int) -> int:
         line = journal_line(record)
         if line is None:
+            self._note(NOT_A_RECORD)
             return offset
         append_journal(self.folder / JOURNAL, line.text.encode())
         if line.content.get("type") == "block":
@@ -346,3 +359,15 @@ class Session:
 
     def _journalled(self) -> int:
         return sum(block.status != "interrupted" for block in self._blocks())
+
+
+def _read_job(path: Path) -> Job:
+    """Return the job that a run's first session has planned.
+
+    Raises:
+        ResultError: it cannot be read.
+    """
+    try:
+        return job_from_json(read_document(path) or {})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ResultError(f"{path} is broken: {error!r} — restore it, or start a new run") from None

@@ -12,7 +12,7 @@ from typing import Any
 from harness.power.log import align_meter, busy_windows, make_trace
 from harness.power.meter import MeterError
 from reports.results.power import RailMap, rail_map_from_json
-from reports.results.read import POWER_MAP, POWER_TRACE
+from reports.results.read import MAX_READINGS, POWER_MAP, POWER_TRACE
 from reports.results.records import BlockRecord
 from reports.results.write import write_bytes_atomic, write_json_atomic
 from targets.inventory import Inventory, Target
@@ -54,6 +54,10 @@ class PowerFiles:
         self._continue(POWER_TRACE, trace.trace)
         if trace.raw is not None:
             self._continue(POWER_LOG, trace.raw)
+        readings = trace.trace.count(b"\n") - 1
+        if readings > MAX_READINGS:
+            late = f"power: of {readings} readings only the first {MAX_READINGS} are evaluated"
+            return (*trace.notes, late)
         return trace.notes
 
     def keep_meter(self, blocks: Iterable[BlockRecord]) -> tuple[str, ...]:

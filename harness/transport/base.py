@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -55,11 +55,11 @@ class Transport(Protocol):
         idle_deadline_s: float,
         stop: threading.Event | None = None,
         limit_bytes: int = LINE_LIMIT_BYTES,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Yield the complete lines of a command's stdout as they come, without the newline.
 
         It ends when the command ends well, or soon after `stop` is set. The command is ended when
-        the iterator is closed. Bytes after the last newline are dropped.
+        the generator is closed. Bytes after the last newline are dropped.
 
         Raises:
             CommandFailed: The command ended with an error, or a line is above `limit_bytes`.

@@ -6,7 +6,6 @@ nothing in a file is ever used as a path.
 
 from __future__ import annotations
 
-import math
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from reports.results.documents import (
     read_optional,
     typed,
 )
+from reports.results.fields import LARGEST, LATEST_S
 from reports.results.files import (
     CALIBRATION,
     FLOORS,
@@ -143,22 +143,15 @@ def read_trace(target: TargetRun) -> Trace | None:
     """Read the raw power readings of one target by channel; None where it has none.
 
     A trace that a crash has cut is read up to the cut; lines that make no sense are left out.
-
-    Raises:
-        ResultError: more readings than any run makes.
     """
     path = target.folder / POWER_TRACE
     if not path.is_file():
         return None
-    return parse_trace(_gzip_lines(path), path)
+    return parse_trace(_gzip_lines(path))
 
 
-def parse_trace(lines: Iterable[str], where: Path) -> Trace:
-    """Return the readings of a trace's lines, its header left out, by channel.
-
-    Raises:
-        ResultError: more readings than any run makes.
-    """
+def parse_trace(lines: Iterable[str]) -> Trace:
+    """Return the first MAX_READINGS readings of a trace's lines, without its header, by channel."""
     readings: dict[str, tuple[array[float], array[float]]] = {}
     count = 0
     for line in lines:
@@ -167,13 +160,13 @@ def parse_trace(lines: Iterable[str], where: Path) -> Trace:
             t_s, value = float(time), float(raw)
         except ValueError:
             continue
-        if math.isfinite(t_s) and math.isfinite(value):
+        if abs(t_s) <= LATEST_S and abs(value) <= LARGEST:  # neither holds for NaN
             times, values = readings.setdefault(channel, (array("d"), array("d")))
             times.append(t_s)
             values.append(value)
             count += 1
-        if count > MAX_READINGS:
-            raise ResultError(f"{where}: more than {MAX_READINGS} readings")
+        if count == MAX_READINGS:
+            break
     return {name: (np.array(times), np.array(raw)) for name, (times, raw) in readings.items()}
 
 

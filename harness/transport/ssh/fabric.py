@@ -9,7 +9,7 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import TypeVar
@@ -111,7 +111,7 @@ class FabricTransport:
         idle_deadline_s: float,
         stop: threading.Event | None = None,
         limit_bytes: int = LINE_LIMIT_BYTES,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Yield the command's complete lines as they come; see `Transport.follow`."""
         shown = shlex.join(argv)
         step = f"following `{shown}`"

@@ -243,7 +243,7 @@ def test_closing_the_iterator_ends_the_command(transport: Transport, tmp_path: P
     script = f"echo $$ > {pid_file}; echo one; exec sleep 60"
     lines = transport.follow(["sh", "-c", script], idle_deadline_s=60)
     next(lines)
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert ended(int(pid_file.read_text()))
 
 
