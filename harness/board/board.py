@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import workloads
-from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
+from harness.board.patience import Patience
+from harness.errors import Busy, CommandFailed, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
 from harness.transport.streams import Completed, last_words
@@ -30,9 +30,8 @@ from workloads.spec.messages import Job, dump, to_json, unframe
 STEP_DEADLINE_S = 60.0
 PROBE_DEADLINE_S = 240.0  # importing torch from an SD card takes its time
 PUSH_DEADLINE_S = 300.0
-FETCH_LIMIT_BYTES = 512 * 2**20
+DIGEST_DEADLINE_S = 600.0  # to hash a gigabyte on an SD card
 BUSY_POLL_S = 1.0
-BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
 
@@ -46,6 +45,14 @@ class JobState:
 
     folder: str
     journal_bytes: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digest:
+    """What identifies the content of a file on the board; ``size`` in bytes."""
+
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,15 +194,14 @@ class Board:
         Raises:
             Unreachable: the connection is gone for longer than the target's ``reconnect_s``.
         """
-        lost_since: float | None = None
-        attempt = 0
+        patience = Patience(self.target)
         while not stop.is_set():
             try:
                 with contextlib.closing(
                     self._follow_once(folder, offset, idle_deadline_s, stop)
                 ) as records:
                     for record in records:
-                        lost_since, attempt = None, 0
+                        patience.heard()
                         offset = record.get("offset", offset)
                         yield record
                         if record["type"] == "end":
@@ -204,31 +210,33 @@ class Board:
                     return
                 raise Unreachable(self.target.name, "the connection was closed")
             except Unreachable as error:
-                now = time.monotonic()
-                lost_since = now if lost_since is None else lost_since
-                if now - lost_since >= self.target.reconnect_s:
-                    raise Unreachable(
-                        self.target.name,
-                        f"{error.message} (tried to reconnect for {self.target.reconnect_s:g} s)",
-                        remedy="what was measured is kept on the board; once it can be "
-                        "reached again, run `gfbench resume` on this run",
-                    ) from error
-                self._drop()
-                stop.wait(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
-                attempt += 1
+                self.lost(error, patience, stop)
+
+    def lost(self, error: Unreachable, patience: Patience, stop: threading.Event) -> None:
+        """Drop the connection that broke off and wait before the next attempt.
+
+        Raises:
+            Unreachable: that has gone on for longer than the target's ``reconnect_s``.
+        """
+        self._drop()
+        stop.wait(patience.pause_s(error))
 
     def stop(self, folder: str) -> None:
         """End the runner and the block it is measuring."""
         self._payload(["stop", folder], deadline_s=STEP_DEADLINE_S)
 
-    def fetch(self, path: str) -> bytes | None:
-        """Return a file of the board, None if it is not there."""
-        try:
-            return self.transport.get(
-                path, deadline_s=PUSH_DEADLINE_S, limit_bytes=FETCH_LIMIT_BYTES
-            )
-        except MissingFile:
+    def digest(self, path: str) -> Digest | None:
+        """Return the size and hash of a file on the board, None if it is not there."""
+        completed = self._bootstrap(["digest", path], deadline_s=DIGEST_DEADLINE_S)
+        answer = self._record(completed, "digest")
+        size, sha256 = answer.get("bytes"), answer.get("sha256")
+        if not isinstance(size, int) or not isinstance(sha256, str):
             return None
+        return Digest(size=size, sha256=sha256)
+
+    def piece(self, path: str, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return some of the bytes of a file on the board."""
+        return self.transport.get_piece(path, offset=offset, size=size, deadline_s=deadline_s)
 
     def shell(self, command: str) -> None:
         """Run one of the inventory's setup or restore commands.
@@ -282,9 +290,11 @@ class Board:
             )
         return answer
 
-    def _bootstrap(self, arguments: Sequence[str]) -> Completed:
+    def _bootstrap(
+        self, arguments: Sequence[str], *, deadline_s: float = STEP_DEADLINE_S
+    ) -> Completed:
         """Run a command of ``workloads/bootstrap.py``, which needs no payload."""
-        return self._run([self._python, "-c", BOOTSTRAP, *arguments], STEP_DEADLINE_S)
+        return self._run([self._python, "-c", BOOTSTRAP, *arguments], deadline_s)
 
     def _prepared(self, payload: Payload, job_name: str) -> dict[str, Any]:
         """Make the job's folder and return what is there; the Python has to be new enough."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 import secrets
+import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.board.board import Board, Probed
+from harness.board.fetch import fetch_file
+from harness.board.patience import Patience
 from harness.errors import CommandFailed
 from harness.fleet.job import threads_of
 from harness.payloads import payload as payloads
@@ -77,7 +80,7 @@ def calibrate_sampler(
         job = _job(target, probe.facts, rail_map, name, rounds, seed)
         board.push_job(state.folder, job, b"")
         records = _measure(board, state.folder, job)
-        log = board.fetch(f"{state.folder}/power.csv") or b""
+        log = _power_log(board, state.folder)
         board.remove(state.folder)
     finally:
         board.close()
@@ -93,6 +96,15 @@ def calibrate_sampler(
         path, {"schema": SCHEMA, "type": "calibration", "target": target.name, **asdict(cost)}
     )
     return Calibrated(target=target.name, path=path, cost=cost)
+
+
+def _power_log(board: Board, folder: str) -> bytes:
+    """Return what the sampler has logged; empty where it logged nothing."""
+    with tempfile.TemporaryDirectory(prefix="gfbench-") as here:
+        into = Path(here) / "power.csv"
+        patience, stop = Patience(board.target), threading.Event()
+        there = fetch_file(board, f"{folder}/power.csv", into, patience=patience, stop=stop)
+        return into.read_bytes() if there else b""
 
 
 def _rail_map(target: Target, probe: Probed) -> RailMap:

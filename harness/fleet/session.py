@@ -15,8 +15,10 @@ from typing import Any, Protocol
 
 from harness.board import cross_compile as cross
 from harness.board.board import Board, JobState, Probed, read_probe
+from harness.board.patience import Patience
 from harness.board.revisions import bring_revisions
 from harness.errors import CommandFailed, TargetError, Unreachable
+from harness.fleet.collect import TRACE_LEFT, collect_trace, missing_of_journal
 from harness.fleet.job import plan_job, skipped
 from harness.fleet.machines import Machines
 from harness.fleet.outcome import Outcome, now_utc
@@ -144,9 +146,7 @@ class Session:
         job = self._job(probe)
         self.save()
         if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
-            self._collect(state.folder)
-            self._finish(job, complete=True)
-            self._board.remove(state.folder)
+            self._conclude(state.folder, job)
             return
         with self._machines.one_at_a_time(self.outcome.boot_id, self.target.name, self._stop):
             if not self._stop.is_set():
@@ -258,15 +258,20 @@ class Session:
             self._watch.state(self.target.name, "detached")
             return
         self._watch.state(self.target.name, "measuring")
-        complete, log = False, ""
         try:
             complete, log = self._copy_journal(state.folder, job)
         except StorageError:
-            self._board.stop(state.folder)
+            with contextlib.suppress(TargetError):  # the full disk here is what has to be told
+                self._board.stop(state.folder)
             raise
-        finally:
-            self._collect(state.folder)
-        if not complete and not self._stop.is_set():
+        except TargetError:
+            self._collect(state.folder, reconnect_s=0.0)
+            raise
+        if complete:
+            self._conclude(state.folder, job)
+            return
+        self._collect(state.folder, reconnect_s=0.0)
+        if not self._stop.is_set():
             last = log.strip().splitlines()
             raise CommandFailed(
                 self.target.name,
@@ -274,9 +279,6 @@ class Session:
                 remedy=f"`gfbench resume {self.request.run}` continues; the log is on the board "
                 f"in {state.folder}/runner.log",
             )
-        self._finish(job, complete=complete)
-        if complete:
-            self._board.remove(state.folder)
 
     def _copy_journal(self, folder: str, job: Job) -> tuple[bool, str]:
         """Copy the journal as it grows; returns whether it is complete, and the runner's log."""
@@ -306,20 +308,36 @@ class Session:
             self._watch.block(self.target.name, line.content)
         return offset + len(line.text.encode())
 
-    def _collect(self, folder: str) -> None:
-        """Fetch the power trace; without a connection it stays on the board for ``resume``."""
-        with contextlib.suppress(TargetError):
-            log = self._board.fetch(f"{folder}/power.csv")
-            if log:
-                self._note(*self._power.keep(log))
+    def _collect(self, folder: str, *, reconnect_s: float | None = None) -> TargetError | None:
+        """Bring the power trace here or note where it still is; returns what went wrong."""
+        kept = [note for note in self.outcome.notes if not note.startswith(TRACE_LEFT)]
+        self.outcome.notes = kept  # of an earlier session of this run
+        patience = Patience(self.target, reconnect_s=reconnect_s)
+        collected = collect_trace(self._board, folder, self._power, patience, self._stop)
+        self._note(*collected.notes)
+        return collected.problem
+
+    def _conclude(self, folder: str, job: Job) -> None:
+        """Bring the rest here, say how it went, and remove from the board what is here.
+
+        Raises:
+            TargetError: the power trace is still on the board.
+        """
+        left = self._collect(folder)
+        self._finish(job)
+        if left is not None:
+            raise left
+        missing = missing_of_journal(self._board, folder, len(trim_journal(self.folder / JOURNAL)))
+        if missing:
+            self._note(missing)
+        else:
+            self._board.remove(folder)
 
     def _note(self, *notes: str) -> None:
         self.outcome.notes += [note for note in notes if note not in self.outcome.notes]
 
-    def _finish(self, job: Job, *, complete: bool) -> None:
-        """Say whether everything that was planned has been measured."""
-        if not complete:
-            return
+    def _finish(self, job: Job) -> None:
+        """Say how the blocks went, all of which have been measured."""
         blocks = self._blocks()
         self._note(*self._power.keep_meter(blocks))
         self._note_a_busy_machine(blocks)

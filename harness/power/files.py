@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.power.log import align_meter, busy_windows, make_trace
+from harness.power.log import align_meter, busy_windows, job_power, make_trace
 from harness.power.meter import MeterError
 from reports.results.power import RailMap, rail_map_from_json
 from reports.results.read import MAX_READINGS, POWER_MAP, POWER_TRACE
@@ -36,6 +36,21 @@ class PowerFiles:
         """Return what power.json says; None where power is off."""
         document = self._document()
         return None if document is None else rail_map_from_json(document)
+
+    @property
+    def part(self) -> Path:
+        """Return where the board's log grows until all of it is here."""
+        return self._folder / "power.part"
+
+    @property
+    def is_sampled(self) -> bool:
+        """Return whether the board itself logs the power."""
+        return bool(job_power(self.rail_map))
+
+    @property
+    def has_trace(self) -> bool:
+        """Return whether a trace is here."""
+        return (self._folder / POWER_TRACE).is_file()
 
     def plan(self, platform: str, probe: Mapping[str, Any]) -> tuple[str, ...]:
         """Choose the sensors and write power.json, which also says what is missing and why."""

@@ -48,6 +48,15 @@ class Transport(Protocol):
             Unreachable: The connection is lost, or too slow.
         """
 
+    def get_piece(self, path: str, *, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return `size` bytes of a file from `offset` on, or what there is of them.
+
+        Raises:
+            MissingFile: There is no such file.
+            CommandFailed: It cannot be read.
+            Unreachable: The connection is lost, or too slow.
+        """
+
     def follow(
         self,
         argv: Sequence[str],

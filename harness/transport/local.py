@@ -74,6 +74,16 @@ class LocalTransport:
         """Return the file's bytes."""
         return self._on_file("read", path, deadline_s, lambda: self._read(path, limit_bytes))
 
+    def get_piece(self, path: str, *, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return some of the file's bytes."""
+
+        def read() -> bytes:
+            with open(self._absolute(path), "rb") as file:
+                file.seek(offset)
+                return file.read(size)
+
+        return self._on_file("read", path, deadline_s, read)
+
     def follow(
         self,
         argv: Sequence[str],

@@ -104,6 +104,13 @@ class FabricTransport:
             deadline_s, f"reading {path}", lambda: self._on_file("read", path, _reader(limit_bytes))
         )
 
+    def get_piece(self, path: str, *, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return some of the file's bytes."""
+        read = _piece_reader(offset, size)
+        return self._link.within(
+            deadline_s, f"reading {path}", lambda: self._on_file("read", path, read)
+        )
+
     def follow(
         self,
         argv: Sequence[str],
@@ -279,5 +286,17 @@ def _reader(limit_bytes: int) -> Callable[[paramiko.SFTPClient, str], bytes]:
             if size:
                 file.prefetch(size, max_concurrent_requests=_PREFETCHED)
             return read_all(file.read, limit_bytes)
+
+    return read
+
+
+def _piece_reader(offset: int, size: int) -> Callable[[paramiko.SFTPClient, str], bytes]:
+    def read(sftp: paramiko.SFTPClient, path: str) -> bytes:
+        with sftp.open(path, "rb") as file:
+            end = min(file.stat().st_size or 0, offset + size)
+            file.seek(offset)
+            if end > offset:
+                file.prefetch(end, max_concurrent_requests=_PREFETCHED)
+            return file.read(max(0, end - offset))
 
     return read

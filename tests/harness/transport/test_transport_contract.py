@@ -121,6 +121,17 @@ def test_a_file_comes_back_as_it_was_put(transport: Transport, tmp_path: Path) -
     assert [entry.name for entry in tmp_path.glob("*.bin*")] == ["a file ü.bin"]
 
 
+def test_a_file_comes_back_in_pieces(transport: Transport, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(MIB + 5))
+    pieces = []
+    for offset in range(0, MIB + 5 + 300_000, 300_000):
+        pieces.append(transport.get_piece(str(path), offset=offset, size=300_000, deadline_s=20))
+    assert b"".join(pieces) == path.read_bytes()
+    with pytest.raises(MissingFile, match="nowhere"):
+        transport.get_piece(str(tmp_path / "nowhere"), offset=0, size=1, deadline_s=20)
+
+
 def test_an_empty_file_is_a_file(transport: Transport, tmp_path: Path) -> None:
     transport.put(b"", str(tmp_path / "empty"), deadline_s=20)
     assert transport.get(str(tmp_path / "empty"), deadline_s=20, limit_bytes=10) == b""
