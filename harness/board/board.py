@@ -15,6 +15,7 @@ from typing import Any
 
 import workloads
 from harness.board.patience import Patience
+from harness.board.secrets import keep_secrets
 from harness.errors import Busy, CommandFailed, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
@@ -34,6 +35,9 @@ DIGEST_DEADLINE_S = 600.0  # to hash a gigabyte on an SD card
 BUSY_POLL_S = 1.0
 ILLEGAL_INSTRUCTION = (132, -4)
 OLDEST_PYTHON = [3, 6]
+
+# A command of the inventory may hold secrets, which the board's list of processes shows to all.
+RUN_HANDED_OVER = 'command=$GFBENCH_COMMAND; unset GFBENCH_COMMAND; eval "$command"'
 
 # Sent as it is: the board runs it with `python -c` before any payload is there.
 BOOTSTRAP = (Path(workloads.__file__).parent / "bootstrap.py").read_text(encoding="ascii")
@@ -89,6 +93,7 @@ class Board:
 
     def __init__(self, target: Target, connect: Callable[[], Transport], payload: Payload) -> None:
         """Remember how to connect; nothing is done yet."""
+        keep_secrets(target)
         self.target = target
         self.payload = payload
         self._connect = connect
@@ -244,7 +249,9 @@ class Board:
         Raises:
             CommandFailed: it ended with an error.
         """
-        completed = self._run(["sh", "-c", command], STEP_DEADLINE_S)
+        completed = self._run(
+            ["sh", "-c", RUN_HANDED_OVER], STEP_DEADLINE_S, GFBENCH_COMMAND=command
+        )
         if completed.exit_status != 0:
             raise CommandFailed(
                 self.target.name,
@@ -322,7 +329,7 @@ class Board:
     ) -> Generator[dict[str, Any], None, None]:
         argv = self._argv(["follow", folder, str(offset)])
         with contextlib.closing(
-            self.transport.follow(argv, idle_deadline_s=idle_deadline_s, stop=stop)
+            self.transport.follow(argv, env=self._env, idle_deadline_s=idle_deadline_s, stop=stop)
         ) as lines:
             for line in lines:
                 record = unframe(line)
@@ -332,20 +339,15 @@ class Board:
     def _payload(
         self, arguments: Sequence[str], *, deadline_s: float, payload: Payload | None = None
     ) -> Completed:
-        return self._run(self._argv(arguments, payload), deadline_s, env=False)
+        return self._run(self._argv(arguments, payload), deadline_s)
 
     def _argv(self, arguments: Sequence[str], payload: Payload | None = None) -> list[str]:
         path = f"{self._workdir}/{(payload or self.payload).name}"
-        return [*self._environment(), self._python, path, *arguments]
+        return [self._python, path, *arguments]
 
-    def _run(self, argv: Sequence[str], deadline_s: float, *, env: bool = True) -> Completed:
-        prefix = self._environment() if env else []
-        return self.transport.run([*prefix, *argv], deadline_s=deadline_s)
-
-    def _environment(self) -> list[str]:
-        if not self._env:
-            return []
-        return ["env", *(f"{name}={value}" for name, value in self._env.items())]
+    def _run(self, argv: Sequence[str], deadline_s: float, **more: str) -> Completed:
+        """Run a command with the target's environment, and with ``more`` variables."""
+        return self.transport.run(argv, env={**self._env, **more}, deadline_s=deadline_s)
 
     def _record(self, completed: Completed, kind: str) -> dict[str, Any]:
         """Return the one record of this kind among what the command printed."""

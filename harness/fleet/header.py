@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness.board.secrets import public_entry
 from harness.errors import PlanError
 from harness.fleet.outcome import now_utc
 from harness.payloads import payload as payloads
@@ -19,7 +20,7 @@ from harness.payloads.user_kernels import UserKernel
 from harness.plan.plan import FALLBACK, all_cases
 from harness.plan.suites import Suite
 from reports.results.read import RUN, ResultError
-from targets.inventory import Target, public_entry
+from targets.inventory import Target
 from workloads.spec.kernels import kernel_source_sha256
 from workloads.spec.messages import PHASES, to_json
 from workloads.spec.methods import BASELINE

@@ -7,6 +7,7 @@ Whatever happens, what has been measured is in the result folder and session.jso
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -41,6 +42,7 @@ from reports.results.write import (
     write_bytes_atomic,
     write_json_atomic,
 )
+from reports.text.masking import MASK, masked_json
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
 
@@ -196,7 +198,7 @@ class Session:
         """Return the job to do: the stored one when a run is resumed, else a new one."""
         path = self.folder / JOB
         if path.exists():
-            return self._stored_job(path)
+            return self._stored_job(path, probe)
         self._note(*self._power.plan(probe.platform, probe.document))
         new = plan_job(
             self.request.suite,
@@ -216,9 +218,11 @@ class Session:
         self._watch.planned(self.target.name, len(new.job.blocks), 0, new.plan.estimate_s)
         return new.job
 
-    def _stored_job(self, path: Path) -> Job:
+    def _stored_job(self, path: Path, probe: Probed) -> Job:
         """Return the job of the run that is resumed; the outcome goes on from its last session."""
         job = _read_job(path)
+        if MASK in json.dumps(job.power):
+            job = job._replace(power=self._power.job_power(probe.platform, probe.document))
         session = self._last_session()
         self.outcome.skipped = session.get("skipped") or []
         self.outcome.cases = session.get("cases") or []
@@ -303,7 +307,7 @@ class Session:
         if line is None:
             self._note(NOT_A_RECORD)
             return offset
-        append_journal(self.folder / JOURNAL, line.text.encode())
+        append_journal(self.folder / JOURNAL, masked_json(line.text).encode())
         if line.content.get("type") == "block":
             self._watch.block(self.target.name, line.content)
         return offset + len(line.text.encode())

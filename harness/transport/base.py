@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -22,9 +22,16 @@ class Transport(Protocol):
     """
 
     def run(
-        self, argv: Sequence[str], *, deadline_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float,
+        limit_bytes: int = OUTPUT_LIMIT_BYTES,
     ) -> Completed:
         """Run a command to its end and return its status and output, whatever the status.
+
+        The values of `env` never stand on a command line, which other users can see.
 
         Raises:
             CommandFailed: It has not ended in time, or either stream is above `limit_bytes`.
@@ -61,6 +68,7 @@ class Transport(Protocol):
         self,
         argv: Sequence[str],
         *,
+        env: Mapping[str, str] | None = None,
         idle_deadline_s: float,
         stop: threading.Event | None = None,
         limit_bytes: int = LINE_LIMIT_BYTES,

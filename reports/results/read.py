@@ -45,6 +45,7 @@ from reports.results.journal import read_journal
 from reports.results.power import RailMap, Trace, rail_map_from_json
 from reports.results.records import Probe, Rule, Run, RunHeader, SessionRecord, TargetRun
 from reports.results.sampler_cost import SamplerCost
+from reports.text.masking import masked
 
 __all__ = [  # with what the readers of a single file need
     "CALIBRATION",
@@ -110,6 +111,7 @@ def _run_json(folder: Path) -> dict[str, Any]:
 
 def _load(path: Path, document: Mapping[str, Any]) -> Run:
     header = typed(RunHeader, {**document, "gate": None}, path / RUN)
+    header = replace(header, argv=tuple(masked(word) for word in header.argv))  # of older versions
     names, notes = _target_names(path / "targets")
     if document.get("gate") is not None:
         header = replace(header, gate=_rule(document["gate"], path / RUN, notes))

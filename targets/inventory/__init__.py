@@ -6,10 +6,9 @@ All that is wrong with a file is reported at once. The machine itself is always 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from targets.inventory.checks import ADDRESS, LOCAL, check, gateway_of, hint
@@ -18,7 +17,6 @@ from targets.inventory.schema import InventoryFile, PowerMeter, Settings, Target
 from targets.inventory.yaml_lines import YamlProblem, read_yaml
 
 DEFAULT_PATH = Path("inventory.yaml")
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS", re.IGNORECASE)
 
 
 class InventoryProblem(Exception):
@@ -161,23 +159,6 @@ def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Targe
         for target in _selected(inventory, selector):
             chosen.setdefault(target.name, target)
     return tuple(chosen.values())
-
-
-def public_entry(target: Target) -> dict[str, Any]:
-    """Return the target for run.json: secrets masked, of the key file only the name."""
-    power = target.power
-    masked = {key: "***" if _SECRET.search(key) else value for key, value in target.env.items()}
-    key_file = target.identity_file
-    return {
-        **{key: getattr(target, key) for key in Target.__dataclass_fields__},
-        "identity_file": PurePath(key_file).name if key_file is not None else None,
-        "power": power.kind if power.argument is None else {power.kind: power.argument},
-        "env": masked,
-        "labels": dict(target.labels),
-        "tags": list(target.tags),
-        "setup": list(target.setup),
-        "restore": list(target.restore),
-    }
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,8 +9,9 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
@@ -56,6 +57,26 @@ kill "$watcher" 2>/dev/null
 exit "$status"
 """
 
+# The environment comes on standard input, as lines of shell up to one that says where it ends.
+_WITH_ENVIRONMENT = """settings=
+while IFS= read -r line; do
+if [ "$line" = "$1" ]; then break; fi
+settings="$settings$line
+"
+done
+shift
+eval "$settings"
+unset settings line
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    """A command line for the board, and what it reads before anything else."""
+
+    line: str
+    settings: bytes = b""
+
 
 class FabricTransport:
     """Meets `harness.transport.base.Transport` over SSH; it is connected from the start."""
@@ -73,12 +94,17 @@ class FabricTransport:
         self._link = Link(target, inventory, deadline_s=connect_deadline_s)
 
     def run(
-        self, argv: Sequence[str], *, deadline_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float,
+        limit_bytes: int = OUTPUT_LIMIT_BYTES,
     ) -> Completed:
         """Run the command; past the deadline it is ended on the board too."""
         shown = shlex.join(argv)
         board_deadline = str(max(1, math.ceil(deadline_s)) + 1)
-        command = shlex.join(["sh", "-c", _TIMED, "sh", board_deadline, *argv])
+        command = _command(_TIMED, [board_deadline, *argv], env)
         channels: list[paramiko.Channel] = []
         try:
             return self._link.attempt(
@@ -115,6 +141,7 @@ class FabricTransport:
         self,
         argv: Sequence[str],
         *,
+        env: Mapping[str, str] | None = None,
         idle_deadline_s: float,
         stop: threading.Event | None = None,
         limit_bytes: int = LINE_LIMIT_BYTES,
@@ -122,7 +149,7 @@ class FabricTransport:
         """Yield the command's complete lines as they come; see `Transport.follow`."""
         shown = shlex.join(argv)
         step = f"following `{shown}`"
-        command = shlex.join(["sh", "-c", _TETHERED, "sh", *argv])
+        command = _command(_TETHERED, argv, env)
         channel = self._link.within(_OPEN_S, step, lambda: self._start(command))
         try:
             stderr = deadlines.background(lambda: read_tail(channel.recv_stderr))
@@ -153,13 +180,14 @@ class FabricTransport:
         """Close it."""
         self.close()
 
-    def _start(self, command: str) -> paramiko.Channel:
+    def _start(self, command: _Command) -> paramiko.Channel:
         channel = self._link.transport.open_session()
-        channel.exec_command(command)
+        channel.exec_command(command.line)
+        channel.sendall(command.settings)
         return channel
 
     def _communicate(
-        self, command: str, limit_bytes: int, channels: list[paramiko.Channel]
+        self, command: _Command, limit_bytes: int, channels: list[paramiko.Channel]
     ) -> Completed:
         channel = self._start(command)
         channels.append(channel)
@@ -252,6 +280,20 @@ class FabricTransport:
 
     def _failed(self, message: str) -> CommandFailed:
         return CommandFailed(self._target, message)
+
+
+def _command(script: str, argv: Sequence[str], env: Mapping[str, str] | None) -> _Command:
+    """Return the command that runs a shell script with these arguments and this environment."""
+    if not env:
+        return _Command(line=shlex.join(["sh", "-c", script, "sh", *argv]))
+    end = f"end {secrets.token_hex(8)}"
+    settings = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+    return _Command(
+        line=shlex.join(["sh", "-c", _WITH_ENVIRONMENT + script, "sh", end, *argv]),
+        settings="".join(f"{line}\n" for line in (*settings, end)).encode(
+            "utf-8", "surrogateescape"
+        ),
+    )
 
 
 def _read_or_close(

@@ -74,6 +74,38 @@ def test_a_command_has_no_input_to_wait_for(transport: Transport) -> None:
     assert transport.run(["cat"], deadline_s=20).stdout == b""
 
 
+SETTINGS = {
+    "PLAIN": "one",
+    "QUOTED": 'it\'s "two" $HOME `id` \\n;',
+    "LINES": "three\nend\n\n",
+    "UMLAUT": "für",
+    "EMPTY": "",
+}
+SHOW = r'printf "%s|" "$PLAIN" "$QUOTED" "$LINES" "$UMLAUT" "${EMPTY-unset}"; cat'
+
+
+def test_an_environment_reaches_the_command_as_it_is_and_nothing_else_does(
+    transport: Transport,
+) -> None:
+    done = transport.run(["sh", "-c", SHOW], env=SETTINGS, deadline_s=20)
+    assert done.stdout.decode() == "".join(f"{value}|" for value in SETTINGS.values())
+    assert done.stderr == b""
+
+
+def test_a_followed_command_has_its_environment_too(transport: Transport) -> None:
+    lines = transport.follow(
+        ["sh", "-c", r'printf "%s\n" "$QUOTED" "$UMLAUT"'], env=SETTINGS, idle_deadline_s=20
+    )
+    assert [line.decode() for line in lines] == [SETTINGS["QUOTED"], SETTINGS["UMLAUT"]]
+
+
+def test_no_value_of_the_environment_is_on_a_command_line(transport: Transport) -> None:
+    look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
+    done = transport.run(["sh", "-c", look], env={"TOKEN": "a-very-own-value"}, deadline_s=20)
+    assert b"cat /proc" in done.stdout
+    assert b"a-very-own-value" not in done.stdout
+
+
 def test_a_missing_program_is_status_127(transport: Transport) -> None:
     done = transport.run(["no-such-program-here"], deadline_s=20)
     assert done.exit_status == 127
