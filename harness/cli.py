@@ -114,7 +114,7 @@ def main() -> NoReturn:
         code = _say(str(error), error.exit_code)
     except BrokenPipeError:
         code = 0
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's own flush
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
     except SystemExit as ended:  # Typer's answer to a closed pipe
         code = 0 if isinstance(ended.__context__, BrokenPipeError) else int(ended.code or 0)
     except Exception as error:
@@ -168,4 +168,4 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except (BrokenPipeError, ValueError):
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

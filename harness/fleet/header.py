@@ -37,7 +37,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     import json
 
     try:
-        header = json.loads((folder / RUN).read_text())
+        header = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ResultError(f"{folder} does not hold a run: {error}") from None
     if not isinstance(header, dict):
@@ -121,6 +121,8 @@ def _git_state() -> dict[str, Any] | None:
                 ["git", "-C", str(root), *arguments],
                 capture_output=True,
                 text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=GIT_DEADLINE_S,
                 check=True,
             ).stdout.strip()

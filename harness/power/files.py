@@ -108,7 +108,7 @@ class PowerFiles:
         path = self._folder / POWER_MAP
         if not path.exists():
             return None
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return document
 
     def _continue(self, name: str, content: bytes) -> None:
