@@ -256,7 +256,7 @@ class Board:
             raise CommandFailed(
                 self.target.name,
                 f"`{command}` ended with exit status {completed.exit_status}: "
-                f"{last_words(completed.stderr)}",
+                f"{last_words(completed.stderr) or 'it printed nothing'}",
                 remedy="correct it under `setup` or `restore` in the inventory",
             )
 
