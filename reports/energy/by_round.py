@@ -62,11 +62,7 @@ _BY_CASE: WeakKeyDictionary[TargetRun, Energies] = WeakKeyDictionary()
 
 
 def trace_of(target: TargetRun) -> Trace | None:
-    """Return the readings of a target's power sensor; None without a sensor or a trace.
-
-    Raises:
-        ResultError: the trace cannot be read.
-    """
+    """Return the readings of a target's power sensor; None without a sensor or a trace."""
     if target not in _TRACES:
         _TRACES[target] = read_trace(target) if target.power else None
     return _TRACES[target]
@@ -76,9 +72,6 @@ def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
     """Return each timing window with its energy, in order; empty without a sensor or a trace.
 
     Windows of throttled blocks are included; their energy is invalid.
-
-    Raises:
-        ResultError: the trace cannot be read.
     """
     if target not in _WINDOWS:
         trace = trace_of(target)
@@ -87,11 +80,7 @@ def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
 
 
 def energies_of(target: TargetRun) -> Energies:
-    """Return the energy of each timing window by case and phase, then by round.
-
-    Raises:
-        ResultError: the trace cannot be read.
-    """
+    """Return the energy of each timing window by case and phase, then by round."""
     if target not in _BY_CASE:
         by_case: dict[tuple[Case, str], dict[int, Energy]] = {}
         for window in windows_of(target):

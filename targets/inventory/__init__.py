@@ -7,10 +7,9 @@ Everything wrong in a file is reported at once. The controller's own machine is 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from targets.inventory.addresses import parse_address
@@ -20,7 +19,6 @@ from targets.inventory.schema import InventoryFile, PowerMeter, Settings, Target
 from targets.inventory.yaml_lines import YamlProblem, read_yaml
 
 DEFAULT_PATH = Path("inventory.yaml")
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS", re.IGNORECASE)
 
 
 class InventoryProblem(Exception):
@@ -170,23 +168,6 @@ def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Targe
         for target in _selected(inventory, selector):
             chosen.setdefault(target.name, target)
     return tuple(chosen.values())
-
-
-def public_entry(target: Target) -> dict[str, Any]:
-    """Return the target for run.json; secrets are masked, and a key file is reduced to its name."""
-    power = target.power
-    masked = {key: "***" if _SECRET.search(key) else value for key, value in target.env.items()}
-    key_file = target.identity_file
-    return {
-        **{key: getattr(target, key) for key in Target.__dataclass_fields__},
-        "identity_file": PurePath(key_file).name if key_file is not None else None,
-        "power": power.kind if power.argument is None else {power.kind: power.argument},
-        "env": masked,
-        "labels": dict(target.labels),
-        "tags": list(target.tags),
-        "setup": list(target.setup),
-        "restore": list(target.restore),
-    }
 
 
 def json_schema() -> dict[str, Any]:

@@ -222,6 +222,8 @@ def _public_halves(paths: Sequence[str]) -> set[str]:
     halves = set()
     for path in paths:
         public = Path(path + ".pub").expanduser()
-        fields = public.read_text(errors="replace").split() if public.is_file() else []
+        fields = (
+            public.read_text(encoding="utf-8", errors="replace").split() if public.is_file() else []
+        )
         halves.update(fields[1:2])
     return halves
