@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -37,6 +38,7 @@ from harness.commands import (
 )
 from harness.commands import list as list_
 from harness.errors import GfbenchError
+from reports.text.masking import MaskedStream, masked
 
 BUG = 70
 INTERRUPTED = 130
@@ -103,6 +105,7 @@ app = command_line(COMMANDS)
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
     signal.signal(signal.SIGTERM, _as_interrupt)
+    _guard_output()
     try:
         code = app(standalone_mode=False) or 0  # what typer.Exit carries comes back as a value
     except (KeyboardInterrupt, typer.Abort):
@@ -111,13 +114,24 @@ def main() -> NoReturn:
         code = _say(str(error), error.exit_code)
     except BrokenPipeError:
         code = 0
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's own flush
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the interpreter's own flush
     except SystemExit as ended:  # Typer's answer to a closed pipe
         code = 0 if isinstance(ended.__context__, BrokenPipeError) else int(ended.code or 0)
     except Exception as error:
         code = _usage(error) if hasattr(error, "format_message") else _bug(error)
     _flush()
     raise SystemExit(code)
+
+
+def _guard_output() -> None:
+    """Let no secret out, and let no character that the encoding lacks end a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            # In UTF-8 that is for names of files that are not text, which come out as they are.
+            if stream.errors != "surrogateescape" or stream.encoding.lower() != "utf-8":
+                stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, MaskedStream(stream))
 
 
 def _as_interrupt(number: int, frame: Any) -> None:
@@ -138,8 +152,8 @@ def _usage(error: Any) -> int:
 def _bug(error: Exception) -> int:
     try:
         handle, path = tempfile.mkstemp(prefix="gfbench-bug-", suffix=".log")
-        with os.fdopen(handle, "w") as file:
-            file.write(f"{sys.argv}\n{sys.version}\n{traceback.format_exc()}")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(masked(f"{sys.argv}\n{sys.version}\n{traceback.format_exc()}"))
     except OSError as problem:
         path = f"lost ({problem.strerror})"
     return _say(f"this is a bug: {type(error).__name__}: {error}; the log is {path}", BUG)
@@ -154,4 +168,4 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except (BrokenPipeError, ValueError):
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115

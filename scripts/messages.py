@@ -33,7 +33,7 @@ NOT_PROSE = re.compile(
     r"""
       ^\s*import\ \w | \w\ \|\ None\b           # Python
     | ^\s*(SELECT|SET|INSERT|CREATE)\b          # SQL
-    | ;\ then\ exec\b | ^\s*exec\ [\d"]          # shell
+    | ;\ then\ exec\b | ^\s*(exec|eval|set\ --)\s  # shell
     | ;\s*\n                                    # C, JavaScript
     | ^<(\?xml|svg)\b | ^\s*</?[a-z]+[^>]*>\s*$  # XML, one tag of HTML
     | \bdefault-src\b                          # a content security policy

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Install the programs that the tests drive: sshd (boards on loopback), Chromium (the report), clang (its sanitizers),
-# and a compiler and an emulator for 64-bit ARM (kernel native on NEON).
+# Install the programs that the tests drive: sshd (boards on loopback), tcsh and fish (login shells of boards),
+# Chromium (the report), clang (its sanitizers), and a compiler and an emulator for 64-bit ARM (kernel native on NEON).
 # As root through apt; otherwise say what to install. In CI (CI set) a missing program is a failure.
 set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # where sshd lives, and not on every user's PATH
@@ -15,6 +15,8 @@ present() {
 
 missing=()
 present sshd || missing+=(openssh-server)
+present tcsh || missing+=(tcsh)
+present fish || missing+=(fish)
 present chromium chromium-browser google-chrome || missing+=(chromium)
 present clang || missing+=(clang libclang-rt-dev)
 present qemu-aarch64 || missing+=(qemu-user)

@@ -6,6 +6,7 @@ that are too old for the payload, 2.7 included, so that the controller can name 
 prepare WORKDIR PAYLOAD JOB    make the job's folder (no JOB: the workdir), say what is there
 make-folder PATH               make a folder unless it is there
 remove PATH                    remove a folder with all that is in it
+digest PATH                    say a file's size and SHA-256; null for both where there is none
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import shutil
 import sys
 import time
 
+CHUNK_BYTES = 1 << 20
 RECORD_SEPARATOR = chr(30)  # of workloads.spec.messages, which is not on the board yet
 
 
@@ -28,6 +30,8 @@ def main(arguments):  # type: (list[str]) -> None
         make_folder(arguments[1])
     elif command == "remove":
         shutil.rmtree(arguments[1])
+    elif command == "digest":
+        sys.stdout.write(RECORD_SEPARATOR + json.dumps(digest(arguments[1])) + "\n")
     else:
         sys.exit("no such command: " + command)
 
@@ -68,6 +72,21 @@ def why_not_writable(folder):  # type: (str) -> str | None
     if os.access(folder, os.W_OK | os.X_OK):
         return None
     return folder + ": its filesystem is read-only, or it belongs to another user"
+
+
+def digest(path):  # type: (str) -> dict[str, object]
+    """Return a file's size and hash."""
+    if not os.path.exists(path):
+        return {"type": "digest", "bytes": None, "sha256": None}
+    sha256 = hashlib.sha256()
+    size = 0
+    with open(path, "rb") as file:
+        chunk = file.read(CHUNK_BYTES)
+        while chunk:
+            sha256.update(chunk)
+            size += len(chunk)
+            chunk = file.read(CHUNK_BYTES)
+    return {"type": "digest", "bytes": size, "sha256": sha256.hexdigest()}
 
 
 def make_folder(path):  # type: (str) -> None

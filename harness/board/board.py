@@ -10,14 +10,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import workloads
+from harness.board.patience import Patience
 from harness.board.probed import Probed, clock_off_s, read_probe
-from harness.errors import Busy, CommandFailed, MissingFile, Unreachable
+from harness.board.secrets import keep_secrets
+from harness.errors import Busy, CommandFailed, Unreachable
 from harness.payloads.payload import Payload
 from harness.transport.base import Transport
 from harness.transport.streams import Completed, last_words
@@ -29,9 +31,8 @@ from workloads.spec.messages import Job, dump, to_json, unframe
 STEP_DEADLINE_S = 60.0
 SENSORS_S = 60.0  # for what a probe asks besides torch and the kernels
 PUSH_DEADLINE_S = 300.0
-FETCH_LIMIT_BYTES = 512 * 2**20
+DIGEST_DEADLINE_S = 600.0  # to hash a gigabyte on an SD card
 BUSY_POLL_S = 1.0
-BACK_OFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 ILLEGAL_INSTRUCTION = signal.SIGILL
 CORETYPE = "OPENBLAS_CORETYPE"
 STILL_ILLEGAL = (
@@ -39,6 +40,9 @@ STILL_ILLEGAL = (
     "does not help: install a torch wheel for this processor"
 )
 OLDEST_PYTHON = [3, 6]
+
+# A command of the inventory may hold secrets, which the board's list of processes shows to all.
+RUN_HANDED_OVER = 'command=$GFBENCH_COMMAND; unset GFBENCH_COMMAND; eval "$command"'
 
 # Sent as it is: the board runs it with `python -c` before any payload is there.
 BOOTSTRAP = (Path(workloads.__file__).parent / "bootstrap.py").read_text(encoding="ascii")
@@ -52,11 +56,20 @@ class JobState:
     journal_bytes: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Digest:
+    """What identifies the content of a file on the board; ``size`` in bytes."""
+
+    size: int
+    sha256: str
+
+
 class Board:
     """A target, over a connection that is made again when it breaks."""
 
     def __init__(self, target: Target, connect: Callable[[], Transport], payload: Payload) -> None:
         """Remember how to connect; nothing is done yet."""
+        keep_secrets(target)
         self.target = target
         self.payload = payload
         self._connect = connect
@@ -83,6 +96,15 @@ class Board:
             TargetError: it does not arrive whole.
         """
         self._pushed(payload, "")
+
+    def check_file_transfer(self) -> None:
+        """Read the payload back: one that was there already has not shown that files go through.
+
+        Raises:
+            CommandFailed: no file can be transferred.
+        """
+        path = f"{self._workdir}/{self.payload.name}"
+        self.piece(path, 0, len(self.payload.data), PUSH_DEADLINE_S)
 
     def job_folder(self, job_name: str) -> str:
         """Return the path of a job's folder on the board."""
@@ -176,51 +198,57 @@ class Board:
 
     def follow(
         self, folder: str, offset: int, *, idle_deadline_s: float, stop: threading.Event
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Generator[dict[str, Any], None, None]:
         """Yield the journal's records from ``offset`` on, reconnecting as long as that may take.
+
+        Close it before it is let go of: it holds a command on the board and a thread here.
 
         Raises:
             Unreachable: the connection is gone for longer than the target's ``reconnect_s``.
         """
-        lost_since: float | None = None
-        attempt = 0
+        patience = Patience(self.target)
         while not stop.is_set():
             try:
-                for record in self._follow_once(folder, offset, idle_deadline_s, stop):
-                    lost_since, attempt = None, 0
-                    offset = record.get("offset", offset)
-                    yield record
-                    if record["type"] == "end":
-                        return
+                with contextlib.closing(
+                    self._follow_once(folder, offset, idle_deadline_s, stop)
+                ) as records:
+                    for record in records:
+                        patience.heard()
+                        offset = record.get("offset", offset)
+                        yield record
+                        if record["type"] == "end":
+                            return
                 if stop.is_set():
                     return
                 raise Unreachable(self.target.name, "the connection was closed")
             except Unreachable as error:
-                now = time.monotonic()
-                lost_since = now if lost_since is None else lost_since
-                if now - lost_since >= self.target.reconnect_s:
-                    raise Unreachable(
-                        self.target.name,
-                        f"{error.message} (tried to reconnect for {self.target.reconnect_s:g} s)",
-                        remedy="what was measured is kept on the board; once it can be "
-                        "reached again, run `gfbench resume` on this run",
-                    ) from error
-                self._drop()
-                stop.wait(BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)])
-                attempt += 1
+                self.lost(error, patience, stop)
+
+    def lost(self, error: Unreachable, patience: Patience, stop: threading.Event) -> None:
+        """Drop the connection that broke off and wait before the next attempt.
+
+        Raises:
+            Unreachable: that has gone on for longer than the target's ``reconnect_s``.
+        """
+        self._drop()
+        stop.wait(patience.pause_s(error))
 
     def stop(self, folder: str) -> None:
         """End the runner and the block it is measuring."""
         self._payload(["stop", folder], deadline_s=STEP_DEADLINE_S)
 
-    def fetch(self, path: str) -> bytes | None:
-        """Return a file of the board, None if it is not there."""
-        try:
-            return self.transport.get(
-                path, deadline_s=PUSH_DEADLINE_S, limit_bytes=FETCH_LIMIT_BYTES
-            )
-        except MissingFile:
+    def digest(self, path: str) -> Digest | None:
+        """Return the size and hash of a file on the board, None if it is not there."""
+        completed = self._bootstrap(["digest", path], deadline_s=DIGEST_DEADLINE_S)
+        answer = self._record(completed, "digest")
+        size, sha256 = answer.get("bytes"), answer.get("sha256")
+        if not isinstance(size, int) or not isinstance(sha256, str):
             return None
+        return Digest(size=size, sha256=sha256)
+
+    def piece(self, path: str, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return some of the bytes of a file on the board."""
+        return self.transport.get_piece(path, offset=offset, size=size, deadline_s=deadline_s)
 
     def shell(self, command: str) -> None:
         """Run one of the inventory's setup or restore commands.
@@ -228,12 +256,14 @@ class Board:
         Raises:
             CommandFailed: it ended with an error.
         """
-        completed = self._run(["sh", "-c", command], STEP_DEADLINE_S)
+        completed = self._run(
+            ["sh", "-c", RUN_HANDED_OVER], STEP_DEADLINE_S, GFBENCH_COMMAND=command
+        )
         if completed.exit_status != 0:
             raise CommandFailed(
                 self.target.name,
                 f"`{command}` ended with exit status {completed.exit_status}: "
-                f"{last_words(completed.stderr)}",
+                f"{last_words(completed.stderr) or 'it printed nothing'}",
                 remedy="correct it under `setup` or `restore` in the inventory",
             )
 
@@ -274,9 +304,11 @@ class Board:
             )
         return answer
 
-    def _bootstrap(self, arguments: Sequence[str]) -> Completed:
+    def _bootstrap(
+        self, arguments: Sequence[str], *, deadline_s: float = STEP_DEADLINE_S
+    ) -> Completed:
         """Run a command of ``workloads/bootstrap.py``, which needs no payload."""
-        return self._run([self._python, "-c", BOOTSTRAP, *arguments], STEP_DEADLINE_S)
+        return self._run([self._python, "-c", BOOTSTRAP, *arguments], deadline_s)
 
     def _prepared(self, payload: Payload, job_name: str) -> dict[str, Any]:
         """Make the job's folder and return what is there; the Python has to be new enough."""
@@ -311,13 +343,15 @@ class Board:
 
     def _follow_once(
         self, folder: str, offset: int, idle_deadline_s: float, stop: threading.Event
-    ) -> Iterator[dict[str, Any]]:
-        argv = [*self._environment(), *self._payload_argv(["follow", folder, str(offset)])]
-        lines = self.transport.follow(argv, idle_deadline_s=idle_deadline_s, stop=stop)
-        for line in lines:
-            record = unframe(line)
-            if record is not None and record.get("type") in ("journal", "end"):
-                yield record
+    ) -> Generator[dict[str, Any], None, None]:
+        argv = self._payload_argv(["follow", folder, str(offset)])
+        with contextlib.closing(
+            self.transport.follow(argv, env=self._env, idle_deadline_s=idle_deadline_s, stop=stop)
+        ) as lines:
+            for line in lines:
+                record = unframe(line)
+                if record is not None and record.get("type") in ("journal", "end"):
+                    yield record
 
     def _payload(
         self, arguments: Sequence[str], *, deadline_s: float, payload: Payload | None = None
@@ -328,14 +362,9 @@ class Board:
         path = f"{self._workdir}/{(payload or self.payload).name}"
         return [self._python, path, *arguments]
 
-    def _run(self, argv: Sequence[str], deadline_s: float) -> Completed:
-        return self.transport.run([*self._environment(), *argv], deadline_s=deadline_s)
-
-    def _environment(self) -> list[str]:
-        """Return the words before a command that set the board's variables for it."""
-        if not self._env:
-            return []
-        return ["env", *(f"{name}={value}" for name, value in self._env.items())]
+    def _run(self, argv: Sequence[str], deadline_s: float, **more: str) -> Completed:
+        """Run a command with the target's environment, and with ``more`` variables."""
+        return self.transport.run(argv, env={**self._env, **more}, deadline_s=deadline_s)
 
     def _record(self, completed: Completed, kind: str) -> dict[str, Any]:
         """Return the one record of this kind among what the command printed."""

@@ -181,6 +181,8 @@ def _compile(texts: Mapping[str, bytes], define: str, target: str) -> bytes:
                 [*command, f"-D{define}", source, "-o", str(made)],
                 capture_output=True,
                 text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=DEADLINE_S,
                 check=False,
             )

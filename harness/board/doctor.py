@@ -11,6 +11,7 @@ from harness.board.probed import Probed
 from harness.errors import TargetError
 from harness.payloads import payload as payloads
 from harness.transport.base import open_transport
+from harness.transport.ssh.settings import reader
 from targets.findings import Finding, findings
 from targets.inventory import Inventory, Target
 from targets.power_plans import plan_power
@@ -26,6 +27,7 @@ class Examined:
     platform: str | None
     model: str | None
     findings: tuple[Finding, ...]
+    ssh_settings: str | None = None  # which program reads ssh_config, None without SSH
     error: TargetError | None = None
 
     @property
@@ -37,9 +39,11 @@ class Examined:
 
     def lines(self) -> list[str]:
         """Return what is shown on a terminal."""
+        settings = [f"  ssh settings: {self.ssh_settings}"] if self.ssh_settings else []
         if self.error is not None:
-            return [f"{self.target}: {self.error.message}", f"  remedy: {self.error.remedy}"]
-        shown = [f"{self.target}: {self.platform}, {self.model or 'model unknown'}"]
+            failed = f"{self.target}: {self.error.message}"
+            return [failed, f"  remedy: {self.error.remedy}", *settings]
+        shown = [f"{self.target}: {self.platform}, {self.model or 'model unknown'}", *settings]
         for finding in self.findings:
             shown.append(f"  {MARKS.get(finding.severity, '-')} {finding.what}: {finding.why}")
             if finding.remedy:
@@ -55,6 +59,7 @@ class Examined:
             "target": self.target,
             "platform": self.platform,
             "model": self.model,
+            "ssh_settings": self.ssh_settings,
             "error": error,
             "findings": [asdict(finding) for finding in self.findings],
         }
@@ -69,6 +74,7 @@ def probed(target: Target, inventory: Inventory | None, kernels: Sequence[str] =
     board = Board(target, lambda: open_transport(target, inventory), payloads.pack())
     try:
         board.prepare("")
+        board.check_file_transfer()
         return board.probe(kernels)
     finally:
         board.close()
@@ -76,10 +82,18 @@ def probed(target: Target, inventory: Inventory | None, kernels: Sequence[str] =
 
 def examine(target: Target, inventory: Inventory | None) -> Examined:
     """Probe a target and return its state of health; never raises for the target's own faults."""
+    ssh_settings = None if target.local else reader()
     try:
         probe = probed(target, inventory)
     except TargetError as error:
-        return Examined(target=target.name, platform=None, model=None, findings=(), error=error)
+        return Examined(
+            target=target.name,
+            platform=None,
+            model=None,
+            findings=(),
+            ssh_settings=ssh_settings,
+            error=error,
+        )
     plan = None
     if target.power.kind != "off":
         plan = plan_power(probe.platform, probe.document, target.power.kind, target.power.argument)
@@ -89,6 +103,7 @@ def examine(target: Target, inventory: Inventory | None) -> Examined:
         target=target.name,
         platform=probe.platform,
         model=model or None,
+        ssh_settings=ssh_settings,
         findings=findings(
             probe.platform, probe.document, plan, clock_off_s=probe.clock_off_s or 0.0
         ),

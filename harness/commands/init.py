@@ -31,7 +31,7 @@ def init(
         program = shlex.join([sys.executable, simulated_meter.__file__])
         text = inventories.simulated_text(str(output), program)
     try:
-        with output.open("x") as file:
+        with output.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
         raise UsageError(f"{output} already exists — choose another name with -o") from None

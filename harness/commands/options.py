@@ -23,8 +23,8 @@ from reports.store.files import (
     StoreError,
     StoreFiles,
     StoreRefused,
-    without_password,
 )
+from reports.text.masking import without_password
 from targets import inventory as inventories
 from targets.inventory import Inventory, InventoryProblem, Target
 

@@ -177,8 +177,8 @@ def show_finished(finished: Finished, store: str | None = None) -> None:
         if outcome.shares_machine_with:
             others = ", ".join(outcome.shares_machine_with)
             note(f"{outcome.target} is the same machine as {others}: measured one after the other")
-    if finished.invalid:
-        note(f"{finished.invalid} blocks are INVALID: they were faster than this machine can be")
+    for line in finished.invalid:
+        note(line)
     if finished.gate is not None:
         print()
         print("\n".join(gate_text.lines(finished.gate, width)))

@@ -240,7 +240,7 @@ def _basis(entry: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _history(path: Path) -> list[dict[str, Any]]:
     """Return the calibrations in a stored file that is known to be whole."""
-    document = json.loads(path.read_text())
+    document = json.loads(path.read_text(encoding="utf-8"))
     entries = document.get("calibrations")
     if not isinstance(entries, list):
         return []

@@ -7,8 +7,10 @@ sees without reading it, on against sparse.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
+import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.board.board import Board
+from harness.board.fetch import fetch_file
+from harness.board.patience import Patience
 from harness.board.probed import Probed
 from harness.errors import CommandFailed
 from harness.fleet.job import threads_of
@@ -77,12 +81,12 @@ def calibrate_sampler(
         job = _job(target, probe.facts, rail_map, name, rounds, seed)
         board.push_job(state.folder, job, b"")
         records = _measure(board, state.folder, job)
-        log = board.fetch(f"{state.folder}/power.csv") or b""
+        log = _power_log(board, state.folder)
         board.remove(state.folder)
     finally:
         board.close()
     lines = make_trace(log, rail_map).trace.decode().splitlines()[1:]
-    trace = parse_trace(lines, Path(f"the trace of {target.name}"))
+    trace = parse_trace(lines)
     cost = cost_of(_rounds(records, trace, rail_map), tuple(_kinds(rail_map)))
     path = sampler_cost_path(directory, machine_fingerprint(probe.facts))
     try:
@@ -93,6 +97,15 @@ def calibrate_sampler(
         path, {"schema": SCHEMA, "type": "calibration", "target": target.name, **asdict(cost)}
     )
     return Calibrated(target=target.name, path=path, cost=cost)
+
+
+def _power_log(board: Board, folder: str) -> bytes:
+    """Return what the sampler has logged; empty where it logged nothing."""
+    with tempfile.TemporaryDirectory(prefix="gfbench-") as here:
+        into = Path(here) / "power.csv"
+        patience, stop = Patience(board.target), threading.Event()
+        there = fetch_file(board, f"{folder}/power.csv", into, patience=patience, stop=stop)
+        return into.read_bytes() if there else b""
 
 
 def _rail_map(target: Target, probe: Probed) -> RailMap:
@@ -143,12 +156,16 @@ def _measure(board: Board, folder: str, job: Job) -> tuple[BlockRecord, ...]:
     stop = threading.Event()
     board.launch(folder, job.run_id, stop)
     ended: list[BlockRecord] = []
-    for record in board.follow(folder, 0, idle_deadline_s=IDLE_DEADLINE_S, stop=stop):
-        if record["type"] == "end":
-            break
-        line = journal_line(record)
-        if line is not None and line.content.get("type") == "block":
-            ended.append(block_record(line.content, Path(f"the journal of {board.target.name}")))
+    where = Path(f"the journal of {board.target.name}")
+    with contextlib.closing(
+        board.follow(folder, 0, idle_deadline_s=IDLE_DEADLINE_S, stop=stop)
+    ) as records:
+        for record in records:
+            if record["type"] == "end":
+                break
+            line = journal_line(record)
+            if line is not None and line.content.get("type") == "block":
+                ended.append(block_record(line.content, where))
     blocks = one_of_each_order(ended)
     failed = [block for block in blocks if block.status != "ok"]
     if failed or len(blocks) < len(job.blocks):

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from harness.board.secrets import public_entry
 from harness.errors import PlanError
 from harness.fleet.outcome import now_utc
 from harness.payloads import payload as payloads
@@ -19,7 +20,7 @@ from harness.payloads.user_kernels import UserKernel
 from harness.plan.plan import FALLBACK, all_cases
 from harness.plan.suites import Suite
 from reports.results.read import RUN, ResultError
-from targets.inventory import Target, public_entry
+from targets.inventory import Target
 from workloads.spec.kernels import kernel_source_sha256
 from workloads.spec.messages import PHASES, to_json
 from workloads.spec.methods import BASELINE
@@ -36,7 +37,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     import json
 
     try:
-        header = json.loads((folder / RUN).read_text())
+        header = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ResultError(f"{folder} does not hold a run: {error}") from None
     if not isinstance(header, dict):
@@ -128,6 +129,8 @@ def _git(root: Path, *arguments: str) -> str:
         ["git", "-C", str(root), *arguments],
         capture_output=True,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=GIT_DEADLINE_S,
         check=True,
     )

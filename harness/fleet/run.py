@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from reports.gate.verdict import Gate
 from reports.page.render import write_report
 from reports.results.manifest import write_manifest
 from reports.results.read import REPORT, RUN, ResultError, load_header, load_run
-from reports.results.records import Rule
+from reports.results.records import Rule, Run
 from reports.results.write import (
     StorageError,
     create_run,
@@ -38,6 +39,7 @@ from targets.inventory import Inventory, Target
 
 INTERRUPTED = 130
 COOL_DOWN_S = 30.0  # after rounds in which a board throttled
+MOST_REASONS = 5  # on the terminal
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -49,7 +51,7 @@ class Finished:
     report: Path | None
     outcomes: tuple[Outcome, ...]
     gate: Gate | None = None  # where the run was measured to decide something
-    invalid: int = 0  # blocks whose figures cannot be
+    invalid: tuple[str, ...] = ()  # which blocks' figures cannot be, and why
 
     @property
     def exit_code(self) -> int:
@@ -159,13 +161,30 @@ def _carry_out(targets: Sequence[Target], request: Request, watch: Watch) -> Fin
     if rule is not None and not request.detach:
         outcomes, gate = _judged(rule, targets, request, watch, outcomes)
     write_json_atomic(folder / RUN, {**header, "finished_at": now_utc()})
-    report, invalid = None, 0
+    report = None
+    invalid: tuple[str, ...] = ()
     if not request.detach:
         report = write_report([folder], folder / REPORT)
         write_manifest(folder)
-        blocks = [block for t in load_run(folder).targets for block in t.all_blocks]
-        invalid = sum(block.status == "invalid" for block in blocks)
+        invalid = _invalid_blocks(load_run(folder))
     return Finished(folder=folder, report=report, outcomes=outcomes, gate=gate, invalid=invalid)
+
+
+def _invalid_blocks(run: Run) -> tuple[str, ...]:
+    """Return a line for each reason for which blocks of a target are invalid."""
+    counts = Counter(
+        (target.name, block.reason)
+        for target in run.targets
+        for block in target.all_blocks
+        if block.status == "invalid"
+    )
+    lines = [
+        f"{target}: INVALID, {count} block{'s' if count > 1 else ''}: {reason}"
+        for (target, reason), count in counts.most_common(MOST_REASONS)
+    ]
+    if len(counts) > MOST_REASONS:
+        lines.append(f"{len(counts) - MOST_REASONS} more reasons for INVALID are in the report")
+    return tuple(lines)
 
 
 def _rule_of(folder: Path, header: Mapping[str, Any]) -> Rule | None:

@@ -16,9 +16,11 @@ from typing import Any, Protocol
 
 from harness.board import cross_compile as cross
 from harness.board.board import Board, JobState
+from harness.board.patience import Patience
 from harness.board.probed import Probed, read_probe
 from harness.board.revisions import bring_revisions
 from harness.errors import CommandFailed, TargetError, Unreachable
+from harness.fleet.collect import TRACE_LEFT, collect_trace, missing_of_journal
 from harness.fleet.job import plan_job, skipped
 from harness.fleet.machines import Machines
 from harness.fleet.outcome import Outcome, now_utc
@@ -31,15 +33,17 @@ from harness.plan.suites import Suite
 from harness.power.files import PowerFiles
 from harness.transport.base import open_transport
 from reports.calibration.machine import machine_fingerprint, sampler_cost_path
+from reports.results.documents import ResultError, read_document, read_optional
 from reports.results.journal import append_journal, journal_line, read_journal, trim_journal
 from reports.results.read import CALIBRATION, JOURNAL, PROBE, SESSION
-from reports.results.records import BlockRecord, Probe
+from reports.results.records import BlockRecord, Probe, SessionRecord
 from reports.results.write import (
     StorageError,
     target_folder,
     write_bytes_atomic,
     write_json_atomic,
 )
+from reports.text.masking import MASK, masked_json
 from targets.findings import unseen_throttling
 from targets.inventory import Inventory, Target
 from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
@@ -47,6 +51,7 @@ from workloads.spec.messages import SCHEMA, Job, job_from_json, to_json
 IDLE_MARGIN_S = 240.0
 FOREIGN_LOAD = 0.75  # above one task per processor, which a block itself brings
 BUSY = "the machine was busy"
+NOT_A_RECORD = "the board sent a line of its journal that is not a record: it is left out"
 FAILURES = ("failed", "timeout", "out_of_memory")
 
 
@@ -145,9 +150,7 @@ class Session:
         job = self._job(probe)
         self.save()
         if self._journalled() >= len(job.blocks):  # resumed with nothing left, or all skipped
-            self._collect(state.folder)
-            self._finish(job, complete=True)
-            self._board.remove(state.folder)
+            self._conclude(state.folder, job)
             return
         with self._machines.one_at_a_time(self.outcome.boot_id, self.target.name, self._stop):
             if not self._stop.is_set():
@@ -155,7 +158,7 @@ class Session:
 
     def _known_probe(self) -> Probed:
         """Return the probe that this very process made a few rounds ago."""
-        probe = read_probe(self.target, json.loads((self.folder / PROBE).read_text()))
+        probe = read_probe(self.target, read_document(self.folder / PROBE) or {})
         self._board.use(probe.facts)
         return probe
 
@@ -198,7 +201,7 @@ class Session:
         """Return the job to do: the stored one when a run is resumed, else a new one."""
         path = self.folder / JOB
         if path.exists():
-            return self._stored_job(path)
+            return self._stored_job(path, probe)
         self._note(*self._power.plan(probe.platform, probe.document))
         unseen = unseen_throttling(probe.platform, probe.document)
         self._note(*([unseen.sentence] if unseen else []))
@@ -220,19 +223,29 @@ class Session:
         self._watch.planned(self.target.name, len(new.job.blocks), 0, new.plan.estimate_s)
         return new.job
 
-    def _stored_job(self, path: Path) -> Job:
+    def _stored_job(self, path: Path, probe: Probed) -> Job:
         """Return the job of the run that is resumed; the outcome goes on from its last session."""
-        job = job_from_json(json.loads(path.read_text()))
-        session = json.loads((self.folder / SESSION).read_text())
-        self.outcome.skipped = session.get("skipped", [])
-        self.outcome.cases = session.get("cases", [])
-        self.outcome.notes = session.get("notes", [])
+        job = _read_job(path)
+        if MASK in json.dumps(job.power):
+            job = job._replace(power=self._power.job_power(probe.platform, probe.document))
+        session = self._last_session()
+        self.outcome.skipped = session.get("skipped") or []
+        self.outcome.cases = session.get("cases") or []
+        self._note(*(session.get("notes") or []))
         self.outcome.started_at = session.get("started_at") or self.outcome.started_at
         self.outcome.blocks_planned = len(job.blocks)
         done = self._journalled()
         left_s = estimate_s(job.blocks[done:], job.min_window_s, job.isolation, job.energy)
         self._watch.planned(self.target.name, len(job.blocks), done, left_s)
         return job
+
+    def _last_session(self) -> dict[str, Any]:
+        """Return what the last session of this run left; nothing but a note where it is broken."""
+        notes: list[str] = []
+        path = self.folder / SESSION
+        usable = read_optional(SessionRecord, path, notes) is not None
+        self._note(*notes)
+        return (read_document(path) or {}) if usable else {}
 
     def _on_the_machine(self, state: JobState, job: Job) -> None:
         """Run the job on a machine that is ours, and put it back as it was."""
@@ -254,15 +267,20 @@ class Session:
             self._watch.state(self.target.name, "detached")
             return
         self._watch.state(self.target.name, "measuring")
-        complete, log = False, ""
         try:
             complete, log = self._copy_journal(state.folder, job)
         except StorageError:
-            self._board.stop(state.folder)
+            with contextlib.suppress(TargetError):  # the full disk here is what has to be told
+                self._board.stop(state.folder)
             raise
-        finally:
-            self._collect(state.folder)
-        if not complete and not self._stop.is_set():
+        except TargetError:
+            self._collect(state.folder, reconnect_s=0.0)
+            raise
+        if complete:
+            self._conclude(state.folder, job)
+            return
+        self._collect(state.folder, reconnect_s=0.0)
+        if not self._stop.is_set():
             last = log.strip().splitlines()
             raise CommandFailed(
                 self.target.name,
@@ -270,20 +288,20 @@ class Session:
                 remedy=f"`gfbench resume {self.request.run}` continues; the log is on the board "
                 f"in {state.folder}/runner.log",
             )
-        self._finish(job, complete=complete)
-        if complete:
-            self._board.remove(state.folder)
 
     def _copy_journal(self, folder: str, job: Job) -> tuple[bool, str]:
         """Copy the journal as it grows; returns whether it is complete, and the runner's log."""
         offset = len(trim_journal(self.folder / JOURNAL))
         idle_s = job.block_timeout_s + max(IDLE_MARGIN_S, self.target.import_s)
         for stop in (self._stop, threading.Event()):
-            records = self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
-            for record in records:
-                if record["type"] == "end":
-                    return record.get("complete") is True, str(record.get("log", ""))
-                offset = self._keep(record, offset)
+            # Closed at once: what is only let go of may start a thread while Python shuts down.
+            with contextlib.closing(
+                self._board.follow(folder, offset, idle_deadline_s=idle_s, stop=stop)
+            ) as records:
+                for record in records:
+                    if record["type"] == "end":
+                        return record.get("complete") is True, str(record.get("log", ""))
+                    offset = self._keep(record, offset)
             # Only an interrupt gets here: end the runner, then take what it has left.
             self._watch.state(self.target.name, "stopping")
             self._board.stop(folder)
@@ -292,26 +310,43 @@ class Session:
     def _keep(self, record: Mapping[str, Any], offset: int) -> int:
         line = journal_line(record)
         if line is None:
+            self._note(NOT_A_RECORD)
             return offset
-        append_journal(self.folder / JOURNAL, line.text.encode())
+        append_journal(self.folder / JOURNAL, masked_json(line.text).encode())
         if line.content.get("type") == "block":
             self._watch.block(self.target.name, line.content)
         return offset + len(line.text.encode())
 
-    def _collect(self, folder: str) -> None:
-        """Fetch the power trace; without a connection it stays on the board for ``resume``."""
-        with contextlib.suppress(TargetError):
-            log = self._board.fetch(f"{folder}/power.csv")
-            if log:
-                self._note(*self._power.keep(log))
+    def _collect(self, folder: str, *, reconnect_s: float | None = None) -> TargetError | None:
+        """Bring the power trace here or note where it still is; returns what went wrong."""
+        kept = [note for note in self.outcome.notes if not note.startswith(TRACE_LEFT)]
+        self.outcome.notes = kept  # of an earlier session of this run
+        patience = Patience(self.target, reconnect_s=reconnect_s)
+        collected = collect_trace(self._board, folder, self._power, patience, self._stop)
+        self._note(*collected.notes)
+        return collected.problem
+
+    def _conclude(self, folder: str, job: Job) -> None:
+        """Bring the rest here, say how it went, and remove from the board what is here.
+
+        Raises:
+            TargetError: the power trace is still on the board.
+        """
+        left = self._collect(folder)
+        self._finish(job)
+        if left is not None:
+            raise left
+        missing = missing_of_journal(self._board, folder, len(trim_journal(self.folder / JOURNAL)))
+        if missing:
+            self._note(missing)
+        else:
+            self._board.remove(folder)
 
     def _note(self, *notes: str) -> None:
         self.outcome.notes += [note for note in notes if note not in self.outcome.notes]
 
-    def _finish(self, job: Job, *, complete: bool) -> None:
-        """Say whether everything that was planned has been measured."""
-        if not complete:
-            return
+    def _finish(self, job: Job) -> None:
+        """Say how the blocks went, all of which have been measured."""
         blocks = self._blocks()
         self._note(*self._power.keep_meter(blocks))
         self._note_a_busy_machine(blocks)
@@ -351,3 +386,15 @@ class Session:
 
     def _journalled(self) -> int:
         return sum(block.status != "interrupted" for block in self._blocks())
+
+
+def _read_job(path: Path) -> Job:
+    """Return the job that a run's first session has planned.
+
+    Raises:
+        ResultError: it cannot be read.
+    """
+    try:
+        return job_from_json(read_document(path) or {})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ResultError(f"{path} is broken: {error!r} — restore it, or start a new run") from None

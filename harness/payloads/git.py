@@ -129,6 +129,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ["git", "-C", str(folder), *OPTIONS, *arguments],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         errors="replace",
         env={**environment, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
         stdin=subprocess.DEVNULL,

@@ -35,7 +35,7 @@ def extend_job(folder: Path, suite: Suite, seed: int, wanted: Iterable[More]) ->
         reports.results.write.StorageError: it cannot be written.
     """
     path = folder / JOB
-    job = job_from_json(json.loads(path.read_text()))
+    job = job_from_json(json.loads(path.read_text(encoding="utf-8")))
     blocks = list(job.blocks)
     for more in wanted:
         blocks += _rounds(blocks, suite, seed, more)

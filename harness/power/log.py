@@ -125,7 +125,8 @@ def make_trace(log: bytes, rail_map: RailMap) -> LoggedTrace:
         if name in logged and source.readings is not None
     }
     faults = _Faults()
-    out = [HEADER]
+    out = io.BytesIO()  # not a list: there may be fifty million readings
+    out.write(HEADER)
     text = False
     for t_s, sensor, raw in _rows(log):
         if raw.startswith("!"):
@@ -135,12 +136,12 @@ def make_trace(log: bytes, rail_map: RailMap) -> LoggedTrace:
             readings = tuple(parsers[sensor](raw))
             for path, value in readings:
                 if path in ids_by_path:
-                    out.append(f"{t_s},{ids_by_path[path]},{value}\n".encode())
+                    out.write(f"{t_s},{ids_by_path[path]},{value}\n".encode())
             if not readings and raw.strip():
                 faults.add_strange(sensor, raw)
         elif sensor in ids:
-            out.append(f"{t_s},{sensor},{raw}\n".encode())
-    return LoggedTrace(trace=b"".join(out), raw=log if text else None, notes=faults.notes())
+            out.write(f"{t_s},{sensor},{raw}\n".encode())
+    return LoggedTrace(trace=out.getvalue(), raw=log if text else None, notes=faults.notes())
 
 
 def _rows(log: bytes) -> Iterator[tuple[str, str, str]]:

@@ -37,7 +37,7 @@ def readings(stat: Path = STAT) -> Iterator[float]:
     ticks_per_s = os.sysconf("SC_CLK_TCK")
     seen: deque[tuple[float, float]] = deque()
     while True:
-        seen.append((time.monotonic(), busy_s(stat.read_text(), ticks_per_s)))
+        seen.append((time.monotonic(), busy_s(stat.read_text(encoding="utf-8"), ticks_per_s)))
         while len(seen) > 2 and seen[1][0] < seen[-1][0] - WINDOW_S:
             seen.popleft()
         (begin_s, before), (end_s, now) = seen[0], seen[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -22,9 +22,16 @@ class Transport(Protocol):
     """
 
     def run(
-        self, argv: Sequence[str], *, deadline_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float,
+        limit_bytes: int = OUTPUT_LIMIT_BYTES,
     ) -> Completed:
         """Run a command to its end and return its status and output, whatever the status.
+
+        The values of `env` never stand on a command line, which other users can see.
 
         Raises:
             CommandFailed: It has not ended in time, or either stream is above `limit_bytes`.
@@ -48,18 +55,28 @@ class Transport(Protocol):
             Unreachable: The connection is lost, or too slow.
         """
 
+    def get_piece(self, path: str, *, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return `size` bytes of a file from `offset` on, or what there is of them.
+
+        Raises:
+            MissingFile: There is no such file.
+            CommandFailed: It cannot be read.
+            Unreachable: The connection is lost, or too slow.
+        """
+
     def follow(
         self,
         argv: Sequence[str],
         *,
+        env: Mapping[str, str] | None = None,
         idle_deadline_s: float,
         stop: threading.Event | None = None,
         limit_bytes: int = LINE_LIMIT_BYTES,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Yield the complete lines of a command's stdout as they come, without the newline.
 
         It ends when the command ends well, or soon after `stop` is set. The command is ended when
-        the iterator is closed. Bytes after the last newline are dropped.
+        the generator is closed. Bytes after the last newline are dropped.
 
         Raises:
             CommandFailed: The command ended with an error, or a line is above `limit_bytes`.

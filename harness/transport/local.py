@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import IO, TypeVar
@@ -46,11 +46,16 @@ class LocalTransport:
         self._home = os.path.expanduser("~")
 
     def run(
-        self, argv: Sequence[str], *, deadline_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float,
+        limit_bytes: int = OUTPUT_LIMIT_BYTES,
     ) -> Completed:
         """Run the command; past the deadline its whole process group is killed."""
         try:
-            process = self._start(argv)
+            process = self._start(argv, env)
         except OSError as error:
             status = _CANNOT_RUN.get(type(error), 126)
             text = f"{argv[0]}: {error.strerror}\n"
@@ -74,17 +79,28 @@ class LocalTransport:
         """Return the file's bytes."""
         return self._on_file("read", path, deadline_s, lambda: self._read(path, limit_bytes))
 
+    def get_piece(self, path: str, *, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return some of the file's bytes."""
+
+        def read() -> bytes:
+            with open(self._absolute(path), "rb") as file:
+                file.seek(offset)
+                return file.read(size)
+
+        return self._on_file("read", path, deadline_s, read)
+
     def follow(
         self,
         argv: Sequence[str],
         *,
+        env: Mapping[str, str] | None = None,
         idle_deadline_s: float,
         stop: threading.Event | None = None,
         limit_bytes: int = LINE_LIMIT_BYTES,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Yield the command's complete lines as they come; see `Transport.follow`."""
         try:
-            process = self._start(argv)
+            process = self._start(argv, env)
         except OSError as error:
             raise self._failed(argv, f"cannot start: {error.strerror}") from None
         try:
@@ -115,7 +131,7 @@ class LocalTransport:
         """Close it."""
         self.close()
 
-    def _start(self, argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    def _start(self, argv: Sequence[str], env: Mapping[str, str] | None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             list(argv),
             bufsize=0,
@@ -123,6 +139,7 @@ class LocalTransport:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self._home,
+            env={**os.environ, **(env or {})},
             start_new_session=True,
         )
 

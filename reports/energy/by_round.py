@@ -23,6 +23,7 @@ from reports.energy.energy import (
     measure_energy,
     why_not_comparable,
 )
+from reports.energy.excerpts import LongTrace
 from reports.results.power import FloatArray, RailMap, Trace, Window
 from reports.results.read import read_trace
 from reports.results.records import BlockRecord, PhaseTiming, TargetRun
@@ -30,7 +31,6 @@ from reports.stats.intervals import median_interval
 from reports.text.wording import without_numbers
 from workloads.spec.messages import Case
 
-MARGIN_READS = 64  # of the trace on either side of a window: they show how often the sensor is read
 Energies = Mapping[tuple[Case, str], Mapping[int, Energy]]  # (case, phase) -> round -> energy
 
 
@@ -62,11 +62,7 @@ _BY_CASE: WeakKeyDictionary[TargetRun, Energies] = WeakKeyDictionary()
 
 
 def trace_of(target: TargetRun) -> Trace | None:
-    """Return the readings of a target's power sensor; None without a sensor or a trace.
-
-    Raises:
-        ResultError: the trace cannot be read.
-    """
+    """Return the readings of a target's power sensor; None without a sensor or a trace."""
     if target not in _TRACES:
         _TRACES[target] = read_trace(target) if target.power else None
     return _TRACES[target]
@@ -76,9 +72,6 @@ def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
     """Return each timing window with its energy, in order; empty without a sensor or a trace.
 
     Windows of throttled blocks are included; their energy is invalid.
-
-    Raises:
-        ResultError: the trace cannot be read.
     """
     if target not in _WINDOWS:
         trace = trace_of(target)
@@ -87,11 +80,7 @@ def windows_of(target: TargetRun) -> tuple[WindowEnergy, ...]:
 
 
 def energies_of(target: TargetRun) -> Energies:
-    """Return the energy of each timing window by case and phase, then by round.
-
-    Raises:
-        ResultError: the trace cannot be read.
-    """
+    """Return the energy of each timing window by case and phase, then by round."""
     if target not in _BY_CASE:
         by_case: dict[tuple[Case, str], dict[int, Energy]] = {}
         for window in windows_of(target):
@@ -213,10 +202,7 @@ def _first_measured(target: TargetRun) -> Energy | None:
 
 
 def _measure(target: TargetRun, rails: RailMap, trace: Trace) -> tuple[WindowEnergy, ...]:
-    ordered = {}
-    for name, (times_s, raw) in trace.items():
-        order = np.argsort(times_s, kind="stable")
-        ordered[name] = times_s[order], raw[order]
+    whole = LongTrace(trace, rails)
     windows = []
     for block in target.blocks:
         if block.kind != "timing" or block.status not in ("ok", "throttled"):
@@ -230,7 +216,7 @@ def _measure(target: TargetRun, rails: RailMap, trace: Trace) -> tuple[WindowEne
                     phase=phase,
                     timing=timing,
                     window_s=timing.window_s,
-                    energy=_energy(target, rails, ordered, block, timing, timing.window_s),
+                    energy=_energy(target, rails, whole, block, timing, timing.window_s),
                 )
             )
     return tuple(windows)
@@ -239,7 +225,7 @@ def _measure(target: TargetRun, rails: RailMap, trace: Trace) -> tuple[WindowEne
 def _energy(
     target: TargetRun,
     rails: RailMap,
-    trace: Trace,
+    trace: LongTrace,
     block: BlockRecord,
     timing: PhaseTiming,
     window: Window,
@@ -249,7 +235,7 @@ def _energy(
         throttled = block.reason or True
     idle = idle_around(target.idle, window)
     return measure_energy(
-        _around(trace, (window, *idle)),
+        trace.around((window, *idle)),
         rails,
         window,
         iterations=marks_of(timing, window),
@@ -258,20 +244,3 @@ def _energy(
         changes=timing.changes_s,
         throttled=throttled,
     )
-
-
-def _around(trace: Trace, windows: Sequence[Window]) -> Trace:
-    """Return the parts of a long, ordered trace around a few of its thousands of windows."""
-    ends_s = np.array(sorted(windows))
-    part_of = {}
-    for name, (times_s, raw) in trace.items():
-        parts = []
-        done = 0  # where two parts overlap, their readings count once
-        for first, end in np.searchsorted(times_s, ends_s).tolist():
-            parts.append(slice(max(done, first - MARGIN_READS), end + MARGIN_READS))
-            done = max(done, end + MARGIN_READS)
-        part_of[name] = (
-            np.concatenate([times_s[part] for part in parts]),
-            np.concatenate([raw[part] for part in parts]),
-        )
-    return part_of

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reports.energy.excerpts import interval_s, margin_s
 from reports.results.power import Channel, FloatArray, Rail, RailMap, Trace, Window
 
 SI = {
@@ -122,16 +123,15 @@ def power_series(trace: Trace, rail: Rail) -> tuple[FloatArray, FloatArray]:
 def _channel_readings(
     trace: Trace, channel: Channel, rail: Rail, window: Window | None
 ) -> tuple[FloatArray, FloatArray]:
-    """Return (t_s, value in SI units) of one channel in time order, with a margin of 3 reads."""
+    """Return (t_s, value in SI units) of one channel in time order, with a margin."""
     if channel.unit not in SI:
         raise NotMeasured("missing", f"rail {rail.name}: unknown unit {channel.unit!r}")
     times_s, raw = trace.get(channel.id, (np.empty(0), np.empty(0)))
     times_s, raw = np.asarray(times_s, dtype=np.float64), np.asarray(raw, dtype=np.float64)
     kept = np.isfinite(times_s) & np.isfinite(raw)
     if window is not None and times_s.size > 1:
-        interval_s = float(np.median(np.abs(np.diff(times_s))))
-        margin_s = 3 * max(interval_s, rail.update_interval_s or 0.0)
-        kept &= (times_s >= window[0] - margin_s) & (times_s <= window[1] + margin_s)
+        reach_s = margin_s(interval_s(trace, channel.id), rail.update_interval_s)
+        kept &= (times_s >= window[0] - reach_s) & (times_s <= window[1] + reach_s)
     times_s, first = np.unique(times_s[kept], return_index=True)
     raw = raw[kept][first]
     if times_s.size < 2:

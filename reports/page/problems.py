@@ -14,6 +14,7 @@ REMEDIES = {
     "out_of_memory": "use a smaller batch, a larger patch size, or a board with more memory",
     "timeout": "use a shorter min_window_s, a smaller batch, or a longer time limit for blocks",
     "throttled": "cool the machine or lower its clocks, then run again",
+    "invalid": "find out what is wrong with the board or the kernel, then run again",
     "interrupted": "run again; what was finished is kept",
     "failed": "read the block's log below",
     "infra": "check the connection to the target, then run again",

@@ -24,7 +24,8 @@ FLOOR_UNCERTAINTY = 0.10
 
 def has_floor(case: Case) -> bool:
     """Return whether there is a floor to compare with: rates are of the CPU in float32."""
-    return (case.device, case.dtype) == ("cpu", "float32") and METHODS[case.method].usable
+    method = METHODS.get(case.method)
+    return method is not None and method.usable and (case.device, case.dtype) == ("cpu", "float32")
 
 
 def discounted(blocks: Sequence[BlockRecord]) -> list[BlockRecord]:

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from reports.errors import GfbenchError
+from reports.results.fields import LARGEST_WHOLE
 from workloads.spec.messages import SCHEMA
 
 MAX_JSON_BYTES = 64 << 20
+SHOWN = 60  # characters of a wrong value in a message
 
 T = TypeVar("T")
 
@@ -84,10 +86,17 @@ def read_limited(path: Path) -> bytes | None:
     return content
 
 
-def parse(content: bytes) -> object:
-    """Return the JSON value, None where it is not strict JSON."""
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse(content: bytes, constant: Callable[[str], float] = _refuse_constant) -> object:
+    """Return the JSON value, None where it is not JSON.
+
+    NaN and infinities are not JSON; ``constant`` can make something of their names all the same.
+    """
     try:
-        value: object = json.loads(content, parse_constant=_refuse_constant)
+        value: object = json.loads(content, parse_constant=constant)
         return _unicode(value) if _SURROGATE.search(content) else value
     except (ValueError, RecursionError):
         return None
@@ -107,10 +116,6 @@ def _unicode(value: object) -> object:
     return value
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 
 
@@ -126,7 +131,22 @@ def typed(kind: type[T], document: Mapping[str, Any], path: Path) -> T:
     try:
         value: T = adapter.validate_python(dict(document))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Malformed(f"{path} is broken: {where}: {first['msg']}") from error
+        raise Malformed(f"{path} is broken: {_first_words(error)}") from error
     return value
+
+
+def _first_words(error: ValidationError) -> str:
+    """Name the first field that is wrong, what it should be, and what stands there."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    words = f"{where}: {first['msg']}"
+    found = first["input"]
+    return f"{words}, not {_shown(found)}" if isinstance(found, (int, float, str)) else words
+
+
+def _shown(value: float | str) -> str:
+    """Return a value for a message; an integer may have more digits than Python converts."""
+    if isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        return "an integer that no field holds"
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, FiniteFloat, PlainValidator
+from pydantic import BeforeValidator, Field, PlainValidator
 
 from workloads.spec.messages import Case, case_from_json
 
-Span = tuple[FiniteFloat, FiniteFloat]
+# Above every figure of any machine, and far below where sums and products of figures overflow.
+LARGEST = 1e30
+LATEST_S = 1e12  # on a monotonic clock
+LARGEST_WHOLE = 2**63 - 1
+LARGEST_SIZE = 2**31 - 1  # of a tensor's axis
+
+Figure = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
+Instant = Annotated[float, Field(ge=-LATEST_S, le=LATEST_S, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=1e-12, le=1e9, allow_inf_nan=False)]  # that something took
+Factor = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_WHOLE)]
+Span = tuple[Instant, Instant]
 
 
 def _case(data: Any) -> Case:
@@ -25,13 +37,22 @@ def _case(data: Any) -> Case:
     names = (layer.name, case.method, case.kernel, case.device, case.dtype, case.revision)
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a case has names that are not text")
+    if type(layer.bias) is not bool:
+        raise ValueError("a case has a bias that is neither true nor false")
     if any(len(pair) != 2 for pair in axes):
         raise ValueError("a case has window sizes that are not pairs")
-    if not all(type(size) is int for size in (*sizes, *sum(axes, ()), case.batch)):
-        raise ValueError("a case has sizes that are not whole numbers")
-    if case.patch_size is not None and type(case.patch_size) is not int:
-        raise ValueError("a case has a patch size that is not a whole number")
+    at_least_1 = (*sizes, *layer.kernel_size, *layer.stride, *layer.dilation, case.batch)
+    if not all(_is_size(size, 1) for size in at_least_1):
+        raise ValueError("a case has sizes that are not whole numbers of 1 or more")
+    if not all(_is_size(size, 0) for size in layer.padding):
+        raise ValueError("a case has a padding that is not a whole number of 0 or more")
+    if case.patch_size is not None and not _is_size(case.patch_size, 1):
+        raise ValueError("a case has a patch size that is not a whole number of 1 or more")
     return case
+
+
+def _is_size(value: object, least: int) -> bool:
+    return type(value) is int and least <= value <= LARGEST_SIZE
 
 
 CaseField = Annotated[Case, PlainValidator(_case)]
@@ -44,12 +65,13 @@ def absent_as(default: Any) -> BeforeValidator:
 
 def _names(value: Any) -> tuple[str, ...]:
     """Return the names that an object maps, or that a list has."""
-    return tuple(name for name in value or () if isinstance(name, str))
+    names = value if isinstance(value, (dict, list, tuple)) else ()
+    return tuple(name for name in names if isinstance(name, str))
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Text = Annotated[str, absent_as("")]
 Texts = Annotated[tuple[str, ...], absent_as(())]
 Version = Annotated[str, BeforeValidator(lambda value: "" if value is None else str(value))]
-Figures = Annotated[dict[str, FiniteFloat | None], absent_as({})]
-Settings = Annotated[dict[str, FiniteFloat | str | None], absent_as({})]
+Figures = Annotated[dict[str, Figure | None], absent_as({})]
+Settings = Annotated[dict[str, Figure | str | None], absent_as({})]

@@ -8,7 +8,6 @@ record counts, here and in every report.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.results.documents import Malformed, ResultError, check_schema, parse, typed
+from reports.results.fields import LATEST_S
 from reports.results.power import Window
 from reports.results.records import BlockRecord
 from reports.results.throttle import throttled
@@ -24,6 +24,9 @@ from workloads.spec.messages import SCHEMA, loads
 
 MAX_LINE_BYTES = 64 << 20
 MAX_BLOCKS = 1_000_000
+IDENTITY = (  # of a block, without which its record says nothing
+    "order", "round", "slot", "kind", "case", "status", "verification", "refused",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,7 @@ def read_journal(path: Path) -> Journal:
     notes: list[str] = []
     garbage = 0
     for line, whole in _lines(path):
-        document = parse(line)
+        document = parse(line, constant=float)  # its field is named, as any that cannot be
         if isinstance(document, dict) and document.get("type", "block") != "block":
             idle += _idle_window(document)
             continue
@@ -151,7 +154,7 @@ def one_of_each_order(blocks: Iterable[BlockRecord]) -> tuple[BlockRecord, ...]:
 
 
 def block_record(document: object, path: Path) -> BlockRecord:
-    """Return one line's block.
+    """Return one line's block; one with a field that cannot be is invalid and has no figures.
 
     Raises:
         ResultError: it is not one, or of a newer major schema.
@@ -159,7 +162,25 @@ def block_record(document: object, path: Path) -> BlockRecord:
     if not isinstance(document, dict):
         raise Malformed(f"{path}: a line is not a JSON object")
     check_schema(document.get("schema", SCHEMA), path)
-    return typed(BlockRecord, document, path)
+    try:
+        return typed(BlockRecord, document, path)
+    except Malformed as problem:
+        return _without_figures(document, path, problem)
+
+
+def _without_figures(document: Mapping[str, Any], path: Path, problem: Malformed) -> BlockRecord:
+    """Return what says which block it was and how it ended, and what is wrong with its record.
+
+    Raises:
+        Malformed: not even that can be read.
+    """
+    identity = {name: document[name] for name in IDENTITY if name in document}
+    block = typed(BlockRecord, identity, path)
+    wrong = f"its record is broken: {str(problem).partition(' is broken: ')[2]}"
+    if block.status == "ok":
+        return replace(block, status="invalid", reason=wrong)
+    reason = document.get("reason")
+    return replace(block, reason=f"{reason}; {wrong}" if isinstance(reason, str) else wrong)
 
 
 def _without_throttling(block: BlockRecord) -> BlockRecord:
@@ -175,8 +196,10 @@ def _idle_window(document: Mapping[str, Any]) -> list[Window]:
     window = document.get("window_s")
     if document.get("type") != "idle" or not isinstance(window, list) or len(window) != 2:
         return []
-    begin, end = (float(edge) if isinstance(edge, (int, float)) else math.nan for edge in window)
-    return [(begin, end)] if begin < end < math.inf else []
+    if not all(isinstance(edge, (int, float)) and abs(edge) <= LATEST_S for edge in window):
+        return []
+    begin, end = (float(edge) for edge in window)
+    return [(begin, end)] if begin < end else []
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.results.fields import Figure
+
 FloatArray = NDArray[np.float64]
 Trace = Mapping[str, tuple[FloatArray, FloatArray]]  # channel id -> (t_s, raw), any order
 Window = tuple[float, float]
@@ -34,10 +36,10 @@ class Rail:
     kind: str  # volt_amp | power | energy
     channels: tuple[Channel, ...]
     conversion: str = "instant"  # instant | average
-    update_interval_s: float | None = None
-    resolution: tuple[float | None, ...] = ()  # SI unit of each channel
-    tolerance: float | None = None
-    wrap_j: float | None = None
+    update_interval_s: Figure | None = None
+    resolution: tuple[Figure | None, ...] = ()  # SI unit of each channel
+    tolerance: Figure | None = None
+    wrap_j: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class Sensor:
     id: str
     kind: str
     argv: tuple[str, ...]
-    interval_s: float
+    interval_s: Figure
     channels: tuple[Channel, ...]
 
 
@@ -63,7 +65,7 @@ class RailMap:
     rule: str
     total: tuple[str, ...]
     rails: tuple[Rail, ...]
-    interval_s: float | None = None
+    interval_s: Figure | None = None
     missing: tuple[str, ...] = ()
     channels: tuple[Channel, ...] = ()
     sensors: tuple[Sensor, ...] = ()

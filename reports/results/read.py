@@ -6,7 +6,6 @@ nothing in a file is ever used as a path.
 
 from __future__ import annotations
 
-import math
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +26,7 @@ from reports.results.documents import (
     read_optional,
     typed,
 )
+from reports.results.fields import LARGEST, LATEST_S
 from reports.results.files import (
     CALIBRATION,
     FLOORS,
@@ -45,6 +45,7 @@ from reports.results.journal import read_journal
 from reports.results.power import RailMap, Trace, rail_map_from_json
 from reports.results.records import Probe, Rule, Run, RunHeader, SessionRecord, TargetRun
 from reports.results.sampler_cost import SamplerCost
+from reports.text.masking import masked
 
 __all__ = [  # with what the readers of a single file need
     "CALIBRATION",
@@ -110,6 +111,7 @@ def _run_json(folder: Path) -> dict[str, Any]:
 
 def _load(path: Path, document: Mapping[str, Any]) -> Run:
     header = typed(RunHeader, {**document, "gate": None}, path / RUN)
+    header = replace(header, argv=tuple(masked(word) for word in header.argv))  # of older versions
     names, notes = _target_names(path / "targets")
     if document.get("gate") is not None:
         header = replace(header, gate=_rule(document["gate"], path / RUN, notes))
@@ -143,22 +145,15 @@ def read_trace(target: TargetRun) -> Trace | None:
     """Read the raw power readings of one target by channel; None where it has none.
 
     A trace that a crash has cut is read up to the cut; lines that make no sense are left out.
-
-    Raises:
-        ResultError: more readings than any run makes.
     """
     path = target.folder / POWER_TRACE
     if not path.is_file():
         return None
-    return parse_trace(_gzip_lines(path), path)
+    return parse_trace(_gzip_lines(path))
 
 
-def parse_trace(lines: Iterable[str], where: Path) -> Trace:
-    """Return the readings of a trace's lines, its header left out, by channel.
-
-    Raises:
-        ResultError: more readings than any run makes.
-    """
+def parse_trace(lines: Iterable[str]) -> Trace:
+    """Return the first MAX_READINGS readings of a trace's lines, without its header, by channel."""
     readings: dict[str, tuple[array[float], array[float]]] = {}
     count = 0
     for line in lines:
@@ -167,13 +162,13 @@ def parse_trace(lines: Iterable[str], where: Path) -> Trace:
             t_s, value = float(time), float(raw)
         except ValueError:
             continue
-        if math.isfinite(t_s) and math.isfinite(value):
+        if abs(t_s) <= LATEST_S and abs(value) <= LARGEST:  # neither holds for NaN
             times, values = readings.setdefault(channel, (array("d"), array("d")))
             times.append(t_s)
             values.append(value)
             count += 1
-        if count > MAX_READINGS:
-            raise ResultError(f"{where}: more than {MAX_READINGS} readings")
+        if count == MAX_READINGS:
+            break
     return {name: (np.array(times), np.array(raw)) for name, (times, raw) in readings.items()}
 
 

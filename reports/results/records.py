@@ -13,17 +13,22 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import FiniteFloat
 
 from reports.results.fields import (
     CaseField,
+    Count,
+    Factor,
+    Figure,
     Figures,
+    Instant,
     Names,
+    Seconds,
     Settings,
     Span,
     Text,
     Texts,
     Version,
+    Whole,
     absent_as,
 )
 from reports.results.power import RailMap
@@ -37,12 +42,12 @@ from workloads.spec.messages import Case
 class PhaseTiming:
     """One window of one phase: seconds per iteration, in order, already divided by ``loops``."""
 
-    loops: int = 1
-    warmup_s: tuple[FiniteFloat, ...] = ()
-    times_s: tuple[FiniteFloat, ...] = ()
+    loops: Count = 1
+    warmup_s: tuple[Seconds, ...] = ()
+    times_s: tuple[Seconds, ...] = ()
     window_s: Span | None = None
-    starts_s: Annotated[tuple[FiniteFloat, ...], absent_as(())] = ()  # older runs: with pauses only
-    sets: int = 1  # of inputs, each changed before it is used again
+    starts_s: Annotated[tuple[Instant, ...], absent_as(())] = ()  # older runs: with pauses only
+    sets: Count = 1  # of inputs, each changed before it is used again
     changes_s: Annotated[tuple[Span, ...], absent_as(())] = ()  # bursts of changes alone
 
     @cached_property
@@ -55,42 +60,42 @@ class PhaseTiming:
 class Memory:
     """The figures of a memory block, each measured apart."""
 
-    saved_bytes: int | None = None
-    peak_rss_bytes: int | None = None
+    saved_bytes: Count | None = None
+    peak_rss_bytes: Count | None = None
     peak_rss_method: Text = ""
-    cuda_peak_bytes: int | None = None
-    system_dip_bytes: int | None = None
+    cuda_peak_bytes: Count | None = None
+    system_dip_bytes: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fidelity:
     """The filtered gradients against the exact ones of the same run."""
 
-    cosine_gx: FiniteFloat | None = None
-    scale_gx: FiniteFloat | None = None
-    rel_error_gx: FiniteFloat | None = None
-    cosine_gw: FiniteFloat | None = None
-    scale_gw: FiniteFloat | None = None
-    rel_error_gw: FiniteFloat | None = None
+    cosine_gx: Figure | None = None
+    scale_gx: Figure | None = None
+    rel_error_gx: Figure | None = None
+    cosine_gw: Figure | None = None
+    scale_gw: Figure | None = None
+    rel_error_gw: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bandwidth:
     """Bytes per second while a working set of so many bytes is gone through again and again."""
 
-    working_set_bytes: int
-    read: FiniteFloat
-    write: FiniteFloat
-    copy: FiniteFloat
+    working_set_bytes: Count
+    read: Figure
+    write: Figure
+    copy: Figure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Roofline:
     """What the machine itself gives, as its payload measured it in float32."""
 
-    threads: int
+    threads: Count
     bandwidths: tuple[Bandwidth, ...]
-    flops_per_s: FiniteFloat
+    flops_per_s: Figure
 
     @property
     def rates(self) -> Rates | None:
@@ -109,53 +114,53 @@ class Verified:
     ``late_cpu_s`` is the processor time used after the last call of a user's kernel had returned.
     """
 
-    iterations: int = 0
-    error: FiniteFloat | None = None
-    late_cpu_s: FiniteFloat | None = None
+    iterations: Count = 0
+    error: Figure | None = None
+    late_cpu_s: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineState:
     """The machine right before or after a block."""
 
-    t_s: FiniteFloat | None = None
+    t_s: Instant | None = None
     temperatures_c: Figures = field(default_factory=dict)
     boot_id: Text = ""
-    cpu_mhz: Annotated[tuple[FiniteFloat | None, ...], absent_as(())] = ()
-    cpu_max_mhz: Annotated[tuple[FiniteFloat | None, ...], absent_as(())] = ()
+    cpu_mhz: Annotated[tuple[Figure | None, ...], absent_as(())] = ()
+    cpu_max_mhz: Annotated[tuple[Figure | None, ...], absent_as(())] = ()
     cpus_online: Text = ""
     governor: Text = ""
     throttle: Settings = field(default_factory=dict)
     get_throttled: Text = ""
     power_mode: Text = ""
     fan: Figures = field(default_factory=dict)
-    mem_available_bytes: int | None = None
-    load_1m: FiniteFloat | None = None
+    mem_available_bytes: Count | None = None
+    load_1m: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BlockRecord:
     """One line of the journal: one fresh process that measured one case."""
 
-    order: int
-    round: int
-    slot: int = 0
+    order: Count
+    round: Count
+    slot: Count = 0
     kind: str
     case: CaseField
     status: str
     reason: Text = ""
     traceback: Text = ""
     log_tail: Text = ""
-    pid: int | None = None
-    seed: int | None = None
-    threads: int | None = None
+    pid: Count | None = None
+    seed: Whole | None = None
+    threads: Count | None = None
     isolation: Text = ""
     started_at: Text = ""
     window_s: Span | None = None
-    sampling: FiniteFloat = 1.0
+    sampling: Factor = 1.0
     verification: Annotated[bool, absent_as(False)] = False
     refused: Annotated[bool, absent_as(False)] = False  # its kernel did not do what was timed
-    sampler_cpu_s: FiniteFloat | None = None
+    sampler_cpu_s: Figure | None = None
     allocator: Settings = field(default_factory=dict)
     timing: Annotated[dict[str, PhaseTiming], absent_as({})] = field(default_factory=dict)
     verified: Annotated[dict[str, Verified], absent_as({})] = field(default_factory=dict)
@@ -188,7 +193,7 @@ class SessionRecord:
     finished_at: Text = ""
     boot_id: Text = ""
     shares_machine_with: Texts = ()
-    blocks_planned: int | None = None
+    blocks_planned: Count | None = None
     cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
     skipped: Annotated[tuple[SkippedCase, ...], absent_as(())] = ()
     notes: Texts = ()
@@ -204,7 +209,7 @@ class CudaFacts:
     device: Text = ""
     capability: Version = ""
     version: Text = ""
-    memory_bytes: int | None = None
+    memory_bytes: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +217,7 @@ class TorchFacts:
     """The torch on the board."""
 
     version: Text = ""
-    threads: int | None = None
+    threads: Count | None = None
     cuda: CudaFacts | None = None
     mkldnn: bool | None = None  # whether it has oneDNN for the CPU
 
@@ -227,19 +232,19 @@ class CpuFacts:
 
     model: Text = ""
     name: Text = ""
-    logical: int | None = None
-    physical: int | None = None
+    logical: Count | None = None
+    physical: Count | None = None
     governor: Text = ""
-    max_mhz: FiniteFloat | None = None
+    max_mhz: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryFacts:
     """The machine's memory."""
 
-    total_bytes: int | None = None
-    available_bytes: int | None = None
-    swap_total_bytes: int | None = None
+    total_bytes: Count | None = None
+    available_bytes: Count | None = None
+    swap_total_bytes: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +273,7 @@ class Probe:
     l4t: Text = ""
     cpu: CpuFacts | None = None
     memory: MemoryFacts | None = None
-    threads: int | None = None
+    threads: Count | None = None
     kernels: Annotated[dict[str, Reasons], absent_as({})] = field(default_factory=dict)
     env: Annotated[dict[str, str], absent_as({})] = field(default_factory=dict)
 
@@ -392,7 +397,7 @@ class RunPlan:
 
     cases: Annotated[tuple[CaseField, ...], absent_as(())] = ()
     phases: tuple[str, ...] = ("forward", "backward", "step")
-    min_window_s: FiniteFloat | None = None
+    min_window_s: Figure | None = None
     isolation: Text = ""
 
 
@@ -418,7 +423,7 @@ class Rule:
     new: str
     metrics: tuple[str, ...] = ("latency",)
     phases: tuple[str, ...] = ("backward",)  # what kernels differ in; a step adds the forward
-    margin: FiniteFloat = 0.03
+    margin: Figure = 0.03
     inconclusive: Annotated[str, absent_as("warn")] = "warn"
     until_decided: bool = True
 
@@ -432,8 +437,8 @@ class RunHeader:
     started_at: Text = ""
     finished_at: Text = ""
     argv: Texts = ()
-    seed: int | None = None
-    rounds: int | None = None
+    seed: Whole | None = None
+    rounds: Count | None = None
     suite: Annotated[SuiteFacts, absent_as({})] = field(default_factory=SuiteFacts)
     plan: Annotated[RunPlan, absent_as({})] = field(default_factory=RunPlan)
     tool: Annotated[Tool, absent_as({})] = field(default_factory=Tool)

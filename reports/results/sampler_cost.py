@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from reports.results.fields import Figure
+
 SPARSE = 10.0  # a sparse sampler reads this many times less often
 
 
@@ -11,21 +13,21 @@ SPARSE = 10.0  # a sparse sampler reads this many times less often
 class Round:
     """One round: the step's median latency, the mean power, the sampler's share of a core."""
 
-    on_s: float
-    off_s: float
-    off_again_s: float
-    on_w: float | None = None
-    sparse_w: float | None = None
-    cpu_share: float | None = None
+    on_s: Figure
+    off_s: Figure
+    off_again_s: Figure
+    on_w: Figure | None = None
+    sparse_w: Figure | None = None
+    cpu_share: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
     """A paired ratio with its 95 % interval; none for fewer than six rounds."""
 
-    value: float
-    ci_low: float | None
-    ci_high: float | None
+    value: Figure
+    ci_low: Figure | None
+    ci_high: Figure | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class SamplerCost:
     latency: Ratio
     floor: Ratio
     power_w: Ratio | None
-    cpu_share: float | None
+    cpu_share: Figure | None
 
     @property
     def summary(self) -> str:

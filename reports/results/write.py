@@ -18,6 +18,7 @@ from typing import Any
 
 from reports.errors import GfbenchError
 from reports.results.files import RUN, check_target_name
+from reports.text.masking import masked_document
 from workloads.spec.messages import SCHEMA, to_json
 
 
@@ -70,13 +71,15 @@ def target_folder(run: Path, target: str) -> Path:
 
 
 def write_json_atomic(path: Path, value: Any) -> None:
-    """Write strict JSON beside the file, sync it, and rename it.
+    """Write strict JSON, with secrets masked, beside the file, sync it, and rename it.
 
     Raises:
         ValueError: NaN or infinity somewhere in the value.
         StorageError: it cannot be written.
     """
-    text = json.dumps(to_json(value), allow_nan=False, indent=1, ensure_ascii=False)
+    text = json.dumps(
+        masked_document(to_json(value)), allow_nan=False, indent=1, ensure_ascii=False
+    )
     # Arguments that are not UTF-8 reach Python as lone surrogates, which no JSON reader takes.
     write_bytes_atomic(path, text.encode("utf-8", "replace") + b"\n")
 

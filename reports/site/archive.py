@@ -191,7 +191,7 @@ class Archive:
         """Return the archive in a folder; an empty one if there is none that can be read."""
         archive = cls()
         try:
-            facts = json.loads((folder / FACTS).read_text())
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
             if facts["format"] != FORMAT:
                 return archive
             with np.load(folder / FIGURES, allow_pickle=False) as figures:

@@ -184,7 +184,7 @@ class _RunPages:
         if self.files.keep(name, _made(digest, report)):
             return True
         with contextlib.suppress(OSError, ValueError, AttributeError, KeyError):
-            match = PAGE_DATA.search((self.files.site / name).read_text())
+            match = PAGE_DATA.search((self.files.site / name).read_text(encoding="utf-8"))
             data = match[1] if match else ""
             run = json.loads(data)["run"]
             if run["digest"] == digest:
@@ -277,7 +277,7 @@ def _margin(series: Series, options: Options) -> float:
 
 def _kept(path: Path) -> dict[str, list[object]]:
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return kept if isinstance(kept, dict) else {}

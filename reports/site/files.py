@@ -92,7 +92,7 @@ class SiteFiles:
 def _read(path: Path) -> Mapping[str, list[str]]:
     """Return the state of the last build, without names that lead out of the site."""
     try:
-        state: Any = json.loads(path.read_text())
+        state: Any = json.loads(path.read_text(encoding="utf-8"))
         return {
             str(name): [str(entry[0]), str(entry[1])]
             for name, entry in state.items()

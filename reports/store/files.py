@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from reports.errors import GfbenchError
 from reports.results.write import StorageError, write_bytes_atomic
+from reports.text.masking import keep_text, masked, without_password
 
 MAX_LISTED = 5_000_000
 CHUNK_BYTES = 1 << 20
@@ -59,6 +60,7 @@ class StoreFiles:
             MissingExtra: the library for such a URL is not installed.
             StoreRefused: the URL cannot be that of a store.
         """
+        keep_text(url)
         self.url = without_password(url)
         self._fs, self._root = _filesystem(url)
         protocols = (
@@ -227,11 +229,6 @@ def check_path(name: str) -> None:
         raise ValueError(f"{name[:100]!r} cannot be a file of a run")
 
 
-def without_password(url: str) -> str:
-    """Return a URL that may be shown: without user, password and query."""
-    return re.sub(r"(?<=//)[^/@]*@", "", url.partition("?")[0])
-
-
 def _filesystem(url: str) -> tuple[Any, str]:
     try:
         import fsspec
@@ -265,9 +262,6 @@ def _replace_synced(temporary: str, final: str) -> None:
 
 
 def _words(error: Exception) -> str:
-    """Return an error in one line, without values of environment variables that may be secret."""
+    """Return an error in one line, without secrets."""
     text = " ".join(str(error).split()) or type(error).__name__
-    for name, value in os.environ.items():
-        if len(value) >= 8 and re.search(r"SECRET|TOKEN|PASSWORD|KEY", name):
-            text = text.replace(value, "***")
-    return without_password(text)[:300]
+    return masked(text)[:300]

@@ -7,19 +7,18 @@ Everything wrong in a file is reported at once. The controller's own machine is 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from targets.inventory.checks import ADDRESS, LOCAL, check, gateway_of, hint
+from targets.inventory.addresses import parse_address
+from targets.inventory.checks import LOCAL, check, gateway_of, hint
 from targets.inventory.example import EXAMPLE, SIMULATED
 from targets.inventory.schema import InventoryFile, PowerMeter, Settings, TargetEntry
 from targets.inventory.yaml_lines import YamlProblem, read_yaml
 
 DEFAULT_PATH = Path("inventory.yaml")
-_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASS", re.IGNORECASE)
 
 
 class InventoryProblem(Exception):
@@ -143,12 +142,17 @@ def gateway_target(inventory: Inventory, target: Target) -> Target | None:
         return None
     if target.gateway in inventory.targets:
         return inventory.targets[target.gateway]
-    address = ADDRESS.fullmatch(target.gateway)
-    assert address is not None, "load_inventory has checked every gateway"
-    user, host, port = address.groups()
-    return Target(
-        name=target.gateway, host=host.strip("[]"), user=user, port=int(port) if port else None
-    )
+    return target_at(target.gateway)
+
+
+def target_at(text: str) -> Target:
+    """Return the machine at `[user@]host[:port]`, which needs no entry of its own.
+
+    Raises:
+        NotAnAddress: It is not an address.
+    """
+    address = parse_address(text)
+    return Target(name=text, host=address.host, user=address.user, port=address.port)
 
 
 def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Target, ...]:
@@ -164,23 +168,6 @@ def select(inventory: Inventory | None, selectors: Sequence[str]) -> tuple[Targe
         for target in _selected(inventory, selector):
             chosen.setdefault(target.name, target)
     return tuple(chosen.values())
-
-
-def public_entry(target: Target) -> dict[str, Any]:
-    """Return the target for run.json; secrets are masked, and a key file is reduced to its name."""
-    power = target.power
-    masked = {key: "***" if _SECRET.search(key) else value for key, value in target.env.items()}
-    key_file = target.identity_file
-    return {
-        **{key: getattr(target, key) for key in Target.__dataclass_fields__},
-        "identity_file": PurePath(key_file).name if key_file is not None else None,
-        "power": power.kind if power.argument is None else {power.kind: power.argument},
-        "env": masked,
-        "labels": dict(target.labels),
-        "tags": list(target.tags),
-        "setup": list(target.setup),
-        "restore": list(target.restore),
-    }
 
 
 def json_schema() -> dict[str, Any]:
@@ -227,9 +214,15 @@ def _target(name: str, entry: TargetEntry, defaults: Settings) -> Target:
     values["power"] = _power(values.get("power", "auto"))
     values["gateway"] = gateway_of(name, entry, defaults)
     target = Target(name=name, **values)
-    if name == LOCAL:
+    if target.host is None:  # local
         return replace(target, port=None, user=None, identity_file=None)
-    return target
+    address = parse_address(target.host)
+    return replace(
+        target,
+        host=address.host,
+        user=address.user or target.user,
+        port=address.port or target.port,
+    )
 
 
 def _power(entry: str | PowerMeter) -> Power:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from targets.inventory.addresses import NotAnAddress, parse_address, user_problem
 from targets.inventory.schema import InventoryFile, Settings, TargetEntry, expected, known_keys
 from targets.inventory.yaml_lines import KeyPath, YamlDocument, YamlProblem, dotted
 
 LOCAL = "local"
-ADDRESS = re.compile(r"([^@\s:]+)@(\[[0-9A-Fa-f:.]+\]|[^@\s:\[\]]+)(?::([0-9]{1,5}))?")
 _CONNECTION_KEYS = ("host", "port", "user", "identity_file", "gateway")
 _NAME_REMEDY = (
     "Use letters, digits, dot, underscore and hyphen, beginning with a letter or digit; "
@@ -97,7 +96,10 @@ def hint(word: str, choices: Iterable[str]) -> str:
 
 def _reference_problems(entries: InventoryFile, document: YamlDocument) -> list[YamlProblem]:
     """Find names that lead nowhere, machines without a host, and gateways in a circle."""
-    problems = [p for name, entry in entries.targets.items() for p in _host_problems(name, entry)]
+    problems = _user_problems(("defaults",), entries.defaults)
+    for name, entry in entries.targets.items():
+        problems += _host_problems(name, entry)
+        problems += _user_problems(("targets", name), entry)
     names = [*entries.targets, LOCAL]
     for group, members in entries.groups.items():
         for index, member in enumerate(members):
@@ -125,12 +127,39 @@ def _host_problems(name: str, entry: TargetEntry) -> list[_Unplaced]:
     if name == "all":
         return [_Unplaced(path, "`all` selects every target", "Choose another name.")]
     if name != LOCAL:
-        remedy = f"Add {expected((*path, 'host'))}."
-        return [] if entry.host else [_Unplaced((*path, "host"), "missing", remedy)]
+        return _address_problems((*path, "host"), entry)
     message = "`local` is this machine and is reached without SSH"
     given = [key for key in _CONNECTION_KEYS if getattr(entry, key) is not None]
     remedy = "Remove the key, or give the target another name."
     return [_Unplaced((*path, key), message, remedy) for key in given]
+
+
+def _address_problems(path: KeyPath, entry: TargetEntry) -> list[_Unplaced]:
+    """Find what is wrong with a host, which may be written as user@host:port."""
+    if not entry.host:
+        return [_Unplaced(path, "missing", f"Add {expected(path)}.")]
+    try:
+        address = parse_address(entry.host)
+    except NotAnAddress as problem:
+        remedy = f"Write {expected(path)}."
+        return [_Unplaced(path, f"{entry.host!r} cannot be a host: {problem}", remedy)]
+    problems = []
+    for key, in_host, beside in (
+        ("user", address.user, entry.user),
+        ("port", address.port, entry.port),
+    ):
+        if in_host is not None and beside not in (None, in_host):
+            message = f"{entry.host} names the {key} {in_host}, and `{key}` says {beside}"
+            problems.append(_Unplaced(path, message, "Keep one of them."))
+    return problems
+
+
+def _user_problems(path: KeyPath, entry: Settings) -> list[_Unplaced]:
+    problem = user_problem(entry.user) if entry.user is not None else ""
+    if not problem:
+        return []
+    message = f"{entry.user!r} cannot be a user: {problem}"
+    return [_Unplaced((*path, "user"), message, "Write the user name of an account on the board.")]
 
 
 def _gateway_problems(entries: InventoryFile) -> list[_Unplaced]:
@@ -148,11 +177,10 @@ def _gateway_problems(entries: InventoryFile) -> list[_Unplaced]:
             if circle:
                 message = f"the gateways form a circle: {' → '.join(circle)}"
                 problems.append(_Unplaced(path, message, "Remove the gateway of one of them."))
-        elif not _is_address(gateway):
-            message = f"{gateway} is neither a target nor user@host:port{hint(gateway, gateways)}"
-            problems.append(
-                _Unplaced(path, message, "Name a target with a host, or give an address.")
-            )
+        elif why := _address_problem(gateway):
+            message = f"{gateway} is neither a target nor user@host:port ({why})"
+            remedy = "Name a target with a host, or give an address."
+            problems.append(_Unplaced(path, message + hint(gateway, gateways), remedy))
     return list(dict.fromkeys(problems))
 
 
@@ -163,9 +191,13 @@ def gateway_of(name: str, entry: Settings, defaults: Settings) -> str | None:
     return defaults.gateway if defaults.gateway != name else None
 
 
-def _is_address(gateway: str) -> bool:
-    address = ADDRESS.fullmatch(gateway)
-    return address is not None and 1 <= int(address[3] or 22) <= 65535
+def _address_problem(gateway: str) -> str:
+    """Say why a gateway is not user@host:port, "" if it is; a bare word is a mistyped target."""
+    try:
+        address = parse_address(gateway)
+    except NotAnAddress as problem:
+        return str(problem)
+    return "" if address.user else "it names no user"
 
 
 def _circle(name: str, gateways: Mapping[str, str | None]) -> tuple[str, ...]:

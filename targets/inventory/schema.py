@@ -140,7 +140,8 @@ class TargetEntry(Settings):
     """One machine."""
 
     host: Word | None = Field(
-        default=None, description="the machine's host name or address, or a Host of ssh_config"
+        default=None,
+        description="the machine's host name or address, a Host of ssh_config, or user@host:port",
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import yaml
 
 KeyPath = tuple[str | int, ...]
+SURPRISE_REMEDY = (
+    "Put quotes around it if you mean the text that stands there; else write it in plain digits."
+)
 
 
 class YamlProblem(Exception):
@@ -40,7 +44,8 @@ class YamlDocument:
 def read_yaml(text: str) -> YamlDocument:
     """Parse one YAML document into plain data.
 
-    Duplicate keys and keys that are not text are collected in `problems`.
+    Collected in `problems`: duplicate keys, keys that are not text, and numbers that YAML 1.1
+    reads in its own way (0022 is 18, 22:22 is 1342, 1_000 is 1000).
 
     Raises:
         YamlProblem: The text is not YAML at all.
@@ -85,7 +90,9 @@ class _Reader:
         line = node.start_mark.line + 1
         self.document.lines.setdefault(path, line)
         if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node, path)
+            value = self.scalar(node, path)
+            self.number_as_written(node, value, path)
+            return value
         if id(node) in self.open:
             raise YamlProblem(
                 line, dotted(path), "an anchor contains itself", "Write it out in full."
@@ -107,6 +114,12 @@ class _Reader:
             raise YamlProblem(
                 node.start_mark.line + 1, dotted(path), message, "Quote it."
             ) from None
+
+    def number_as_written(self, node: yaml.ScalarNode, value: object, path: KeyPath) -> None:
+        """Complain of a number that YAML 1.1 reads in its own way."""
+        if isinstance(value, (int, float)) and _is_surprising(node.value, value):
+            message = f"YAML reads {node.value} as the number {value}"
+            self.problem(node.start_mark.line + 1, path, message, SURPRISE_REMEDY)
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
         own: dict[str, object] = {}
@@ -151,6 +164,18 @@ class _Reader:
 
     def problem(self, line: int, path: KeyPath, message: str, remedy: str) -> None:
         self.document.problems.append(YamlProblem(line, dotted(path), message, remedy))
+
+
+def _is_surprising(text: str, value: float) -> bool:
+    """Return whether a number is written in another way than everybody writes it.
+
+    That is octal, hexadecimal, binary, base 60 with colons, or with underscores or a plus.
+    """
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return str(value) != text
+    return re.search("[:_]", text) is not None
 
 
 def dotted(path: KeyPath) -> str:

@@ -277,6 +277,21 @@ def test_a_bug_is_exit_70_with_a_log_file(lab: Lab) -> None:
     assert "--dry-run" in log.read_text()
 
 
+def test_neither_a_bugs_message_nor_its_log_has_a_secret(lab: Lab) -> None:
+    code = (
+        "import harness.commands.run as m\n"
+        "def fail(*_, **__): raise RuntimeError('broke at file://me:hunter2hunter2@localhost/x')\n"
+        f"m.make_plan = fail; {MAIN}"
+    )
+    url = "file://me:hunter2hunter2@localhost/x"
+    done = lab.gfbench("run", "-t", "local", "--dry-run", "--store", url, code=code)
+    assert done.returncode == 70
+    (log,) = (lab.folder / "tmp").glob("gfbench-bug-*.log")
+    for text in (done.stderr, log.read_text(encoding="utf-8")):
+        assert "file://***@localhost/x" in text
+        assert "hunter2" not in text
+
+
 def test_a_bug_in_one_target_is_exit_70_and_leaves_its_traceback(lab: Lab) -> None:
     code = f"import harness.fleet.job as s; s.make_plan = None; {MAIN}"
     done = lab.gfbench("run", "-t", "local", "--suite", "tiny.yaml", "-o", "out", code=code)

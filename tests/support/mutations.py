@@ -155,7 +155,7 @@ def _log(row: bytes) -> bool:
     for rail_map, last in _LOGS:
         made = make_trace(HEADER + row + b"\n2.0," + last + b",7.5\n", rail_map)
         assert made.trace.startswith(HEADER)
-        trace = parse_trace(_text(made.trace).splitlines()[1:], FIELD)
+        trace = parse_trace(_text(made.trace).splitlines()[1:])
         for times_s, values in trace.values():
             assert np.isfinite(times_s).all()
             assert np.isfinite(values).all()

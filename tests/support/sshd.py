@@ -54,6 +54,25 @@ def require_sshd() -> None:
     pytest.skip(missing)
 
 
+def require_program(name: str) -> str:
+    """Return the path of a program of scripts/system-packages.sh; skip, or fail in CI, without."""
+    path = shutil.which(name)
+    if path is not None:
+        return path
+    missing = f"no {name}: `sudo apt-get install -y {name}`"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+def sftp_server() -> str:
+    """Return the path of the SFTP server that sshd starts through the login shell."""
+    for path in ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server"):
+        if os.access(path, os.X_OK):
+            return path
+    pytest.skip("no sftp-server of OpenSSH where Debian and Fedora have it")
+
+
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listens."""
     with socket.socket() as probe:

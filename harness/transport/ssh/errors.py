@@ -44,10 +44,10 @@ def explain(error: Exception, hop: Hop) -> Explanation:
 
 
 def _network(error: OSError, hop: Hop) -> Explanation:
-    port = hop.connection.port
+    port = hop.settings.port
     if isinstance(error, socket.gaierror):
         remedy = "check `host` in the inventory (an address or an alias of ~/.ssh/config) and DNS"
-        return _said(f"name {hop.connection.host} not found", remedy)
+        return _said(f"name {hop.settings.host} not found", remedy)
     if isinstance(error, ConnectionRefusedError):
         return _said("connection refused", f"start sshd there, or correct the port, {port}")
     if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
@@ -78,8 +78,8 @@ def _forwarding(error: paramiko.ChannelException) -> Explanation:
 
 
 def _destination(hop: Hop) -> str:
-    port = "" if hop.connection.port == 22 else f"-p {hop.connection.port} "
-    return f"{port}{hop.user}@{hop.connection.host}"
+    port = "" if hop.settings.port == 22 else f"-p {hop.settings.port} "
+    return f"{port}{hop.user}@{hop.settings.host}"
 
 
 def _key_option(hop: Hop) -> str:

@@ -9,8 +9,9 @@ import secrets
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ import paramiko
 
 from harness.errors import CommandFailed, MissingFile
 from harness.transport import deadlines
+from harness.transport.ssh.command_lines import for_any_shell
 from harness.transport.ssh.link import PROOF_OF_LIFE_S, Link
 from harness.transport.streams import (
     CHUNK_BYTES,
@@ -57,6 +59,26 @@ kill "$watcher" 2>/dev/null
 exit "$status"
 """
 
+# The environment comes on standard input, as lines of shell up to one that says where it ends.
+_WITH_ENVIRONMENT = """settings=
+while IFS= read -r line; do
+if [ "$line" = "$1" ]; then break; fi
+settings="$settings$line
+"
+done
+shift
+eval "$settings"
+unset settings line
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    """A command line for the board, and what it reads before anything else."""
+
+    line: str
+    settings: bytes = b""
+
 
 class FabricTransport:
     """Implements `harness.transport.base.Transport` over SSH; connects when it is made."""
@@ -74,12 +96,17 @@ class FabricTransport:
         self._link = Link(target, inventory, deadline_s=connect_deadline_s)
 
     def run(
-        self, argv: Sequence[str], *, deadline_s: float, limit_bytes: int = OUTPUT_LIMIT_BYTES
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        deadline_s: float,
+        limit_bytes: int = OUTPUT_LIMIT_BYTES,
     ) -> Completed:
         """Run the command; past the deadline it is ended on the board too."""
         shown = shlex.join(argv)
         board_deadline = str(max(1, math.ceil(deadline_s)) + 1)
-        command = shlex.join(["sh", "-c", _TIMED, "sh", board_deadline, *argv])
+        command = _command(_TIMED, [board_deadline, *argv], env)
         channels: list[paramiko.Channel] = []
         try:
             return self._link.attempt(
@@ -105,18 +132,26 @@ class FabricTransport:
             deadline_s, f"reading {path}", lambda: self._on_file("read", path, _reader(limit_bytes))
         )
 
+    def get_piece(self, path: str, *, offset: int, size: int, deadline_s: float) -> bytes:
+        """Return some of the file's bytes."""
+        read = _piece_reader(offset, size)
+        return self._link.within(
+            deadline_s, f"reading {path}", lambda: self._on_file("read", path, read)
+        )
+
     def follow(
         self,
         argv: Sequence[str],
         *,
+        env: Mapping[str, str] | None = None,
         idle_deadline_s: float,
         stop: threading.Event | None = None,
         limit_bytes: int = LINE_LIMIT_BYTES,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes, None, None]:
         """Yield the command's complete lines as they come; see `Transport.follow`."""
         shown = shlex.join(argv)
         step = f"following `{shown}`"
-        command = shlex.join(["sh", "-c", _TETHERED, "sh", *argv])
+        command = _command(_TETHERED, argv, env)
         channel = self._link.within(_OPEN_S, step, lambda: self._start(command))
         try:
             stderr = deadlines.background(lambda: read_tail(channel.recv_stderr))
@@ -147,13 +182,14 @@ class FabricTransport:
         """Close it."""
         self.close()
 
-    def _start(self, command: str) -> paramiko.Channel:
+    def _start(self, command: _Command) -> paramiko.Channel:
         channel = self._link.transport.open_session()
-        channel.exec_command(command)
+        channel.exec_command(command.line)
+        channel.sendall(command.settings)
         return channel
 
     def _communicate(
-        self, command: str, limit_bytes: int, channels: list[paramiko.Channel]
+        self, command: _Command, limit_bytes: int, channels: list[paramiko.Channel]
     ) -> Completed:
         channel = self._start(command)
         channels.append(channel)
@@ -230,6 +266,8 @@ class FabricTransport:
             if verb == "read" and isinstance(error, FileNotFoundError):
                 raise MissingFile(self._target, f"{path} does not exist") from None
             reason = error.strerror or str(error)
+        except paramiko.SFTPError as error:
+            reason = str(error)
         raise self._failed(f"cannot {verb} {path}: {reason}")
 
     def _sftp(self) -> paramiko.SFTPClient:
@@ -239,13 +277,49 @@ class FabricTransport:
             if not self._link.answers():
                 raise
             client = None
+        except paramiko.SFTPError as error:
+            raise self._no_sftp_spoken(error) from None
         if client is None:
             remedy = "enable `Subsystem sftp` on the board (package openssh-sftp-server)"
             raise CommandFailed(self._target, "its SSH server offers no SFTP", remedy=remedy)
         return client
 
+    def _no_sftp_spoken(self, error: paramiko.SFTPError) -> CommandFailed:
+        """Find out why the SFTP server's first words are none: mostly the login shell's are."""
+        printed = self.run(["true"], deadline_s=_OPEN_S).stdout.decode("utf-8", "replace").strip()
+        if printed:
+            first = printed.splitlines()[0][:80]
+            message = f"the login shell prints {first!r} at its start, which SFTP cannot go through"
+            remedy = (
+                "let ~/.bashrc (or its like) print in interactive shells only, or set "
+                "`Subsystem sftp internal-sftp` in the board's sshd_config"
+            )
+        else:
+            message = f"its SFTP server does not speak SFTP: {error}"
+            remedy = "see which program `Subsystem sftp` names in the board's sshd_config"
+        return CommandFailed(self._target, message, remedy=remedy)
+
     def _failed(self, message: str) -> CommandFailed:
         return CommandFailed(self._target, message)
+
+
+def _command(script: str, argv: Sequence[str], env: Mapping[str, str] | None) -> _Command:
+    """Return the command that runs a script of sh with these arguments and this environment."""
+    if not env:
+        return _Command(line=_command_line(script, argv))
+    end = f"end {secrets.token_hex(8)}"
+    settings = [f"export {name}={shlex.quote(value)}" for name, value in env.items()]
+    return _Command(
+        line=_command_line(_WITH_ENVIRONMENT + script, [end, *argv]),
+        settings="".join(f"{line}\n" for line in (*settings, end)).encode(
+            "utf-8", "surrogateescape"
+        ),
+    )
+
+
+def _command_line(script: str, arguments: Sequence[str]) -> str:
+    """Return the command line that runs a script of sh with arguments."""
+    return for_any_shell(f"set -- {shlex.join(arguments)}\n{script}")
 
 
 def _read_or_close(
@@ -280,5 +354,17 @@ def _reader(limit_bytes: int) -> Callable[[paramiko.SFTPClient, str], bytes]:
             if size:
                 file.prefetch(size, max_concurrent_requests=_PREFETCHED)
             return read_all(file.read, limit_bytes)
+
+    return read
+
+
+def _piece_reader(offset: int, size: int) -> Callable[[paramiko.SFTPClient, str], bytes]:
+    def read(sftp: paramiko.SFTPClient, path: str) -> bytes:
+        with sftp.open(path, "rb") as file:
+            end = min(file.stat().st_size or 0, offset + size)
+            file.seek(offset)
+            if end > offset:
+                file.prefetch(end, max_concurrent_requests=_PREFETCHED)
+            return file.read(max(0, end - offset))
 
     return read

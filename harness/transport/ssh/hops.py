@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import fabric
@@ -14,15 +14,13 @@ import paramiko
 from paramiko.config import SSHConfig
 
 from harness.errors import UsageError
-from harness.transport.ssh import config as ssh_config
 from harness.transport.ssh import known_hosts
 from harness.transport.ssh.auth import KeysOnly
-from harness.transport.ssh.known_hosts import KnownKey
-from targets.inventory import Inventory, Target, gateway_target
+from harness.transport.ssh.known_hosts import AUTHORITY, CERTIFICATE_SUFFIX, KnownKey
+from harness.transport.ssh.settings import SshSettings, read_settings
+from targets.inventory import Inventory, Target, gateway_target, target_at
+from targets.inventory.addresses import NotAnAddress
 
-_ADDRESS = re.compile(
-    r"(?:ssh://)?(?:([^@\s]+)@)?(?:\[([0-9A-Fa-f:.%\w]+)\]|([^@\s:]+))(?::(\d{1,5}))?/?"
-)
 _MOST_GATEWAYS = 8
 # known_hosts calls an RSA key ssh-rsa, whichever signature it is used with.
 _SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")}
@@ -33,24 +31,33 @@ class Hop:
     """One machine of the route."""
 
     name: str  # what `gfbench trust -t` knows it by
+    given: str  # its host as the inventory or ssh_config's ProxyJump has it
+    settings: SshSettings
     connection: Any  # fabric.Connection; Fabric has no types
-    key_name: str  # its name in known_hosts: host, or [host]:port
+    key_names: tuple[str, ...]  # its names in known_hosts: host, or [host]:port and then host
     identity_files: tuple[str, ...]  # of the inventory
-    writable: tuple[Path, ...]  # UserKnownHostsFile
     known: tuple[KnownKey, ...]  # what the known_hosts files say of it
+
+    @property
+    def key_name(self) -> str:
+        """Return the name under which a new key is recorded."""
+        return self.key_names[0]
+
+    @property
+    def certified_name(self) -> str:
+        """Return the name that a host certificate has to be for."""
+        return self.settings.host_key_alias or self.settings.host.lower()
 
     @property
     def address(self) -> str:
         """Return host:port, for messages."""
-        host = str(self.connection.host)
-        return (
-            f"[{host}]:{self.connection.port}" if ":" in host else f"{host}:{self.connection.port}"
-        )
+        host = self.settings.host
+        return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
 
     @property
     def user(self) -> str:
         """Return the user to log in as."""
-        return str(self.connection.user)
+        return self.settings.user
 
 
 HostKeyCheck = Callable[[Hop, paramiko.PKey], None]
@@ -69,19 +76,28 @@ class _Policy(paramiko.MissingHostKeyPolicy):
         self._judge(key)
 
 
+class _Transport(paramiko.Transport):
+    """Asks for the kinds of host key in an order of our own."""
+
+    host_key_types: tuple[str, ...] = ()
+
+    @property
+    def preferred_keys(self) -> tuple[str, ...]:
+        """Return the kinds of host key to ask for, the best first."""
+        return self.host_key_types or tuple(super().preferred_keys)
+
+
 def addressed(address: str) -> Target:
     """Return the machine at `[user@]host[:port]`, as a gateway or ProxyJump is written.
 
     Raises:
         UsageError: It is not an address.
     """
-    match = _ADDRESS.fullmatch(address.strip())
-    if match is None:
-        raise UsageError(f"{address!r} is not an address — write it as user@host:port")
-    user, bracketed, plain, port = match.groups()
-    return Target(
-        name=address, host=bracketed or plain, user=user, port=int(port) if port else None
-    )
+    try:
+        return target_at(address.strip())
+    except NotAnAddress as problem:
+        remedy = "write it as user@host:port"
+        raise UsageError(f"{address!r} is not an address: {problem} — {remedy}") from None
 
 
 def route(target: Target, inventory: Inventory | None) -> tuple[Hop, ...]:
@@ -90,7 +106,7 @@ def route(target: Target, inventory: Inventory | None) -> tuple[Hop, ...]:
     Raises:
         UsageError: ssh_config cannot be used, or its gateways form a circle.
     """
-    return tuple(_route(target, inventory, ssh_config.load_ssh_config()))
+    return tuple(_route(target, inventory))
 
 
 def prepare(
@@ -106,10 +122,9 @@ def prepare(
     """
 
     def transport(sock: Any, **options: Any) -> paramiko.Transport:
-        made = paramiko.Transport(sock, **options)
+        made = _Transport(sock, **options)
         opened(made)
-        security = made.get_security_options()
-        security.key_types = _known_first(security.key_types, hop.known)
+        made.host_key_types = _known_first(made.get_security_options().key_types, hop.known)
         return made
 
     connection = hop.connection
@@ -122,30 +137,26 @@ def prepare(
         "auth_timeout": timeout_s,
         "channel_timeout": timeout_s,
         "transport_factory": transport,
-        "auth_strategy": KeysOnly(
-            user=hop.user, named=hop.identity_files, settings=connection.ssh_config
-        ),
+        "auth_strategy": KeysOnly(settings=hop.settings, named=hop.identity_files),
     }
+    if hop.settings.proxy_command and not connection.gateway:
+        shell = os.environ.get("SHELL") or "/bin/sh"
+        command = shlex.join([shell, "-c", f"exec {hop.settings.proxy_command}"])  # as ssh does
+        connection.connect_kwargs["sock"] = paramiko.ProxyCommand(command)
 
 
 def _route(
-    target: Target,
-    inventory: Inventory | None,
-    config: SSHConfig,
-    *,
-    jumps: Sequence[str] = (),
-    depth: int = 0,
+    target: Target, inventory: Inventory | None, *, jumps: Sequence[str] = (), depth: int = 0
 ) -> list[Hop]:
     """Return the route to the target; `jumps` lie before it by someone else's ProxyJump."""
     if depth > _MOST_GATEWAYS:
         remedy = "check ProxyJump in ~/.ssh/config"
         raise UsageError(f"{target.name}: more than {_MOST_GATEWAYS} gateways — {remedy}")
-    hop = _hop(target, config)
-    gateway, before = _gateway(target, inventory, jumps or _proxy_jump(target, hop))
+    hop = _hop(target)
+    gateway, before = _gateway(target, inventory, jumps or _proxy_jump(hop))
     if gateway is None:
-        hop.connection.gateway = hop.connection.ssh_config.get("proxycommand") or False
         return [hop]
-    earlier = _route(gateway, inventory, config, jumps=before, depth=depth + 1)
+    earlier = _route(gateway, inventory, jumps=before, depth=depth + 1)
     hop.connection.gateway = earlier[-1].connection
     return [*earlier, hop]
 
@@ -161,52 +172,71 @@ def _gateway(
     return (addressed(jumps[-1]), jumps[:-1]) if jumps else (None, ())
 
 
-def _proxy_jump(target: Target, hop: Hop) -> Sequence[str]:
-    value = hop.connection.ssh_config.get("proxyjump", "none")
-    jumps = [jump.strip() for jump in value.split(",")]
+def _proxy_jump(hop: Hop) -> Sequence[str]:
+    jumps = hop.settings.proxy_jump
     # `Host *` with a ProxyJump speaks of the jump host as well; ssh goes there directly.
-    own = {target.host, hop.connection.host}
-    return () if value.lower() == "none" or addressed(jumps[-1]).host in own else jumps
+    own = {hop.given, hop.settings.host}
+    return () if jumps and addressed(jumps[-1]).host in own else jumps
 
 
-def _hop(target: Target, config: SSHConfig) -> Hop:
+def _hop(target: Target) -> Hop:
+    settings = read_settings(target)
     connection = fabric.Connection(
-        host=target.host,
-        user=target.user,
-        port=target.port,
-        gateway=False,  # Fabric would follow ProxyJump by itself, and stumble over `none`
-        # lazy: no ~/.fabric.yaml or ~/.fabric.py, whose settings the inventory does not show
-        config=fabric.Config(ssh_config=config, lazy=True),
+        host=settings.host,
+        user=settings.user,
+        port=settings.port,
+        gateway=False,
+        # lazy: no ~/.fabric.yaml or ~/.fabric.py, whose settings the inventory does not show; and
+        # no ssh_config, which paramiko would read in its own way
+        config=fabric.Config(ssh_config=SSHConfig(), lazy=True),
     )
-    settings = connection.ssh_config
-    alias = settings.get("hostkeyalias")
-    key_name = alias or known_hosts.host_entry(connection.host, connection.port)
-    tokens = {
-        "h": connection.host,
-        "k": alias or target.host or "",
-        "n": target.host or "",
-        "p": str(connection.port),
-        "r": connection.user,
-    }
-    writable = ssh_config.user_known_hosts(settings, tokens)
-    files = (*writable, *ssh_config.global_known_hosts(settings, tokens))
-    known = known_hosts.read_known_hosts(files)
+    key_names = _key_names(settings)
+    files = (*settings.user_known_hosts, *settings.global_known_hosts)
+    known = (*known_hosts.read_known_hosts(files), *_revoked(target, settings))
     return Hop(
         name=target.name,
+        given=target.host or "",
+        settings=settings,
         connection=connection,
-        key_name=key_name,
+        key_names=key_names,
         identity_files=(target.identity_file,) if target.identity_file else (),
-        writable=writable,
-        known=tuple(key for key in known if key.belongs_to(key_name)),
+        known=tuple(key for key in known if any(key.belongs_to(name) for name in key_names)),
     )
+
+
+def _revoked(target: Target, settings: SshSettings) -> tuple[KnownKey, ...]:
+    """Read what ssh_config's RevokedHostKeys names; as for ssh, no host passes where that fails."""
+    keys: list[KnownKey] = []
+    for path in settings.revoked_host_keys:
+        try:
+            keys += known_hosts.read_revoked(path)
+        except (OSError, ValueError) as error:
+            message = f"{target.name}: cannot read {path} of RevokedHostKeys: {error}"
+            remedy = "make it a text file that you may read, with a public key on each line"
+            raise UsageError(f"{message} — {remedy}") from None
+    return tuple(keys)
+
+
+def _key_names(settings: SshSettings) -> tuple[str, ...]:
+    """Return the names to look for; as for ssh, a key of the plain host does for every port."""
+    if settings.host_key_alias:
+        return (settings.host_key_alias,)
+    names = (known_hosts.host_entry(settings.host, settings.port), settings.host.lower())
+    return tuple(dict.fromkeys(names))
 
 
 def _known_first(key_types: Sequence[str], known: Sequence[KnownKey]) -> tuple[str, ...]:
-    """Ask for the types of key that are known, as ssh does, or a known host would look changed."""
+    """Ask for the types of key that are known, as ssh does, or a known host would look changed.
+
+    Certificates are asked for, before all else, where an authority is known for the host.
+    """
     wanted = {
         signature
         for key in known
         if not key.marker
         for signature in _SIGNATURES.get(key.key_type, (key.key_type,))
     }
-    return tuple(sorted(key_types, key=lambda key_type: key_type not in wanted))
+    plain = tuple(sorted(key_types, key=lambda key_type: key_type not in wanted))
+    if any(key.marker == AUTHORITY for key in known):
+        return (*(f"{key_type}{CERTIFICATE_SUFFIX}" for key_type in key_types), *plain)
+    return plain

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+AUTHORITY = "@cert-authority"  # the marker of a key that signs host keys
+REVOKED = "@revoked"  # the marker of a key that no host may show
+CERTIFICATE_SUFFIX = "-cert-v01@openssh.com"  # of the name of a kind of key
+_BINARY_LIST = "SSHKRL\n\0"
 Status = Literal["known", "unknown", "changed", "revoked"]
 
 
@@ -64,6 +68,24 @@ def read_known_hosts(paths: Iterable[Path]) -> tuple[KnownKey, ...]:
     return tuple(keys)
 
 
+def read_revoked(path: Path) -> tuple[KnownKey, ...]:
+    """Read the file of RevokedHostKeys: public keys, a line each, that no host may show.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not text but OpenSSH's binary list (KRL).
+    """
+    text = path.read_bytes().decode("utf-8")
+    if text.startswith(_BINARY_LIST):
+        raise ValueError("a binary list of revoked keys")
+    lines = (
+        parse_line(f"{REVOKED} * {line}", path, number)
+        for number, line in enumerate(text.split("\n"), 1)
+        if not line.startswith("#")
+    )
+    return tuple(line for line in lines if line is not None)
+
+
 def parse_line(line: str, path: Path, number: int) -> KnownKey | None:
     """Return the key on the line, or None."""
     fields = line.split()
@@ -92,7 +114,7 @@ def judge(
     was asked for first, and a server that has lost that key is not the one that was trusted.
     """
     lines = [key for key in known if key.belongs_to(name)]
-    revoked = tuple(key for key in lines if key.marker == "@revoked" and key.base64 == key_base64)
+    revoked = tuple(key for key in lines if key.marker == REVOKED and key.base64 == key_base64)
     if revoked:
         return "revoked", revoked
     plain = tuple(key for key in lines if not key.marker)

@@ -13,8 +13,8 @@ import paramiko
 
 from harness.errors import UntrustedHost, UsageError
 from harness.transport.ssh.hops import Hop, addressed
-from harness.transport.ssh.host_keys import require_trusted
-from harness.transport.ssh.known_hosts import KnownKey, Status, fingerprint, judge, parse_line
+from harness.transport.ssh.host_keys import judge_key, require_trusted
+from harness.transport.ssh.known_hosts import KnownKey, Status, fingerprint, parse_line
 from harness.transport.ssh.link import Link
 from reports.results.write import StorageError
 from targets.inventory import Inventory, Target
@@ -59,7 +59,7 @@ def fetch_host_key(
         raise UsageError(f"{target.name}: reached without SSH, so there is no host key")
 
     def check(hop: Hop, key: paramiko.PKey) -> None:
-        if (hop.name, hop.connection.original_host) == (target.name, target.host):
+        if (hop.name, hop.given) == (target.name, target.host):
             raise _Shown(hop, key)
         require_trusted(target.name, hop, key)
 
@@ -107,10 +107,10 @@ class _Shown(Exception):
 
 def _described(target: Target, hop: Hop, key: paramiko.PKey) -> HostKey:
     offered = key.get_base64()
-    status, lines = judge(hop.known, hop.key_name, offered)
-    if status == "revoked":
+    judgement = judge_key(hop, key)
+    if judgement.status == "revoked":
         require_trusted(target.name, hop, key)
-    if not hop.writable:
+    if not hop.settings.user_known_hosts:
         raise UsageError(
             f"{target.name}: UserKnownHostsFile in ssh_config names no file to record keys in"
             " — remove that line, or name one"
@@ -121,9 +121,9 @@ def _described(target: Target, hop: Hop, key: paramiko.PKey) -> HostKey:
         key_type=key.get_name(),
         base64=offered,
         fingerprint=fingerprint(offered),
-        status=status,
-        known_hosts_path=hop.writable[0],
-        lines=lines,
+        status=judgement.status,
+        known_hosts_path=hop.settings.user_known_hosts[0],
+        lines=judgement.lines,
     )
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.board.probed import clock_off_s
+from harness.board.probed import clock_off_s, read_probe
+from harness.errors import CommandFailed
 from harness.fleet.live_view import LiveView
 from harness.fleet.machines import Machines
 from harness.fleet.session import Request, Session
 from harness.payloads.payload import Payload
 from harness.plan.suites import load_suite
 from harness.power.files import PowerFiles
-from reports.results.read import POWER_MAP, POWER_TRACE
+from reports.results.read import POWER_MAP, POWER_TRACE, SESSION
 from reports.results.write import target_folder
 from targets.inventory import Target
 
@@ -75,3 +76,20 @@ def test_a_trace_that_is_here_is_never_lost(
         trace.write_bytes(gzip.compress(earlier))
     PowerFiles(Target(name="local"), None, tmp_path).keep(now)
     assert gzip.decompress(trace.read_bytes()) == whole
+
+
+@pytest.mark.parametrize("value", [1e308, 10**400, [1]], ids=["1e308", "huge", "list"])
+def test_a_probe_with_a_figure_that_cannot_be_names_the_field(value: object) -> None:
+    with pytest.raises(CommandFailed, match=r"nano: .*cpu\.max_mhz: ") as caught:
+        read_probe(Target(name="nano", host="h"), {"cpu": {"max_mhz": value}})
+    assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize("content", ["{", '{"blocks_planned": 1e308}', '{"notes": 3}'])
+def test_a_broken_record_of_the_last_session_is_a_note_when_a_run_is_resumed(
+    tmp_path: Path, content: str
+) -> None:
+    made = session(tmp_path)
+    (made.folder / SESSION).write_text(content)
+    assert made._last_session() == {}
+    assert "session.json is broken" in made.outcome.notes[0]

@@ -74,6 +74,38 @@ def test_a_command_has_no_input_to_wait_for(transport: Transport) -> None:
     assert transport.run(["cat"], deadline_s=20).stdout == b""
 
 
+SETTINGS = {
+    "PLAIN": "one",
+    "QUOTED": 'it\'s "two" $HOME `id` \\n;',
+    "LINES": "three\nend\n\n",
+    "UMLAUT": "für",
+    "EMPTY": "",
+}
+SHOW = r'printf "%s|" "$PLAIN" "$QUOTED" "$LINES" "$UMLAUT" "${EMPTY-unset}"; cat'
+
+
+def test_an_environment_reaches_the_command_as_it_is_and_nothing_else_does(
+    transport: Transport,
+) -> None:
+    done = transport.run(["sh", "-c", SHOW], env=SETTINGS, deadline_s=20)
+    assert done.stdout.decode() == "".join(f"{value}|" for value in SETTINGS.values())
+    assert done.stderr == b""
+
+
+def test_a_followed_command_has_its_environment_too(transport: Transport) -> None:
+    lines = transport.follow(
+        ["sh", "-c", r'printf "%s\n" "$QUOTED" "$UMLAUT"'], env=SETTINGS, idle_deadline_s=20
+    )
+    assert [line.decode() for line in lines] == [SETTINGS["QUOTED"], SETTINGS["UMLAUT"]]
+
+
+def test_no_value_of_the_environment_is_on_a_command_line(transport: Transport) -> None:
+    look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
+    done = transport.run(["sh", "-c", look], env={"TOKEN": "a-very-own-value"}, deadline_s=20)
+    assert b"cat /proc" in done.stdout
+    assert b"a-very-own-value" not in done.stdout
+
+
 def test_a_missing_program_is_status_127(transport: Transport) -> None:
     done = transport.run(["no-such-program-here"], deadline_s=20)
     assert done.exit_status == 127
@@ -119,6 +151,17 @@ def test_a_file_comes_back_as_it_was_put(transport: Transport, tmp_path: Path) -
     transport.put(data, path, deadline_s=20)
     assert transport.get(path, deadline_s=20, limit_bytes=4 * MIB) == data
     assert [entry.name for entry in tmp_path.glob("*.bin*")] == ["a file ü.bin"]
+
+
+def test_a_file_comes_back_in_pieces(transport: Transport, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(MIB + 5))
+    pieces = []
+    for offset in range(0, MIB + 5 + 300_000, 300_000):
+        pieces.append(transport.get_piece(str(path), offset=offset, size=300_000, deadline_s=20))
+    assert b"".join(pieces) == path.read_bytes()
+    with pytest.raises(MissingFile, match="nowhere"):
+        transport.get_piece(str(tmp_path / "nowhere"), offset=0, size=1, deadline_s=20)
 
 
 def test_an_empty_file_is_a_file(transport: Transport, tmp_path: Path) -> None:
@@ -243,7 +286,7 @@ def test_closing_the_iterator_ends_the_command(transport: Transport, tmp_path: P
     script = f"echo $$ > {pid_file}; echo one; exec sleep 60"
     lines = transport.follow(["sh", "-c", script], idle_deadline_s=60)
     next(lines)
-    lines.close()  # type: ignore[attr-defined]
+    lines.close()
     assert ended(int(pid_file.read_text()))
 
 

@@ -59,7 +59,7 @@ def test_a_cut_last_line_and_garbage_become_notes(tmp_path: Path) -> None:
     assert target.notes[1].startswith("4 line(s)")
 
 
-def test_not_a_number_is_not_json(tmp_path: Path) -> None:
+def test_a_block_with_what_is_not_a_number_is_invalid(tmp_path: Path) -> None:
     path = small_run(tmp_path)
     line = json.loads(journal_of(path).read_text().splitlines()[-1])
     assert line["kind"] == "timing"
@@ -67,8 +67,9 @@ def test_not_a_number_is_not_json(tmp_path: Path) -> None:
         text = json.dumps(line).replace(str(line["timing"]["step"]["times_s"][0]), bad, 1)
         journal_of(path).write_text(text + "\n")
         (target,) = load_run(path).targets
-        assert target.blocks == ()
-        assert target.notes == ("1 line(s) of the journal are not blocks and do not count",)
+        (block,) = target.blocks
+        assert block.status == "invalid"
+        assert block.reason.startswith("its record is broken: timing.step.times_s.0: ")
 
 
 def test_an_overlong_line_does_not_fill_the_memory(

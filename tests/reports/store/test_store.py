@@ -18,7 +18,8 @@ from reports.results.read import ResultError, load_run
 from reports.store import store
 from reports.store import tables as store_summaries
 from reports.store.cache import load
-from reports.store.files import StoreError, StoreFiles, StoreRefused, check_path, without_password
+from reports.store.files import StoreError, StoreFiles, StoreRefused, check_path
+from reports.text.masking import without_password
 
 
 @pytest.fixture

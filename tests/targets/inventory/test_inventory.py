@@ -14,7 +14,6 @@ from targets.inventory import (
     gateway_target,
     load_inventory,
     local_target,
-    public_entry,
     select,
 )
 from targets.platforms import PLATFORMS
@@ -295,24 +294,6 @@ targets:
     assert jump is not None
     assert (jump.host, jump.port) == ("fe80::1", None)
     assert gateway_target(inventory, jump) is None
-
-
-def test_the_public_entry_keeps_no_secret(tmp_path: Path) -> None:
-    text = """
-targets:
-  a:
-    host: h
-    identity_file: /keys/id_lab
-    power: {csv: m.csv}
-    env: {API_KEY: k1, git_token: t1, DB_PASSWORD: p1, MY_SECRET: s1, OMP_NUM_THREADS: 4}
-"""
-    entry = public_entry(load(tmp_path, text).targets["a"])
-    written = json.dumps(entry)
-    assert not any(secret in written for secret in ("k1", "t1", "p1", "s1", "/home/me"))
-    assert entry["env"]["OMP_NUM_THREADS"] == "4"
-    assert entry["identity_file"] == "id_lab"
-    assert entry["power"] == {"csv": "m.csv"}
-    assert set(entry) == set(Target.__dataclass_fields__)
 
 
 def test_the_json_schema_knows_every_key_and_platform() -> None:
