@@ -7,6 +7,7 @@ once its hash is the board's.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ def _copy(
 ) -> None:
     """Append to the file here until it is as long as the board's was."""
     piece_bytes = limits.piece_bytes
-    with storage(into), open(into, "ab") as file:
+    with storage(into), open(into, "ab", opener=_for_this_user_alone) as file:
         if file.tell() > size:
             file.truncate(0)
         while (offset := file.seek(0, 2)) < size:
@@ -126,6 +127,11 @@ def _copy(
             patience.heard()
             file.write(piece)
             file.flush()
+
+
+def _for_this_user_alone(path: str, flags: int) -> int:
+    """Open a file that nobody else may read: what a program on a board prints is not masked yet."""
+    return os.open(path, flags, 0o600)
 
 
 def _sha256(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.power.log import align_meter, busy_windows, job_power, make_trace, rail_map_of
 from harness.power.meter import MeterError
+from reports.results.files import POWER_PART
 from reports.results.power import RailMap, rail_map_from_json
 from reports.results.read import MAX_READINGS, POWER_MAP, POWER_TRACE
 from reports.results.records import BlockRecord
@@ -44,7 +45,7 @@ class PowerFiles:
     @property
     def part(self) -> Path:
         """Return where the board's log grows until all of it is here."""
-        return self._folder / "power.part"
+        return self._folder / POWER_PART
 
     @property
     def is_sampled(self) -> bool:

@@ -10,6 +10,7 @@ PROBE = "probe.json"
 JOURNAL = "journal.jsonl"
 POWER_MAP = "power.json"
 POWER_TRACE = "power.csv.gz"
+POWER_PART = "power.part"  # of a board's log, as it came: not yet a part of the result
 CALIBRATION = "calibration.json"
 FLOORS = "floors.json"
 GATE = "gate.json"

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from reports.results.files import POWER_PART
 from reports.results.read import MANIFEST, ResultError, read_limited
 from reports.results.write import storage, write_bytes_atomic
 
@@ -87,7 +88,8 @@ def _read_manifest(run: Path) -> dict[str, str]:
 
 
 def _files(run: Path) -> list[str]:
-    files = (path for path in run.rglob("*") if path.is_file() and path.name != MANIFEST)
+    left_out = (MANIFEST, POWER_PART)
+    files = (path for path in run.rglob("*") if path.is_file() and path.name not in left_out)
     return sorted(path.relative_to(run).as_posix() for path in files)
 
 

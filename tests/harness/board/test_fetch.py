@@ -137,6 +137,7 @@ def test_what_came_before_the_board_was_lost_is_not_copied_again(
     with pytest.raises(Unreachable, match=r"reading .*power\.csv") as caught:
         fetch(board_at(server, line.port, reconnect_s=0.0), trace, into)
     assert "gfbench resume" in str(caught.value)
+    assert into.stat().st_mode & 0o077 == 0
     came = into.stat().st_size
     assert 0 < came < SIZE
     line.cut_after, line.carried = None, 0

@@ -80,6 +80,14 @@ def test_the_manifest_notices_what_changed(tmp_path: Path) -> None:
     )
 
 
+def test_what_has_not_come_whole_from_a_board_is_no_part_of_the_result(tmp_path: Path) -> None:
+    run = small_run(tmp_path)
+    (run / "targets" / "board-a" / "power.part").write_bytes(b"1,c0,5")
+    write_manifest(run)
+    assert "power.part" not in (run / "MANIFEST.sha256").read_text()
+    assert verify_manifest(run) == ()
+
+
 def test_a_run_without_a_manifest_cannot_be_verified(tmp_path: Path) -> None:
     with pytest.raises(ResultError, match="missing"):
         verify_manifest(small_run(tmp_path))
