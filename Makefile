@@ -32,7 +32,7 @@ demo: $(INSTALLED) ## measure this machine with the quick suite; the last line i
 
 test: $(INSTALLED_DEV) system py36 lint ## every check and every test
 	@$(BIN)/python -m pytest -ra -m "alone and not board"
-	@$(BIN)/python -m pytest -ra -m "not alone and not board" -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -ra -m "not alone and not board" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED_DEV) ## style, types and import boundaries
 	@$(BIN)/ruff check

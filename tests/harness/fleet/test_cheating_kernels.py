@@ -38,28 +38,36 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cli, Finished]:
     return gfbench, gfbench.run(*options, "--kernel", "inc=inc.c", "--kernel", "native")
 
 
+@pytest.fixture(scope="module")
+def exported(done: tuple[Cli, Finished]) -> list[dict[str, str]]:
+    gfbench, finished = done
+    return gfbench.export(finished.run)
+
+
 @pytest.mark.parametrize("name", sorted(cheats.CHEATS))
 def test_a_kernel_that_cheats_is_refused_with_what_was_seen(
-    name: str, done: tuple[Cli, Finished]
+    name: str, done: tuple[Cli, Finished], exported: list[dict[str, str]]
 ) -> None:
-    gfbench, finished = done
+    _, finished = done
     assert finished.code == 1
     reasons = [block["reason"] for block in finished.blocks(kernel=name) if block["reason"]]
     assert reasons
     assert re.search(cheats.SEEN[name], reasons[0]), reasons[0]
-    rows = [row for row in gfbench.export(finished.run) if row["kernel"] == name]
+    rows = [row for row in exported if row["kernel"] == name]
     assert not [row for row in rows if row["value"]], "nothing of a refused kernel is published"
 
 
 @pytest.mark.parametrize("name", ["honest", "documented", "inc", "native"])
-def test_an_honest_kernel_is_timed(name: str, done: tuple[Cli, Finished]) -> None:
-    gfbench, finished = done
+def test_an_honest_kernel_is_timed(
+    name: str, done: tuple[Cli, Finished], exported: list[dict[str, str]]
+) -> None:
+    _, finished = done
     blocks = finished.blocks(kernel=name, kind="timing")
     assert {(block["status"], block["reason"]) for block in blocks} == {("ok", None)}
     assert all(block["verified"]["step"]["iterations"] == 2 for block in blocks)
     speedups = [
         row
-        for row in gfbench.export(finished.run)
+        for row in exported
         if row["kernel"] == name and row["metric"] == "latency_s" and row["value"]
     ]
     assert len(speedups) >= 3
