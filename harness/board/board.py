@@ -27,6 +27,7 @@ from reports.results.records import Probe
 from targets.inventory import Target
 from targets.sources import packages
 from workloads.spec.messages import Job, dump, to_json, unframe
+from workloads.spec.shell import unseen
 
 STEP_DEADLINE_S = 60.0
 SENSORS_S = 60.0  # for what a probe asks besides torch and the kernels
@@ -40,9 +41,6 @@ STILL_ILLEGAL = (
     "does not help: install a torch wheel for this processor"
 )
 OLDEST_PYTHON = [3, 6]
-
-# A command of the inventory may hold secrets, which the board's list of processes shows to all.
-RUN_HANDED_OVER = 'command=$GFBENCH_COMMAND; unset GFBENCH_COMMAND; eval "$command"'
 
 # Sent as it is: the board runs it with `python -c` before any payload is there.
 BOOTSTRAP = (Path(workloads.__file__).parent / "bootstrap.py").read_text(encoding="ascii")
@@ -256,9 +254,8 @@ class Board:
         Raises:
             CommandFailed: it ended with an error.
         """
-        completed = self._run(
-            ["sh", "-c", RUN_HANDED_OVER], STEP_DEADLINE_S, GFBENCH_COMMAND=command
-        )
+        argv, variables = unseen(command)
+        completed = self._run(argv, STEP_DEADLINE_S, **variables)
         if completed.exit_status != 0:
             raise CommandFailed(
                 self.target.name,

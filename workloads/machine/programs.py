@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 # Some boards keep theirs where a plain PATH does not look; TX1 and TX2 once in a user's home.
 FOLDERS = ("/usr/bin", "/usr/sbin", "/opt/vc/bin", "/home/nvidia", "/usr/local/bin")
@@ -42,8 +42,14 @@ def output(argv: List[str], timeout_s: float, lines: Optional[int] = None) -> st
     return text
 
 
-def start(argv: List[str], stderr: int = subprocess.DEVNULL) -> "subprocess.Popen[bytes]":
+def start(
+    argv: List[str],
+    stderr: int = subprocess.DEVNULL,
+    variables: Optional[Dict[str, str]] = None,
+) -> "subprocess.Popen[bytes]":
     """Start a program in a process group of its own, its output in a pipe.
+
+    Its environment is this process's, with ``variables`` beside it.
 
     Raises:
         OSError: it cannot be run.
@@ -55,6 +61,7 @@ def start(argv: List[str], stderr: int = subprocess.DEVNULL) -> "subprocess.Pope
         stdout=subprocess.PIPE,
         stderr=stderr,
         preexec_fn=os.setpgrp,
+        env=dict(os.environ, **(variables or {})),
     )
 
 

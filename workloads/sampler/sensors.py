@@ -14,6 +14,7 @@ import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from workloads.machine import nvml, programs
+from workloads.spec.shell import unseen
 
 MAX_READING_BYTES = 256
 MAX_LINE_BYTES = 8192
@@ -97,8 +98,12 @@ class Lines:
 
     def run(self, write: Write, stop: threading.Event) -> None:
         """Start the program and write its lines until told to stop or it ends."""
+        argv = self._argv
+        variables: Dict[str, str] = {}
+        if len(argv) == 3 and argv[:2] == ["sh", "-c"]:
+            argv, variables = unseen(argv[2])
         try:
-            self._child = programs.start(self._argv)
+            self._child = programs.start(argv, variables=variables)
         except OSError as error:
             write(CLOCK(), self._id, "!%s: %s" % (self._argv[0], error.strerror or error))
             return

@@ -29,7 +29,7 @@ SECRETS = {
     "power": "PlantedInTheMeter7",
     "store": "PlantedInTheStore8",
 }
-SEEN_ON_BOARDS = set(SECRETS) - {"store", "power"}  # of the controller's own, of the user's own
+SENT_TO_BOARDS = set(SECRETS) - {"store"}
 SUITE = """
 workloads:
   - {name: tiny, in_channels: 4, out_channels: 4, height: 8, width: 8}
@@ -172,6 +172,6 @@ def test_a_secret_is_in_nothing_that_is_written(written: Written, planted: str) 
     assert [place for place, text in written.texts.items() if secret in text] == []
 
 
-@pytest.mark.parametrize("planted", sorted(SEEN_ON_BOARDS))
+@pytest.mark.parametrize("planted", sorted(SENT_TO_BOARDS))
 def test_a_secret_is_on_no_command_line_of_a_board(written: Written, planted: str) -> None:
     assert SECRETS[planted].encode() not in written.seen
