@@ -198,7 +198,7 @@ def test_a_board_with_power_shows_what_its_sensor_saw(browser: Browser, run: Pat
     text = page.locator("#measured-energy").text_content() or ""
     for words in ("module input", "VDD_IN is the module's only input", "hwmon-ina3221", "Hz"):
         assert words in text
-    assert page.locator("#measured-energy table.budget tbody tr").count() == 7
+    assert page.locator("#measured-energy table.budget tbody tr").count() == 6
     page.close()
 
 
