@@ -130,7 +130,7 @@ def test_a_line_that_is_too_slow_for_a_piece_gets_smaller_ones(
 
 
 def test_what_came_before_the_board_was_lost_is_not_copied_again(
-    server: Sshd, line: Line, trace: Path, tmp_path: Path
+    server: Sshd, line: Line, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line.cut_after = 900_000
     into = tmp_path / "here"
@@ -141,9 +141,17 @@ def test_what_came_before_the_board_was_lost_is_not_copied_again(
     came = into.stat().st_size
     assert 0 < came < SIZE
     line.cut_after, line.carried = None, 0
+    asked_from = []
+
+    def piece(board: Board, path: str, offset: int, size: int, deadline_s: float) -> bytes:
+        asked_from.append(offset)
+        return board.transport.get_piece(path, offset=offset, size=size, deadline_s=deadline_s)
+
+    monkeypatch.setattr(Board, "piece", piece)
     assert fetch(board_at(server, line.port), trace, into)
     assert into.read_bytes() == trace.read_bytes()
-    assert line.carried < SIZE - came + 100_000
+    assert min(asked_from) == came
+    assert line.carried < SIZE  # a piece that breaks off on a busy machine may come twice
 
 
 def test_a_part_of_another_file_is_thrown_away(server: Sshd, trace: Path, tmp_path: Path) -> None:
