@@ -57,10 +57,11 @@ pictures: $(INSTALLED_DEV) system ## the pictures of the README: measures this m
 
 dev: $(INSTALLED_DEV) ## the developer's environment in .venv
 
-# dev.txt comes first: the others take its versions, so that one environment satisfies all three.
+# dev.txt comes first: the others take its versions, so that one environment satisfies all three. torch is pinned by itself, in
+# torch.txt, and stays out of these even where a package depends on it (tool.uv in pyproject.toml keeps CUDA out with it).
 lock: $(UV) ## resolve pyproject.toml into requirements/*.txt; UPGRADE=--upgrade takes the newest versions
 	@lock() { $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-header $(UPGRADE) \
-	  pyproject.toml requirements/torch.in "$$@"; }; \
+	  --no-emit-package torch pyproject.toml requirements/torch.in "$$@"; }; \
 	lock --extra dev -o requirements/dev.txt; \
 	lock -c requirements/dev.txt -o requirements/run.txt; \
 	lock -c requirements/dev.txt --extra docs -o requirements/docs.txt

@@ -4,7 +4,7 @@
 """
 
 import functools
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Type, Union, cast
+from typing import Any, Callable, Optional, Sequence, Tuple, Type, Union, cast
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,12 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from workloads.kernels import find
 from workloads.kernels.seam import Kernel, Operator
+from workloads.networks.order import (
+    Named,
+    convolutions_in_order,
+    last_convolutions,
+    named_convolutions,
+)
 from workloads.spec.geometry import Geometry, conv_geometry
 from workloads.spec.methods import BASELINE, DEFAULT, METHODS, check_method
 
@@ -170,6 +176,7 @@ def filter_module(
     layers: Layers = None,
     method: str = DEFAULT,
     kernel: str = "torch",
+    example: Any = None,
 ) -> nn.Module:
     """Put a filtered backward on convolutions of a model, in place, and return the model.
 
@@ -180,9 +187,11 @@ def filter_module(
         module: any module; if it is itself an nn.Conv2d, its name is "".
         patch_size: r in the paper, an int or a pair.
         layers: None for all, a list of names as in ``named_modules``, a predicate
-            ``(name, conv) -> bool``, or n for the last n convolutions in definition order.
+            ``(name, conv) -> bool``, or n for the last n convolutions.
         method: as for ``conv2d``.
         kernel: as for ``conv2d``.
+        example: what the module is called with, once, to see in which order its convolutions run,
+            for ``layers=n``; None takes the order in which they were defined.
 
     Raises:
         ValueError: an argument is wrong, or a chosen layer cannot be filtered; the message names
@@ -190,7 +199,7 @@ def filter_module(
     """
     _check_usable(method)
     find(kernel)
-    chosen = _chosen(module, layers)
+    chosen = _chosen(module, layers, example)
     for name, conv in chosen:
         _check_layer(name, conv, method, patch_size)
     for _, conv in chosen:
@@ -201,7 +210,7 @@ def filter_module(
     return module
 
 
-def _chosen(module: nn.Module, layers: Layers) -> List[Tuple[str, nn.Conv2d]]:
+def _chosen(module: nn.Module, layers: Layers, example: Any) -> Named:
     """Return the (name, convolution) pairs that ``layers`` asks for."""
     convs = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d)]
     if not convs:
@@ -210,24 +219,13 @@ def _chosen(module: nn.Module, layers: Layers) -> List[Tuple[str, nn.Conv2d]]:
         return convs
     if callable(layers):
         return [(name, conv) for name, conv in convs if layers(name, conv)]
+    if isinstance(layers, (bool, str)):
+        raise ValueError("layers must be a list of names, a predicate or an int, not %r" % layers)
     if isinstance(layers, int):
-        if isinstance(layers, bool) or not 0 <= layers <= len(convs):
-            raise ValueError(
-                "layers must be 0 to %d, the number of convolutions, not %r" % (len(convs), layers)
-            )
-        return convs[len(convs) - layers :]
-    if isinstance(layers, str):
-        raise ValueError("layers must be a list of names, a predicate or an int, not a string")
-    return _named(convs, layers)
-
-
-def _named(convs: List[Tuple[str, nn.Conv2d]], names: Sequence[str]) -> List[Tuple[str, nn.Conv2d]]:
-    choices = dict(convs)
-    for name in names:
-        if name not in choices:
-            known = ", ".join(repr(choice) for choice in choices)
-            raise ValueError("layers: no convolution is named %r; choose from %s" % (name, known))
-    return [(name, conv) for name, conv in convs if name in set(names)]
+        if example is not None:
+            convs = convolutions_in_order(module, example)
+        return last_convolutions(convs, layers)
+    return named_convolutions(convs, layers)
 
 
 def _check_layer(name: str, conv: nn.Conv2d, method: str, patch_size: Any) -> None:

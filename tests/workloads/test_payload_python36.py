@@ -12,6 +12,8 @@ import pytest
 from interpreters import old_python
 from packed_payload import TINY, PackedPayload, block
 
+from workloads.spec.networks import NETWORKS
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 METHODS = ("exact", "gradient_filter", "gradient_filter_published")
 KINDS = ("timing", "memory", "fidelity")
@@ -103,6 +105,96 @@ def check_numerics(python: Path, *options: str) -> None:
     assert summary["failures"] == []
     assert summary["checked"] >= 80
     assert summary["worst"] < 1e-10
+
+
+TRAIN_NETWORKS = """
+import hashlib, json, torch
+import torch.nn.functional as F
+from workloads.convolution import filter_module
+from workloads.networks import build
+from workloads.networks.batch_norm import set_batch_norm
+from workloads.networks.order import chosen_convolutions, convolutions_in_order
+from workloads.spec.networks import NETWORKS
+torch.set_num_threads(1)
+weights = {}
+for name, known in NETWORKS.items():
+    size = min(known.input_size, 64)
+    x, classes = torch.rand(2, 3, size, size), torch.tensor([0, known.num_classes - 1])
+    digest = hashlib.sha256()
+    for method in ("exact", "gradient_filter"):
+        network = set_batch_norm(build(name, seed=36))
+        for tensor in network.state_dict().values():
+            digest.update(tensor.numpy().tobytes())
+        chosen = [key for key, _ in chosen_convolutions(convolutions_in_order(network, x), "all")]
+        filter_module(network, 2, layers=chosen, method=method)
+        trained = [part for part in network.parameters() if part.requires_grad]
+        before = [part.detach().clone() for part in trained]
+        optimizer = torch.optim.SGD(trained, lr=1e-3, momentum=0.9)
+        loss = F.cross_entropy(network(x), classes)
+        loss.backward()
+        optimizer.step()
+        assert torch.isfinite(loss), (name, method)
+        for old, new in zip(before, trained):
+            assert torch.isfinite(new).all() and not torch.equal(old, new), (name, method)
+    weights[name] = digest.hexdigest()
+print(json.dumps(weights))
+"""
+
+
+def test_every_network_trains_a_step_and_has_the_same_weights_everywhere(tmp_path: Path) -> None:
+    weights: list[dict[str, str]] = []
+    for python in (old_python(), Path(sys.executable)):
+        # The payload itself is imported, and nothing of the repository lies beside it.
+        packed = PackedPayload(tmp_path / str(len(weights)), python=python)
+        done = subprocess.run(
+            [str(python), "-c", TRAIN_NETWORKS],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "PYTHONPATH": str(packed.path)},
+            cwd=packed.folder,
+        )
+        assert done.returncode == 0, done.stderr
+        weights.append(json.loads(done.stdout))
+    assert weights[0] == weights[1]
+    assert set(weights[0]) == set(NETWORKS)
+
+
+LOAD_WEIGHTS = """
+import os, torch
+from workloads.networks import build
+
+class Shell:
+    def __reduce__(self):
+        return os.mkdir, ("made",)
+
+def refused(content, zipped):
+    torch.save(content, "weights.pth", _use_new_zipfile_serialization=zipped)
+    try:
+        build("tiny", weights="weights.pth")
+    except ValueError as error:
+        return str(error)
+
+for zipped in (True, False):
+    state = build("tiny", seed=4).state_dict()
+    assert refused(state, zipped) is None
+    assert torch.equal(build("tiny", weights="weights.pth").conv1.weight, state["conv1.weight"])
+    words = refused({"conv1.weight": Shell()}, zipped)
+    assert words.startswith("weights: cannot read weights.pth: "), words
+    assert not os.path.exists("made")
+"""
+
+
+def test_weights_are_read_from_a_file_and_nothing_else_is(python: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [str(python), "-c", LOAD_WEIGHTS],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 UNFOLDED = """
