@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from gfbench_cli import Cli
+from tiny_suite import tiny_suite
 
 CASE = Path(__file__).resolve().parents[1] / "data" / "field" / "L1-ascii-stdout"
 ASCII = {
@@ -15,19 +16,7 @@ ASCII = {
     "PYTHONCOERCECLOCALE": "0",
     "PYTHONIOENCODING": "ascii",
 }
-SUITE = """
-description: für Wärme, 10 µs
-workloads:
-  - {name: tiny, in_channels: 4, out_channels: 4, height: 8, width: 8}
-patch_sizes: [2]
-rounds: 1
-memory_rounds: 0
-fidelity_rounds: 0
-sentinel: false
-exact_kernels: [torch]
-isolation: fork
-min_window_s: 0.01
-"""
+SUITE = tiny_suite(description="für Wärme, 10 µs")
 
 
 @pytest.fixture(scope="module")

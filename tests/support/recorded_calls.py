@@ -12,6 +12,7 @@ import torch
 from guarded_memory import GuardedMemory
 
 from workloads.kernels.native import bindings
+from workloads.kernels.native.bindings import library_of
 from workloads.kernels.native.threads import ThreadPool
 
 _FUNCTIONS = (
@@ -36,11 +37,10 @@ class RecordedCalls:
         """Take where calls are written, and where all their arrays lie."""
         self._file = file
         self._memory = memory
-        self._library: Callable[[torch.dtype], Any] = bindings.library_of
 
     def __call__(self, dtype: torch.dtype) -> Any:
         """Return the library of a type, or what stands for it."""
-        return _Library(self._library(dtype), self._recorded)
+        return _Library(library_of(dtype), self._recorded)
 
     def _recorded(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(thread_pool: ThreadPool, *arguments: Any) -> None:

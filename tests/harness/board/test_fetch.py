@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from cutting_proxy import Line, cutting_proxy
 from sshd import ClientHome, Sshd, running_sshd
+from tiny_suite import tiny_suite
 
 from harness.board.board import Board, Digest
 from harness.board.fetch import Limits, fetch_file
@@ -26,18 +27,7 @@ from targets.inventory import Target
 
 SIZE = 1_500_000
 SMALL = Limits(piece_bytes=256 << 10, least_piece_bytes=16 << 10, piece_deadline_s=20.0)
-SUITE = """
-workloads:
-  - {name: tiny, in_channels: 4, out_channels: 4, height: 8, width: 8}
-patch_sizes: [2]
-rounds: 1
-memory_rounds: 0
-fidelity_rounds: 0
-sentinel: false
-exact_kernels: [torch]
-isolation: fork
-min_window_s: 0.01
-"""
+SUITE = tiny_suite()
 # gfbench, on a day when more than ten bytes are too many.
 NARROW = (
     "import harness.board.fetch as f; f.LIMITS = f.Limits(most_bytes=10); "

@@ -14,24 +14,14 @@ from typing import Any
 import pytest
 from small_disk import SmallDisk, small_disk
 from sshd import ClientHome, running_sshd
+from tiny_suite import tiny_suite
 
 from reports.results.manifest import verify_manifest
 from workloads.machine.locks import LEASE_NAME, is_held
 
 # What only the garbage collector would let go of lives until the interpreter shuts down.
 MAIN = "import gc; gc.disable(); from harness.cli import main; main()"
-SUITE = """
-workloads:
-  - {name: tiny, in_channels: 4, out_channels: 4, height: 8, width: 8}
-patch_sizes: [2]
-rounds: 6
-memory_rounds: 0
-fidelity_rounds: 0
-sentinel: false
-exact_kernels: [torch]
-isolation: fork
-min_window_s: 0.01
-"""
+SUITE = tiny_suite(rounds=6)
 EXITS_S = 60.0  # the last block, and what a loaded machine adds
 
 

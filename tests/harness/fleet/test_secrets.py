@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from sshd import ClientHome, running_sshd
+from tiny_suite import tiny_suite
 
 from reports.results.read import load_run
 
@@ -30,18 +31,7 @@ SECRETS = {
     "store": "PlantedInTheStore8",
 }
 SENT_TO_BOARDS = set(SECRETS) - {"store"}
-SUITE = """
-workloads:
-  - {name: tiny, in_channels: 4, out_channels: 4, height: 8, width: 8}
-patch_sizes: [2]
-rounds: 1
-memory_rounds: 0
-fidelity_rounds: 0
-sentinel: false
-exact_kernels: [torch]
-isolation: fork
-min_window_s: 0.01
-"""
+SUITE = tiny_suite()
 LOOK = """
 def look(path):
     import glob
