@@ -58,7 +58,7 @@ def history_lines(runs: Sequence[Run], encoding: str = "utf-8") -> list[str]:
     for trend, name in zip(shown, names, strict=True):
         case = trend.case
         target = trend.target if several else ""
-        heading = case_heading(target, case.layer.name, case.batch, case.device)
+        heading = case_heading(target, case.workload.name, case.batch, case.device)
         if heading != last:
             lines.append(heading)
             last = heading

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from harness.plan.suites import Suite
+from harness.plan.suites import EXACT_KERNELS, Suite
 from reports.results.records import CudaFacts, Probe
 from workloads.spec.costs import flops, memory_estimate_bytes
-from workloads.spec.kernels import KernelInfo
+from workloads.spec.kernels import KERNELS, KernelInfo
 from workloads.spec.layers import SENTINEL_SEED, SENTINEL_WINDOW_S, sentinel_case
-from workloads.spec.messages import Block, Case
-from workloads.spec.methods import BASELINE, METHODS, refusal
+from workloads.spec.messages import Block, Case, Workload, kind_of
+from workloads.spec.methods import BASELINE, METHODS
+from workloads.spec.refusals import case_refusal
 
 # For the estimate of a run's length only: a small board's rate, and what a block costs beside
 # its windows (a fork; a fresh interpreter that imports torch).
@@ -73,14 +74,16 @@ def all_cases(suite: Suite, probe: Probe | None = None) -> tuple[Case, ...]:
     devices = tuple(dict.fromkeys(_device(name, probe) for name in suite.devices))
     revisions = suite.revisions or ("",)
     cases: list[Case] = []
-    settings = product(suite.layers, suite.batches, suite.dtypes, devices, suite.methods)
-    for layer, batch, dtype, device, method in settings:
+    settings = product(suite.workloads, suite.batches, suite.dtypes, devices, suite.methods)
+    for workload, batch, dtype, device, method in settings:
+        if kind_of(workload) not in METHODS[method].workloads:
+            continue
         patch_sizes: tuple[int | None, ...] = (None,)
         if METHODS[method].has_patch_size:
             patch_sizes = suite.patch_sizes
-        kernels = _kernels(suite, method, device, probe)
+        kernels = _kernels(suite, workload, method, device, probe)
         for patch_size, kernel, revision in product(patch_sizes, kernels, revisions):
-            case = Case(layer, method, patch_size, kernel, device, dtype, batch, revision)
+            case = Case(workload, method, patch_size, kernel, device, dtype, batch, revision)
             cases.append(case)
     return tuple(cases)
 
@@ -105,9 +108,9 @@ def _cuda(probe: Probe | None) -> CudaFacts | None:
 
 def _refused(suite: Suite, case: Case, probe: Probe | None) -> str | None:
     """Return why the case cannot be measured on this target; None if it can."""
-    reason = refusal(case.method, case.layer, case.patch_size or 1)
+    reason = case_refusal(case)
     if reason is not None:
-        return f"{case.method} does not support this layer: {reason}"
+        return reason
     kernel = suite.kernel(case.kernel)
     if case.method not in kernel.methods:
         return f"the kernel {case.kernel} does not implement {case.method}"
@@ -132,10 +135,15 @@ def _unavailable(kernel: KernelInfo, device: str, probe: Probe | None) -> str | 
     return f"the kernel {kernel.name} cannot run here: {reason}" if reason else None
 
 
-def _kernels(suite: Suite, method: str, device: str, probe: Probe | None) -> tuple[str, ...]:
+def _kernels(
+    suite: Suite, workload: Workload, method: str, device: str, probe: Probe | None
+) -> tuple[str, ...]:
     """Return the kernels of a method; of the filtered ones FALLBACK too where no other can run."""
-    if method == BASELINE:
-        return suite.exact_kernels
+    if METHODS[method].exact:
+        names = suite.exact_kernels if method == BASELINE else EXACT_KERNELS
+        kind = kind_of(workload)
+        computing = [KERNELS[name] for name in names if method in KERNELS[name].methods]
+        return tuple(kernel.name for kernel in computing if kind in kernel.workloads)
     names = suite.kernels
     if suite.revisions:  # another kernel's figures would answer another question
         return names
@@ -209,7 +217,7 @@ def _round(suite: Suite, cases: Sequence[Case], round_: int, seed: int) -> Itera
             yield Block(0, round_, slot, "sentinel", sentinel_case(device), SENTINEL_SEED)
     groups: dict[tuple[Any, ...], list[Case]] = {}
     for case in cases:
-        groups.setdefault((case.layer, case.device, case.dtype, case.batch), []).append(case)
+        groups.setdefault((case.workload, case.device, case.dtype, case.batch), []).append(case)
     keys = list(groups)
     shuffler.shuffle(keys)
     for key in keys:
@@ -237,6 +245,8 @@ def _kinds(suite: Suite, round_: int) -> tuple[str, ...]:
         kinds.append("memory")
     if round_ < suite.fidelity_rounds:
         kinds.append("fidelity")
+    if round_ == 0:
+        kinds.append("by_layer")
     return tuple(kinds)
 
 
@@ -244,9 +254,11 @@ def _is_planned(suite: Suite, kind: str, case: Case) -> bool:
     """Return whether a case gets blocks of this kind."""
     if kind == "check":
         return suite.is_checked(case)
+    if kind == "by_layer":
+        return case.is_network
     if not METHODS[case.method].usable:  # no gradients: nothing to compare, nothing to keep
         return kind == "timing"
-    return kind != "fidelity" or case.method != BASELINE
+    return kind != "fidelity" or not METHODS[case.method].exact
 
 
 def _block_estimate_s(block: Block, min_window_s: float, isolation: str) -> float:

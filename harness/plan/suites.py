@@ -27,8 +27,18 @@ from reports.results.read import ResultError
 from targets.inventory.yaml_lines import YamlDocument, YamlProblem, read_yaml
 from workloads.spec.kernels import KERNELS, KernelInfo
 from workloads.spec.layers import LAYERS
-from workloads.spec.messages import DTYPE_BYTES, Case, Layer, layer_from_json
+from workloads.spec.messages import (
+    DTYPE_BYTES,
+    OPTIMIZERS,
+    Case,
+    Layer,
+    Network,
+    Workload,
+    layer_from_json,
+    network_from_json,
+)
 from workloads.spec.methods import BASELINE, DEFAULT, METHODS, PAPER_MODE
+from workloads.spec.networks import NETWORKS
 
 SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
@@ -56,7 +66,8 @@ class Suite:
 
     name: str
     description: str
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] = ()
+    networks: tuple[Network, ...] = ()
     methods: tuple[str, ...]
     patch_sizes: tuple[int, ...]
     kernels: tuple[str, ...]
@@ -70,12 +81,18 @@ class Suite:
     min_window_s: float
     block_timeout_s: float
     energy: bool = False  # windows long enough for energy, idle power before and after
-    exact_kernels: tuple[str, ...] = EXACT_KERNELS  # layouts of the baseline; the fastest counts
+    exact_kernels: tuple[str, ...] = EXACT_KERNELS  # of the baseline; the fastest counts
+    pilot: int = 0  # after round 0, time only so many exact kernels of a network, the fastest
     roofline: bool = False  # the machine's bandwidths and rate, for the floor under each case
     sentinel: bool = True  # a small fixed case every round, which shows whether the machine moved
     own_kernels: tuple[KernelInfo, ...] = ()  # the user's, by file or by a second name
     revisions: tuple[str, ...] = ()  # each case once by each revision's payload
     checked_revisions: tuple[str, ...] = ()  # those that know the check, so before any timing
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """Return the layers, then the networks."""
+        return (*self.layers, *self.networks)
 
     def kernel(self, name: str) -> KernelInfo:
         """Return what is known of a kernel, ours or the user's."""
@@ -83,7 +100,7 @@ class Suite:
 
     def is_checked(self, case: Case) -> bool:
         """Return whether a board has to check the case's kernel first: all that claim gradients."""
-        if case.method == BASELINE or not METHODS[case.method].usable:
+        if METHODS[case.method].exact or not METHODS[case.method].usable:
             return False
         if case.revision:
             checks_it = case.method == DEFAULT  # all that the first revisions with a check knew
@@ -129,9 +146,62 @@ class _LayerEntry(BaseModel):
         return Layer(**self.model_dump())
 
 
+Trained = Annotated[str, Field(pattern=r"^(all|last:[1-9][0-9]{0,3})$")]
+LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,120}$")]
+
+
+class _NetworkEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    network: Literal[*NETWORKS]  # type: ignore[valid-type]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
+    input_size: Annotated[Pair, Field()] | None = None
+    num_classes: Count | None = None
+    trained: Trained | Annotated[list[LayerName], Field(min_length=1)] = "all"
+    patch_sizes: dict[LayerName, PatchSize] = {}
+    batch_norm: Literal["frozen", "trained"] = "frozen"
+    optimizer: Literal[*OPTIMIZERS] = "none"  # type: ignore[valid-type]
+    channels: Annotated[float, Field(gt=0, le=8)] = 1.0
+    weights: str = ""
+
+    def wire(self) -> Network:
+        """Return the wire form of this network; its name says what differs from others."""
+        info = NETWORKS[self.network]
+        height, width = self.input_size or (info.input_size, info.input_size)
+        trained = self.trained if isinstance(self.trained, str) else tuple(self.trained)
+        return Network(
+            name=self.name or _network_name(self.network, (height, width), trained),
+            architecture=self.network,
+            height=height,
+            width=width,
+            num_classes=self.num_classes or info.num_classes,
+            trained=trained,
+            patch_sizes=tuple(self.patch_sizes.items()),
+            frozen_batch_norm=self.batch_norm == "frozen",
+            optimizer=self.optimizer,
+            channels=self.channels,
+            weights=self.weights,
+        )
+
+
+def _network_name(network: str, size: tuple[int, int], trained: str | tuple[str, ...]) -> str:
+    """Return ``mobilenet_v2-96-last4``."""
+    shape = str(size[0]) if size[0] == size[1] else f"{size[0]}x{size[1]}"
+    chosen = trained.replace(":", "") if isinstance(trained, str) else f"{len(trained)}named"
+    return f"{network}-{shape}-{chosen}"
+
+
+def _entry_kind(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "name"
+    return "network" if "network" in value else "layer"
+
+
 _Entry = Annotated[
-    Annotated[str, Tag("name")] | Annotated[_LayerEntry, Tag("layer")],
-    Discriminator(lambda value: "layer" if isinstance(value, dict) else "name"),
+    Annotated[str, Tag("name")]
+    | Annotated[_LayerEntry, Tag("layer")]
+    | Annotated[_NetworkEntry, Tag("network")],
+    Discriminator(_entry_kind),
 ]
 
 
@@ -144,6 +214,7 @@ class _SuiteFile(BaseModel):
     patch_sizes: Annotated[list[PatchSize], Field(min_length=1)] = [2, 4]
     kernels: Annotated[list[str], Field(min_length=1)] = ["torch"]
     exact_kernels: Annotated[list[str], Field(min_length=1)] = list(EXACT_KERNELS)
+    pilot: Annotated[int, Field(ge=0, le=100)] = 0
     devices: Annotated[list[str], Field(min_length=1)] = ["auto"]
     dtypes: Annotated[list[str], Field(min_length=1)] = ["float32"]
     batches: Annotated[list[Count], Field(min_length=1)] = [1]
@@ -177,9 +248,12 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         )
     entry = _parse(path)
     rounds = entry.rounds
+    chosen = _workloads(entry.workloads, str(path))
     suite = Suite(
         name=path.stem,
-        layers=_layers(entry.workloads, str(path)),
+        layers=tuple(w for w in chosen if isinstance(w, Layer)),
+        networks=tuple(w for w in chosen if isinstance(w, Network)),
+        pilot=entry.pilot,
         **{
             field: tuple(dict.fromkeys(getattr(entry, field)))
             for field in (*LISTS, "exact_kernels")
@@ -207,9 +281,10 @@ def suite_from_json(data: Any) -> Suite:
     try:
         fields = {name: data[name] for name in Suite.__dataclass_fields__ if name in data}
         layers = tuple(layer_from_json(layer) for layer in fields.pop("layers"))
+        networks = tuple(network_from_json(network) for network in fields.pop("networks", ()))
         own = tuple(_kernel_from_json(kernel) for kernel in fields.pop("own_kernels", ()))
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return Suite(layers=layers, own_kernels=own, **{**fields, **lists})
+        return Suite(layers=layers, networks=networks, own_kernels=own, **{**fields, **lists})
     except (TypeError, KeyError, AttributeError) as error:
         raise ResultError(f"run.json does not hold a complete suite: {error!r}") from None
 
@@ -261,25 +336,44 @@ def _schema_complaint(path: Path, document: YamlDocument, item: Any) -> str:
     return f"{where}: {'.'.join(str(part) for part in key)}: {item['msg']}"
 
 
-def _layers(entries: Sequence[str | _LayerEntry], where: str) -> tuple[Layer, ...]:
-    layers: dict[str, Layer] = {}
+def _workloads(
+    entries: Sequence[str | _LayerEntry | _NetworkEntry], where: str
+) -> tuple[Workload, ...]:
+    """Return the workloads of a suite's entries, each name once.
+
+    Raises:
+        PlanError: there is no such workload, or two networks have one name.
+    """
+    workloads: dict[str, Workload] = {}
     for entry in entries:
         if isinstance(entry, _LayerEntry):
-            layers[entry.name] = entry.layer()
+            workloads[entry.name] = entry.layer()
+        elif isinstance(entry, _NetworkEntry):
+            network = entry.wire()
+            if network.name in workloads:
+                raise PlanError(f"{where}: two workloads are named {network.name} — add `name:`")
+            workloads[network.name] = network
         else:
-            layers.update(_named_layers(entry, where))
-    return tuple(layers.values())
+            workloads.update(_named_workloads(entry, where))
+    return tuple(workloads.values())
 
 
-def _named_layers(pattern: str, where: str) -> dict[str, Layer]:
-    """Return the catalogue's layers by name, by beginning (``paper-0``) or by ``*`` pattern."""
+def _named_workloads(pattern: str, where: str) -> dict[str, Workload]:
+    """Return workloads by name, by beginning (``paper-0``) or by ``*`` pattern.
+
+    A network's name means it at its published size, with all of its convolutions trained.
+    """
     if pattern in LAYERS:
         return {pattern: LAYERS[pattern]}
+    if pattern in NETWORKS:
+        network = _NetworkEntry(network=pattern).wire()
+        return {network.name: network}
     matching = fnmatch.filter(LAYERS, pattern) or fnmatch.filter(LAYERS, pattern + "-*")
     if not matching:
         raise PlanError(
-            f"{where}: there is no workload {pattern!r} — choose from {', '.join(LAYERS)}, "
-            "use a pattern such as paper-*, or define the layer in a suite file"
+            f"{where}: there is no workload {pattern!r} — choose from "
+            f"{', '.join((*LAYERS, *NETWORKS))}, "
+            "use a pattern such as paper-*, or define a layer or a network in a suite file"
         )
     return {name: LAYERS[name] for name in matching}
 
@@ -291,7 +385,9 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
         if values:
             changes[field] = tuple(dict.fromkeys(values))
     if overrides.workloads:
-        changes["layers"] = _chosen(suite, overrides.workloads)
+        chosen = _chosen(suite, overrides.workloads)
+        changes["layers"] = tuple(w for w in chosen if isinstance(w, Layer))
+        changes["networks"] = tuple(w for w in chosen if isinstance(w, Network))
     if overrides.rounds is not None:
         changes["rounds"] = overrides.rounds
         for field in ("memory_rounds", "fidelity_rounds"):
@@ -307,15 +403,15 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
     return replace(suite, own_kernels=tuple(overrides.own_kernels), **changes)
 
 
-def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Layer, ...]:
-    """Return layers by name: the suite's own first, then any of the catalogue."""
-    own = {layer.name: layer for layer in suite.layers}
-    layers: dict[str, Layer] = {}
+def _chosen(suite: Suite, names: Sequence[str]) -> tuple[Workload, ...]:
+    """Return workloads by name: the suite's own first, then any of the catalogue."""
+    own: dict[str, Workload] = {workload.name: workload for workload in suite.workloads}
+    workloads: dict[str, Workload] = {}
     for name in names:
         matching = fnmatch.filter(own, name) or fnmatch.filter(own, name + "-*")
         chosen = {key: own[key] for key in matching}
-        layers.update(chosen or _named_layers(name, "--workload"))
-    return tuple(layers.values())
+        workloads.update(chosen or _named_workloads(name, "--workload"))
+    return tuple(workloads.values())
 
 
 def _checked(suite: Suite, where: str) -> Suite:

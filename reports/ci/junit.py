@@ -31,7 +31,7 @@ def checks_of(gate: Gate) -> list[Check]:
 def _check(verdict: Verdict) -> Check:
     return Check(
         suite=verdict.target,
-        group=f"{verdict.target}.{verdict.new.layer.name}",
+        group=f"{verdict.target}.{verdict.new.workload.name}",
         name=f"{verdict.question}: {verdict.new.key} against {verdict.base.key}",
         outcome=OUTCOMES[verdict.status],
         message=f"{verdict.status}: {words.why(verdict)}",

@@ -36,7 +36,7 @@ def _check(case: CaseSource) -> Check:
     status = "" if outcome == "passed" else f"{row.status}: {row.reason}"
     return Check(
         suite=case.target.name,
-        group=f"{case.target.name}.{case.case.layer.name}",
+        group=f"{case.target.name}.{case.case.workload.name}",
         name=case.case.key,
         outcome=outcome,
         message=status,

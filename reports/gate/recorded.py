@@ -78,4 +78,4 @@ def verdicts_of(subject: Subject, gates: Gates) -> Iterator[tuple[str, Verdict]]
     for verdict in gate.verdicts if gate else ():
         if verdict.target == subject.target.name:
             key = workload_of_case(verdict.new)
-            yield subject.workloads.get(key, verdict.new.layer.name), verdict
+            yield subject.workloads.get(key, verdict.new.workload.name), verdict

@@ -1,7 +1,7 @@
-"""What a case is compared with: exact in the layout that is fastest on this very target. Pure.
+"""What a case is compared with: exact as it is fastest on this very target. Pure.
 
 Exact convolutions are measured in NCHW (kernel ``torch``) and in channels-last
-(``torch-channels-last``). Each phase of a workload has its own baseline: the layout whose median
+(``torch-channels-last``), networks with further exact kernels as well. Each phase of a workload has its own baseline: the layout whose median
 over blocks is the smaller one in that phase, so that no speedup is one over a layout that a user
 would not choose for it. Memory and energy go with the step's. Choosing by the same data that is
 compared favours the baseline, never the method.
@@ -14,10 +14,11 @@ import numpy as np
 from reports.metrics.values import latencies_s
 from reports.results.records import TargetRun
 from workloads.spec.kernels import KERNELS
-from workloads.spec.messages import Case
+from workloads.spec.messages import Case, kind_of
 from workloads.spec.methods import BASELINE
 
-LAYOUTS = {name: kernel.layout for name, kernel in KERNELS.items() if BASELINE in kernel.methods}
+EXACT = {name: kernel for name, kernel in KERNELS.items() if BASELINE in kernel.methods}
+LAYOUTS = {name: kernel.layout for name, kernel in EXACT.items() if "layer" in kernel.workloads}
 
 
 def baseline_of(target: TargetRun, case: Case, phase: str = "step") -> Case:
@@ -37,13 +38,15 @@ def baseline_words(target: TargetRun, case: Case, phase: str) -> str:
     """Say which layout the baseline has; empty where only one was measured."""
     if len(_measured(target, case, phase)) < 2:
         return ""
-    return f"exact in {LAYOUTS[baseline_of(target, case, phase).kernel]}, the faster layout here"
+    kernel = baseline_of(target, case, phase).kernel
+    if case.is_network:
+        return f"exact by {kernel}, the fastest here"
+    return f"exact in {LAYOUTS[kernel]}, the faster layout here"
 
 
 def baseline_phases(target: TargetRun, case: Case) -> tuple[str, ...]:
     """Return the phases in which this case is its workload's baseline."""
-    phases = ("forward", "backward", "step")
-    return tuple(phase for phase in phases if case == baseline_of(target, case, phase))
+    return tuple(phase for phase in case.phases if case == baseline_of(target, case, phase))
 
 
 def slow_baseline(target: TargetRun, device: str) -> str:
@@ -62,4 +65,6 @@ def _measured(target: TargetRun, case: Case, phase: str) -> dict[Case, dict[int,
 
 
 def _layouts(case: Case) -> list[Case]:
-    return [case._replace(method=BASELINE, patch_size=None, kernel=name) for name in LAYOUTS]
+    kind = kind_of(case.workload)
+    names = [name for name, kernel in EXACT.items() if kind in kernel.workloads]
+    return [case._replace(method=BASELINE, patch_size=None, kernel=name) for name in names]

@@ -62,9 +62,10 @@ class RowBuilder:
 
     @property
     def phases(self) -> tuple[str, ...]:
-        """The phases of the metric that the run planned."""
+        """The phases of the metric that the run planned and the case has."""
         planned = self.run.header.plan.phases
-        return tuple(p for p in self.metric.phases if p in planned or p not in PHASES)
+        timed = [phase for phase in self.case.phases if phase in planned]
+        return tuple(p for p in self.metric.phases if p in timed or p not in PHASES)
 
     @property
     def status(self) -> Status:
@@ -89,7 +90,7 @@ class RowBuilder:
             run_id=self.run.run_id,
             target=self.target.name,
             platform=self.target.platform,
-            workload=self.case.layer.name,
+            workload=self.case.workload.name,
             method=self.case.method,
             patch_size=self.case.patch_size,
             kernel=self.case.kernel_label,

@@ -51,7 +51,7 @@ def row_case(target: str, case: Case) -> tuple[str, str, str, int | None, str, s
     """Return what ``Row.case`` is of the rows of this case."""
     return (
         target,
-        case.layer.name,
+        case.workload.name,
         case.method,
         case.patch_size,
         case.kernel_label,

@@ -9,7 +9,7 @@ from reports.errors import GfbenchError
 from workloads.spec.messages import Case
 
 ATTRIBUTES: Mapping[str, Callable[[Case], str]] = {
-    "workload": lambda case: case.layer.name,
+    "workload": lambda case: case.workload.name,
     "method": lambda case: case.method,
     "patch_size": lambda case: "" if case.patch_size is None else str(case.patch_size),
     "kernel": lambda case: case.kernel,

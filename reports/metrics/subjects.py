@@ -80,7 +80,7 @@ def method_of_case(case: Case) -> Method:
 
 def workload_of_case(case: Case) -> Workload:
     """Return the workload of a case, as ``workload_of`` does of a row."""
-    return case.layer.name, case.batch, case.device, case.dtype
+    return case.workload.name, case.batch, case.device, case.dtype
 
 
 def _workload_label(key: Workload, varies: Sequence[bool]) -> str:

@@ -23,7 +23,9 @@ FLOOR_UNCERTAINTY = 0.10
 
 
 def has_floor(case: Case) -> bool:
-    """Return whether there is a floor to compare with: rates are of the CPU in float32."""
+    """Return whether there is a floor to compare with: of layers, on the CPU, in float32."""
+    if case.is_network:
+        return False
     method = METHODS.get(case.method)
     return method is not None and method.usable and (case.device, case.dtype) == ("cpu", "float32")
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
-from workloads.spec.messages import Case, case_from_json
+from workloads.spec.messages import Case, Layer, Network, case_from_json
 
 # Above every figure of any machine, and far below where sums and products of figures overflow.
 LARGEST = 1e30
@@ -29,26 +29,52 @@ def _case(data: Any) -> Case:
         return data
     try:
         case = case_from_json(data)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"not a case: {error}") from error
-    layer = case.layer
-    axes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    sizes = (layer.in_channels, layer.out_channels, layer.height, layer.width, layer.groups)
-    names = (layer.name, case.method, case.kernel, case.device, case.dtype, case.revision)
+    workload = case.workload
+    names = (workload.name, case.method, case.kernel, case.device, case.dtype, case.revision)
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a case has names that are not text")
+    if isinstance(workload, Network):
+        _check_network(workload)
+    else:
+        _check_layer(workload)
+    if not _is_size(case.batch, 1):
+        raise ValueError("a case has a batch that is not a whole number of 1 or more")
+    if case.patch_size is not None and not _is_size(case.patch_size, 1):
+        raise ValueError("a case has a patch size that is not a whole number of 1 or more")
+    return case
+
+
+def _check_layer(layer: Layer) -> None:
+    axes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    sizes = (layer.in_channels, layer.out_channels, layer.height, layer.width, layer.groups)
     if type(layer.bias) is not bool:
         raise ValueError("a case has a bias that is neither true nor false")
     if any(len(pair) != 2 for pair in axes):
         raise ValueError("a case has window sizes that are not pairs")
-    at_least_1 = (*sizes, *layer.kernel_size, *layer.stride, *layer.dilation, case.batch)
+    at_least_1 = (*sizes, *layer.kernel_size, *layer.stride, *layer.dilation)
     if not all(_is_size(size, 1) for size in at_least_1):
         raise ValueError("a case has sizes that are not whole numbers of 1 or more")
     if not all(_is_size(size, 0) for size in layer.padding):
         raise ValueError("a case has a padding that is not a whole number of 0 or more")
-    if case.patch_size is not None and not _is_size(case.patch_size, 1):
-        raise ValueError("a case has a patch size that is not a whole number of 1 or more")
-    return case
+
+
+def _check_network(network: Network) -> None:
+    trained = network.trained
+    texts = [network.architecture, network.optimizer, network.weights]
+    texts += [trained] if isinstance(trained, str) else list(trained)
+    texts += [name for name, _ in network.patch_sizes]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("a network has names that are not text")
+    sizes = [network.height, network.width, network.num_classes]
+    sizes += [size for _, size in network.patch_sizes]
+    if not all(_is_size(size, 1) for size in sizes):
+        raise ValueError("a network has sizes that are not whole numbers of 1 or more")
+    if type(network.frozen_batch_norm) is not bool:
+        raise ValueError("a network has a frozen_batch_norm that is neither true nor false")
+    if not isinstance(network.channels, (int, float)) or not 0 < network.channels <= LARGEST:
+        raise ValueError("a network has a factor of channels that is not a number above 0")
 
 
 def _is_size(value: object, least: int) -> bool:

@@ -1,6 +1,6 @@
 """What a result folder says, typed: the dataclasses that ``results.load_run`` returns.
 
-The field names are those of the files (schema gfbench/1). None means not measured, never 0;
+The field names are those of the files (schema gfbench/2). None means not measured, never 0;
 a field that a file lacks takes its default. Clocks: ``window_s`` and ``t_s`` are seconds of the
 board's monotonic clock, ``*_at`` are wall time (ISO 8601, UTC).
 """
@@ -65,6 +65,56 @@ class Memory:
     peak_rss_method: Text = ""
     cuda_peak_bytes: Count | None = None
     system_dip_bytes: Count | None = None
+    inference_peak_rss_bytes: Count | None = None  # networks: of the forward alone, nothing saved
+    inference_cuda_peak_bytes: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedTensor:
+    """One tensor that autograd keeps for the backward, each storage counted once.
+
+    ``kept_by`` is the module in which it was saved, ``kind`` that module's class.
+    """
+
+    kept_by: Text = ""
+    kind: Text = ""
+    shape: Annotated[tuple[Count, ...], absent_as(())] = ()
+    bytes: Count = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerShare:
+    """What one module of a network takes of a step; modules stand in the order in which they run."""
+
+    name: Text = ""
+    kind: Text = ""
+    forward_s: Seconds | None = None
+    backward_s: Seconds | None = None
+    saved_bytes: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByLayer:
+    """Where a step of a network goes: ``layers`` and ``saved`` each add up to their totals."""
+
+    layers: Annotated[tuple[LayerShare, ...], absent_as(())] = ()
+    saved: Annotated[tuple[SavedTensor, ...], absent_as(())] = ()
+    forward_s: Seconds | None = None
+    backward_s: Seconds | None = None
+    saved_bytes: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerFidelity:
+    """One filtered convolution against the exact one, on what it met in the network.
+
+    ``cosine_gw_network`` is that of the weight's gradient with all of the network filtered.
+    """
+
+    name: Text = ""
+    cosine_gx: Figure | None = None
+    cosine_gw: Figure | None = None
+    cosine_gw_network: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +217,9 @@ class BlockRecord:
     memory: Memory | None = None
     roofline: Roofline | None = None
     fidelity: Annotated[dict[str, Fidelity], absent_as({})] = field(default_factory=dict)
+    layer_fidelity: Annotated[tuple[LayerFidelity, ...], absent_as(())] = ()
+    by_layer: ByLayer | None = None
+    compile_s: Seconds | None = None  # what torch.compile took before anything was timed
     state_before: MachineState | None = None
     state_after: MachineState | None = None
 

@@ -87,7 +87,7 @@ def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> 
 def case_label(case: Case) -> str:
     """Return layer, method, device, number type and batch of a case in one line."""
     method = method_label(case.method, case.patch_size, case.kernel_label)
-    return f"{case.layer.name} · {method} · {case.device} {case.dtype} batch {case.batch}"
+    return f"{case.workload.name} · {method} · {case.device} {case.dtype} batch {case.batch}"
 
 
 def without_numbers(text: str) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import pkgutil
 from typing import Dict, Iterable, NamedTuple, Sequence, Tuple
 
-from workloads.spec.methods import DEFAULT, METHODS, PAPER_MODE
+from workloads.spec.methods import BASELINE, DEFAULT, METHODS, PAPER_MODE
 
 
 class KernelInfo(NamedTuple):
@@ -22,6 +22,7 @@ class KernelInfo(NamedTuple):
     dtypes: Tuple[str, ...]
     sources: Tuple[str, ...]
     layout: str = "NCHW"  # of the tensors that it is measured on, or "channels-last"
+    workloads: Tuple[str, ...] = ("layer", "network")  # what it computes
 
 
 USER_METHODS = (DEFAULT,)  # what a user's kernel computes
@@ -53,7 +54,7 @@ _TORCH = KernelInfo(
     name="torch",
     version="1",
     description="composed of torch operations, for every geometry",
-    methods=tuple(METHODS),
+    methods=tuple(name for name, method in METHODS.items() if "layer" in method.workloads),
     devices=("cpu", "cuda"),
     dtypes=("float32", "float64"),
     sources=tuple(dict.fromkeys(file for method in METHODS.values() for file in method.sources)),
@@ -76,6 +77,19 @@ _NATIVE = KernelInfo(
         "kernels/torch_ops/operators.py",
     ),
 )
+# Exact steps of whole networks: what filtered ones have to beat.
+_FOLDED = KernelInfo(
+    name="folded",
+    version="1",
+    description="torch's convolutions in channels-last, each frozen BatchNorm folded into its own",
+    methods=(BASELINE,),
+    devices=("cpu", "cuda"),
+    dtypes=("float32", "float64"),
+    sources=("networks/baselines.py",),
+    layout="channels-last",
+    workloads=("network",),
+)
+STRONGEST = "fused"  # the exact step with which bytes and peaks of networks are compared
 KERNELS: Dict[str, KernelInfo] = {
     kernel.name: kernel
     for kernel in (
@@ -106,6 +120,16 @@ KERNELS: Dict[str, KernelInfo] = {
                 CUDA_SOURCE,
                 "kernels/torch_ops/operators.py",
             ),
+        ),
+        _FOLDED,
+        _FOLDED._replace(
+            name=STRONGEST,
+            description="folded, with activations inside the convolutions, each output saved once",
+            methods=(BASELINE, "checkpoint", "micro_batches"),
+        ),
+        _FOLDED._replace(
+            name="compiled",
+            description="torch.compile of the network in channels-last",
         ),
     )
 }

@@ -4,6 +4,8 @@ History of SCHEMA (readers ignore unknown fields and refuse a newer major versio
     gfbench/1   first version. Added since, all optional: Case.revision, Job.payloads, Job.energy,
                 Job.unfolds; in probe.json torch_remedy, torch_ended, torch_signal, workdir and
                 cpu.name.
+    gfbench/2   a case has a ``layer``, as in gfbench/1, or a ``network``. New: the phase
+                train_step, the kind of block ``by_layer`` and the status ``left_out``.
 
 A board speaks in records on its real standard output: one JSON object per line, each line
 begun by the ASCII record separator (RFC 7464), so that a login banner or a stray print can
@@ -12,13 +14,14 @@ never be mistaken for one.
 
 import json
 import math
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple, Union
 
-SCHEMA = "gfbench/1"
+SCHEMA = "gfbench/2"
 RECORD_SEPARATOR = "\x1e"
-PHASES = ("forward", "backward", "step")
-BLOCK_KINDS = ("timing", "memory", "fidelity", "check", "roofline", "sentinel")
-BLOCK_STATUSES = ("ok", "failed", "timeout", "out_of_memory", "interrupted")
+PHASES = ("forward", "backward", "step", "train_step")
+BLOCK_KINDS = ("timing", "memory", "fidelity", "check", "roofline", "sentinel", "by_layer")
+BLOCK_STATUSES = ("ok", "failed", "timeout", "out_of_memory", "interrupted", "left_out")
+OPTIMIZERS = ("none", "sgd")
 DTYPE_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -38,6 +41,45 @@ class Layer(NamedTuple):
     bias: bool = True
 
 
+class Network(NamedTuple):
+    """A network that is trained on images (N, 3, height, width).
+
+    Attributes:
+        name: the workload's.
+        architecture: of ``spec.networks``.
+        height: of the images.
+        width: of the images.
+        num_classes: how many logits it has.
+        trained: which convolutions are trained, and so filtered: "all", "last:4" for the last four
+            that run, or names. The others are frozen; the classifier is always trained, exactly.
+        patch_sizes: (name of a layer, its patch size) of those that do not have the case's.
+        frozen_batch_norm: whether every BatchNorm keeps its statistics, weight and bias.
+        optimizer: of OPTIMIZERS; "sgd" has momentum, and the phase ``train_step`` ends with it.
+        channels: how many times the published channels it has.
+        weights: a file on the board with a state_dict; "" for random weights.
+    """
+
+    name: str
+    architecture: str
+    height: int
+    width: int
+    num_classes: int
+    trained: Union[str, Tuple[str, ...]] = "all"
+    patch_sizes: Tuple[Tuple[str, int], ...] = ()
+    frozen_batch_norm: bool = True
+    optimizer: str = "none"
+    channels: float = 1.0
+    weights: str = ""
+
+
+Workload = Union[Layer, Network]
+
+
+def kind_of(workload: Workload) -> str:
+    """Return "layer" or "network"."""
+    return "network" if isinstance(workload, Network) else "layer"
+
+
 class Case(NamedTuple):
     """What is measured: workload x method x patch_size x kernel x device x dtype x batch.
 
@@ -45,7 +87,7 @@ class Case(NamedTuple):
     measures the case where a run has several (see ``Job.payloads``); it is mostly empty.
     """
 
-    layer: Layer
+    workload: Workload
     method: str
     patch_size: Optional[int]
     kernel: str
@@ -53,6 +95,40 @@ class Case(NamedTuple):
     dtype: str
     batch: int
     revision: str = ""
+
+    @property
+    def layer(self) -> Layer:
+        """Return the layer of a case that has one.
+
+        Raises:
+            TypeError: its workload is a network.
+        """
+        if not isinstance(self.workload, Layer):
+            raise TypeError("%s is a network, not a layer" % self.workload.name)
+        return self.workload
+
+    @property
+    def network(self) -> Network:
+        """Return the network of a case that has one.
+
+        Raises:
+            TypeError: its workload is a layer.
+        """
+        if not isinstance(self.workload, Network):
+            raise TypeError("%s is a layer, not a network" % self.workload.name)
+        return self.workload
+
+    @property
+    def is_network(self) -> bool:
+        """Return whether the workload is a network."""
+        return isinstance(self.workload, Network)
+
+    @property
+    def phases(self) -> Tuple[str, ...]:
+        """Return the phases that are timed: all of PHASES only where there is an optimizer."""
+        if isinstance(self.workload, Network) and self.workload.optimizer != "none":
+            return PHASES
+        return PHASES[:3]
 
     @property
     def kernel_label(self) -> str:
@@ -66,7 +142,7 @@ class Case(NamedTuple):
         if self.patch_size is not None:
             method += "-r%d" % self.patch_size
         batch = "b%d" % self.batch
-        parts = (self.layer.name, method, self.kernel_label, self.device, self.dtype, batch)
+        parts = (self.workload.name, method, self.kernel_label, self.device, self.dtype, batch)
         return "/".join(parts)
 
 
@@ -177,10 +253,23 @@ def layer_from_json(data: Dict[str, Any]) -> Layer:
     return Layer(**fields)
 
 
+def network_from_json(data: Dict[str, Any]) -> Network:
+    """Rebuild a Network from its JSON object; unknown fields are ignored."""
+    fields = _pick(Network, data)
+    if isinstance(fields.get("trained"), list):
+        fields["trained"] = tuple(fields["trained"])
+    if "patch_sizes" in fields:
+        fields["patch_sizes"] = tuple((name, size) for name, size in fields["patch_sizes"])
+    return Network(**fields)
+
+
 def case_from_json(data: Dict[str, Any]) -> Case:
     """Rebuild a Case from its JSON object; unknown fields are ignored."""
     fields = _pick(Case, data)
-    fields["layer"] = layer_from_json(data["layer"])
+    if data.get("network") is not None:
+        fields["workload"] = network_from_json(data["network"])
+    else:
+        fields["workload"] = layer_from_json(data["layer"])
     return Case(**fields)
 
 
@@ -199,9 +288,16 @@ def job_from_json(data: Dict[str, Any]) -> Job:
 
 
 def to_json(value: Any) -> Any:
-    """Return NamedTuples as objects, tuples as lists, everything else unchanged."""
+    """Return NamedTuples as objects, tuples as lists, everything else unchanged.
+
+    A case has its workload under ``layer`` or ``network``.
+    """
     if hasattr(value, "_asdict"):
-        return {name: to_json(item) for name, item in value._asdict().items()}
+        fields = value._asdict()
+        if isinstance(value, Case):
+            workload = fields.pop("workload")
+            fields = dict(fields, **{kind_of(workload): workload})
+        return {name: to_json(item) for name, item in fields.items()}
     if isinstance(value, dict):
         return {name: to_json(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

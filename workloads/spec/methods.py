@@ -54,6 +54,8 @@ class Method(NamedTuple):
         has_patch_size: whether it is measured at each of a suite's patch sizes.
         refusal: returns why it cannot do a convolution of this geometry; None if it can.
         usable: whether its results are gradients to train with; if not, it is only timed.
+        exact: whether its gradients are those of the baseline.
+        workloads: of "layer" and "network", what it is measured on.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Method(NamedTuple):
     has_patch_size: bool = False
     refusal: Callable[[Geometry], Optional[str]] = lambda geometry: None
     usable: bool = True
+    exact: bool = False
+    workloads: Tuple[str, ...] = ("layer", "network")
 
 
 def exact_costs(geometry: Geometry) -> Costs:
@@ -141,6 +145,7 @@ METHODS: Dict[str, Method] = {
             label="exact",
             description="torch's own convolution and its autograd",
             costs=exact_costs,
+            exact=True,
         ),
         Method(
             name=DEFAULT,
@@ -171,6 +176,25 @@ METHODS: Dict[str, Method] = {
             sources=_TORCH_OPS,
             has_patch_size=True,
             usable=False,
+            workloads=("layer",),
+        ),
+        Method(
+            name="checkpoint",
+            version="1",
+            label="checkpointing",
+            description="exact gradients; activations within segments are computed twice, not kept",
+            costs=exact_costs,
+            exact=True,
+            workloads=("network",),
+        ),
+        Method(
+            name="micro_batches",
+            version="1",
+            label="micro-batches",
+            description="exact gradients, summed over a quarter of the batch at a time",
+            costs=exact_costs,
+            exact=True,
+            workloads=("network",),
         ),
     )
 }

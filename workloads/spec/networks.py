@@ -8,7 +8,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 Channels = Tuple[float, float, float]  # red, green, blue
 
 
-class Network(NamedTuple):
+class NetworkInfo(NamedTuple):
     """A network that classifies images: (N, 3, H, W) -> (N, num_classes).
 
     Attributes:
@@ -40,10 +40,10 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _RESNET = 'He et al., "Deep Residual Learning for Image Recognition", CVPR 2016'
 
-NETWORKS: Dict[str, Network] = {
+NETWORKS: Dict[str, NetworkInfo] = {
     network.name: network
     for network in (
-        Network(
+        NetworkInfo(
             name="mobilenet_v2",
             label="MobileNetV2",
             source='Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", '
@@ -54,7 +54,7 @@ NETWORKS: Dict[str, Network] = {
             mean=_IMAGENET_MEAN,
             std=_IMAGENET_STD,
         ),
-        Network(
+        NetworkInfo(
             name="resnet18",
             label="ResNet-18",
             source=_RESNET,
@@ -64,7 +64,7 @@ NETWORKS: Dict[str, Network] = {
             mean=_IMAGENET_MEAN,
             std=_IMAGENET_STD,
         ),
-        Network(
+        NetworkInfo(
             name="resnet34",
             label="ResNet-34",
             source=_RESNET,
@@ -74,7 +74,7 @@ NETWORKS: Dict[str, Network] = {
             mean=_IMAGENET_MEAN,
             std=_IMAGENET_STD,
         ),
-        Network(
+        NetworkInfo(
             name="efficientnet_lite0",
             label="EfficientNet-Lite0",
             source='Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural '
@@ -87,7 +87,7 @@ NETWORKS: Dict[str, Network] = {
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,
         ),
-        Network(
+        NetworkInfo(
             name="tiny",
             label="tiny",
             source="three convolutions, for tests",
@@ -99,7 +99,7 @@ NETWORKS: Dict[str, Network] = {
 }
 
 
-def check_network(name: str) -> Network:
+def check_network(name: str) -> NetworkInfo:
     """Return the network of this name.
 
     Raises:
