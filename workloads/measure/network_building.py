@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from workloads.convolution import filter_module
+from workloads.kernels import find
 from workloads.networks import build
 from workloads.networks.baselines import assemble
 from workloads.networks.batch_norm import set_batch_norm
@@ -72,5 +73,6 @@ def filtered(case: Case, network: nn.Module, kernel: str) -> nn.Module:
 
 def memory_format_of(case: Case) -> torch.memory_format:
     """Return how the case's images lie in memory."""
-    info = KERNELS.get(case.kernel)  # a user's kernel is measured in NCHW
-    return _MEMORY_FORMATS[info.layout if info else "NCHW"]
+    if METHODS[case.method].exact:
+        return _MEMORY_FORMATS[KERNELS[case.kernel].layout]
+    return find(case.kernel).memory_format
