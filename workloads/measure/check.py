@@ -90,8 +90,7 @@ def check(case: Case, seed: int) -> Dict[str, Any]:
             errors = _errors(operator, own, seed)
         except NotImplementedError as error:
             raise KernelRefused(
-                "kernel %s does not support the layer %s: %s"
-                % (case.kernel, own.layer.name, error)
+                "kernel %s does not support the layer %s: %s" % (case.kernel, own.layer.name, error)
             ) from error
         worst = [_larger(one, other) for one, other in zip(worst, errors)]
     return {"errors": Errors(*worst)._asdict(), "batch": own.batch, "skipped": skipped}
