@@ -165,7 +165,7 @@ EXAMINE_NETWORKS = """
 import copy, json, torch
 from workloads.convolution import filter_module
 from workloads.measure.by_layer import by_layer
-from workloads.measure.memory import saved_bytes
+from workloads.measure.saved import saved_bytes
 from workloads.measure.network_fidelity import network_fidelity
 from workloads.networks import build
 from workloads.networks.batch_norm import set_batch_norm

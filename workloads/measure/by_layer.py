@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 import torch
 from torch import nn
 
-from workloads.measure.memory import SavedTensor, saved_tensors
+from workloads.measure.saved import SavedTensor, saved_tensors
 from workloads.measure.timing import CLOCK
 from workloads.measure.verification import tensors_of
 from workloads.measure.work import synchronizer
@@ -36,7 +36,7 @@ def by_layer(
     one of them: to a module that has others run, what it does beside them, such as a residual sum.
     Where two gradients meet, their sum belongs to the module whose backward comes next. Seconds are
     medians over the repeats, totals are sums over the modules. ``saved`` are the tensors that are
-    kept for the backward, the parameters left out, as ``memory.saved_tensors`` counts them; where
+    kept for the backward, the parameters left out, as ``saved.saved_tensors`` counts them; where
     torch has no hooks for it (< 1.10) there are none, and bytes are None.
 
     The network stays as it was, but for the statistics of a BatchNorm that is trained.

@@ -106,7 +106,7 @@ def _watch(
     name: str,
     layer: FilteredConv2d,
     local: Dict[str, _Local],
-    conv: nn.Module,
+    conv: nn.Conv2d,
     inputs: Tuple[torch.Tensor],
     output: torch.Tensor,
 ) -> None:
@@ -117,12 +117,12 @@ def _watch(
     def compare_here(grad_output: torch.Tensor) -> None:
         local[name] = _compare_locally(layer, conv, met.pop(), grad_output)
 
-    output.register_hook(compare_here)
+    output.register_hook(compare_here)  # type: ignore[no-untyped-call]
     local.setdefault(name, _Local())  # now, in the order of the forward
 
 
 def _compare_locally(
-    layer: FilteredConv2d, conv: nn.Module, x: torch.Tensor, grad_output: torch.Tensor
+    layer: FilteredConv2d, conv: nn.Conv2d, x: torch.Tensor, grad_output: torch.Tensor
 ) -> _Local:
     """Compare the gradients of a filtered layer with its exact twin's, on the same tensors."""
     filtered_x, filtered_w = _local_gradients(layer, x, grad_output)
@@ -134,7 +134,7 @@ def _compare_locally(
 
 
 def _local_gradients(
-    conv: nn.Module, x: torch.Tensor, grad_output: torch.Tensor
+    conv: nn.Conv2d, x: torch.Tensor, grad_output: torch.Tensor
 ) -> Tuple[Optional[torch.Tensor], torch.Tensor]:
     """Return g_x, None where x needs none, and g_w."""
     with torch.enable_grad():  # off within a backward

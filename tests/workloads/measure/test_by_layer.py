@@ -13,7 +13,7 @@ from torch import fx, nn
 from workloads.convolution import filter_module
 from workloads.measure import by_layer as by_layer_module
 from workloads.measure.by_layer import by_layer
-from workloads.measure.memory import saved_bytes
+from workloads.measure.saved import saved_bytes
 from workloads.networks import build
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.order import chosen_convolutions, convolutions_in_order

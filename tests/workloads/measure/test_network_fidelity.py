@@ -88,6 +88,7 @@ def test_a_layer_is_compared_on_what_it_meets_in_the_exact_network(kernel: str) 
         pairs = []
         for network in (filtered, exact):
             conv = dict(network.named_children())[layer["name"]]
+            assert isinstance(conv, nn.Conv2d)
             leaf = met.detach().requires_grad_()
             pairs.append(torch.autograd.grad(conv(leaf), (leaf, conv.weight), g))
         (filtered_x, filtered_w), (exact_x, exact_w) = pairs
