@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -117,7 +117,9 @@ class Suite:
         """Return the kernels that a board is asked whether it can run them."""
         if not self.networks:
             return self.kernels
-        of_networks = [name for name in self.exact_kernels if "layer" not in KERNELS[name].workloads]
+        of_networks = [
+            name for name in self.exact_kernels if "layer" not in KERNELS[name].workloads
+        ]
         return tuple(dict.fromkeys((*self.kernels, *of_networks)))
 
     def kernel(self, name: str) -> KernelInfo:
@@ -261,7 +263,8 @@ class _SuiteFile(BaseModel):
 
 def built_in_suites() -> dict[str, Path]:
     """Return the name and file of each suite that comes with gfbench."""
-    return {path.stem: path for path in sorted(SUITES_FOLDER.glob("*.yaml"))}
+    paths = sorted(SUITES_FOLDER.glob("*.yaml"), key=lambda path: path.stem)
+    return {path.stem: path for path in paths}
 
 
 def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
@@ -359,21 +362,15 @@ def _schema_complaint(path: Path, document: YamlDocument, item: Any) -> str:
     for part in item["loc"]:
         if (*key, part) in document.lines:
             key = (*key, part)
-    place = _place(path, document, key)
+    line = document.line_of(key)
     last = item["loc"][-1]
     if item["type"] == "missing":
-        place += f".{last}"
+        key = (*key, last)
     remedy = ""
     if item["type"] == "extra_forbidden" and last in _SAID_ELSEWHERE:
         remedy = f" — {_SAID_ELSEWHERE[last]}"
-    return f"{place}: {item['msg']}{remedy}"
-
-
-def _place(path: Path, document: YamlDocument, key: tuple[str | int, ...]) -> str:
-    """Return file, line and key."""
-    line = document.line_of(key)
     where = str(path) if line is None else f"{path}:{line}"
-    return f"{where}: {'.'.join(str(part) for part in key)}"
+    return f"{where}: {'.'.join(str(part) for part in key)}: {item['msg']}{remedy}"
 
 
 def _workloads(
@@ -391,20 +388,26 @@ def _workloads(
             workloads[entry.name] = entry.layer()
         elif isinstance(entry, _NetworkEntry):
             network = entry.wire()
-            key = ("workloads", index)
-            if network.name in workloads:
-                place = _place(path, document, key)
-                raise PlanError(f"{place}: another workload is named {network.name}; add `name:`")
-            try:
-                trained_convolutions(network)
-            except ValueError as error:
-                wrong = re.split(r"\W", str(error))[0]  # mostly the name of a key
-                line = document.line_of((*key, wrong))
-                raise PlanError(f"{path}:{line}: workloads.{index}: {error}") from None
+            problem = _network_problem(network, workloads)
+            if problem:
+                wrong = re.split(r"\W", problem)[0]  # mostly the name of a key
+                line = document.line_of(("workloads", index, wrong))
+                raise PlanError(f"{path}:{line}: workloads.{index}: {problem}")
             workloads[network.name] = network
         else:
             workloads.update(_named_workloads(entry, str(path)))
     return tuple(workloads.values())
+
+
+def _network_problem(network: Network, others: Container[str]) -> str:
+    """Return what is wrong with a network of a suite; empty if nothing is."""
+    if network.name in others:
+        return f"another workload is named {network.name}; add `name:`"
+    try:
+        trained_convolutions(network)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _named_workloads(pattern: str, where: str) -> dict[str, Workload]:
