@@ -135,7 +135,7 @@ def test_a_layout_that_mostly_failed_is_no_baseline(tmp_path: Path) -> None:
     journal.write_text("\n".join(kept) + "\n")
     run = load_run(run.path)
     case = next(block.case for block in run.targets[0].blocks if block.case.patch_size == 2)
-    early = case._replace(layer=case.layer._replace(name="early"))
+    early = case._replace(workload=case.layer._replace(name="early"))
     assert baseline_of(run.targets[0], early, "step").kernel == "torch"
 
 
