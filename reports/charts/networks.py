@@ -149,9 +149,7 @@ def _memory_panel(network: NetworkCases, ways: Sequence[WayOfTraining], colours:
         f"on {network.subject.label}",
         heading=network.label,
         height=380,
-        xaxis=zero_axis(
-            [e for way in ways for e in ends_of(way.step)], "s", "time of a step", most=3
-        ),
+        xaxis=zero_axis(ends_s, "s", "time of a step", most=3),
         yaxis={**zero_axis(bytes_, "B", what), "automargin": True},
         shapes=shapes,
         annotations=annotations,
