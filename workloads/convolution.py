@@ -14,12 +14,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from workloads.kernels import find
 from workloads.kernels.seam import Kernel, Operator
-from workloads.networks.order import (
-    Named,
-    convolutions_in_order,
-    last_convolutions,
-    named_convolutions,
-)
+from workloads.networks.order import Named, chosen_convolutions, convolutions_in_order
 from workloads.spec.geometry import Geometry, conv_geometry
 from workloads.spec.methods import BASELINE, DEFAULT, METHODS, check_method
 
@@ -221,11 +216,9 @@ def _chosen(module: nn.Module, layers: Layers, example: Any) -> Named:
         return [(name, conv) for name, conv in convs if layers(name, conv)]
     if isinstance(layers, (bool, str)):
         raise ValueError("layers must be a list of names, a predicate or an int, not %r" % layers)
-    if isinstance(layers, int):
-        if example is not None:
-            convs = convolutions_in_order(module, example)
-        return last_convolutions(convs, layers)
-    return named_convolutions(convs, layers)
+    if isinstance(layers, int) and example is not None:
+        convs = convolutions_in_order(module, example)
+    return chosen_convolutions(convs, layers)
 
 
 def _check_layer(name: str, conv: nn.Conv2d, method: str, patch_size: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.errors import PlanError
 from harness.fleet.run import Finished, start_run
 from harness.fleet.session import Watch
 from harness.fleet.until_decided import EVERY_ROUND
@@ -37,10 +38,18 @@ def suite_of(
     The exact convolution is torch's own and is left out, unless it is asked for by name.
 
     Raises:
-        PlanError: no such suite, or something in the overrides cannot be.
+        PlanError: no such suite, something in the overrides cannot be, or a revision is older than
+            the networks in it.
     """
     own = [kernel.info for kernel in revisions[-1].own_kernels]
     suite = load_suite(name, replace(overrides, own_kernels=own))
+    for revision in revisions:
+        if suite.networks and not revision.knows_networks:
+            raise PlanError(
+                f"{revision.commit.title}: its payload measures layers only, and there is the "
+                f"network {suite.networks[0].name} in {suite.name} — choose layers with "
+                "--workload, another --suite, or a later revision"
+            )
     wanted = overrides.methods or [method for method in suite.methods if method != BASELINE]
     judged = [judged_by(metric) for metric in metrics]
     return replace(

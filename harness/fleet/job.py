@@ -77,6 +77,7 @@ def plan_job(
         payloads=dict(payloads),
         energy=energy,
         unfolds=probe.lacks_onednn,
+        pilot=suite.pilot,
     )
     return NewJob(job=job, plan=plan, notes=(*notes, *plan.notes))
 

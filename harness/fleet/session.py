@@ -164,7 +164,7 @@ class Session:
 
     def _probe(self) -> Probed:
         self._watch.state(self.target.name, "probing")
-        kernels = () if self.request.revisions else self.request.suite.kernels
+        kernels = () if self.request.revisions else self.request.suite.probed_kernels
         probe = self._board.probe(kernels)
         if cross.lacking(probe.facts):
             self._watch.state(self.target.name, "compiling")

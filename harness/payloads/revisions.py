@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,11 @@ class Revision:
     def label(self) -> str:
         """Return what the revision's cases carry."""
         return self.commit.label
+
+    @property
+    def knows_networks(self) -> bool:
+        """Return whether its payload measures whole networks; of gfbench/1 none did."""
+        return "by_layer" in self.block_kinds
 
 
 def source(kernels: Sequence[str], folder: Path) -> Source:
@@ -157,6 +163,8 @@ def kernel_facts(revision: Revision, name: str) -> dict[str, Any]:
             return {**facts, "version": user.info.version, "source_sha256": user.sha256}
     folder, sources = WORKLOADS, KERNELS[name].sources
     if former.is_former(revision.payload):
+        if name not in former.SOURCES:  # one of networks, which came later
+            return facts
         folder, sources = former.KERNELS, former.SOURCES[name]
     digest = hashlib.sha256()
     try:
@@ -198,17 +206,21 @@ def _packed(
 
 
 def _block_kinds(messages: Path, commit: Commit) -> tuple[str, ...]:
-    """Return the kinds of blocks that a revision's payload knows, once its format is ours.
+    """Return the kinds of blocks that a revision's payload knows, if we can speak with it.
+
+    A case of a layer reads as it did in gfbench/1, so that older payloads understand it.
 
     Raises:
-        UsageError: it speaks another major version of the wire format, or none.
+        UsageError: it speaks a newer major version of the wire format, or none.
     """
     constants = _constants(messages, commit)
     schema = str(constants.get("SCHEMA"))
-    if schema.split(".")[0] != SCHEMA.split(".")[0]:
+    family, ours = SCHEMA.split("/")
+    major = re.fullmatch(rf"{family}/(\d+)", schema)
+    if major is None or int(major[1]) > int(ours):
         raise UsageError(
-            f"{commit.title}: its payload uses schema {schema}, this gfbench {SCHEMA} — compare "
-            "it with the gfbench of that time, or choose a later revision"
+            f"{commit.title}: its payload uses schema {schema}, this gfbench {SCHEMA} — upgrade "
+            "gfbench, or choose another revision"
         )
     kinds = constants.get("BLOCK_KINDS")
     return tuple(map(str, kinds)) if isinstance(kinds, tuple) else ()

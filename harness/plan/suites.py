@@ -94,6 +94,14 @@ class Suite:
         """Return the layers, then the networks."""
         return (*self.layers, *self.networks)
 
+    @property
+    def probed_kernels(self) -> tuple[str, ...]:
+        """Return the kernels that a board is asked whether it can run them."""
+        if not self.networks:
+            return self.kernels
+        of_networks = [name for name in self.exact_kernels if "layer" not in KERNELS[name].workloads]
+        return tuple(dict.fromkeys((*self.kernels, *of_networks)))
+
     def kernel(self, name: str) -> KernelInfo:
         """Return what is known of a kernel, ours or the user's."""
         return next((own for own in self.own_kernels if own.name == name), None) or KERNELS[name]

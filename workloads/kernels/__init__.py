@@ -1,4 +1,7 @@
-"""The kernels, written out by hand: name -> implementation (see ``seam.Kernel``)."""
+"""The kernels of layers, written out by hand: name -> implementation (see ``seam.Kernel``).
+
+Those that compute whole networks only are in ``networks.baselines``.
+"""
 
 from typing import Any, Dict, Optional
 
@@ -30,6 +33,7 @@ KERNELS: Dict[str, Kernel] = {
         memory_format=_MEMORY_FORMATS[info.layout],
     )
     for name, info in spec.KERNELS.items()
+    if "layer" in info.workloads
 }
 
 

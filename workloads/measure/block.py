@@ -2,6 +2,7 @@
 
 timing     windows of forward, backward and step, raw times kept
 memory     bytes saved for the backward and the peaks of a step
+by_layer   seconds and saved bytes of a network's step, layer by layer
 fidelity   the method's gradients against the exact ones, in the same process
 check      a kernel's gradients against float64, before it is timed
 roofline   the machine's own bandwidths and rate, once a round: the floor's input
@@ -20,7 +21,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 from workloads.machine.causes import remedy_of_error, with_remedy
 from workloads.measure import memory, timing
 from workloads.spec.layers import SENTINEL_WINDOW_S
-from workloads.spec.messages import PHASES, Block, to_json
+from workloads.spec.messages import Block, to_json
 
 # The block's own clocks, taken before any kernel is loaded, to compare those of timed code with.
 _CLOCK, _CPU_CLOCK = time.monotonic, time.process_time
@@ -44,7 +45,7 @@ def load() -> None:
     """
     import torch
 
-    from workloads.measure import fidelity, layer, verification  # noqa: F401
+    from workloads.measure import by_layer, prepare, verification  # noqa: F401
 
     with contextlib.suppress(ImportError):  # torch >= 2: what its first backward would import
         import torch.fx.experimental.symbolic_shapes  # noqa: F401
@@ -78,10 +79,16 @@ def run_block(block: Block, threads: int, settings: Settings) -> Dict[str, Any]:
 
 
 def measure_timing(
-    block: Block, settings: Settings, phases: Sequence[str] = PHASES
+    block: Block, settings: Settings, phases: Optional[Sequence[str]] = None
 ) -> Dict[str, Any]:
-    """Time each phase, then find out whether the work was done while the clock ran."""
-    from workloads.measure.layer import prepare
+    """Time each phase, then find out whether the work was done while the clock ran.
+
+    Args:
+        block: whose case is timed.
+        settings: of the windows.
+        phases: None for all that the case has.
+    """
+    from workloads.measure.prepare import prepare
 
     allocator = memory.keep_freed_memory()
     work = prepare(block.case, block.seed)
@@ -92,7 +99,7 @@ def measure_timing(
     if settings.energy and not settings.pauses:
         # With pauses, sensors are read inside the iterations alone: no power of changes is needed.
         changes_s = CHANGES_SHARE * settings.min_window_s
-    for phase in phases:
+    for phase in phases or block.case.phases:
         begin = _CLOCK()
         window = timing.measure(
             work.iteration(phase),
@@ -107,7 +114,8 @@ def measure_timing(
         _require_own_clock(block, phase, window)
         verified[phase] = _verified(block, work, phase, window)
         timed[phase] = to_json(window.timing)
-    return {"timing": timed, "spans": spans, "verified": verified, "allocator": allocator}
+    record = {"timing": timed, "spans": spans, "verified": verified, "allocator": allocator}
+    return dict(record, **work.facts)
 
 
 def measure_memory(block: Block, settings: Settings) -> Dict[str, Any]:
@@ -117,9 +125,19 @@ def measure_memory(block: Block, settings: Settings) -> Dict[str, Any]:
 
 def measure_fidelity(block: Block, settings: Settings) -> Dict[str, Any]:
     """Compare the method's gradients with the exact ones."""
-    from workloads.measure.fidelity import layer_fidelity
+    from workloads.measure import fidelity, network
 
-    return {"fidelity": layer_fidelity(block.case, block.seed)}
+    if block.case.is_network:
+        return network.fidelity(block.case, block.seed)
+    return {"fidelity": fidelity.layer_fidelity(block.case, block.seed)}
+
+
+def measure_by_layer(block: Block, settings: Settings) -> Dict[str, Any]:
+    """Find out where a network's step goes; hooks make it slower than the timed one."""
+    from workloads.measure import network
+
+    allocator = memory.keep_freed_memory()
+    return {"by_layer": network.by_layer(block.case, block.seed), "allocator": allocator}
 
 
 def check_kernel(block: Block, settings: Settings) -> Dict[str, Any]:
@@ -146,6 +164,7 @@ KINDS: Dict[str, Callable[[Block, Settings], Dict[str, Any]]] = {
     "timing": measure_timing,
     "memory": measure_memory,
     "fidelity": measure_fidelity,
+    "by_layer": measure_by_layer,
     "check": check_kernel,
     "roofline": measure_machine,
     "sentinel": measure_sentinel,
@@ -160,19 +179,20 @@ def _verified(block: Block, work: Any, phase: str, window: timing.Window) -> Dic
     """
     from workloads.kernels import is_users
     from workloads.measure.examination import examine, refuse_late_writes, rest
-    from workloads.measure.verification import refuse_same, verify
+    from workloads.measure.verification import refuse_same
 
     case = block.case
+    seen = work.inputs(phase)
     iteration = work.iteration(phase)
     late_cpu_s = None
     if is_users(case.kernel):
         late_cpu_s = rest()
     refuse_late_writes(case.kernel, phase, iteration, window)
     if window.kept is not None:
-        refuse_same(case, phase, work.inputs, window.last, window.kept)
-    errors = [verify(case, phase, work.inputs, window.last)]
+        refuse_same(case, phase, seen, window.last, window.kept)
+    errors = [work.verify(phase, seen, window.last)]
     if window.kept is not None:
-        errors.append(verify(case, phase, window.kept.inputs, window.kept.results))
+        errors.append(work.verify(phase, window.kept.inputs, window.kept.results))
     if is_users(case.kernel):
         examine(case.kernel, phase, iteration, work.synchronize, window)
     return {"iterations": len(errors), "error": max(errors), "late_cpu_s": late_cpu_s}

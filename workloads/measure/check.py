@@ -15,6 +15,7 @@ from workloads.kernels import find
 from workloads.kernels.seam import Operator
 from workloads.machine.proc import available_bytes
 from workloads.measure import inputs
+from workloads.spec.architectures import trained_convolutions
 from workloads.spec.costs import memory_estimate_bytes
 from workloads.spec.geometry import Geometry, layer_geometry
 from workloads.spec.messages import Case, Layer
@@ -61,7 +62,7 @@ class Errors(NamedTuple):
 
 
 def check(case: Case, seed: int) -> Dict[str, Any]:
-    """Check the case's kernel and return its errors on the case's own convolution.
+    """Check the case's kernel and return its largest errors on the case's own convolutions.
 
     Raises:
         KernelRefused: a gradient is wrong; says which, where, and by how much.
@@ -75,7 +76,7 @@ def check(case: Case, seed: int) -> Dict[str, Any]:
         if refusal(case.method, layer, case.patch_size) is not None:
             continue
         for patch_size in patch_sizes:
-            small = case._replace(layer=layer, patch_size=patch_size, batch=2)
+            small = case._replace(workload=layer, patch_size=patch_size, batch=2)
             try:
                 _errors(operator, small, seed + number)
             except NotImplementedError as error:
@@ -83,14 +84,35 @@ def check(case: Case, seed: int) -> Dict[str, Any]:
                 if patch_size is not None:
                     name += ", r = %d" % patch_size
                 skipped.append("%s: %s" % (name, error))
-    own = case._replace(batch=_batch_that_fits(case))
-    try:
-        errors = _errors(operator, own, seed)
-    except NotImplementedError as error:
-        raise KernelRefused(
-            "kernel %s does not support this layer: %s" % (case.kernel, error)
-        ) from error
-    return {"errors": errors._asdict(), "batch": own.batch, "skipped": skipped}
+    worst: List[Optional[float]] = [None, None, None]
+    for own in _own_layers(case):
+        try:
+            errors = _errors(operator, own, seed)
+        except NotImplementedError as error:
+            raise KernelRefused(
+                "kernel %s does not support the layer %s: %s" % (case.kernel, own.layer.name, error)
+            ) from error
+        worst = [_larger(one, other) for one, other in zip(worst, errors)]
+    return {"errors": Errors(*worst)._asdict(), "batch": own.batch, "skipped": skipped}
+
+
+def _own_layers(case: Case) -> List[Case]:
+    """Return the case's own layer, or a network's filtered ones, each shape once, of one image."""
+    if not case.is_network:
+        return [case._replace(batch=_batch_that_fits(case))]
+    patch_sizes = dict(case.network.patch_sizes)
+    by_shape: Dict[Any, Case] = {}
+    for layer in trained_convolutions(case.network):
+        patch_size = patch_sizes.get(layer.name, case.patch_size)
+        own = case._replace(workload=layer, patch_size=patch_size, batch=1)
+        by_shape.setdefault((layer._replace(name=""), patch_size), own)
+    return list(by_shape.values())
+
+
+def _larger(one: Optional[float], other: Optional[float]) -> Optional[float]:
+    if one is None or other is None:
+        return other if one is None else one
+    return max(one, other)
 
 
 def _batch_that_fits(case: Case) -> int:

@@ -50,8 +50,8 @@ def _read(path: str) -> Dict[str, Any]:
 
 
 def _key(case: Case) -> str:
-    """Return a name for the case that ignores the name of its layer: the check sees shapes."""
-    unnamed = case._replace(layer=case.layer._replace(name=""))
+    """Return a name for the case that ignores its workload's name: the check sees shapes."""
+    unnamed = case._replace(workload=case.workload._replace(name=""))
     return hashlib.sha256(dump(to_json(unnamed)).encode("ascii")).hexdigest()
 
 

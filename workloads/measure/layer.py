@@ -1,4 +1,4 @@
-"""The work of a case: its tensors, the three calls that are timed, and how the inputs change."""
+"""The work of a single layer: its tensors, the three calls that are timed, how inputs change."""
 
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
@@ -8,47 +8,11 @@ import torch.nn.functional as F
 from workloads.convolution import conv2d
 from workloads.kernels import find
 from workloads.measure import inputs
-from workloads.measure.timing import Iteration
-from workloads.measure.verification import Inputs, keep, read_some
+from workloads.measure.verification import Inputs, verify
+from workloads.measure.work import Work, synchronizer
 from workloads.spec.geometry import layer_geometry
 from workloads.spec.messages import Case
 from workloads.spec.methods import METHODS
-
-
-class Work(NamedTuple):
-    """The calls that are timed and the tensors behind them.
-
-    Attributes:
-        forward: returns y (N, C_o, H_y, W_y).
-        backward: returns g_x, g_w and, with a bias, g_b; repeats on the same graph.
-        step: does both.
-        synchronize: waits until the device has done all that it was given.
-        inputs: the tensors.
-        change: changes every element of the inputs of a phase: x and the parameters for "forward",
-            dL/dy for "backward", all of them for "step".
-    """
-
-    forward: Callable[[], Any]
-    backward: Callable[[], Any]
-    step: Callable[[], Any]
-    synchronize: Callable[[], None]
-    inputs: Inputs
-    change: Callable[[str], None]
-
-    @property
-    def parameters(self) -> List[torch.Tensor]:
-        """Return weight and bias."""
-        bias = self.inputs.bias
-        return [self.inputs.weight] if bias is None else [self.inputs.weight, bias]
-
-    def iteration(self, phase: str) -> Iteration:
-        """Return the call of a phase and what is done around it, outside the clock."""
-        return Iteration(
-            run=getattr(self, phase),
-            change=lambda: self.change(phase),
-            consume=read_some,
-            keep=lambda results: keep(self.inputs, results),
-        )
 
 
 def prepare(case: Case, seed: int) -> Work:
@@ -79,14 +43,15 @@ def prepare(case: Case, seed: int) -> Work:
         calls = _autograd_calls(case, tensors)
     else:
         calls = _operator_calls(case, tensors)
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
     return Work(
         forward=calls.forward,
         backward=calls.backward,
         step=calls.step,
-        synchronize=synchronize,
-        inputs=tensors,
+        synchronize=synchronizer(device),
+        inputs=lambda phase: tensors,
         change=_change(tensors, seed),
+        verify=lambda phase, seen, results: verify(case, phase, seen, results),
+        parameters=[tensors.weight] if tensors.bias is None else [tensors.weight, tensors.bias],
     )
 
 
@@ -98,7 +63,7 @@ def tiny(case: Case) -> Case:
     small = layer._replace(
         in_channels=groups, out_channels=groups, height=side, width=side, groups=groups
     )
-    return case._replace(layer=small, batch=1)
+    return case._replace(workload=small, batch=1)
 
 
 class _Calls(NamedTuple):
@@ -186,7 +151,3 @@ def _change(tensors: Inputs, seed: int) -> Callable[[str], None]:
     }
     changing = inputs.Changing([x, *parameters, grad_output], seed + 4)
     return lambda phase: changing.change(changed[phase])
-
-
-def _nothing() -> None:
-    """Wait for a CPU, which has done a call when it returns."""

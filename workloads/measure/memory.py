@@ -5,6 +5,9 @@ peak_rss_bytes     the process's high-water mark over a baseline taken before an
 cuda_peak_bytes    the CUDA allocator's peak, None without CUDA
 system_dip_bytes   how far the system's available memory fell: on boards whose GPU shares the
                    memory it holds what the process's own figures cannot see
+
+inference_peak_rss_bytes and inference_cuda_peak_bytes are the peaks of a forward alone, of which
+nothing is saved: the floor of a step's.
 """
 
 import contextlib
@@ -12,7 +15,7 @@ import ctypes
 import gc
 import threading
 import time
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from workloads.machine.proc import available_bytes, reset_high_water_mark, rss_bytes
 from workloads.spec.messages import Block, to_json
@@ -30,6 +33,30 @@ class Memory(NamedTuple):
     peak_rss_method: Optional[str]
     cuda_peak_bytes: Optional[int]
     system_dip_bytes: Optional[int]
+    inference_peak_rss_bytes: Optional[int]
+    inference_cuda_peak_bytes: Optional[int]
+
+
+class Peak(NamedTuple):
+    """The peaks of one call; None means not measured."""
+
+    rss_bytes: Optional[int] = None
+    rss_method: Optional[str] = None
+    cuda_bytes: Optional[int] = None
+
+
+class SavedTensor(NamedTuple):
+    """A tensor that autograd keeps for the backward.
+
+    Attributes:
+        kept_by: what ran when it was saved.
+        shape: the tensor's.
+        bytes: its storage's, of which it may be a part.
+    """
+
+    kept_by: Any
+    shape: Tuple[int, ...]
+    bytes: int
 
 
 def keep_freed_memory() -> Dict[str, Any]:
@@ -51,28 +78,48 @@ def keep_freed_memory() -> Dict[str, Any]:
 
 
 def saved_bytes(forward: Callable[[], Any], parameters: Sequence[Any]) -> Optional[int]:
-    """Return the bytes that ``forward`` saves for the backward, each storage counted once.
+    """Return the bytes that ``forward`` saves for the backward, as ``saved_tensors`` counts them.
 
-    Storages of ``parameters`` are left out. None where torch has no saved-tensor hooks (< 1.10).
+    None where torch has no saved-tensor hooks (< 1.10).
+    """
+    saved = saved_tensors(forward, parameters)
+    return None if saved is None else sum(tensor.bytes for tensor in saved)
+
+
+def saved_tensors(
+    forward: Callable[[], Any],
+    parameters: Sequence[Any],
+    running: Callable[[], Any] = lambda: None,
+) -> Optional[List[SavedTensor]]:
+    """Return what ``forward`` saves for the backward, in order, each storage once.
+
+    None where torch has no saved-tensor hooks (< 1.10).
+
+    Args:
+        forward: returns tensors with a graph.
+        parameters: tensors whose storages are left out.
+        running: returns what runs at this moment, as ``kept_by`` has it.
     """
     import torch
 
     hooks = getattr(getattr(torch.autograd, "graph", None), "saved_tensors_hooks", None)
     if hooks is None:
         return None
-    own = {storage.data_ptr() for storage in map(_storage, parameters)}
-    seen: Dict[int, int] = {}
+    counted = {_storage(parameter).data_ptr() for parameter in parameters}
+    saved: List[SavedTensor] = []
 
     def pack(tensor: Any) -> Any:
         storage = _storage(tensor)
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = _nbytes(storage)
+        size = _nbytes(storage)
+        if size and storage.data_ptr() not in counted:
+            counted.add(storage.data_ptr())
+            saved.append(SavedTensor(running(), tuple(tensor.shape), size))
         return tensor
 
     with hooks(pack, lambda tensor: tensor):
         result = forward()
-    del result
-    return sum(seen.values())
+    del result  # until here it holds what was saved, so that no storage takes another's address
+    return saved
 
 
 class AvailableDip:
@@ -125,9 +172,7 @@ def _storage(tensor: Any) -> Any:
 
 def measure_memory(block: Block) -> Dict[str, Any]:
     """Measure the memory of one step: it does not depend on how often the step is repeated."""
-    import torch
-
-    from workloads.measure.layer import prepare, tiny
+    from workloads.measure.prepare import prepare, tiny
 
     cuda = block.case.device.startswith("cuda")
     # Load libraries and start thread pools first: their memory does not belong to the step.
@@ -135,25 +180,51 @@ def measure_memory(block: Block) -> Dict[str, Any]:
         prepare(tiny(block.case), block.seed).step()
     gc.collect()
     baseline = rss_bytes()
+    inference = Peak()
     with AvailableDip() as dip:
         work = prepare(block.case, block.seed)
-        work.step()
-        work.synchronize()
-        gc.collect()
-        was_reset = reset_high_water_mark()
-        if cuda:
-            torch.cuda.reset_peak_memory_stats()
-        work.step()
-        work.synchronize()
-        peak = rss_bytes("VmHWM")
-    peak_rss_bytes = None
-    if peak is not None and baseline is not None:
-        peak_rss_bytes = max(0, peak - baseline)
+        if work.inference is not None:
+            inference = peak_of(work.inference, work.synchronize, baseline, cuda)
+        step = peak_of(work.step, work.synchronize, baseline, cuda)
     figures = Memory(
         saved_bytes=saved_bytes(work.forward, work.parameters),
-        peak_rss_bytes=peak_rss_bytes,
-        peak_rss_method="VmHWM after clear_refs" if was_reset else "VmHWM since the start",
-        cuda_peak_bytes=int(torch.cuda.max_memory_allocated()) if cuda else None,
+        peak_rss_bytes=step.rss_bytes,
+        peak_rss_method=step.rss_method,
+        cuda_peak_bytes=step.cuda_bytes,
         system_dip_bytes=dip.bytes,
+        inference_peak_rss_bytes=inference.rss_bytes,
+        inference_cuda_peak_bytes=inference.cuda_bytes,
     )
     return {"memory": to_json(figures), "allocator": {"defaults": True}}
+
+
+def peak_of(
+    call: Callable[[], Any], synchronize: Callable[[], None], baseline: Optional[int], cuda: bool
+) -> Peak:
+    """Return the peaks of a call's second run; the first builds what is cached.
+
+    Where the process's high-water mark cannot be set back, it is that of all that ran before, so
+    the call that takes least goes first.
+
+    Args:
+        call: what is measured.
+        synchronize: waits for the device.
+        baseline: the process's resident bytes before any data existed; None where not known.
+        cuda: whether the call allocates on a GPU.
+    """
+    import torch
+
+    call()
+    synchronize()
+    gc.collect()
+    was_reset = reset_high_water_mark()
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    call()
+    synchronize()
+    high = rss_bytes("VmHWM")
+    return Peak(
+        rss_bytes=None if high is None or baseline is None else max(0, high - baseline),
+        rss_method="VmHWM after clear_refs" if was_reset else "VmHWM since the start",
+        cuda_bytes=int(torch.cuda.max_memory_allocated()) if cuda else None,
+    )

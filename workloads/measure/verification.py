@@ -38,9 +38,9 @@ class Inputs(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """Copies of what one iteration saw and returned."""
+    """Copies of what one iteration saw, a NamedTuple of tensors, and returned."""
 
-    inputs: Inputs
+    inputs: Any
     results: Tuple[torch.Tensor, ...]
 
 
@@ -60,22 +60,25 @@ def tensors_of(results: Any) -> Tuple[torch.Tensor, ...]:
     return () if results is None else (results,)
 
 
-def keep(inputs: Inputs, results: Any) -> Optional[Kept]:
-    """Return copies of both; None where they would take too much of the memory there is."""
+def keep(inputs: Any, results: Any) -> Optional[Kept]:
+    """Return copies of both; None where they would take too much of the memory there is.
+
+    Args:
+        inputs: a NamedTuple of tensors, tuples of tensors and None; ``x`` is the first.
+        results: of a call.
+    """
     tensors = tensors_of(results)
-    wanted = [tensor for tensor in (*inputs, *tensors) if tensor is not None]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in wanted)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors_of(inputs) + tensors)
     available = _available(inputs.x.device)
     if available is not None and size > MEMORY_SHARE * available:
         return None
-    bias = None if inputs.bias is None else inputs.bias.detach().clone()
-    copied_inputs = Inputs(
-        x=inputs.x.detach().clone(),
-        weight=inputs.weight.detach().clone(),
-        bias=bias,
-        grad_output=inputs.grad_output.detach().clone(),
-    )
-    return Kept(copied_inputs, tuple(tensor.detach().clone() for tensor in tensors))
+    return Kept(type(inputs)(*map(_copied, inputs)), _copied(tensors))
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_copied, value))
+    return None if value is None else value.detach().clone()
 
 
 def _available(device: torch.device) -> Optional[int]:
@@ -108,16 +111,16 @@ def verify(case: Case, phase: str, inputs: Inputs, results: Any) -> float:
     return worst
 
 
-def refuse_same(case: Case, phase: str, inputs: Inputs, results: Any, kept: Kept) -> None:
+def refuse_same(case: Case, phase: str, inputs: Any, results: Any, kept: Kept) -> None:
     """Refuse results that two iterations have in common although their inputs differ.
 
     Raises:
         KernelRefused: all of them are the same.
     """
-    if phase == "forward":
-        same_iteration = torch.equal(inputs.x, kept.inputs.x)
-    else:
+    if phase == "backward":
         same_iteration = torch.equal(inputs.grad_output, kept.inputs.grad_output)
+    else:
+        same_iteration = torch.equal(inputs.x, kept.inputs.x)
     if same_iteration:  # the kept one was the last
         return
     pairs = list(zip(tensors_of(results), kept.results))

@@ -13,17 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# Expansion, channels, number of blocks, stride of the first of them, kernel.
-_STAGES = (
-    (1, 16, 1, 1, 3),
-    (6, 24, 2, 2, 3),
-    (6, 40, 2, 2, 5),
-    (6, 80, 3, 2, 3),
-    (6, 112, 3, 1, 5),
-    (6, 192, 4, 2, 5),
-    (6, 320, 1, 1, 3),
+from workloads.spec.architectures import (
+    EFFICIENTNET_LITE0_STAGES,
+    FIRST_CHANNELS,
+    LAST_CHANNELS,
+    padding_before_stride_2,
 )
-_FIRST, _LAST = 32, 1280  # channels of the convolutions before and after the blocks
+
 _EPS, _MOMENTUM = 1e-3, 0.01  # of every BatchNorm
 
 
@@ -62,20 +58,21 @@ class EfficientNetLite(nn.Module):
     def __init__(self, num_classes: int, dropout: float) -> None:
         """Make EfficientNet-Lite0."""
         super().__init__()
-        self._conv_stem = _convolution(3, _FIRST, 3, 2)
-        self._bn0 = _norm(_FIRST)
-        channels = _FIRST
+        self._conv_stem = _convolution(3, FIRST_CHANNELS, 3, 2)
+        self._bn0 = _norm(FIRST_CHANNELS)
+        channels = FIRST_CHANNELS
         blocks: List[nn.Module] = []
-        for expansion, c_out, repeats, first_stride, kernel in _STAGES:
-            for stride in (first_stride, *[1] * (repeats - 1)):
-                blocks.append(Block(channels, c_out, kernel, stride, expansion))
-                channels = c_out
+        for stage in EFFICIENTNET_LITE0_STAGES:
+            for stride in stage.strides:
+                block = Block(channels, stage.channels, stage.kernel, stride, stage.expansion)
+                blocks.append(block)
+                channels = stage.channels
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head = _convolution(channels, _LAST)
-        self._bn1 = _norm(_LAST)
+        self._conv_head = _convolution(channels, LAST_CHANNELS)
+        self._bn1 = _norm(LAST_CHANNELS)
         self.relu6 = nn.ReLU6(inplace=True)
         self.dropout = nn.Dropout(dropout)
-        self._fc = nn.Linear(_LAST, num_classes)
+        self._fc = nn.Linear(LAST_CHANNELS, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, num_classes) of (N, 3, H, W)."""
@@ -105,8 +102,7 @@ def _padded(x: torch.Tensor, convolution: nn.Conv2d) -> torch.Tensor:
     """Pad what a convolution of stride 2 reads: (0, 1) for a kernel of 3, (1, 2) for one of 5."""
     if convolution.stride[0] == 1:
         return x
-    before = (convolution.kernel_size[0] - 2) // 2
-    return F.pad(x, (before, before + 1) * 2)
+    return F.pad(x, padding_before_stride_2(convolution.kernel_size[0]) * 2)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

@@ -8,17 +8,12 @@ from typing import List
 import torch
 from torch import nn
 
-# Expansion, channels, number of blocks, stride of the first of them.
-_STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
+from workloads.spec.architectures import (
+    FIRST_CHANNELS,
+    LAST_CHANNELS,
+    MOBILENET_V2_STAGES,
+    scaled_by_eights,
 )
-_FIRST, _LAST = 32, 1280  # channels of the convolutions before and after the blocks
 
 
 class InvertedResidual(nn.Module):
@@ -48,14 +43,16 @@ class MobileNetV2(nn.Module):
     def __init__(self, num_classes: int, width: float, dropout: float) -> None:
         """Make a network whose layers have ``width`` times the published channels."""
         super().__init__()
-        channels = _scaled(_FIRST, width)
+        channels = scaled_by_eights(FIRST_CHANNELS, width)
         parts: List[nn.Module] = [_with_relu6(_convolution(3, channels, 3, 2))]
-        for expansion, published, blocks, first_stride in _STAGES:
-            c_out = _scaled(published, width)
-            for stride in (first_stride, *[1] * (blocks - 1)):
-                parts.append(InvertedResidual(channels, c_out, stride, expansion))
+        for stage in MOBILENET_V2_STAGES:
+            c_out = scaled_by_eights(stage.channels, width)
+            for stride in stage.strides:
+                parts.append(InvertedResidual(channels, c_out, stride, stage.expansion))
                 channels = c_out
-        last = _scaled(_LAST, max(1.0, width))  # a narrow network keeps its last layer
+        last = scaled_by_eights(
+            LAST_CHANNELS, max(1.0, width)
+        )  # a narrow network keeps its last layer
         parts.append(_with_relu6(_convolution(channels, last)))
         self.features = nn.Sequential(*parts)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
@@ -70,13 +67,6 @@ class MobileNetV2(nn.Module):
 def mobilenet_v2(num_classes: int = 1000, width: float = 1.0, dropout: float = 0.0) -> nn.Module:
     """Return MobileNetV2; the paper trains with a dropout of 0.2."""
     return MobileNetV2(num_classes, width, dropout)
-
-
-def _scaled(channels: int, width: float) -> int:
-    """Return the multiple of 8 that is nearest to ``width * channels``, at least 90 % of it."""
-    wanted = channels * width
-    nearest = max(8, int(wanted / 8 + 0.5) * 8)
-    return nearest if nearest >= 0.9 * wanted else nearest + 8
 
 
 def _convolution(

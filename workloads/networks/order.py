@@ -1,10 +1,11 @@
 """A network's convolutions in the order in which they run, and the choice of some of them."""
 
-import re
-from typing import Any, Dict, List, Sequence, Tuple, Union
+from typing import Any, Dict, List, Tuple
 
 import torch
 from torch import nn
+
+from workloads.spec.choices import Choice, chosen_names
 
 Named = List[Tuple[str, nn.Conv2d]]
 
@@ -43,49 +44,16 @@ def convolutions_in_order(module: nn.Module, example: Any) -> Named:
     return list(seen.items())
 
 
-def chosen_convolutions(convolutions: Named, choice: Union[str, Sequence[str]]) -> Named:
+def chosen_convolutions(convolutions: Named, choice: Choice) -> Named:
     """Return those of the convolutions that are chosen, in their order.
 
     Args:
         convolutions: as ``convolutions_in_order`` returns them.
-        choice: "all", "last:4" for the last four, or names.
+        choice: "all", 4 or "last:4" for the last four, or names.
 
     Raises:
         ValueError: the choice is none of these, or there is no such convolution.
     """
-    if not isinstance(choice, str):
-        return named_convolutions(convolutions, choice)
-    if choice == "all":
-        return list(convolutions)
-    last = re.match(r"last:([0-9]+)$", choice)
-    if last is None:
-        raise ValueError('layers must be "all", "last:4" or the like, or names, not %r' % choice)
-    return last_convolutions(convolutions, int(last.group(1)))
-
-
-def last_convolutions(convolutions: Named, number: int) -> Named:
-    """Return the last convolutions, in their order.
-
-    Raises:
-        ValueError: there are not so many.
-    """
-    if not 0 <= number <= len(convolutions):
-        raise ValueError(
-            "layers must be 0 to %d, the number of convolutions, not %r"
-            % (len(convolutions), number)
-        )
-    return convolutions[len(convolutions) - number :]
-
-
-def named_convolutions(convolutions: Named, names: Sequence[str]) -> Named:
-    """Return the convolutions of these names, in their own order.
-
-    Raises:
-        ValueError: no convolution has one of the names.
-    """
-    choices = dict(convolutions)
-    for name in names:
-        if name not in choices:
-            known = ", ".join(repr(choice) for choice in choices)
-            raise ValueError("layers: no convolution is named %r; choose from %s" % (name, known))
-    return [(name, conv) for name, conv in convolutions if name in set(names)]
+    names = [name for name, _ in convolutions]
+    chosen = chosen_names(names, choice, "layers")
+    return [(name, conv) for name, conv in convolutions if name in chosen]

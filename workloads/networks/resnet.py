@@ -9,6 +9,8 @@ from typing import Optional, Tuple
 import torch
 from torch import nn
 
+from workloads.spec.architectures import RESNET_BLOCKS, RESNET_CHANNELS, scaled
+
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions, beside a shortcut."""
@@ -42,7 +44,7 @@ class ResNet(nn.Module):
     def __init__(self, blocks: Tuple[int, int, int, int], num_classes: int, width: float) -> None:
         """Make a network of so many blocks by stage; the first has ``64 * width`` channels."""
         super().__init__()
-        c = max(1, int(64 * width + 0.5))
+        c = scaled(RESNET_CHANNELS, width)
         self.conv1 = nn.Conv2d(3, c, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(c)
         self.relu = nn.ReLU(inplace=True)
@@ -63,12 +65,12 @@ class ResNet(nn.Module):
 
 def resnet18(num_classes: int = 1000, width: float = 1.0) -> nn.Module:
     """Return ResNet-18."""
-    return ResNet((2, 2, 2, 2), num_classes, width)
+    return ResNet(RESNET_BLOCKS["resnet18"], num_classes, width)
 
 
 def resnet34(num_classes: int = 1000, width: float = 1.0) -> nn.Module:
     """Return ResNet-34."""
-    return ResNet((3, 4, 6, 3), num_classes, width)
+    return ResNet(RESNET_BLOCKS["resnet34"], num_classes, width)
 
 
 def _stage(c_in: int, c_out: int, blocks: int, first_stride: int) -> nn.Sequential:

@@ -4,10 +4,12 @@ from collections import OrderedDict
 
 from torch import nn
 
+from workloads.spec.architectures import TINY_CHANNELS, scaled
+
 
 def tiny(num_classes: int = 10, width: float = 1.0) -> nn.Module:
     """Return three convolutions, the second of stride 2: (N, 3, 8, 8) -> (N, num_classes)."""
-    first, second, third = (max(1, int(c * width + 0.5)) for c in (8, 16, 32))
+    first, second, third = (scaled(channels, width) for channels in TINY_CHANNELS)
     parts = OrderedDict(
         conv1=nn.Conv2d(3, first, 3, 1, 1, bias=False),
         bn1=nn.BatchNorm2d(first),

@@ -28,11 +28,13 @@ from workloads.runner.jobs import (
     append_journal,
     finished_orders,
     is_refusal,
+    read_journal,
     read_json,
     refused_cases,
     tail,
 )
 from workloads.runner.parents import Parent
+from workloads.runner.pilot import Pilot
 from workloads.runner.sampler_process import SamplerProcess
 from workloads.spec.costs import memory_estimate_bytes
 from workloads.spec.messages import SCHEMA, Block, Job, to_json
@@ -59,6 +61,7 @@ class Runner:
         self._handover = Handover(folder.path)
         self._cpu_s: Optional[float] = None  # of the last block's process, by the system
         self._parents: Dict[str, Parent] = {}
+        self._pilot = self._pilot_so_far()
 
     def run(self) -> None:
         """Run what is missing, with the sampler beside it; a signal ends it after one block."""
@@ -77,8 +80,9 @@ class Runner:
                 if self._stopping:
                     break
                 self._sampler.use(block.sampling)
-                record = self._refusal(block) or self._remembered(block) or self._measure(block)
+                record = self._without_measuring(block) or self._measure(block)
                 append_journal(self.folder.journal, record)
+                self._pilot.note(block, record)
                 if is_refusal(record):
                     self._refused[block.case.key] = record["reason"]
                 elif block.kind == "check" and record["status"] == "ok":
@@ -126,6 +130,26 @@ class Runner:
         end = time.monotonic() + duration_s
         while not self._stopping and time.monotonic() < end:
             time.sleep(min(REST_S, max(0.0, end - time.monotonic())))
+
+    def _pilot_so_far(self) -> Pilot:
+        """Return the pilot with what the journal has of round 0 already."""
+        pilot = Pilot(self.job.pilot)
+        blocks = {block.order: block for block in self.job.blocks}
+        for record in read_journal(self.folder.journal):
+            if record.get("type") == "block" and record.get("order") in blocks:
+                pilot.note(blocks[record["order"]], record)
+        return pilot
+
+    def _without_measuring(self, block: Block) -> Optional[Dict[str, Any]]:
+        """Return the record of a block that need not be measured; None if it has to be."""
+        return self._refusal(block) or self._remembered(block) or self._left_out(block)
+
+    def _left_out(self, block: Block) -> Optional[Dict[str, Any]]:
+        """Return the record of a block that the pilot round has made superfluous."""
+        reason = self._pilot.reason_to_leave_out(block)
+        if reason is None:
+            return None
+        return dict(self._header(block), status="left_out", reason=reason)
 
     def _refusal(self, block: Block) -> Optional[Dict[str, Any]]:
         """Return the record of a block whose kernel was refused; None if it was not."""

@@ -5,7 +5,7 @@ History of SCHEMA (readers ignore unknown fields and refuse a newer major versio
                 Job.unfolds; in probe.json torch_remedy, torch_ended, torch_signal, workdir and
                 cpu.name.
     gfbench/2   a case has a ``layer``, as in gfbench/1, or a ``network``. New: the phase
-                train_step, the kind of block ``by_layer`` and the status ``left_out``.
+                train_step, the kind of block ``by_layer``, the status ``left_out``, Job.pilot.
 
 A board speaks in records on its real standard output: one JSON object per line, each line
 begun by the ASCII record separator (RFC 7464), so that a login banner or a stray print can
@@ -192,6 +192,7 @@ class Job(NamedTuple):
         energy: make windows in which the iterations alone take ``min_window_s``, with bursts in
             which inputs are changed and nothing else is done.
         unfolds: the board's torch has no oneDNN for the CPU, for estimates of memory.
+        pilot: after round 0, how many exact kernels of a network are timed; 0 is all.
     """
 
     schema: str
@@ -209,6 +210,7 @@ class Job(NamedTuple):
     payloads: Dict[str, str] = {}  # noqa: RUF012 - read only, as every default of a NamedTuple
     energy: bool = False
     unfolds: bool = False
+    pilot: int = 0
 
 
 def dump(record: Any) -> str:

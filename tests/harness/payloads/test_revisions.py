@@ -11,9 +11,11 @@ from git_repositories import GitRepository, former_project, kernel, project
 from pydantic import TypeAdapter
 
 from harness.errors import PlanError, UsageError
+from harness.experiments.revisions import suite_of
 from harness.payloads import former, revisions
 from harness.payloads import payload as payloads
 from harness.payloads.revisions import Revision, Source
+from harness.plan.suites import Overrides
 from reports.results.read import ResultError
 from reports.results.records import RevisionFacts
 from workloads.spec.kernels import KERNELS
@@ -26,7 +28,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> GitRepository:
     made.edit("workloads/kernels/torch_ops/operators.py", "OPERATORS = {", "OPERATORS = {  # new")
     made.commit("Change a kernel")
     made.commit("Tell more", {"README.md": "more"})
-    made.edit("workloads/spec/messages.py", 'SCHEMA = "gfbench/1"', 'SCHEMA = "gfbench/2"')
+    made.edit("workloads/spec/messages.py", 'SCHEMA = "gfbench/2"', 'SCHEMA = "gfbench/3"')
     made.commit("Speak another format")
     return made
 
@@ -59,9 +61,33 @@ def test_a_commit_that_leaves_the_payload_alone_is_identical(ours: GitRepository
     assert revisions.identical(build(ours, "HEAD~2"), build(ours, "HEAD~1"))
 
 
-def test_another_major_of_the_wire_format_is_refused(ours: GitRepository) -> None:
-    with pytest.raises(UsageError, match="uses schema gfbench/2, this gfbench gfbench/1"):
+def test_a_newer_major_of_the_wire_format_is_refused(ours: GitRepository) -> None:
+    with pytest.raises(UsageError, match="uses schema gfbench/3, this gfbench gfbench/2"):
         build(ours, "HEAD")
+
+
+def test_an_older_major_is_packed_and_knows_no_networks(tmp_path: Path) -> None:
+    made = project(tmp_path / "older")
+    made.edit("workloads/spec/messages.py", 'SCHEMA = "gfbench/2"', 'SCHEMA = "gfbench/1"')
+    made.edit("workloads/spec/messages.py", ', "by_layer")', ")")
+    made.commit("Speak as we did before networks")
+    older, newer = build(made, "HEAD"), build(made, "HEAD~1")
+    assert (older.knows_networks, newer.knows_networks) == (False, True)
+    suite = suite_of("quick", Overrides(), (older, newer), ["latency"])
+    assert suite.revisions == (older.label, newer.label)
+    network = Overrides(workloads=["quick-64*", "tiny"])
+    assert suite_of("quick", network, (newer,), ["latency"]).networks
+    words = r"measures layers only, and there is the network tiny-8-all in quick — choose layers"
+    with pytest.raises(PlanError, match=words):
+        suite_of("quick", network, (older, newer), ["latency"])
+
+
+def test_a_wire_format_that_is_not_ours_is_refused(tmp_path: Path) -> None:
+    made = project(tmp_path / "other")
+    made.edit("workloads/spec/messages.py", 'SCHEMA = "gfbench/2"', 'SCHEMA = "other/1"')
+    made.commit("Speak another language")
+    with pytest.raises(UsageError, match="uses schema other/1"):
+        build(made, "HEAD")
 
 
 def test_a_users_kernel_is_the_file_of_the_revision(theirs: GitRepository) -> None:
@@ -139,8 +165,11 @@ def test_a_revision_from_before_the_rooms_is_packed_and_its_kernels_are_known(
     assert revisions.kernel_facts(old, "cuda")["source_sha256"] is None
 
 
-def test_the_former_files_of_every_kernel_are_known() -> None:
-    assert set(former.SOURCES) == set(KERNELS)
+def test_the_former_files_of_every_kernel_of_layers_are_known(tmp_path: Path) -> None:
+    of_layers = {name for name, kernel in KERNELS.items() if "layer" in kernel.workloads}
+    assert set(former.SOURCES) == of_layers
+    old = build(former_project(tmp_path / "former"), "HEAD")
+    assert revisions.kernel_facts(old, "fused")["source_sha256"] is None
 
 
 def source_of(made: GitRepository) -> Source:

@@ -32,8 +32,8 @@ def verdict(status: str = "PASS", number: int = 0, **more: object) -> Verdict:
     layer = LAYER._replace(name=f"layer{number}")
     plain = Verdict(
         target="board",
-        base=TORCH._replace(layer=layer),
-        new=NATIVE._replace(layer=layer),
+        base=TORCH._replace(workload=layer),
+        new=NATIVE._replace(workload=layer),
         metric="latency",
         phase="backward",
         status=status,
@@ -57,8 +57,8 @@ def hostile() -> Gate:
         verdict(
             status,
             target=HOSTILE,
-            base=TORCH._replace(layer=layer),
-            new=NATIVE._replace(layer=layer, kernel=HOSTILE),
+            base=TORCH._replace(workload=layer),
+            new=NATIVE._replace(workload=layer, kernel=HOSTILE),
             cause=HOSTILE,
             reason=HOSTILE,
             remedy=HOSTILE,

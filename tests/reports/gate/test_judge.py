@@ -362,7 +362,9 @@ def test_exit_codes_follow_the_documented_precedence(statuses: tuple[str, ...], 
 
 
 def test_boards_and_workloads_are_summed_up_separately() -> None:
-    late = {case: case._replace(workload=case.layer._replace(name="late")) for case in (TORCH, NATIVE)}
+    late = {
+        case: case._replace(workload=case.layer._replace(name="late")) for case in (TORCH, NATIVE)
+    }
     effects = {TORCH: 0.0, NATIVE: 0.02, late[TORCH]: 0.0, late[NATIVE]: 0.04}
     boards = [FakeBoard(name=name, effects=effects, seed=n) for n, name in enumerate("abc")]
     gate = gate_of(*boards)

@@ -94,7 +94,7 @@ def test_the_example_in_the_documentation_passes_the_check(
 def test_a_layer_that_the_kernel_does_not_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, data.GOOD)
     with pytest.raises(KernelRefused, match="does not support this layer: patches must divide"):
-        check(CASE._replace(layer=LAYER._replace(height=9)), 1)
+        check(CASE._replace(workload=LAYER._replace(height=9)), 1)
 
 
 def test_the_batch_is_cut_where_float64_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,14 +22,14 @@ def payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_passed_check_is_remembered_by_what_was_checked() -> None:
     assert checked.recall(CASE) is None
     checked.remember(CASE, FOUND)
-    renamed = CASE._replace(layer=CASE.layer._replace(name="b"))
+    renamed = CASE._replace(workload=CASE.layer._replace(name="b"))
     assert checked.recall(CASE) == checked.recall(renamed) == FOUND
     others = (
         CASE._replace(batch=1),
         CASE._replace(dtype="float64"),
         CASE._replace(kernel="native-channels-last"),
         CASE._replace(patch_size=4),
-        CASE._replace(layer=CASE.layer._replace(height=9)),
+        CASE._replace(workload=CASE.layer._replace(height=9)),
     )
     assert [checked.recall(other) for other in others] == [None] * 5
 

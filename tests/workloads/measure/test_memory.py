@@ -50,11 +50,31 @@ def test_a_storage_that_is_saved_twice_counts_once() -> None:
     assert memory.saved_bytes(lambda: x * x, [x]) == 0
 
 
+def test_each_storage_is_kept_by_what_saved_it_first() -> None:
+    import torch
+
+    x = torch.ones(10, 100, requires_grad=True)
+    running = ["square"]
+
+    def forward() -> torch.Tensor:
+        square = x.square()
+        running[0] = "exponential"
+        exponential = square.exp()  # saves its result
+        running[0] = "product"
+        return exponential * x[0]  # a part of what the square has saved
+
+    assert memory.saved_tensors(forward, [], lambda: running[0]) == [
+        ("square", (10, 100), 4000),
+        ("exponential", (10, 100), 4000),
+    ]
+
+
 def test_torch_without_hooks_gives_none_not_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     monkeypatch.delattr(torch.autograd.graph, "saved_tensors_hooks")
     assert memory.saved_bytes(lambda: None, []) is None
+    assert memory.saved_tensors(lambda: None, []) is None
 
 
 def in_a_process(code: str) -> Any:
@@ -110,6 +130,32 @@ def test_the_high_water_mark_can_be_set_back() -> None:
     assert reset
     assert high > after + 48 * MIB
     assert after == pytest.approx(resident, abs=4 * MIB)
+
+
+PEAKS = """
+import json
+import torch  # itself large
+from workloads.measure import memory
+baseline = memory.rss_bytes()
+def take(mib):
+    return bytearray(b"x") * (mib << 20)
+sizes = [96, 32]  # the second call alone is measured
+calls = [lambda: take(sizes.pop(0)), lambda: take(64)]
+peaks = [memory.peak_of(call, lambda: None, baseline, cuda=False) for call in calls]
+print(json.dumps([peak.rss_bytes for peak in peaks]))
+"""
+
+
+def test_a_peak_is_that_of_the_second_run_of_one_call_alone() -> None:
+    small, large = in_a_process(PEAKS)
+    assert 30 * MIB < small < 60 * MIB
+    assert 62 * MIB < large < 90 * MIB
+
+
+def test_what_cannot_be_measured_of_a_peak_is_none() -> None:
+    peak = memory.peak_of(lambda: None, lambda: None, baseline=None, cuda=False)
+    assert peak.rss_bytes is None
+    assert peak.cuda_bytes is None
 
 
 def test_a_kernel_that_refuses_to_reset_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +214,7 @@ def test_a_memory_block_shows_what_its_tensors_take() -> None:
     assert figures["peak_rss_method"] == "VmHWM after clear_refs"
     assert figures["cuda_peak_bytes"] is None
     assert figures["system_dip_bytes"] >= 0
+    assert figures["inference_peak_rss_bytes"] is None  # of networks alone
 
 
 def test_an_allocation_that_cannot_be_is_out_of_memory_and_no_crash() -> None:

@@ -40,7 +40,7 @@ def test_unknown_fields_are_ignored_and_absent_ones_take_their_defaults() -> Non
     data["new"] = 1
     data["layer"]["colour"] = "blue"
     del data["layer"]["groups"]
-    assert case_from_json(data) == CASE._replace(layer=LAYER._replace(groups=1))
+    assert case_from_json(data) == CASE._replace(workload=LAYER._replace(groups=1))
 
 
 def test_a_key_tells_every_part_of_a_case() -> None:
