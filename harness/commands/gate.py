@@ -28,6 +28,7 @@ from reports.results.read import GATE, load_run
 from reports.results.records import Rule
 from reports.results.write import write_bytes_atomic
 from reports.terminal import verdicts as gate_text
+from workloads.spec.messages import PHASES
 
 app = typer.Typer()
 
@@ -44,7 +45,7 @@ def gate(
     ],
     metric: MetricOption = "latency",
     margin: Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")] = "3%",
-    phase: Annotated[str, typer.Option(help="one or more of forward,backward,step")] = ",".join(
+    phase: Annotated[str, typer.Option(help=f"one or more of {','.join(PHASES)}")] = ",".join(
         DEFAULT_PHASES
     ),
     calibration: Annotated[

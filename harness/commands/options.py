@@ -27,6 +27,7 @@ from reports.store.files import (
 from reports.text.masking import without_password
 from targets import inventory as inventories
 from targets.inventory import Inventory, InventoryProblem, Target
+from workloads.spec.messages import PHASES
 
 InventoryOption = Annotated[
     Path | None, typer.Option("-i", "--inventory", help="inventory file [./inventory.yaml]")
@@ -165,7 +166,7 @@ def shown_url(url: str) -> str:
 
 METRICS = ",".join(gate_names())
 MetricOption = Annotated[str, typer.Option(help=f"one or more of {METRICS}")]
-PhaseOption = Annotated[str, typer.Option(help="one or more of forward,backward,step")]
+PhaseOption = Annotated[str, typer.Option(help=f"one or more of {','.join(PHASES)}")]
 MarginOption = Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")]
 SuiteOption = Annotated[str, typer.Option(help="a suite's name, or the path of its file")]
 KernelOption = Annotated[

@@ -43,6 +43,7 @@ from reports.terminal import verdicts as gate_text
 from reports.terminal.table import final_table
 from reports.text.wording import duration
 from targets.inventory import Target
+from workloads.spec.messages import PHASES
 
 app = typer.Typer()
 
@@ -83,9 +84,9 @@ def run(
     new: Annotated[str | None, typer.Option(help="cases to judge: kernel=native")] = None,
     metric: Annotated[str, typer.Option(help=f"judge one or more of {METRICS}")] = "latency",
     margin: Annotated[str, typer.Option(help="smallest change that matters: 3% or 0.03")] = "3%",
-    phase: Annotated[
-        str, typer.Option(help="judge one or more of forward,backward,step")
-    ] = ",".join(DEFAULT_PHASES),
+    phase: Annotated[str, typer.Option(help=f"judge one or more of {','.join(PHASES)}")] = ",".join(
+        DEFAULT_PHASES
+    ),
     inconclusive: Annotated[
         Policy, typer.Option(help="exit code of an INCONCLUSIVE verdict: warn 3, fail 1, pass 0")
     ] = Policy.warn,

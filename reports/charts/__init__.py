@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from reports.charts import network_layers, networks
 from reports.charts.blocks import drift_chart, rounds_chart, spread_chart, warmup_chart
 from reports.charts.chart import Chart
 from reports.charts.context import Context
@@ -38,6 +39,8 @@ class Section:
 
 
 SPEED = Section(id="speed", short="Speed", title="How fast")
+NETWORKS = Section(id="networks", short="Networks", title="Whole networks")
+LAYERS = Section(id="layers", short="Layer by layer", title="Networks, layer by layer")
 FIDELITY = Section(id="cost", short="Fidelity", title="What it costs in fidelity")
 MEMORY = Section(id="memory", short="Memory", title="Memory by method")
 ENERGY = Section(id="joules", short="Energy", title="Energy and power")
@@ -58,6 +61,15 @@ class ChartEntry:
 
 
 CHARTS = (
+    ChartEntry(section=NETWORKS, id="network-peak", draw=networks.peak_chart),
+    ChartEntry(section=NETWORKS, id="network-saved", draw=networks.saved_chart),
+    ChartEntry(section=NETWORKS, id="network-parts", draw=networks.parts_chart),
+    ChartEntry(section=NETWORKS, id="network-boards", draw=networks.boards_chart),
+    ChartEntry(section=LAYERS, id="layer-forward", draw=network_layers.forward_chart),
+    ChartEntry(section=LAYERS, id="layer-backward", draw=network_layers.backward_chart),
+    ChartEntry(section=LAYERS, id="layer-kept", draw=network_layers.kept_chart),
+    ChartEntry(section=LAYERS, id="layer-keepers", draw=network_layers.keepers_chart),
+    ChartEntry(section=LAYERS, id="layer-fidelity", draw=network_layers.fidelity_chart),
     ChartEntry(section=SPEED, id="verdicts-forest", draw=verdicts_chart),
     ChartEntry(section=SPEED, id="targets", draw=targets_chart),
     ChartEntry(section=SPEED, id="speedup", draw=speedup_chart),

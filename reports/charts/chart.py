@@ -29,12 +29,15 @@ class Column:
 class Panel:
     """One drawing: a Plotly figure as JSON, and a description for those who do not see it.
 
-    An empty figure means that there is nothing to draw; the description then says why.
+    An empty figure means that there is nothing to draw; the description then says why. ``title``
+    is the subject's label; ``heading`` says what of the subject is drawn, where a chart has several
+    panels of it.
     """
 
     title: str
     description: str
     figure: Json
+    heading: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,13 @@ class Chart:
 
 
 def panel_of(
-    title: str, traces: Sequence[Any], description: str, *, height: int = 340, **layout: Any
+    title: str,
+    traces: Sequence[Any],
+    description: str,
+    *,
+    heading: str = "",
+    height: int = 340,
+    **layout: Any,
 ) -> Panel:
     """Frame the traces; text and grid colours follow the page's theme when it is drawn."""
     frame = go.Layout(
@@ -85,7 +94,7 @@ def panel_of(
     figure.update_layout(**layout)
     figure.layout.template = None  # the library's own look would double the size of each figure
     encoded: Json = json.loads(figure.to_json())
-    return Panel(title=title, description=description, figure=encoded)
+    return Panel(title=title, description=description, figure=encoded, heading=heading)
 
 
 def empty_panel(subject: Subject, metric: str) -> Panel:

@@ -100,13 +100,16 @@ def _tradeoff_chart(context: Context, gradient: Gradient) -> Chart | None:
             cosines.append(point.cosine.value or 0.0)
             speedups += [end for end in (row.value, row.ci_low, row.ci_high) if end is not None]
     ranges = Ranges(x=shared_range(cosines, 1.0), y=shared_range(speedups, 1.0))
+    measured = {method_of(row) for row in rows}
+    colours = {method: context.colours[method] for method in context.colours if method in measured}
     return Chart(
         title=f"Fidelity against speedup: {gradient.name}",
         caption="What the speedup costs: further up is faster, further right is closer to the "
         "exact gradient (cosine, on inputs with a 1/f spectrum). Each arrow leads from "
-        "exact to a method over all workloads; the dots are the workloads. The table "
+        "exact to a method over all layers; the dots are the workloads. The cosine of a "
+        "network is that of the gradients of all its trained weights together. The table "
         "also has the cosines on white noise.",
-        legend=legend_of(context.colours, exact=False),
+        legend=legend_of(colours, exact=False),
         panels=tuple(
             _tradeoff_panel(context, subject, gradient, ranges) for subject in context.subjects
         ),
@@ -128,7 +131,7 @@ def _tradeoff_panel(
     arrows = []
     for headline in context.headlines_of(subject):
         spread = gradient.spread_of(headline)
-        if headline.step is not None and spread is not None:
+        if headline.step is not None and spread is not None and not headline.network:
             arrows.append(_arrow(headline, spread.median, headline.step.ratio, context.colours))
     return panel_of(
         subject.label,
@@ -234,6 +237,11 @@ class Cost:
         return headline_label(self.headline)
 
     @property
+    def workloads(self) -> str:
+        """What the figures are of."""
+        return self.headline.network or "all layers"
+
+    @property
     def cosine_gx(self) -> float | None:
         """The median cosine of the input gradient."""
         spread = self.headline.cosine_gx
@@ -269,13 +277,14 @@ def pareto_chart(context: Context) -> Chart | None:
         return None
     return Chart(
         title="Speed, energy and fidelity",
-        caption="Time and energy of a step as shares of those of exact, over all workloads, with "
+        caption="Time and energy of a step as shares of those of exact, over all layers, with "
         "95 % intervals: towards the lower left is faster and takes less energy. The "
         "cosines at the tip of each arrow say what that costs in fidelity.",
         legend=legend_of(context.colours, exact=False),
         panels=tuple(panels),
         columns=(
             Column(name="target", values=[cost.subject.label for cost in costs]),
+            Column(name="workloads", values=[cost.workloads for cost in costs]),
             Column(name="method", values=[cost.label for cost in costs]),
             Column(name="time over exact", values=[cost.time.ratio for cost in costs], unit="1"),
             Column(name="95 % interval of time", values=[_interval(c.time) for c in costs]),
@@ -314,7 +323,8 @@ def _pareto_panel(subject: Subject, costs: Sequence[Cost], colours: Colours) -> 
     for cost in costs:
         colour = colours.get(method_of_headline(cost.headline), EXACT_COLOUR)
         time, energy = cost.time.ratio, cost.energy.ratio
-        text = f"{cost.label}: {percent(time)} of the time, {percent(energy)} of the energy, "
+        text = f"{cost.workloads}, {cost.label}: {percent(time)} of the time, "
+        text += f"{percent(energy)} of the energy, "
         traces.append(
             go.Scatter(
                 x=[time],
@@ -353,13 +363,11 @@ def _share_axis(title: str, effects: Sequence[Effect]) -> Json:
 
 def depth_chart(context: Context) -> Chart | None:
     """Draw the cosines by workload in the order of the suite, which is depth for a network."""
-    rows = []
+    measured = []
     for subject in context.subjects:
-        for row in subject.rows:
-            if row.metric in (INPUT.metric, WEIGHT.metric) and row.phase == "":
-                rows.append(row)
-    measured = [row for row in rows if row.value is not None]
-    if not measured or max(len(subject.workloads) for subject in context.subjects) < 2:
+        for gradient in (INPUT, WEIGHT):
+            measured += _cosines_by_depth(subject, gradient)
+    if len({workload_of(row) for row in measured}) < 2:
         return None
     return Chart(
         title="Fidelity by depth",
@@ -376,18 +384,27 @@ def depth_chart(context: Context) -> Chart | None:
     )
 
 
+def _cosines_by_depth(subject: Subject, gradient: Gradient) -> list[Row]:
+    """Return the measured cosines of layers; a network's layers have a chart of their own."""
+    rows = _cosines(subject, gradient)
+    return [row for row in rows if workload_of(row) not in subject.networks]
+
+
 def _depth_panel(subject: Subject, colours: Colours) -> Panel:
     traces = []
     lowest = 0.0
     for method, colour in colours.items():
         for gradient in (INPUT, WEIGHT):
-            rows = [row for row in _cosines(subject, gradient) if method_of(row) == method]
+            cosines = _cosines_by_depth(subject, gradient)
+            rows = [row for row in cosines if method_of(row) == method]
             if rows:
                 traces.append(_depth_line(subject, gradient, rows, colour))
                 lowest = min(lowest, *(y for y in traces[-1].y if y is not None))
     if not traces:
         return empty_panel(subject, INPUT.metric)
-    labels = list(subject.workloads.values())
+    labels = [
+        label for workload, label in subject.workloads.items() if workload not in subject.networks
+    ]
     axis: Json = {"title": {"text": "place in the suite"}, "dtick": None}
     if len(labels) <= MAX_NAMES:
         axis = {
@@ -407,7 +424,8 @@ def _depth_line(
     subject: Subject, gradient: Gradient, rows: Sequence[Row], colour: str
 ) -> go.Scatter:
     """Draw one gradient of one method over the workloads."""
-    position = {workload: index for index, workload in enumerate(subject.workloads)}
+    layers = [workload for workload in subject.workloads if workload not in subject.networks]
+    position = {workload: index for index, workload in enumerate(layers)}
     in_order = sorted(rows, key=lambda row: position[workload_of(row)])
     method: Method = method_of(rows[0])
     return go.Scatter(

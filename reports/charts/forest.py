@@ -26,6 +26,7 @@ from reports.charts.style import (
     Colours,
     effect_intervals,
     legend_of,
+    phases_of,
     plain,
     vertical_line,
 )
@@ -38,11 +39,12 @@ from workloads.spec.methods import BASELINE
 
 PHASES = ("backward", "step")
 NOISE_COLOUR = "#7d8590"
+ALL = "all workloads"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Total:
-    """The speedup of a method in a phase over all workloads of a subject."""
+    """The speedup of a method in a phase over all layers of a subject."""
 
     subject: Subject
     headline: Headline
@@ -59,7 +61,7 @@ def _totals(context: Context, subject: Subject) -> list[Total]:
     totals = []
     for headline in context.headlines_of(subject):
         for phase, effect in (("backward", headline.backward), ("step", headline.step)):
-            if effect is not None:
+            if effect is not None and not headline.network:
                 totals.append(Total(subject=subject, headline=headline, phase=phase, effect=effect))
     return totals
 
@@ -69,8 +71,9 @@ def speedup_chart(context: Context) -> Chart:
     subjects, colours = context.subjects, context.colours
     rows = context.rows("speedup")
     axis = _ratio_axis("speedup over exact", [end for row in rows for end in ends_of(row)])
-    panels = dot_panels(subjects, colours, "speedup", PHASES, axis, [vertical_line(1)])
-    legend = legend_of(colours, PHASES, exact=False)
+    phases = phases_of(rows)
+    panels = dot_panels(subjects, colours, "speedup", phases, axis, [vertical_line(1)])
+    legend = legend_of(colours, phases, exact=False)
     for subject, panel in zip(subjects, panels, strict=True):
         if panel.figure:
             _add_totals(panel, _totals(context, subject), colours)
@@ -93,7 +96,7 @@ def speedup_chart(context: Context) -> Chart:
 def _add_totals(panel: Panel, totals: Sequence[Total], colours: Colours) -> None:
     """Add a last row with the totals over all workloads, if there are several workloads."""
     layout = panel.figure["layout"]
-    labels = [*layout["meta"]["labels"], "all workloads"]
+    labels = [*layout["meta"]["labels"], ALL]
     methods = [method for method in colours if method[0] != BASELINE]
     line_of = dict(zip(methods, offsets(len(methods)), strict=True))
     known = [total for total in totals if total.method in line_of]

@@ -9,12 +9,18 @@ from reports.charts.chart import Json, Key
 from reports.metrics.rows import Row
 from reports.metrics.subjects import Method, Subject, label_of, method_of
 from reports.stats.intervals import Effect
+from workloads.spec.messages import PHASES
 from workloads.spec.methods import BASELINE
 
 # After Okabe & Ito's colour-blind-safe set, shifted so that each has a contrast of 3:1 on both
 # the light and the dark page.
 EXACT_COLOUR = "#7d8590"
-EXACT_CHANNELS_LAST_COLOUR = "#6b7a99"
+EXACT_COLOURS = {  # by kernel
+    "torch-channels-last": "#6b7a99",
+    "folded": "#8b7d6b",
+    "fused": "#5f8787",
+    "compiled": "#8f7799",
+}
 PALETTE = ("#1f7fc4", "#d1660f", "#0f9171", "#b665a8", "#a67c00", "#c9435c", "#5a72d6", "#4f8f2f")
 KNOWN: dict[tuple[str, int | None], int] = {
     ("gradient_filter", 2): 0,
@@ -23,10 +29,22 @@ KNOWN: dict[tuple[str, int | None], int] = {
     ("gradient_filter_published", 2): 3,
     ("gradient_filter_published", 4): 4,
     ("gradient_filter", 1): 5,
+    ("checkpoint", None): 6,
+    ("micro_batches", None): 7,
 }
-PHASE_SYMBOL = {"forward": "triangle-right", "backward": "circle", "step": "diamond-open"}
-PHASE_GLYPH = {"forward": "▸", "backward": "●", "step": "◇"}
-PHASE_COLOUR = {"forward": "#4f8f2f", "backward": "#c9435c", "step": "#5a72d6"}
+PHASE_SYMBOL = {
+    "forward": "triangle-right",
+    "backward": "circle",
+    "step": "diamond-open",
+    "train_step": "square-open",
+}
+PHASE_GLYPH = {"forward": "▸", "backward": "●", "step": "◇", "train_step": "□"}
+PHASE_COLOUR = {
+    "forward": "#4f8f2f",
+    "backward": "#c9435c",
+    "step": "#5a72d6",
+    "train_step": "#a67c00",
+}
 NEUTRAL_COLOUR = "#9aa0a6"  # of lines and bars that belong to no method
 Colours = dict[Method, str]
 
@@ -39,8 +57,7 @@ def colours_of(subjects: Sequence[Subject]) -> Colours:
     # Methods that have a colour of their own come first: no other method may take it.
     for method in sorted(methods, key=lambda method: (method[:2] not in KNOWN, str(method))):
         if method[0] == BASELINE:
-            channels_last = method[2] == "torch-channels-last"
-            exact[method] = EXACT_CHANNELS_LAST_COLOUR if channels_last else EXACT_COLOUR
+            exact[method] = EXACT_COLOURS.get(method[2], EXACT_COLOUR)
         else:
             start = KNOWN.get(method[:2], _number(repr(method)))
             others[method] = _free_colour(start, others.values())
@@ -76,8 +93,14 @@ def legend_of(
         for method, colour in colours.items()
         if exact or method[0] != BASELINE
     ]
-    keys += [Key(text=phase, glyph=PHASE_GLYPH[phase]) for phase in phases]
+    keys += [Key(text=phase.replace("_", " "), glyph=PHASE_GLYPH[phase]) for phase in phases]
     return tuple(keys)
+
+
+def phases_of(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Return the phases that the rows have, in the order in which they run."""
+    there = {row.phase for row in rows}
+    return tuple(phase for phase in PHASES if phase in there)
 
 
 def plain(text: str) -> str:

@@ -22,7 +22,7 @@ from reports.results.records import Rule, Run, TargetRun
 from reports.stats.checks import discoveries
 from reports.stats.intervals import Effect, ratio_effect
 from reports.stats.pooling import Pooled, random_effects
-from workloads.spec.messages import PHASES, Case
+from workloads.spec.messages import PHASES, Case, kind_of
 
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3, "INVALID": 3, "INFRA": 4}
 EXIT_CODES_BY_PRECEDENCE = (4, 1, 3, 0)
@@ -82,6 +82,8 @@ def judge_by(rule: Rule, run: Run, floors: FloorsByTarget) -> Gate:
     for target in run.targets:
         for pair in _pairs_of(run, target, pairs):
             for metric, phase in metric_phases(rule.metrics, rule.phases):
+                if phase and phase not in pair.new.phases:
+                    continue
                 question = Question(
                     target=target,
                     pair=pair,
@@ -150,7 +152,8 @@ def metric_phases(metrics: Sequence[str], phases: Sequence[str]) -> Iterator[tup
 
 
 def _check(run: Run, rule: Rule) -> None:
-    planned = [phase for phase in PHASES if phase in run.header.plan.phases]
+    timed = {phase for case in _all_cases(run) for phase in case.phases}
+    planned = [phase for phase in PHASES if phase in timed & {*run.header.plan.phases}]
     _check_names("metric", rule.metrics, gate_names())
     if any(judged_by(metric).phases != ("",) for metric in rule.metrics):
         _check_names("phase", rule.phases, planned)
@@ -215,16 +218,21 @@ def _changed(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 
 
 def _summary(verdicts: Sequence[Verdict]) -> dict[tuple[str, str, str], Effect]:
-    """Return the figure over workloads by target, metric and phase; ``n`` counts the workloads."""
+    """Return the figure over workloads by target, metric and phase; ``n`` counts the workloads.
+
+    There is no figure over layers and networks together.
+    """
     groups: dict[tuple[str, str, str], list[Effect]] = {}
+    kinds: dict[tuple[str, str, str], set[str]] = {}
     for verdict in verdicts:
         if verdict.log_ratios:
             key = (verdict.target, verdict.metric, verdict.phase)
             groups.setdefault(key, []).append(ratio_effect(verdict.log_ratios))
+            kinds.setdefault(key, set()).add(kind_of(verdict.new.workload))
     summary = {}
     for key, effects in groups.items():
         figure = over_workloads(effects)
-        if figure is not None:
+        if figure is not None and len(kinds[key]) == 1:
             summary[key] = replace(figure, n=len(effects))
     return summary
 

@@ -1,7 +1,7 @@
-"""What a run says in a sentence per method: over all workloads of one target. Pure.
+"""What a run says in a sentence per method: over all layers of one target, of each network. Pure.
 
-How several workloads become one figure is in ``reports.metrics.over_workloads``. Targets are never
-pooled.
+How several layers become one figure is in ``reports.metrics.over_workloads``. Networks and targets
+are never pooled.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.metrics.baseline import baseline_of, slow_baseline
+from reports.metrics.baseline import (
+    baseline_of,
+    baseline_words,
+    memory_baseline_of,
+    slow_baseline,
+)
 from reports.metrics.kernel_ratios import is_compared, plain_of
 from reports.metrics.of_run import cases_of
 from reports.metrics.over_workloads import over_workloads
-from reports.metrics.ratios import Incomparable, ratio_of
-from reports.metrics.rows import Row
+from reports.metrics.ratios import Incomparable, exact_of, ratio_of
+from reports.metrics.rows import Row, row_case
 from reports.metrics.subjects import Subject
 from reports.metrics.table import metric_of
-from reports.metrics.values import no_power_reason
+from reports.metrics.values import forward_shares, no_power_reason
 from reports.results.records import Run, TargetRun
 from reports.stats.intervals import Effect
-from reports.text.wording import is_usable, without_numbers
+from reports.text.wording import has_exact_gradients, is_usable, without_numbers
 from workloads.spec.messages import Case
 from workloads.spec.methods import BASELINE
 
@@ -39,8 +44,28 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rivals:
+    """The exact ways of training a network that a method is compared with.
+
+    ``step`` says which is the fastest, ``memory`` which kernel the bytes are compared with.
+    ``forward_share`` is the forward's share of the fastest step.
+    """
+
+    step: str
+    memory: str
+    forward_share: float | None
+
+    @property
+    def bound(self) -> float | None:
+        """The speedup of the step that a backward which takes no time at all would give."""
+        return 1 / self.forward_share if self.forward_share else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Headline:
-    """One method on one target against exact, over workloads.
+    """One method on one target against exact, over layers or on one network.
+
+    ``network`` is the network's name, with its batch; empty for layers, which have no ``rivals``.
 
     ``backward`` and ``step`` are speedups (exact / method); ``saved``, ``peak_rss``,
     ``cuda_peak`` and ``energy`` are what is left (method / exact). ``workloads`` of
@@ -70,11 +95,19 @@ class Headline:
     torch_backward: Effect | None = None
     torch_step: Effect | None = None
     exact_note: str = ""
+    network: str = ""
+    rivals: Rivals | None = None
+    train_step: Effect | None = None
 
     @property
     def usable(self) -> bool:
         """Whether one can train with what the method computes."""
         return is_usable(self.method)
+
+    @property
+    def has_exact_gradients(self) -> bool:
+        """Whether the method only spends time or memory in another way than exact."""
+        return has_exact_gradients(self.method)
 
     @property
     def decided(self) -> int:
@@ -91,19 +124,27 @@ class Headline:
 
 
 def headlines(run: Run, target: TargetRun, rows: Sequence[Row]) -> tuple[Headline, ...]:
-    """Return one headline per method, patch size, kernel, device and dtype, exact left out."""
-    groups: dict[tuple[str, int | None, str, str, str], list[Case]] = {}
+    """Return one headline per method, patch size, kernel, device and dtype, exact left out.
+
+    All layers have one together, each network has its own.
+    """
+    groups: dict[tuple[str, str, int | None, str, str, str], list[Case]] = {}
     for case in cases_of(run, target):
         if case.method != BASELINE:
-            key = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
-            groups.setdefault(key, []).append(case)
+            method = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
+            groups.setdefault((_network_name(case), *method), []).append(case)
     mine = [row for row in rows if row.run_id == run.run_id and row.target == target.name]
     return tuple(_headline(target, cases, mine) for cases in groups.values())
 
 
+def _network_name(case: Case) -> str:
+    return f"{case.workload.name}, batch {case.batch}" if case.is_network else ""
+
+
 def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> Headline:
     case = cases[0]
-    own = [row for row in rows if _belongs(row, case)]
+    own_cases = {row_case(target.name, case) for case in cases}
+    own = [row for row in rows if row.case in own_cases]
     backward, step = (_speedups(own, phase) for phase in ("backward", "step"))
     energy, refusal = _energy_left(target, cases)
     return Headline(
@@ -128,12 +169,20 @@ def _headline(target: TargetRun, cases: Sequence[Case], rows: Sequence[Row]) -> 
         torch_backward=_over_torch(target, cases, "backward"),
         torch_step=_over_torch(target, cases, "step"),
         exact_note=slow_baseline(target, case.device),
+        network=_network_name(case),
+        rivals=_rivals(target, case) if case.is_network else None,
+        train_step=over_workloads(_speedups(own, "train_step")),
     )
 
 
-def _belongs(row: Row, case: Case) -> bool:
-    ours = (case.method, case.patch_size, case.kernel_label, case.device, case.dtype)
-    return (row.method, row.patch_size, row.kernel, row.device, row.dtype) == ours
+def _rivals(target: TargetRun, case: Case) -> Rivals:
+    fastest = baseline_of(target, case)
+    shares = list(forward_shares(target, fastest, "").values())
+    return Rivals(
+        step=baseline_words(target, case, "step") or f"exact by {fastest.kernel_label}",
+        memory=memory_baseline_of(target, case).kernel_label,
+        forward_share=float(np.median(shares)) if shares else None,
+    )
 
 
 def _speedups(rows: Sequence[Row], phase: str) -> list[Effect]:
@@ -151,10 +200,10 @@ def _left(target: TargetRun, cases: Sequence[Case], name: str, phase: str) -> Ef
     Raises:
         Incomparable: figures of one of the cases must not be compared.
     """
+    metric = metric_of(name)
     effects = []
     for case in cases:
-        baseline = baseline_of(target, case)
-        effect = ratio_of(metric_of(name), target, baseline, case, phase)
+        effect = ratio_of(metric, target, exact_of(metric, target, case, phase), case, phase)
         if effect is not None:
             effects.append(effect)
     return over_workloads(effects)
@@ -189,11 +238,28 @@ def _energy_reason(rows: Sequence[Row]) -> str:
 
 
 def _spread(rows: Sequence[Row], metric: str) -> Spread | None:
-    """Return the spread over workloads on the 1/f spectrum."""
+    """Return the spread over workloads: of layers on the 1/f spectrum, of networks as captured."""
     values = [r.value for r in rows if r.metric == metric and r.phase == "" and r.value is not None]
     if not values:
         return None
     return Spread(median=float(np.median(values)), low=min(values), high=max(values), n=len(values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """What a story says of one network, or of all layers (``network`` is then empty)."""
+
+    network: str
+    headlines: tuple[Headline, ...]
+
+    @property
+    def best(self) -> Headline | None:
+        """What the one sentence is of: the quickest decidable step that one can train with.
+
+        Where none is decidably quicker than exact, the quickest of what was measured.
+        """
+        known = [h for h in self.headlines if h.usable and h.step is not None]
+        return max(known, key=lambda h: (h.decided > 0, _ratio(h)), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,18 +283,19 @@ class Story:
         return self.subject.target.session.status != "ok"
 
     @property
-    def best(self) -> Headline | None:
-        """What the one sentence is of: the quickest decidable step that one can train with.
+    def chapters(self) -> tuple[Chapter, ...]:
+        """What there is to say of each network, then of the layers.
 
-        Where none is decidably quicker than exact, the quickest of what was measured.
+        On a failed target only what has a figure.
         """
-        known = [h for h in self.headlines if h.usable and h.step is not None]
-        return max(known, key=lambda h: (h.decided > 0, _ratio(h)), default=None)
-
-    @property
-    def shown(self) -> tuple[Headline, ...]:
-        """The headlines worth a paragraph: on a failed target only those that have a figure."""
-        return tuple(h for h in self.headlines if h.measured or not self.failed)
+        by_network: dict[str, list[Headline]] = {}
+        for headline in self.headlines:
+            if headline.measured or not self.failed:
+                by_network.setdefault(headline.network, []).append(headline)
+        chapters = [
+            Chapter(network=network, headlines=tuple(own)) for network, own in by_network.items()
+        ]
+        return tuple(sorted(chapters, key=lambda chapter: not chapter.network))
 
 
 def _ratio(h: Headline) -> float:

@@ -8,8 +8,7 @@ from reports.metrics.metric import RowBuilder, median_over_rounds
 from reports.metrics.rows import Row
 from reports.metrics.status import Status, with_few_rounds
 from reports.results.discounted import has_floor
-from reports.text.wording import is_usable
-from workloads.spec.methods import BASELINE
+from reports.text.wording import has_exact_gradients, is_usable
 
 
 def floor_rows(builder: RowBuilder) -> Iterator[Row]:
@@ -33,11 +32,31 @@ def memory_rows_if_measured(builder: RowBuilder) -> Iterator[Row]:
     return (row for row in memory_rows(builder) if row.value is not None)
 
 
+def forward_share_rows(builder: RowBuilder) -> Iterator[Row]:
+    """Yield the share of a network's step that is its forward."""
+    if builder.case.is_network:
+        shares = builder.by_round("")
+        yield builder.median_row("", shares, with_few_rounds(builder.status, len(shares)))
+
+
+def input_fidelity_rows(builder: RowBuilder) -> Iterator[Row]:
+    """Yield a figure of the input gradient's fidelity; nothing needs that of a network."""
+    if not builder.case.is_network:
+        yield from fidelity_rows(builder)
+
+
 def fidelity_rows(builder: RowBuilder) -> Iterator[Row]:
-    """Yield a figure of fidelity on each spectrum; exact needs none."""
+    """Yield a figure of a layer's fidelity on each spectrum, of a network's once.
+
+    Exact gradients need none.
+    """
     case = builder.case
     blocks = builder.target.blocks_of(case, "fidelity")
-    if is_usable(case.method) and (blocks or case.method != BASELINE):
+    if not is_usable(case.method) or (has_exact_gradients(case.method) and not blocks):
+        return
+    if case.is_network:
+        yield builder.median_row("", builder.by_round(""), builder.status)
+    else:
         yield from median_over_rounds(builder)
 
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from reports.metrics.baseline import baseline_of, baseline_words
+from reports.metrics.baseline import (
+    baseline_of,
+    baseline_words,
+    baselines_of,
+    memory_baseline_of,
+)
 from reports.metrics.kernel_ratios import is_compared, plain_of
 from reports.metrics.metric import Metric, RowBuilder
 from reports.metrics.rows import Row
@@ -53,6 +59,13 @@ def ratio_of(metric: Metric, target: TargetRun, base: Case, new: Case, phase: st
     return ratio_effect(list(logs.values())) if logs else None
 
 
+def exact_of(metric: Metric, target: TargetRun, case: Case, phase: str) -> Case:
+    """Return the exact case with which the metric compares this one; no phase is the step's."""
+    if metric.block_kind == "memory":
+        return memory_baseline_of(target, case)
+    return baseline_of(target, case, phase or "step")
+
+
 def speedups(target: TargetRun, case: Case, phase: str) -> dict[int, float]:
     """Return the exact case's time over this one's by round."""
     if case.method == BASELINE:
@@ -66,15 +79,17 @@ def kernel_speedups(target: TargetRun, case: Case, phase: str) -> dict[int, floa
 
 
 def speedup_rows(builder: RowBuilder) -> Iterator[Row]:
-    """Yield exact / method for backward and step, always together; exact itself has none."""
+    """Yield exact / method in each phase of the case, always together; exact itself has none."""
     target, case = builder.target, builder.case
     if case.method == BASELINE or not builder.phases:
         return
     for phase in builder.metric.phases:
+        if phase not in case.phases:
+            continue
         baseline = baseline_of(target, case, phase)
         theirs = status_of(builder.run, target, baseline, builder.metric.block_kind)
         status = joint_status(builder.status, theirs)
-        effect = _speedup(target, baseline, case, phase)
+        effect = speedup_of(target, case, phase)
         if effect is None:
             reason = "no round has both this case and its exact baseline"
             yield builder.row(phase, without_value(status, reason))
@@ -83,6 +98,24 @@ def speedup_rows(builder: RowBuilder) -> Iterator[Row]:
         status = with_remark(with_few_rounds(status, effect.n), remark)
         interval = (effect.ci_low, effect.ci_high)
         yield builder.row(phase, status, effect.ratio, interval, effect.n)
+
+
+def speedup_of(target: TargetRun, case: Case, phase: str) -> Effect | None:
+    """Return the speedup over the baseline; None where no round has both.
+
+    That of a network is no surer than over any exact kernel of the same rounds: its interval has
+    the lowest of their lower ends, and the lowest of their upper ends.
+    """
+    effect = _speedup(target, baseline_of(target, case, phase), case, phase)
+    if effect is None or effect.ci_low is None or effect.ci_high is None or not case.is_network:
+        return effect
+    lows, highs = [effect.ci_low], [effect.ci_high]
+    for exact in baselines_of(target, case, phase)[1:]:
+        over = _speedup(target, exact, case, phase)
+        if over is not None and over.ci_low is not None and over.ci_high is not None:
+            lows.append(over.ci_low)
+            highs.append(over.ci_high)
+    return replace(effect, ci_low=min(lows), ci_high=max(effect.ratio, min(highs)))
 
 
 def kernel_ratio_rows(builder: RowBuilder) -> Iterator[Row]:

@@ -3,7 +3,8 @@
 Statuses: ok; partial (some blocks failed, the value is of the others); skipped (left out on
 purpose); missing (not measured here); invalid (energy that the readings cannot carry); a block's
 own (failed, timeout, out_of_memory, interrupted, throttled) or the session's (failed, infra,
-interrupted, running).
+interrupted, running). Blocks that were left out after a pilot round are no trouble: the figures of
+the pilot round stand, with the reason.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from workloads.spec.messages import Case
 
 FEWEST_FOR_INTERVAL = 6  # rounds, at 95 %
 FEW_ROUNDS = "fewer than 6 rounds: no 95 % interval"
+LEFT_OUT = "left_out"  # the status of a block that was not repeated after the pilot round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,17 @@ class Status:
 def status_of(run: Run, target: TargetRun, case: Case, kind: str) -> Status:
     """Say how the case's blocks of one kind went."""
     blocks = target.blocks_of(case, kind)
-    bad = [block for block in blocks if block.status != "ok"]
-    if blocks and len(bad) == len(blocks):
+    measured = [block for block in blocks if block.status != LEFT_OUT]
+    left_out = [block for block in blocks if block.status == LEFT_OUT]
+    bad = [block for block in measured if block.status != "ok"]
+    if measured and len(bad) == len(measured):
         return Status(status=bad[-1].status, reason=_commonest_reason(bad))
     if bad:
-        reason = f"{len(bad)} of {len(blocks)} blocks: {_commonest_reason(bad)}"
+        reason = f"{len(bad)} of {len(measured)} blocks: {_commonest_reason(bad)}"
         return Status(status="partial", reason=reason)
+    if left_out:
+        status = "ok" if measured else "skipped"
+        return Status(status=status, reason=_commonest_reason(left_out))
     if blocks:
         return _broken_off(run, target, len(blocks), kind)
     return _absent(target, case)
@@ -77,7 +84,7 @@ def joint_status(ours: Status, baseline: Status) -> Status:
 def with_few_rounds(status: Status, n: int) -> Status:
     """Say so where there are too few rounds for an interval."""
     if status.status == "ok" and 0 < n < FEWEST_FOR_INTERVAL:
-        return Status(status="ok", reason=FEW_ROUNDS)
+        return with_remark(status, FEW_ROUNDS)
     return status
 
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of, compare
+from reports.metrics.ratios import exact_of
 from reports.metrics.rows import Row, row_case
 from reports.metrics.table import exported_metrics
 from reports.results.records import Run, TargetRun
 from reports.text.wording import method_label
-from workloads.spec.messages import PHASES, Case
+from workloads.spec.messages import Case
 
 Method = tuple[str, int | None, str]  # method, patch_size, kernel
 Workload = tuple[str, int, str, str]  # name, batch, device, dtype
@@ -45,15 +45,21 @@ class Subject:
         baselines: dict[Row, Row] = {}
         for case in cases_of(self.run, self.target):
             own_case = row_case(self.target.name, case)
-            for phase in ("", *PHASES):
-                exact = baseline_of(self.target, case, phase or "step")
-                exact_case = row_case(self.target.name, exact)
-                for metric in compared:
+            for metric in compared:
+                for phase in metric.phases:
+                    exact = exact_of(metric, self.target, case, phase)
+                    exact_case = row_case(self.target.name, exact)
                     own = row_of.get((own_case, metric.name, phase))
                     baseline = row_of.get((exact_case, metric.name, phase))
                     if own is not None and baseline is not None:
                         baselines[own] = baseline
         return baselines
+
+    @cached_property
+    def networks(self) -> frozenset[Workload]:
+        """The workloads that are networks."""
+        cases = cases_of(self.run, self.target)
+        return frozenset(workload_of_case(case) for case in cases if case.is_network)
 
     @cached_property
     def workloads(self) -> dict[Workload, str]:

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of, compare
-from reports.metrics.ratios import Incomparable, ratio_of
+from reports.metrics.ratios import Incomparable, exact_of, ratio_of
 from reports.metrics.rows import Row, row_case
 from reports.metrics.table import exported_metrics
 from reports.results.records import KernelFacts, Run, TargetRun
@@ -83,7 +82,7 @@ def _ratios_to_exact(run: Run) -> dict[tuple[object, str, str], float]:
             own_case = row_case(target.name, case)
             for metric in compared:
                 for phase in metric.phases:
-                    baseline = baseline_of(target, case, phase or "step")
+                    baseline = exact_of(metric, target, case, phase)
                     with suppress(Incomparable):
                         effect = ratio_of(metric, target, baseline, case, phase)
                         if effect is not None:

@@ -14,6 +14,8 @@ from reports.metrics.metric import ByRound, Column, Metric
 from reports.metrics.plain_rows import (
     fidelity_rows,
     floor_rows,
+    forward_share_rows,
+    input_fidelity_rows,
     memory_rows,
     memory_rows_if_measured,
     temperature_rows,
@@ -24,6 +26,7 @@ from reports.metrics.values import (
     energies_j,
     fidelity_figures,
     floor_fractions,
+    forward_shares,
     latencies_s,
     memory_figures,
     powers_w,
@@ -68,8 +71,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         name="speedup", unit="1", label="speedup over exact", by_round=speedups,
-        phases=("backward", "step"), rows=speedup_rows, lower_is_better=False, speed_over="exact",
-        history=True,
+        phases=("backward", "step", "train_step"), rows=speedup_rows, lower_is_better=False,
+        speed_over="exact", history=True,
         terminal=(
             Column(place=1, heading="speedup backward", phase="backward", narrow=True),
             Column(place=2, heading="speedup step", phase="step", narrow=True),
@@ -82,6 +85,10 @@ METRICS: tuple[Metric, ...] = (
             Column(place=1, heading="speedup of the step", phase="step"),
             Column(place=2, heading="speedup of the backward", phase="backward"),
         ),
+    ),
+    Metric(
+        name="forward_share", unit="1", label="share of the step that is forward",
+        by_round=forward_shares, rows=forward_share_rows, history=True,
     ),
     Metric(
         name="floor_fraction", unit="1", label="share of the floor reached",
@@ -110,12 +117,24 @@ METRICS: tuple[Metric, ...] = (
         block_kind="memory", history=True, against_exact=True,
     ),
     Metric(
+        name="inference_peak_rss_bytes", unit="B", label="peak memory of inference alone",
+        by_round=_memory("inference_peak_rss_bytes"), rows=memory_rows_if_measured,
+        lower_is_better=True, block_kind="memory",
+    ),
+    Metric(
+        name="inference_cuda_peak_bytes", unit="B",
+        label="peak memory of the CUDA allocator in inference alone",
+        by_round=_memory("inference_cuda_peak_bytes"), rows=memory_rows_if_measured,
+        lower_is_better=True, block_kind="memory",
+    ),
+    Metric(
         name="saved_bytes", unit="B", label="bytes saved for the backward",
         by_round=_memory("saved_bytes"), rows=memory_rows, lower_is_better=True,
         block_kind="memory", history=True, against_exact=True,
         terminal=(Column(place=8, heading="saved memory", only_if_measured=True),),
         markdown=(Column(place=5, heading="saved for backward"),),
         site=(Column(place=7, heading="saved bytes"),),
+        gate_name="saved", worse="more saved bytes", better="fewer saved bytes", steady=True,
     ),
     Metric(
         name="system_dip_bytes", unit="B", label="dip of the system's free memory",
@@ -124,19 +143,19 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         name="cosine_gx", unit="1", label="cosine of g_x", by_round=_fidelity("cosine_gx"),
-        phases=tuple(SPECTRA), rows=fidelity_rows, lower_is_better=False, block_kind="fidelity",
-        group="fidelity", history=True,
+        phases=tuple(SPECTRA), rows=input_fidelity_rows, lower_is_better=False,
+        block_kind="fidelity", group="fidelity", history=True,
         terminal=(Column(place=3, heading="cos g_x", narrow=True),),
         markdown=(Column(place=7, heading="cosine g_x"),),
         site=(Column(place=8, heading="cosine of g_x"),),
     ),
     Metric(
         name="scale_gx", unit="1", label="projection scale of g_x", by_round=_fidelity("scale_gx"),
-        phases=tuple(SPECTRA), rows=fidelity_rows, block_kind="fidelity", group="fidelity",
+        phases=tuple(SPECTRA), rows=input_fidelity_rows, block_kind="fidelity", group="fidelity",
     ),
     Metric(
         name="rel_error_gx", unit="1", label="relative error of g_x",
-        by_round=_fidelity("rel_error_gx"), phases=tuple(SPECTRA), rows=fidelity_rows,
+        by_round=_fidelity("rel_error_gx"), phases=tuple(SPECTRA), rows=input_fidelity_rows,
         lower_is_better=True, block_kind="fidelity", group="fidelity",
     ),
     Metric(

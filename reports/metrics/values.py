@@ -11,7 +11,8 @@ from reports.results.records import BlockRecord, TargetRun
 from workloads.spec.costs import floor_s
 from workloads.spec.messages import Case
 
-SPECTRA = {"": "one_over_f", "white_noise": "white_noise"}  # of fidelity, by phase
+SPECTRA = {"": "one_over_f", "white_noise": "white_noise"}  # of a layer's fidelity, by phase
+CAPTURED = "captured"  # a network's: the activations and gradients that its layers met
 
 
 def latencies_s(target: TargetRun, case: Case, phase: str) -> dict[int, float]:
@@ -35,9 +36,9 @@ def memory_figures(target: TargetRun, case: Case, metric: str) -> dict[int, floa
 
 def fidelity_figures(target: TargetRun, case: Case, phase: str, metric: str) -> dict[int, float]:
     """Return one figure of fidelity (a field of ``Fidelity``) by round, on a phase's spectrum."""
-    spectrum = SPECTRA[phase]
+    inputs = CAPTURED if case.is_network else SPECTRA[phase]
     return figures_by_round(
-        (block, getattr(block.fidelity.get(spectrum), metric, None))
+        (block, getattr(block.fidelity.get(inputs), metric, None))
         for block in target.blocks_of(case, "fidelity")
     )
 
@@ -66,6 +67,16 @@ def floor_fractions(target: TargetRun, case: Case, phase: str) -> dict[int, floa
     return {
         round_: floor_s(case, phase, target.rates_by_round.get(round_, rates)) / latency_s
         for round_, latency_s in latencies_s(target, case, phase).items()
+    }
+
+
+def forward_shares(target: TargetRun, case: Case, phase: str) -> dict[int, float]:
+    """Return the forward's time over the step's by round; the phase does not matter."""
+    steps_s = latencies_s(target, case, "step")
+    return {
+        round_: forward_s / steps_s[round_]
+        for round_, forward_s in latencies_s(target, case, "forward").items()
+        if round_ in steps_s
     }
 
 

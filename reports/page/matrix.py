@@ -15,6 +15,7 @@ from reports.charts.style import Colours
 from reports.energy.by_round import energies_of, energy_ratios
 from reports.metrics.baseline import baseline_of
 from reports.metrics.of_run import cases_of
+from reports.metrics.ratios import exact_of
 from reports.metrics.rows import Row, row_case
 from reports.metrics.subjects import (
     Method,
@@ -253,9 +254,9 @@ def _energy(subject: Subject, case: Case, row: Row | None) -> Cell:
 
 def _saved(subject: Subject, case: Case, row: Row | None) -> Cell:
     number = None if row is None else subject.places[row]
-    saved = metric_of("saved_bytes").by_round
-    base = saved(subject.target, baseline_of(subject.target, case), "")
-    own = saved(subject.target, case, "")
+    metric = metric_of("saved_bytes")
+    base = metric.by_round(subject.target, exact_of(metric, subject.target, case, ""), "")
+    own = metric.by_round(subject.target, case, "")
     ratios = {own[r] / base[r] for r in own.keys() & base.keys() if base[r] > 0}
     if not ratios:
         reason = row.reason if row is not None else ""

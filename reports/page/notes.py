@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.metrics.baseline import LAYOUTS, baseline_phases
+from reports.metrics.baseline import LAYOUTS, baseline_phases, baselines_of
 from reports.metrics.of_run import cases_of
 from reports.metrics.subjects import Subject, workload_of_case
 from reports.page.power import incomparable
 from reports.results.records import Run
-from reports.text.wording import cut, joined
+from reports.text.wording import cut, joined, quantity
 from workloads.spec.kernels import KERNELS, twins
+from workloads.spec.messages import Case
 from workloads.spec.methods import BASELINE
 
 
@@ -19,7 +20,8 @@ def notes_of(runs: Sequence[Run], subjects: Sequence[Subject]) -> tuple[str, ...
     notes = [note for run in runs for note in run.notes]
     notes += _shared_machines(subjects)
     for subject in subjects:
-        own = [*subject.target.session.notes, *subject.target.notes, *_baseline_notes(subject)]
+        own = [*subject.target.session.notes, *subject.target.notes]
+        own += [*_baseline_notes(subject), *_network_notes(subject)]
         notes += [f"{subject.label}: {note}" for note in own]
     notes += incomparable(subjects)
     return tuple(dict.fromkeys(cut(note) for note in notes))
@@ -41,7 +43,7 @@ def _shared_machines(subjects: Sequence[Subject]) -> list[str]:
 
 def _baseline_notes(subject: Subject) -> list[str]:
     """Say which layout the exact baseline has, if there was a choice."""
-    cases = [case for case in cases_of(subject.run, subject.target) if case.method == BASELINE]
+    cases = [case for case in _exact_cases(subject) if not case.is_network]
     measured = [block.case for block in subject.target.blocks if block.case in cases]
     if len({case.kernel for case in measured}) < 2:
         return []
@@ -63,9 +65,41 @@ def _baseline_notes(subject: Subject) -> list[str]:
     ]
 
 
+def _network_notes(subject: Subject) -> list[str]:
+    """Say which exact kernel of a network is the baseline of which phase, and what compiling took.
+
+    Only where there was a choice.
+    """
+    fastest: dict[str, list[str]] = {}
+    compile_s: dict[str, float] = {}
+    for case in _exact_cases(subject):
+        if not case.is_network:
+            continue
+        label = subject.workloads[workload_of_case(case)]
+        phases = [phase.replace("_", " ") for phase in baseline_phases(subject.target, case)]
+        if phases and len(baselines_of(subject.target, case, "step")) > 1:
+            fastest.setdefault(label, []).append(f"{case.kernel_label} ({joined(phases)})")
+        for block in subject.target.blocks_of(case, "timing"):
+            if block.compile_s is not None:
+                compile_s[label] = max(block.compile_s, compile_s.get(label, 0.0))
+    notes = []
+    for label, kernels in fastest.items():
+        notes.append(f"The fastest exact kernels of {label} are {joined(kernels)}.")
+    for label, seconds in compile_s.items():
+        notes.append(
+            f"Compiling {label} took {quantity(seconds, 's')} before anything was timed; no figure "
+            "has it."
+        )
+    return notes
+
+
+def _exact_cases(subject: Subject) -> list[Case]:
+    return [case for case in cases_of(subject.run, subject.target) if case.method == BASELINE]
+
+
 def _unseen_steps(subject: Subject) -> list[str]:
     """Name the steps whose baseline has a layout in which no filtered layer was measured."""
-    cases = cases_of(subject.run, subject.target)
+    cases = [case for case in cases_of(subject.run, subject.target) if not case.is_network]
     exact = [case for case in cases if case.method == BASELINE]
     filtered = {case.kernel for case in cases if case.method != BASELINE and case.kernel in KERNELS}
     layouts = {KERNELS[name].layout for name in filtered}

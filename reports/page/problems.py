@@ -18,6 +18,7 @@ REMEDIES = {
     "interrupted": "run again; what was finished is kept",
     "failed": "read the block's log below",
     "infra": "check the connection to the target, then run again",
+    "left_out": "none needed: its figures are those of the pilot round",
     "running": "the run had not ended when this page was made; render it again afterwards",
 }
 

@@ -84,7 +84,7 @@ class SavedTensor:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerShare:
-    """What one module of a network takes of a step; modules stand in the order in which they run."""
+    """What one module of a network takes of a step; modules are in the order in which they run."""
 
     name: Text = ""
     kind: Text = ""

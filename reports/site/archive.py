@@ -17,11 +17,12 @@ import numpy.typing as npt
 
 from reports.metrics.table import exported_metrics
 from reports.results.write import storage, write_bytes_atomic
+from workloads.spec.messages import PHASES
 
 FORMAT = 1
 FIGURES = "figures.npz"
 FACTS = "archive.json"
-PHASES = ("", "forward", "backward", "step")  # white_noise stays on the run's own page
+TRACKED_PHASES = ("", *PHASES)  # white_noise stays on the run's own page
 COLUMNS: dict[str, str] = {
     "series": "i4",
     "run": "i4",
@@ -245,7 +246,7 @@ class Archive:
         columns = (rows[name] for name in ("case", "metric", "phase", "unit"))
         for row, (case, *indices) in enumerate(zip(*columns, strict=True)):
             metric, phase, unit = (words[index] for index in indices)
-            if metric in with_history and phase in PHASES:
+            if metric in with_history and phase in TRACKED_PHASES:
                 series = Series._make((*cases[case], metric, phase, unit))
                 tracked.append((row, self.series.number(series), case))
         table = np.array(tracked, dtype=np.int64).reshape(-1, 3)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 
 from reports.charts.style import (
-    EXACT_CHANNELS_LAST_COLOUR,
     EXACT_COLOUR,
+    EXACT_COLOURS,
     KNOWN,
     PALETTE,
     Colours,
@@ -45,8 +45,8 @@ def colours_of(methods: Iterable[Method]) -> Colours:
     order = sorted(set(methods), key=lambda m: (m[:2] not in KNOWN, m[2] != "torch", str(m)))
     for method in order:
         if method[0] == BASELINE:
-            channels_last = "channels-last" in method[2]
-            colours[method] = EXACT_CHANNELS_LAST_COLOUR if channels_last else EXACT_COLOUR
+            kernel = method[2].partition("@")[0]  # without a revision
+            colours[method] = EXACT_COLOURS.get(kernel, EXACT_COLOUR)
             continue
         start = KNOWN.get(method[:2], int(hashlib.sha256(repr(method).encode()).hexdigest(), 16))
         choices = [PALETTE[(start + step) % len(PALETTE)] for step in range(len(PALETTE))]

@@ -133,8 +133,10 @@ def headline(fleet: Fleet) -> str:
     if not known:
         return "Exact against filtered training, on your fleet"
     best = known[0]
+    of_network = f" of {best.network}" if best.network else ""
     words = (
-        f"{best.label} runs a training step {times(best.step)} as fast as exact on {best.target}"
+        f"{best.label} runs a training step{of_network} {times(best.step)} as fast as exact "
+        f"on {best.target}"
     )
     energy = f", using {percent(best.energy)} of the energy" if best.energy is not None else ""
     return f"{words}{energy}, at a gradient cosine of {best.cosine:.2f}"
@@ -319,9 +321,10 @@ class Badge:
 def _badges(fleet: Fleet, base_url: str) -> Iterator[SitePage]:
     badges = []
     base = base_url.rstrip("/") or "https://YOUR-SITE"
-    for standing in sorted(fleet.standings, key=lambda s: (s.target, s.label)):
-        name = feed.badge_name(standing.target, f"{standing.label} {standing.setting}")
-        label = f"{standing.label} on {standing.target}"
+    for standing in sorted(fleet.standings, key=lambda s: (s.target, s.label_and_network)):
+        method = standing.label_and_network
+        name = feed.badge_name(standing.target, f"{method} {standing.setting}")
+        label = f"{method} on {standing.target}"
         message, kind = feed.speedup_message(standing.step, standing.cosine)
         svg, shields = feed.badge(label, message, kind)
         yield SitePage(name=f"badges/{name}.svg", text=partial(str, svg))

@@ -53,12 +53,16 @@ class FigureCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A row of a table: the newest figures of one case on one target, and a sparkline."""
+    """A row of a table: the newest figures of one case on one target, and a sparkline.
+
+    ``is_network`` says whether its workload is a network.
+    """
 
     case: Case
     run: int
     cells: tuple[FigureCell, ...]
     spark: tuple[float, ...]
+    is_network: bool = False
 
     @property
     def method(self) -> Method:
@@ -83,7 +87,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSummary:
-    """The newest figures of a method on a target, over all of its workloads.
+    """The newest figures of a method on a target, over all of its layers or of one ``network``.
 
     Ratios are over ``workloads`` (``reports.metrics.over_workloads``), ``low`` and ``high`` the
     smallest and the largest of them; ``cosine`` is the median.
@@ -102,11 +106,17 @@ class MethodSummary:
     energy_low: float | None
     energy_high: float | None
     cosine: float | None
+    network: str = ""
 
     @property
     def label(self) -> str:
         """The method's label."""
         return method_label(*self.method)
+
+    @property
+    def label_and_network(self) -> str:
+        """The method's label, and the network that it trains."""
+        return f"{self.label}, {self.network}" if self.network else self.label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,16 +181,16 @@ class Fleet:
 
     @cached_property
     def standings(self) -> tuple[MethodSummary, ...]:
-        """How each method does on each target, the fastest step first."""
-        groups: dict[tuple[str, Method, str], list[Entry]] = {}
+        """How each method does on each target: networks before layers, the fastest step first."""
+        groups: dict[tuple[str, Method, str, str], list[Entry]] = {}
         exact = _exact_energy(self.entries)
         for entry in self.entries:
             if not entry.exact:
-                groups.setdefault((entry.case[0], entry.method, entry.setting), []).append(entry)
+                network = entry.case[1] if entry.is_network else ""
+                key = (entry.case[0], entry.method, entry.setting, network)
+                groups.setdefault(key, []).append(entry)
         summaries = [_method_summary(*key, entries, exact) for key, entries in groups.items()]
-        return tuple(
-            sorted(summaries, key=lambda s: (-(s.step or 0.0), s.target, _order(s.method)))
-        )
+        return tuple(sorted(summaries, key=_standing))
 
     def machine_now(self, target: str) -> Machine | None:
         """Return the target's machine in the state of the newest run."""
@@ -190,6 +200,11 @@ class Fleet:
             if series.target == target
         ]
         return self.machines[max(newest)[1]] if newest else None
+
+
+def _standing(summary: MethodSummary) -> tuple[object, ...]:
+    order = _order(summary.method)
+    return not summary.network, -(summary.step or 0.0), summary.target, summary.network, order
 
 
 def events_of(changes: Iterable[LevelChange], runs: Sequence[RunFacts]) -> tuple[Event, ...]:
@@ -252,7 +267,8 @@ def _entry(
         for metric, phase, title in figure_columns()
     )
     spark = () if latency is None else _spark(latency.value)
-    return Entry(case=case, run=run, cells=cells, spark=spark)
+    is_network = ("forward_share", "") in lines  # layers have no such figure
+    return Entry(case=case, run=run, cells=cells, spark=spark, is_network=is_network)
 
 
 def _cell(title: str, line: History | None, run: int, words: Sequence[str]) -> FigureCell:
@@ -311,6 +327,7 @@ def _method_summary(
     target: str,
     method: Method,
     setting: str,
+    network: str,
     entries: Sequence[Entry],
     exact: Mapping[tuple[object, ...], float],
 ) -> MethodSummary:
@@ -332,6 +349,7 @@ def _method_summary(
         energy_low=min((effect.ratio for effect in energies), default=None),
         energy_high=max((effect.ratio for effect in energies), default=None),
         cosine=float(np.median(known_cosines)) if known_cosines else None,
+        network=network,
     )
 
 

@@ -74,6 +74,11 @@ def is_usable(method: str) -> bool:
     return method not in METHODS or METHODS[method].usable
 
 
+def has_exact_gradients(method: str) -> bool:
+    """Say whether the method computes exact's gradients, in another way than exact."""
+    return method in METHODS and METHODS[method].exact
+
+
 def method_label(method: str, patch_size: int | None, kernel: str = "torch") -> str:
     """Return ``gradient filter r = 2``, with the kernel in brackets unless it is torch."""
     label = METHODS[method].label if method in METHODS else method.replace("_", " ")

@@ -40,7 +40,8 @@ from reports.results.sampler_cost import SamplerCost
 from workloads.spec.messages import BLOCK_KINDS, SCHEMA, loads
 
 TRACE_HEADER = "t_s,sensor,raw"
-KINDS_WITH_FIGURES = ("timing", "memory", "fidelity")  # blocks with a field of that name
+# Blocks that have a field of that name.
+KINDS_WITH_FIGURES = ("timing", "memory", "fidelity", "by_layer")
 MAX_VIOLATIONS = 20  # per file
 
 

@@ -10,11 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fake_networks import (
+    LEFT_OUT,
+    FakeNetwork,
+    is_left_out,
+    network_by_layer,
+    network_cases,
+    network_fidelity,
+    network_memory,
+    network_of,
+    phase_seconds,
+)
 from fake_power import CURVES, idle_windows, write_power
 from power_curves import Curve
 
-SCHEMA = "gfbench/1"
-PHASES = ("forward", "backward", "step")
+from workloads.spec.messages import PHASES, SCHEMA
+
 LAYERS = (("early", 16, 56), ("middle", 32, 28), ("late", 64, 14))
 METHODS: tuple[tuple[str, int | None], ...] = (
     ("exact", None),
@@ -84,7 +95,8 @@ def case_key(case: Json) -> str:
     """Return the key that the payload gives the case."""
     method, patch = case["method"], case["patch_size"]
     label = method if patch is None else f"{method}-r{patch}"
-    parts = (case["layer"]["name"], label, case["kernel"], case["device"], case["dtype"])
+    workload = case["network"] if "network" in case else case["layer"]
+    parts = (workload["name"], label, case["kernel"], case["device"], case["dtype"])
     return "/".join((*parts, f"b{case['batch']}"))
 
 
@@ -94,12 +106,15 @@ def make_run(
     targets: Sequence[FakeTarget] = (FakeTarget(),),
     rounds: int = 6,
     layers: Sequence[tuple[str, int, int]] = LAYERS,
+    networks: Sequence[FakeNetwork] = (),
     seed: int = 1,
     run_id: str = "20261122-190000-abc123",
 ) -> Path:
     """Write a result folder and return its path."""
     run = directory / run_id
     cases = [make_case(layer, method, patch) for layer in layers for method, patch in METHODS]
+    for network in networks:
+        cases += network_cases(network)
     header = {
         "schema": SCHEMA,
         "run_id": run_id,
@@ -121,9 +136,8 @@ def make_run(
     }
     write_json(run / "run.json", header)
     for number, target in enumerate(targets):
-        _write_target(
-            run / "targets" / target.name, target, cases, rounds, random.Random(seed + number)
-        )
+        maker = BlockMaker(target=target, networks=networks, rng=random.Random(seed + number))
+        _write_target(run / "targets" / target.name, maker, cases, rounds)
     return run
 
 
@@ -140,11 +154,10 @@ def edit_json(path: Path, change: Callable[[Json], None]) -> None:
     write_json(path, document)
 
 
-def _write_target(
-    folder: Path, target: FakeTarget, cases: Sequence[Json], rounds: int, rng: random.Random
-) -> None:
+def _write_target(folder: Path, maker: BlockMaker, cases: Sequence[Json], rounds: int) -> None:
+    target = maker.target
     measured = [case for case in cases if case_key(case) not in target.skipped]
-    blocks = _blocks(target, measured, rounds, rng)
+    blocks = _blocks(maker, measured, rounds)
     planned = len(blocks)
     kept = blocks[: target.stop_after]
     folder.mkdir(parents=True)
@@ -213,24 +226,111 @@ def _probe(target: FakeTarget) -> Json:
     }
 
 
-def _blocks(
-    target: FakeTarget, cases: Sequence[Json], rounds: int, rng: random.Random
-) -> list[Json]:
+@dataclass(frozen=True, kw_only=True)
+class BlockMaker:
+    """Makes the blocks of one target."""
+
+    target: FakeTarget
+    networks: Sequence[FakeNetwork]
+    rng: random.Random
+
+    def block(self, case: Json, kind: str, clock: float) -> Json:
+        """Return one block that begins at ``clock``, in seconds."""
+        block: Json = {
+            "schema": SCHEMA,
+            "type": "block",
+            "kind": kind,
+            "seed": 1,
+            "case": case,
+            "case_key": case_key(case),
+            "pid": 1234,
+            "status": "ok",
+            "reason": None,
+            "traceback": None,
+            "started_at": "2026-11-22T19:00:00Z",
+            "threads": 4,
+            "isolation": "fork",
+            "allocator": {"mmap_threshold_bytes": 1 << 30},
+            "state_before": _state(self.target, clock, self.rng),
+            "log_tail": "",
+        }
+        end = clock + 0.2
+        if kind == "timing":
+            block["timing"], end = self._timing(case, clock)
+        elif "network" in case:
+            block.update(self._of_network(case, kind))
+        elif kind == "memory":
+            block["memory"] = _memory(case)
+        else:
+            block["fidelity"] = _fidelity(case, self.rng)
+        if case["kernel"] == "compiled":
+            block["compile_s"] = 41.5
+        block["window_s"] = [clock, end]
+        block["state_after"] = _state(self.target, end, self.rng)
+        return block
+
+    def _of_network(self, case: Json, kind: str) -> Json:
+        network = network_of(case, self.networks)
+        if kind == "memory":
+            return {"memory": network_memory(case, network)}
+        if kind == "fidelity":
+            return network_fidelity(case, network, self.rng)
+        return {"by_layer": network_by_layer(case, network)}
+
+    def _timing(self, case: Json, clock: float) -> tuple[Json, float]:
+        target, rng = self.target, self.rng
+        drift = 1 + target.drift * math.sin(clock / 20)
+        process = math.exp(rng.gauss(0, target.noise))
+        timing: Json = {}
+        for phase, seconds in self._phases(case).items():
+            mean = seconds / target.speed * drift * process
+            count = max(12, min(60, int(target.window_s / mean)))
+            loops = max(1, round(target.window_s / mean / count))
+            times = [mean * math.exp(rng.gauss(0, target.noise)) for _ in range(count)]
+            warmup = [mean * 1.8, mean * 1.2, mean * 1.05]
+            start = clock + sum(warmup)
+            clock = start + sum(times) * loops
+            timing[phase] = {
+                "loops": loops, "warmup_s": warmup, "times_s": times, "window_s": [start, clock],
+            }  # fmt: skip
+        return timing, clock
+
+    def _phases(self, case: Json) -> dict[str, float]:
+        """Return the seconds of each phase on a machine of speed 1."""
+        if "network" in case:
+            return phase_seconds(case, network_of(case, self.networks))
+        layer = case["layer"]
+        work = layer["in_channels"] * layer["out_channels"] * layer["height"] ** 2 * 1e-9
+        forward_s = 2 * work
+        backward_s = 2 * forward_s * BACKWARD[case["patch_size"]]
+        return {"forward": forward_s, "backward": backward_s, "step": forward_s + backward_s}
+
+
+def _blocks(maker: BlockMaker, cases: Sequence[Json], rounds: int) -> list[Json]:
     blocks: list[Json] = []
     clock = 100.0
-    plan = [("memory", 0), ("fidelity", 0), *(("timing", round_) for round_ in range(rounds))]
+    plan = [("memory", 0), ("fidelity", 0), ("by_layer", 0)]
+    plan += [("timing", round_) for round_ in range(rounds)]
     for kind, round_ in plan:
-        order = list(cases)
-        rng.shuffle(order)
+        order = [case for case in cases if _has_block(case, kind)]
+        maker.rng.shuffle(order)
         for slot, case in enumerate(order):
-            if kind == "fidelity" and case["method"] == "exact":
-                continue
-            block = _block(target, case, kind, clock, rng)
+            block = maker.block(case, kind, clock)
             block.update(order=len(blocks), round=round_, slot=slot)
-            _break(block, target)
+            _break(block, maker.target)
+            if is_left_out(case, kind, round_):
+                block.update(status="left_out", reason=LEFT_OUT)
+                block.pop("timing")
             blocks.append(block)
             clock = block["window_s"][1] + 0.05
     return blocks
+
+
+def _has_block(case: Json, kind: str) -> bool:
+    """Tell whether a case has blocks of this kind."""
+    if kind == "by_layer":
+        return "network" in case
+    return kind != "fidelity" or case["method"] == "gradient_filter"
 
 
 def _break(block: Json, target: FakeTarget) -> None:
@@ -241,60 +341,8 @@ def _break(block: Json, target: FakeTarget) -> None:
     ):
         return
     block["status"], block["reason"] = wrong
-    for part in ("timing", "memory", "fidelity"):
+    for part in ("timing", "memory", "fidelity", "by_layer"):
         block.pop(part, None)
-
-
-def _block(target: FakeTarget, case: Json, kind: str, clock: float, rng: random.Random) -> Json:
-    block: Json = {
-        "schema": SCHEMA,
-        "type": "block",
-        "kind": kind,
-        "seed": 1,
-        "case": case,
-        "case_key": case_key(case),
-        "pid": 1234,
-        "status": "ok",
-        "reason": None,
-        "traceback": None,
-        "started_at": "2026-11-22T19:00:00Z",
-        "threads": 4,
-        "isolation": "fork",
-        "allocator": {"mmap_threshold_bytes": 1 << 30},
-        "state_before": _state(target, clock, rng),
-        "log_tail": "",
-    }
-    end = clock + 0.2
-    if kind == "timing":
-        block["timing"], end = _timing(target, case, clock, rng)
-    elif kind == "memory":
-        block["memory"] = _memory(case)
-    else:
-        block["fidelity"] = _fidelity(case, rng)
-    block["window_s"] = [clock, end]
-    block["state_after"] = _state(target, end, rng)
-    return block
-
-
-def _timing(target: FakeTarget, case: Json, clock: float, rng: random.Random) -> tuple[Json, float]:
-    layer = case["layer"]
-    work = layer["in_channels"] * layer["out_channels"] * layer["height"] ** 2 * 1e-9
-    drift = 1 + target.drift * math.sin(clock / 20)
-    process = math.exp(rng.gauss(0, target.noise))
-    forward = 2 * work / target.speed * drift * process
-    backward = 2 * forward * BACKWARD[case["patch_size"]]
-    timing: Json = {}
-    for phase, mean in (("forward", forward), ("backward", backward), ("step", forward + backward)):
-        count = max(12, min(60, int(target.window_s / mean)))
-        loops = max(1, round(target.window_s / mean / count))
-        times = [mean * math.exp(rng.gauss(0, target.noise)) for _ in range(count)]
-        warmup = [mean * 1.8, mean * 1.2, mean * 1.05]
-        start = clock + sum(warmup)
-        clock = start + sum(times) * loops
-        timing[phase] = {
-            "loops": loops, "warmup_s": warmup, "times_s": times, "window_s": [start, clock],
-        }  # fmt: skip
-    return timing, clock
 
 
 def _memory(case: Json) -> Json:

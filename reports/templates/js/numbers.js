@@ -60,7 +60,7 @@ function plain(text) {
 
 function hoverOfRow(place) {
   const row = rowAt(place);
-  const names = [row.case.data.workload, row.case.methodLabel, row.phase].filter(Boolean).join(" · ");
+  const names = [row.case.data.workload, row.case.methodLabel, row.phase.replace(/_/g, " ")].filter(Boolean).join(" · ");
   return `${names}: ${row.text}${row.span ? ` (95 %: ${row.span})` : ""}`;
 }
 

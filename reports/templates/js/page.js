@@ -16,7 +16,9 @@ function choices() {
   const methods = new Map(cases.map((one) => [one.methodLabel, one.colour]));
   const targets = new Map(Array.from(document.querySelectorAll("#summary article[data-of-target]"),
     (article) => [article.dataset.ofTarget, article.querySelector(".target").style.background]));
-  return { target: targets, method: methods, phase: new Map(PHASES.map((phase) => [phase, ""])) };
+  const there = new Set(data.rows.map(([, , phase]) => data.words[phase]));
+  const phases = PHASES.filter((phase) => there.has(phase));
+  return { target: targets, method: methods, phase: new Map(phases.map((phase) => [phase, ""])) };
 }
 
 function chip(kind, value, colour) {
@@ -26,7 +28,7 @@ function chip(kind, value, colour) {
     mark.style.background = colour;
     made.append(mark);
   }
-  made.append(value);
+  made.append(kind === "phase" ? value.replace(/_/g, " ") : value);
   return made;
 }
 

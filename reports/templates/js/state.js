@@ -1,5 +1,5 @@
 // What the reader has chosen, kept in the page's address so that a link shows the same.
-const PHASES = ["forward", "backward", "step"];
+const PHASES = ["forward", "backward", "step", "train_step"];
 const KINDS = ["target", "method", "phase"];
 const state = { target: new Set(), method: new Set(), phase: new Set(), q: "", theme: "", keys: "on", at: "", views: {} };
 const listeners = [];
