@@ -305,13 +305,17 @@ def _try_torch(tries: Sequence[Tuple[str, str]], send: Send) -> None:
     try:
         import torch
 
-        from workloads.kernels import availability
+        from workloads.kernels import KERNELS, availability
+        from workloads.networks.baselines import BASELINES
     except Exception as error:  # of a torch that is too old, say
         for _ in tries:
             send("%s: %s" % (type(error).__name__, error))
         return
     for name, device in tries:
-        send(availability(name, torch.device(device)))
+        if name in BASELINES and name not in KERNELS:  # of whole networks only
+            send(BASELINES[name].unavailable())
+        else:
+            send(availability(name, torch.device(device)))
 
 
 def _torch_of(child: Watched, import_s: float) -> Dict[str, Any]:

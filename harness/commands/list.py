@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -24,10 +25,12 @@ from targets.inventory import Inventory, Target, local_target
 from targets.platforms import PLATFORMS
 from targets.power_plans import plan_power
 from targets.sensors.rails import files_of, power_now_w
+from workloads.spec.architectures import convolutions
 from workloads.spec.kernels import KERNELS
 from workloads.spec.layers import LAYERS
-from workloads.spec.messages import Layer
+from workloads.spec.messages import Layer, Network
 from workloads.spec.methods import METHODS
+from workloads.spec.networks import NETWORKS, NetworkInfo
 
 Rows = list[dict[str, Any]]
 
@@ -54,8 +57,10 @@ def suite_rows() -> Rows:
 
 
 def workload_rows() -> Rows:
-    """Return the layers of the catalogue with their shapes."""
-    return [_layer(layer) for layer in LAYERS.values()]
+    """Return the layers of the catalogue with their shapes, then the networks."""
+    layers = [_layer(layer) for layer in LAYERS.values()]
+    networks = [_network(info) for info in NETWORKS.values()]
+    return [*layers, *networks]
 
 
 def method_rows() -> Rows:
@@ -126,15 +131,33 @@ def _watts(power_w: float | None) -> str:
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
+    weights = layer.out_channels * layer.in_channels // layer.groups * math.prod(layer.kernel_size)
     return {
         "name": layer.name,
+        "what": "layer",
+        "input": f"{layer.height}x{layer.width}",
+        "parameters": weights + layer.out_channels * layer.bias,
+        "convolutions": 1,
         "channels": f"{layer.in_channels}->{layer.out_channels}",
-        "map": f"{layer.height}x{layer.width}",
         "kernel": _pair(layer.kernel_size),
         "stride": _pair(layer.stride),
         "padding": _pair(layer.padding),
         "dilation": _pair(layer.dilation),
         "groups": layer.groups,
+    }
+
+
+def _network(info: NetworkInfo) -> dict[str, Any]:
+    size = info.input_size
+    network = Network(info.name, info.name, size, size, info.num_classes)
+    row = dict.fromkeys(_layer(convolutions(network)[0]), "")
+    return {
+        **row,
+        "name": info.name,
+        "what": info.label,
+        "input": f"{size}x{size}",
+        "parameters": info.parameters,
+        "convolutions": len(convolutions(network)),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,9 +11,10 @@ from typing import Any
 
 from harness.plan.suites import EXACT_KERNELS, Suite
 from reports.results.records import CudaFacts, Probe
-from workloads.spec.costs import flops, memory_estimate_bytes
+from workloads.spec.costs import flops
 from workloads.spec.kernels import KERNELS, KernelInfo
 from workloads.spec.layers import SENTINEL_SEED, SENTINEL_WINDOW_S, sentinel_case
+from workloads.spec.memory_estimates import memory_estimate_bytes
 from workloads.spec.messages import Block, Case, Workload, kind_of
 from workloads.spec.methods import BASELINE, METHODS
 from workloads.spec.refusals import case_refusal
@@ -22,6 +24,9 @@ from workloads.spec.refusals import case_refusal
 ESTIMATE_FLOPS_PER_S = 3e10
 BLOCK_OVERHEAD_S = {"fork": 0.35, "spawn": 5.0}
 WARM_UP_SHARE = 0.6
+NETWORK_OVERHEAD_S = 0.4  # to build it, and once more to verify it
+COMPILE_S = 60.0
+STEPS = {"memory": 3, "fidelity": 4, "by_layer": 12}  # in a block of a kind; 2 in others
 ENERGY_FACTOR = 1.8  # changes between the iterations come on top of these, and changes alone
 MEMORY_HEADROOM = 0.95
 FALLBACK = "torch"  # runs wherever torch does
@@ -64,7 +69,9 @@ def make_plan(suite: Suite, *, seed: int, probe: Probe | None = None) -> TargetP
         cases=tuple(cases),
         skipped=tuple(skipped),
         blocks=blocks,
-        estimate_s=estimate_s(blocks, suite.min_window_s, suite.isolation, suite.energy),
+        estimate_s=estimate_s(
+            _after_pilot(suite, blocks), suite.min_window_s, suite.isolation, suite.energy
+        ),
         notes=_kernel_notes(suite, probe),
     )
 
@@ -94,6 +101,23 @@ def estimate_s(
     """Return about how long the blocks take, in seconds."""
     window_s = min_window_s * (ENERGY_FACTOR if energy else 1.0)
     return sum(_block_estimate_s(block, window_s, isolation) for block in blocks)
+
+
+def _after_pilot(suite: Suite, blocks: Sequence[Block]) -> list[Block]:
+    """Return as many blocks as are measured, if not the same: the pilot round chooses kernels."""
+    if not suite.pilot:
+        return list(blocks)
+    measured = []
+    kernels: Counter[tuple[Any, ...]] = Counter()
+    for block in blocks:
+        case = block.case
+        if block.kind == "timing" and case.is_network and case.method == BASELINE and block.round:
+            group = (block.round, case._replace(kernel=""))
+            kernels[group] += 1
+            if kernels[group] > suite.pilot:
+                continue
+        measured.append(block)
+    return measured
 
 
 def _device(name: str, probe: Probe | None) -> str:
@@ -138,7 +162,7 @@ def _unavailable(kernel: KernelInfo, device: str, probe: Probe | None) -> str | 
 def _kernels(
     suite: Suite, workload: Workload, method: str, device: str, probe: Probe | None
 ) -> tuple[str, ...]:
-    """Return the kernels of a method; of the filtered ones FALLBACK too where no other can run."""
+    """Return the kernels of a method; of filtered ones FALLBACK too where no other can run."""
     if METHODS[method].exact:
         names = suite.exact_kernels if method == BASELINE else EXACT_KERNELS
         kind = kind_of(workload)
@@ -147,6 +171,8 @@ def _kernels(
     names = suite.kernels
     if suite.revisions:  # another kernel's figures would answer another question
         return names
+    if not any(method in suite.kernel(name).methods for name in names):
+        return (FALLBACK,)
     if any(_unavailable(suite.kernel(name), device, probe) is None for name in names):
         return names
     return tuple(dict.fromkeys((*names, FALLBACK)))
@@ -262,10 +288,29 @@ def _is_planned(suite: Suite, kind: str, case: Case) -> bool:
 
 
 def _block_estimate_s(block: Block, min_window_s: float, isolation: str) -> float:
-    once_s = sum(flops(block.case)) / ESTIMATE_FLOPS_PER_S
+    case = block.case
+    overhead_s = BLOCK_OVERHEAD_S[isolation]
     if block.kind == "sentinel":
-        return BLOCK_OVERHEAD_S[isolation] + (1 + WARM_UP_SHARE) * SENTINEL_WINDOW_S
+        return overhead_s + (1 + WARM_UP_SHARE) * SENTINEL_WINDOW_S
+    if case.is_network:
+        overhead_s += NETWORK_OVERHEAD_S
+        if case.kernel == "compiled":
+            overhead_s += COMPILE_S
+    once_s = _step_estimate_s(case)
     if block.kind != "timing":
-        return BLOCK_OVERHEAD_S[isolation] + 2 * once_s
+        return overhead_s + STEPS.get(block.kind, 2) * once_s
     window_s = max((1 + WARM_UP_SHARE) * min_window_s, 3 * once_s)
-    return BLOCK_OVERHEAD_S[isolation] + 3 * window_s
+    if case.is_network:
+        window_s += once_s  # by stock torch, to verify one
+    return overhead_s + len(case.phases) * window_s
+
+
+def _step_estimate_s(case: Case) -> float:
+    """Return about how long a step takes on a small board.
+
+    A filtered step of a network is taken to be as long as the exact one: normalisations,
+    activations and the forward take their time in both.
+    """
+    if case.is_network and not METHODS[case.method].exact:
+        case = case._replace(method=BASELINE)
+    return sum(flops(case)) / ESTIMATE_FLOPS_PER_S

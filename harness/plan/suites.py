@@ -6,12 +6,14 @@ Built-in suites lie in workloads/suites; a path to a file of one's own works as 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,6 +27,7 @@ import workloads
 from harness.errors import PlanError
 from reports.results.read import ResultError
 from targets.inventory.yaml_lines import YamlDocument, YamlProblem, read_yaml
+from workloads.spec.architectures import trained_convolutions
 from workloads.spec.kernels import KERNELS, KernelInfo
 from workloads.spec.layers import LAYERS
 from workloads.spec.messages import (
@@ -39,6 +42,7 @@ from workloads.spec.messages import (
 )
 from workloads.spec.methods import BASELINE, DEFAULT, METHODS, PAPER_MODE
 from workloads.spec.networks import NETWORKS
+from workloads.spec.refusals import NETWORK_DTYPES
 
 SUITES_FOLDER = Path(workloads.__file__).parent / "suites"
 MAX_SUITE_BYTES = 1_000_000
@@ -55,9 +59,23 @@ def _per_axis(value: Any) -> Any:
     return (value, value) if isinstance(value, int) else value
 
 
+def _absolute(path: str) -> str:
+    if path and not path.startswith("/"):
+        raise ValueError("a file on the board is named by its whole path, such as /home/me/a.pt")
+    return path
+
+
 Pair = Annotated[tuple[int, int], BeforeValidator(_per_axis)]
 PatchSize = Annotated[int, Field(ge=1, le=64)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ModuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,120}$")]
+# What somebody may look for at a workload, and where it is said.
+_SAID_ELSEWHERE = {
+    "batch": "`batches:` of the suite says it for all of its workloads",
+    "dtype": f"`dtypes:` of the suite says it: {' or '.join(NETWORK_DTYPES)} for networks",
+    "autocast": f"networks are measured in {' or '.join(NETWORK_DTYPES)}, without autocast",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +117,9 @@ class Suite:
         """Return the kernels that a board is asked whether it can run them."""
         if not self.networks:
             return self.kernels
-        of_networks = [name for name in self.exact_kernels if "layer" not in KERNELS[name].workloads]
+        of_networks = [
+            name for name in self.exact_kernels if "layer" not in KERNELS[name].workloads
+        ]
         return tuple(dict.fromkeys((*self.kernels, *of_networks)))
 
     def kernel(self, name: str) -> KernelInfo:
@@ -137,7 +157,7 @@ class Overrides:
 class _LayerEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    name: Name
     in_channels: Count
     out_channels: Count
     height: Count
@@ -154,23 +174,26 @@ class _LayerEntry(BaseModel):
         return Layer(**self.model_dump())
 
 
-Trained = Annotated[str, Field(pattern=r"^(all|last:[1-9][0-9]{0,3})$")]
-LayerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]{1,120}$")]
+def _trained_kind(value: Any) -> str:
+    return "(names)" if isinstance(value, list) else "(text)"
 
 
 class _NetworkEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    network: Literal[*NETWORKS]  # type: ignore[valid-type]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None = None
-    input_size: Annotated[Pair, Field()] | None = None
+    network: Literal[tuple(NETWORKS)]  # type: ignore[valid-type]
+    name: Name | None = None
+    input_size: Annotated[tuple[Count, Count], BeforeValidator(_per_axis)] | None = None
     num_classes: Count | None = None
-    trained: Trained | Annotated[list[LayerName], Field(min_length=1)] = "all"
-    patch_sizes: dict[LayerName, PatchSize] = {}
+    trained: Annotated[
+        Annotated[str, Tag("(text)")] | Annotated[list[ModuleName], Tag("(names)")],
+        Discriminator(_trained_kind),
+    ] = "all"
+    patch_sizes: dict[ModuleName, PatchSize] = {}
     batch_norm: Literal["frozen", "trained"] = "frozen"
-    optimizer: Literal[*OPTIMIZERS] = "none"  # type: ignore[valid-type]
+    optimizer: Literal[OPTIMIZERS] = "none"  # type: ignore[valid-type]
     channels: Annotated[float, Field(gt=0, le=8)] = 1.0
-    weights: str = ""
+    weights: Annotated[str, AfterValidator(_absolute)] = ""
 
     def wire(self) -> Network:
         """Return the wire form of this network; its name says what differs from others."""
@@ -199,16 +222,17 @@ def _network_name(network: str, size: tuple[int, int], trained: str | tuple[str,
     return f"{network}-{shape}-{chosen}"
 
 
+# Tags stand in the places that pydantic reports; in brackets they are no keys of a file.
 def _entry_kind(value: Any) -> str:
     if not isinstance(value, dict):
-        return "name"
-    return "network" if "network" in value else "layer"
+        return "(name)"
+    return "(network)" if "network" in value else "(layer)"
 
 
 _Entry = Annotated[
-    Annotated[str, Tag("name")]
-    | Annotated[_LayerEntry, Tag("layer")]
-    | Annotated[_NetworkEntry, Tag("network")],
+    Annotated[str, Tag("(name)")]
+    | Annotated[_LayerEntry, Tag("(layer)")]
+    | Annotated[_NetworkEntry, Tag("(network)")],
     Discriminator(_entry_kind),
 ]
 
@@ -239,7 +263,8 @@ class _SuiteFile(BaseModel):
 
 def built_in_suites() -> dict[str, Path]:
     """Return the name and file of each suite that comes with gfbench."""
-    return {path.stem: path for path in sorted(SUITES_FOLDER.glob("*.yaml"))}
+    paths = sorted(SUITES_FOLDER.glob("*.yaml"), key=lambda path: path.stem)
+    return {path.stem: path for path in paths}
 
 
 def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
@@ -254,9 +279,9 @@ def load_suite(name: str, overrides: Overrides | None = None) -> Suite:
         raise PlanError(
             f"there is no suite {name!r} — choose from {known}, or give the path of a YAML file"
         )
-    entry = _parse(path)
+    entry, document = _parse(path)
     rounds = entry.rounds
-    chosen = _workloads(entry.workloads, str(path))
+    chosen = _workloads(entry.workloads, path, document)
     suite = Suite(
         name=path.stem,
         layers=tuple(w for w in chosen if isinstance(w, Layer)),
@@ -303,7 +328,7 @@ def _kernel_from_json(data: Any) -> KernelInfo:
     return KernelInfo(**{**fields, **lists})
 
 
-def _parse(path: Path) -> _SuiteFile:
+def _parse(path: Path) -> tuple[_SuiteFile, YamlDocument]:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SUITE_BYTES).decode("utf-8-sig")
@@ -319,7 +344,7 @@ def _parse(path: Path) -> _SuiteFile:
     if not isinstance(document.data, dict):
         raise PlanError(f"{path}: a suite must be a mapping with at least the key `workloads:`")
     try:
-        return _SuiteFile.model_validate(document.data)
+        return _SuiteFile.model_validate(document.data), document
     except ValidationError as error:
         complaints = (_schema_complaint(path, document, item) for item in error.errors())
         raise PlanError("\n".join(dict.fromkeys(complaints))) from None
@@ -338,32 +363,51 @@ def _schema_complaint(path: Path, document: YamlDocument, item: Any) -> str:
         if (*key, part) in document.lines:
             key = (*key, part)
     line = document.line_of(key)
+    last = item["loc"][-1]
     if item["type"] == "missing":
-        key = (*key, item["loc"][-1])
+        key = (*key, last)
+    remedy = ""
+    if item["type"] == "extra_forbidden" and last in _SAID_ELSEWHERE:
+        remedy = f" — {_SAID_ELSEWHERE[last]}"
     where = str(path) if line is None else f"{path}:{line}"
-    return f"{where}: {'.'.join(str(part) for part in key)}: {item['msg']}"
+    return f"{where}: {'.'.join(str(part) for part in key)}: {item['msg']}{remedy}"
 
 
 def _workloads(
-    entries: Sequence[str | _LayerEntry | _NetworkEntry], where: str
+    entries: Sequence[str | _LayerEntry | _NetworkEntry], path: Path, document: YamlDocument
 ) -> tuple[Workload, ...]:
     """Return the workloads of a suite's entries, each name once.
 
     Raises:
-        PlanError: there is no such workload, or two networks have one name.
+        PlanError: there is no such workload, a network has no such convolutions, or two networks
+            have one name.
     """
     workloads: dict[str, Workload] = {}
-    for entry in entries:
+    for index, entry in enumerate(entries):
         if isinstance(entry, _LayerEntry):
             workloads[entry.name] = entry.layer()
         elif isinstance(entry, _NetworkEntry):
             network = entry.wire()
-            if network.name in workloads:
-                raise PlanError(f"{where}: two workloads are named {network.name} — add `name:`")
+            problem = _network_problem(network, workloads)
+            if problem:
+                wrong = re.split(r"\W", problem)[0]  # mostly the name of a key
+                line = document.line_of(("workloads", index, wrong))
+                raise PlanError(f"{path}:{line}: workloads.{index}: {problem}")
             workloads[network.name] = network
         else:
-            workloads.update(_named_workloads(entry, where))
+            workloads.update(_named_workloads(entry, str(path)))
     return tuple(workloads.values())
+
+
+def _network_problem(network: Network, others: Container[str]) -> str:
+    """Return what is wrong with a network of a suite; empty if nothing is."""
+    if network.name in others:
+        return f"another workload is named {network.name}; add `name:`"
+    try:
+        trained_convolutions(network)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _named_workloads(pattern: str, where: str) -> dict[str, Workload]:
@@ -428,6 +472,8 @@ def _checked(suite: Suite, where: str) -> Suite:
     own = [kernel.name for kernel in suite.own_kernels]
     _known("kernel", suite.kernels, [*FILTERED_KERNELS, *own], where)
     _known("exact kernel", suite.exact_kernels, EXACT_KERNELS, where)
+    if suite.networks and not suite.layers:
+        _check_network_dtypes(suite.dtypes, where)
     _known("dtype", suite.dtypes, DTYPE_BYTES, where)
     _known("device", suite.devices, ("auto", "cpu", "cuda"), where)
     for option, values in (
@@ -445,6 +491,15 @@ def _checked(suite: Suite, where: str) -> Suite:
     if BASELINE not in suite.methods:  # without it no figure has anything to be compared with
         suite = replace(suite, methods=(BASELINE, *suite.methods))
     return suite
+
+
+def _check_network_dtypes(dtypes: Sequence[str], where: str) -> None:
+    for dtype in dtypes:
+        if dtype not in NETWORK_DTYPES:
+            raise PlanError(
+                f"{where}: no kernel trains networks in {dtype} yet — "
+                f"choose from {', '.join(NETWORK_DTYPES)}"
+            )
 
 
 def _known(what: str, names: Sequence[str], choices: Any, where: str) -> None:

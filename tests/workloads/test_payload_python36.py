@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from interpreters import old_python
@@ -158,6 +159,64 @@ def test_every_network_trains_a_step_and_has_the_same_weights_everywhere(tmp_pat
         weights.append(json.loads(done.stdout))
     assert weights[0] == weights[1]
     assert set(weights[0]) == set(NETWORKS)
+
+
+EXAMINE_NETWORKS = """
+import copy, json, torch
+from workloads.convolution import filter_module
+from workloads.measure.by_layer import by_layer
+from workloads.measure.saved import saved_bytes
+from workloads.measure.network_fidelity import network_fidelity
+from workloads.networks import build
+from workloads.networks.batch_norm import set_batch_norm
+torch.set_num_threads(1)
+found = {}
+for name in ("tiny", "mobilenet_v2", "resnet18"):
+    generator = torch.Generator().manual_seed(5)
+    x, grad = torch.rand(2, 3, 32, 32, generator=generator), torch.eye(2, 4)
+    exact = set_batch_norm(build(name, num_classes=4, width=0.25, seed=36))
+    filtered = filter_module(copy.deepcopy(exact), 2)
+    modules = []
+    for network in (exact, filtered):
+        parameters = list(network.parameters())
+        wanted = [parameter for parameter in parameters if parameter.requires_grad]
+        shares = by_layer(network, x, grad, wanted, 1)
+        saved = saved_bytes(lambda: network(x), parameters)
+        assert saved == shares["saved_bytes"] > 0, name
+        assert saved == sum(layer["saved_bytes"] for layer in shares["layers"]), name
+        for layer in shares["layers"]:
+            if "Conv2d" in layer["kind"]:
+                assert layer["forward_s"] > 0 and layer["backward_s"] > 0, (name, layer)
+            modules.append([layer["name"], layer["kind"]])
+    fidelity = network_fidelity(exact, filtered, x, grad)
+    cosines = {}
+    for layer in fidelity["layer_fidelity"]:
+        for figure in ("cosine_gx", "cosine_gw", "cosine_gw_network"):
+            if layer[figure] is not None:
+                cosines[layer["name"] + " " + figure] = layer[figure]
+    captured = fidelity["fidelity"]["captured"]
+    found[name] = {"modules": modules, "captured": captured, "cosines": cosines}
+print(json.dumps(found))
+"""
+
+
+def test_networks_are_examined_alike_everywhere() -> None:
+    found: list[dict[str, Any]] = []
+    for python in (old_python(), Path(sys.executable)):
+        done = subprocess.run(
+            [str(python), "-c", EXAMINE_NETWORKS],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    assert list(found[0]) == list(found[1])
+    for old, new in zip(found[0].values(), found[1].values(), strict=True):
+        assert old["modules"] == new["modules"]
+        assert old["captured"] == pytest.approx(new["captured"], abs=1e-4)
+        assert old["cosines"] == pytest.approx(new["cosines"], abs=1e-4)
 
 
 LOAD_WEIGHTS = """

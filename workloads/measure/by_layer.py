@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 import torch
 from torch import nn
 
-from workloads.measure.memory import SavedTensor, saved_tensors
+from workloads.measure.saved import SavedTensor, saved_tensors
 from workloads.measure.timing import CLOCK
 from workloads.measure.verification import tensors_of
 from workloads.measure.work import synchronizer
@@ -34,10 +34,11 @@ def by_layer(
 
     ``layers`` are the modules that run, in the order in which they begin. Every moment belongs to
     one of them: to a module that has others run, what it does beside them, such as a residual sum.
-    Where two gradients meet, their sum belongs to the module whose backward comes next. Seconds are
-    medians over the repeats, totals are sums over the modules. ``saved`` are the tensors that are
-    kept for the backward, the parameters left out, as ``memory.saved_tensors`` counts them; where
-    torch has no hooks for it (< 1.10) there are none, and bytes are None.
+    Where two gradients meet, their sum belongs to the module whose backward comes next. What a
+    checkpoint computes again is time of the backward. Seconds are medians over the repeats, totals
+    are sums over the modules. ``saved`` are the tensors that are kept for the backward, the
+    parameters left out, as ``saved.saved_tensors`` counts them; where torch has no hooks for it
+    (< 1.10) there are none, and bytes are None.
 
     The network stays as it was, but for the statistics of a BatchNorm that is trained.
 
@@ -98,10 +99,10 @@ def by_layer(
 class _Step:
     """One step of a network whose every moment is charged to a module.
 
-    In the forward, hooks around modules mark the moments. What autograd will run backward, its
-    nodes, is found from the tensors that enter and leave a module; as each node has ended its
-    hook marks the moment. Unlike hooks of modules around their backward, this changes nothing of
-    the graph, and modules may work in place.
+    In the forward, hooks before and after each module mark the moments. The nodes of autograd's
+    graph that a module adds are found behind the tensors that enter and leave it; in the backward,
+    a hook of each marks when it has ended. Unlike torch's hooks for the backward of modules, this
+    leaves the graph as it is, and modules may work in place.
 
     Attributes:
         forward_s: seconds by module, in the order in which they begin.

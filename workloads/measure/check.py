@@ -16,8 +16,8 @@ from workloads.kernels.seam import Operator
 from workloads.machine.proc import available_bytes
 from workloads.measure import inputs
 from workloads.spec.architectures import trained_convolutions
-from workloads.spec.costs import memory_estimate_bytes
 from workloads.spec.geometry import Geometry, layer_geometry
+from workloads.spec.memory_estimates import memory_estimate_bytes
 from workloads.spec.messages import Case, Layer
 from workloads.spec.methods import refusal
 

@@ -1,7 +1,7 @@
 """How close filtered gradients are to the exact ones: cosine, projection scale, relative error."""
 
 import math
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
@@ -41,17 +41,23 @@ def compare(estimate: torch.Tensor, exact: torch.Tensor) -> Fidelity:
     Raises:
         ValueError: the shapes differ.
     """
-    if estimate.shape != exact.shape:
-        raise ValueError(
-            "estimate has shape %s, exact has %s" % (tuple(estimate.shape), tuple(exact.shape))
-        )
-    sums = torch.zeros(4, dtype=torch.float64, device=exact.device)
-    f_flat, e_flat = estimate.reshape(-1), exact.reshape(-1)
-    for first in range(0, e_flat.numel(), _CHUNK):
-        f, e = (flat[first : first + _CHUNK].double() for flat in (f_flat, e_flat))
-        difference = f - e
-        sums += torch.stack([f.dot(f), f.dot(e), e.dot(e), difference.dot(difference)])
-    ff, fe, ee, dd = sums.tolist()
+    return compare_all([(estimate, exact)])
+
+
+def compare_all(pairs: Iterable[Tuple[torch.Tensor, torch.Tensor]]) -> Fidelity:
+    """Compare all estimates with their exact tensors, as if each were one vector.
+
+    Raises:
+        ValueError: the shapes of an (estimate, exact) differ.
+    """
+    ff = fe = ee = dd = 0.0
+    for estimate, exact in pairs:
+        if estimate.shape != exact.shape:
+            raise ValueError(
+                "estimate has shape %s, exact has %s" % (tuple(estimate.shape), tuple(exact.shape))
+            )
+        products = _products(estimate, exact)
+        ff, fe, ee, dd = (total + part for total, part in zip((ff, fe, ee, dd), products))
     if not math.isfinite(ff + fe + ee + dd) or ee == 0:
         return Fidelity(None, None, None)
     cosine = None if ff == 0 else max(-1.0, min(1.0, fe / math.sqrt(ff) / math.sqrt(ee)))
@@ -87,6 +93,18 @@ def natural_weight(
     shared = normal((shape[0], shape[1], 1, 1), seed, dtype, device)
     own = normal(shape, seed + 1, dtype, device)
     return math.sqrt(_TAP_CORRELATION) * shared + math.sqrt(1 - _TAP_CORRELATION) * own
+
+
+def _products(estimate: torch.Tensor, exact: torch.Tensor) -> Tuple[float, float, float, float]:
+    """Return <f, f>, <f, e>, <e, e> and |f - e|^2 of an estimate f and the exact e."""
+    sums = torch.zeros(4, dtype=torch.float64, device=exact.device)
+    f_flat, e_flat = estimate.reshape(-1), exact.reshape(-1)
+    for first in range(0, e_flat.numel(), _CHUNK):
+        f, e = (flat[first : first + _CHUNK].double() for flat in (f_flat, e_flat))
+        difference = f - e
+        sums += torch.stack([f.dot(f), f.dot(e), e.dot(e), difference.dot(difference)])
+    ff, fe, ee, dd = sums.tolist()
+    return ff, fe, ee, dd
 
 
 def _ensemble_fidelity(

@@ -15,7 +15,7 @@ import ctypes
 import gc
 import threading
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from workloads.machine.proc import available_bytes, reset_high_water_mark, rss_bytes
 from workloads.spec.messages import Block, to_json
@@ -45,20 +45,6 @@ class Peak(NamedTuple):
     cuda_bytes: Optional[int] = None
 
 
-class SavedTensor(NamedTuple):
-    """A tensor that autograd keeps for the backward.
-
-    Attributes:
-        kept_by: what ran when it was saved.
-        shape: the tensor's.
-        bytes: its storage's, of which it may be a part.
-    """
-
-    kept_by: Any
-    shape: Tuple[int, ...]
-    bytes: int
-
-
 def keep_freed_memory() -> Dict[str, Any]:
     """Make malloc keep what is freed, so that timing is not the timing of page faults.
 
@@ -75,51 +61,6 @@ def keep_freed_memory() -> Dict[str, Any]:
         "trim_threshold": "never" if never_trim else None,
         "mmap_max": 0 if never_mmap else None,
     }
-
-
-def saved_bytes(forward: Callable[[], Any], parameters: Sequence[Any]) -> Optional[int]:
-    """Return the bytes that ``forward`` saves for the backward, as ``saved_tensors`` counts them.
-
-    None where torch has no saved-tensor hooks (< 1.10).
-    """
-    saved = saved_tensors(forward, parameters)
-    return None if saved is None else sum(tensor.bytes for tensor in saved)
-
-
-def saved_tensors(
-    forward: Callable[[], Any],
-    parameters: Sequence[Any],
-    running: Callable[[], Any] = lambda: None,
-) -> Optional[List[SavedTensor]]:
-    """Return what ``forward`` saves for the backward, in order, each storage once.
-
-    None where torch has no saved-tensor hooks (< 1.10).
-
-    Args:
-        forward: returns tensors with a graph.
-        parameters: tensors whose storages are left out.
-        running: returns what runs at this moment, as ``kept_by`` has it.
-    """
-    import torch
-
-    hooks = getattr(getattr(torch.autograd, "graph", None), "saved_tensors_hooks", None)
-    if hooks is None:
-        return None
-    counted = {_storage(parameter).data_ptr() for parameter in parameters}
-    saved: List[SavedTensor] = []
-
-    def pack(tensor: Any) -> Any:
-        storage = _storage(tensor)
-        size = _nbytes(storage)
-        if size and storage.data_ptr() not in counted:
-            counted.add(storage.data_ptr())
-            saved.append(SavedTensor(running(), tuple(tensor.shape), size))
-        return tensor
-
-    with hooks(pack, lambda tensor: tensor):
-        result = forward()
-    del result  # until here it holds what was saved, so that no storage takes another's address
-    return saved
 
 
 class AvailableDip:
@@ -159,20 +100,10 @@ class AvailableDip:
             time.sleep(DIP_INTERVAL_S)
 
 
-def _nbytes(storage: Any) -> int:
-    """Return a storage's bytes; torch 1.10 counts its elements instead."""
-    if hasattr(storage, "nbytes"):
-        return int(storage.nbytes())
-    return len(storage) * int(storage.element_size())
-
-
-def _storage(tensor: Any) -> Any:
-    return tensor.untyped_storage() if hasattr(tensor, "untyped_storage") else tensor.storage()
-
-
 def measure_memory(block: Block) -> Dict[str, Any]:
     """Measure the memory of one step: it does not depend on how often the step is repeated."""
     from workloads.measure.prepare import prepare, tiny
+    from workloads.measure.saved import saved_bytes
 
     cuda = block.case.device.startswith("cuda")
     # Load libraries and start thread pools first: their memory does not belong to the step.

@@ -50,7 +50,7 @@ def prepare(case: Case, seed: int) -> Work:
         step=calls.step,
         synchronize=synchronizer(torch.device(case.device)),
         inputs=lambda phase: _seen(tensors, phase, optimizer),
-        change=_change(tensors, seed),
+        change=_change(tensors, calls, seed),
         verify=lambda phase, seen, results: verify(case, phase, reference, seen, results),
         parameters=[*network.parameters(), *module.parameters()],
         train_step=None if optimizer is None else calls.train_step,
@@ -113,6 +113,7 @@ class _Calls:
         self._x = tensors.x
         self._parameters = tensors.parameters
         self._optimizer = optimizer
+        self._keeps_graphs = case.kernel != "compiled"  # whose graphs allow one backward
         self._graphs: List[torch.Tensor] = []
 
     def forward(self) -> torch.Tensor:
@@ -126,16 +127,25 @@ class _Calls:
             logits: torch.Tensor = self._module(self._x)
             return logits
 
+    def make_graph(self) -> None:
+        """Have a graph for the next backward: that of the last one where it can be kept."""
+        if self._graphs and self._keeps_graphs:
+            return
+        self._graphs = []  # freed before the next is made
+        self._graphs = [self._module(part.x) for part in self._parts]
+
     def backward(self) -> Gradients:
-        """Return the gradients, on the same graph each time."""
+        """Return the gradients by the graph that ``make_graph`` has made."""
         if not self._graphs:
-            self._graphs = [self._module(part.x) for part in self._parts]
+            self.make_graph()
         total: Gradients = ()
         for logits, part in zip(self._graphs, self._parts):
             gradients = torch.autograd.grad(
-                logits, self._parameters, part.grad_output, retain_graph=True
+                logits, self._parameters, part.grad_output, retain_graph=self._keeps_graphs
             )
             total = _added(total, gradients)
+        if not self._keeps_graphs:
+            self._graphs = []
         return total
 
     def step(self) -> Gradients:
@@ -188,7 +198,7 @@ def _logits_shape(case: Case) -> Tuple[int, int]:
     return case.batch, case.network.num_classes
 
 
-def _change(tensors: NetworkInputs, seed: int) -> Callable[[str], None]:
+def _change(tensors: NetworkInputs, calls: _Calls, seed: int) -> Callable[[str], None]:
     """Return a function that changes every element of the inputs of a phase."""
     forward: Sequence[torch.Tensor] = (tensors.x, *tensors.parameters)
     changed: Dict[str, Sequence[torch.Tensor]] = {
@@ -198,7 +208,13 @@ def _change(tensors: NetworkInputs, seed: int) -> Callable[[str], None]:
         "train_step": forward,
     }
     changing = inputs.Changing((*forward, tensors.grad_output), seed + 4)
-    return lambda phase: changing.change(changed[phase])
+
+    def change(phase: str) -> None:
+        changing.change(changed[phase])
+        if phase == "backward":
+            calls.make_graph()
+
+    return change
 
 
 def _seen(

@@ -8,14 +8,12 @@ from torch import nn
 from workloads.convolution import filter_module
 from workloads.kernels import find
 from workloads.networks import build
-from workloads.networks.baselines import assemble
+from workloads.networks.baselines import BASELINES
 from workloads.networks.batch_norm import set_batch_norm
+from workloads.networks.checkpointed import checkpointed
 from workloads.spec.architectures import trained_convolutions
-from workloads.spec.kernels import KERNELS
 from workloads.spec.messages import Case
 from workloads.spec.methods import METHODS
-
-_MEMORY_FORMATS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 def stock_network(case: Case, seed: int) -> nn.Module:
@@ -54,9 +52,12 @@ def as_measured(case: Case, network: nn.Module) -> nn.Module:
     It trains the same parameters. The stock network is changed in place, or is a part of it.
     """
     if not METHODS[case.method].exact:
-        network = network.to(memory_format=memory_format_of(case))
+        network = network.to(memory_format=memory_format_of(case))  # type: ignore[call-overload]
         return filtered(case, network, case.kernel)
-    return assemble(network, case.method, case.kernel)
+    if case.method == "checkpoint":
+        example = next(network.parameters()).new_zeros((1, 3, case.network.height, case.network.width))
+        return checkpointed(network, example)
+    return BASELINES[case.kernel].make(network)
 
 
 def filtered(case: Case, network: nn.Module, kernel: str) -> nn.Module:
@@ -74,5 +75,5 @@ def filtered(case: Case, network: nn.Module, kernel: str) -> nn.Module:
 def memory_format_of(case: Case) -> torch.memory_format:
     """Return how the case's images lie in memory."""
     if METHODS[case.method].exact:
-        return _MEMORY_FORMATS[KERNELS[case.kernel].layout]
+        return BASELINES[case.kernel].memory_format
     return find(case.kernel).memory_format

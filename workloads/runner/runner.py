@@ -36,7 +36,7 @@ from workloads.runner.jobs import (
 from workloads.runner.parents import Parent
 from workloads.runner.pilot import Pilot
 from workloads.runner.sampler_process import SamplerProcess
-from workloads.spec.costs import memory_estimate_bytes
+from workloads.spec.memory_estimates import memory_estimate_bytes
 from workloads.spec.messages import SCHEMA, Block, Job, to_json
 
 QUIET_GAP_S = 0.04

@@ -109,12 +109,14 @@ def trained_convolutions(network: Network) -> Tuple[Layer, ...]:
     """Return those of the convolutions that are trained, first to last as they run.
 
     Raises:
-        ValueError: ``trained`` names a convolution that is not there, ``patch_sizes`` one that is
+        ValueError: ``trained`` chooses none or one that is not there, ``patch_sizes`` one that is
             not trained, or as ``convolutions`` does.
     """
     layers = convolutions(network)
     names = [layer.name for layer in layers]
     chosen = chosen_names(names, network.trained, "trained")
+    if not chosen:
+        raise ValueError("trained: no convolution is chosen")
     check_names(chosen, [name for name, _ in network.patch_sizes], "patch_sizes")
     return tuple(layer for layer in layers if layer.name in chosen)
 

@@ -1,20 +1,13 @@
-"""What a case costs by formula: bytes saved, floating-point operations, memory needed; no torch."""
+"""What a case costs by formula: bytes saved, floating-point operations, traffic; no torch."""
 
 import math
 import statistics
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+from workloads.spec.architectures import convolutions, trained_convolutions
 from workloads.spec.geometry import Geometry, layer_geometry
 from workloads.spec.messages import DTYPE_BYTES, Case
-from workloads.spec.methods import METHODS, Costs
-
-MIB = 2**20
-# An interpreter that has imported torch and run a step (240 to 360 MiB resident); a CUDA context
-# with its libraries, which on boards with shared memory is taken from the same RAM.
-_PROCESS_BYTES = 400 * MIB
-_CUDA_CONTEXT_BYTES = 600 * MIB
-# glibc keeps freed blocks of up to this size in its heap (DEFAULT_MMAP_THRESHOLD_MAX, 64 bit).
-_HEAP_BLOCK_BYTES = 32 * MIB
+from workloads.spec.methods import BASELINE, METHODS, Costs
 
 
 class Flops(NamedTuple):
@@ -22,6 +15,20 @@ class Flops(NamedTuple):
 
     forward: int
     backward: int
+
+
+class NetworkPart(NamedTuple):
+    """One convolution in a case of a network.
+
+    Attributes:
+        case: its own; the baseline's where it is not trained.
+        is_trained: whether it gets a weight gradient.
+        is_reached: whether it runs after the first that is trained, or is that one.
+    """
+
+    case: Case
+    is_trained: bool
+    is_reached: bool
 
 
 class Bandwidth(NamedTuple):
@@ -84,8 +91,11 @@ def flops(case: Case) -> Flops:
     """Return the operations of forward and backward (g_x, g_w and g_b), 2 per multiply-add.
 
     Taps that read padding are counted, as dense algorithms compute them; copies are not. The
-    sums behind x~ and w~ belong to the forward, where they are done.
+    sums behind x~ and w~ belong to the forward, where they are done. Of a network its convolutions
+    are counted, which are nearly all of it.
     """
+    if case.is_network:
+        return _network_flops(case)
     geometry = _geometry(case)
     costs = _costs(case, geometry)
     bias = geometry.y_elements if case.layer.bias else 0
@@ -93,6 +103,40 @@ def flops(case: Case) -> Flops:
         forward=_convolution_flops(geometry) + bias + costs.forward_sums,
         backward=costs.products + costs.backward_sums + bias,
     )
+
+
+def _network_flops(case: Case) -> Flops:
+    """Sum over the convolutions: of a backward, half is taken to be g_x and half g_w."""
+    forward = backward = 0
+    is_first = True
+    for part in network_parts(case):
+        own = flops(part.case)
+        forward += own.forward
+        if part.is_reached and case.method == "checkpoint":
+            backward += own.forward
+        if part.is_trained:
+            backward += own.backward // 2
+        if part.is_reached and not is_first:  # before the first trained one, nothing needs g_x
+            backward += own.backward // 2
+        is_first = is_first and not part.is_reached
+    return Flops(forward, backward)
+
+
+def network_parts(case: Case) -> List[NetworkPart]:
+    """Return the convolutions of a case of a network, first to last as they run."""
+    trained = {layer.name for layer in trained_convolutions(case.network)}
+    patch_sizes = dict(case.network.patch_sizes)
+    parts: List[NetworkPart] = []
+    is_reached = False
+    for layer in convolutions(case.network):
+        own = case._replace(workload=layer, method=BASELINE, patch_size=None)
+        is_trained = layer.name in trained
+        if is_trained and not METHODS[case.method].exact:
+            patch_size = patch_sizes.get(layer.name, case.patch_size)
+            own = own._replace(method=case.method, patch_size=patch_size)
+        is_reached = is_reached or is_trained
+        parts.append(NetworkPart(own, is_trained, is_reached))
+    return parts
 
 
 def traffic(case: Case, phase: str) -> Traffic:
@@ -190,31 +234,6 @@ def paper_backward_flops(case: Case) -> int:
     al., CVPR 2023; it undercounts the exact g_w almost twofold, so see ``flops``.
     """
     return case.batch * _costs(case, _geometry(case)).paper_backward
-
-
-def memory_estimate_bytes(case: Case, unfolds: bool = False) -> int:
-    """Return the bytes that a block of this case needs resident, slightly on the safe side.
-
-    ``unfolds`` says that torch has no oneDNN for the CPU: then every method's forward needs the
-    columns of its convolution beside all else.
-
-    The process itself; x, y, g and g_x, w, g_w and what is saved; as workspace four more copies
-    of the largest map (layout conversions, the y of the step beside that of the backward, the
-    exact g_x beside the filtered one) and two of the weight; and three maps that are freed and yet
-    held by the heap, where they are small enough to be. Blocks of the paper's layers took 63 to
-    97 % of it with torch 1.10 and 2.13 on x86; the same block differs by 15 % between runs.
-    """
-    geometry = _geometry(case)
-    x, y, weight = geometry.x_elements, geometry.y_elements, geometry.weight_elements
-    item = DTYPE_BYTES[case.dtype]
-    tensors = (2 * x + 2 * y + 4 * max(x, y) + 4 * weight + 2 * case.layer.out_channels) * item
-    saved = _costs(case, geometry).written * item
-    held = 3 * min(max(x, y) * item, _HEAP_BLOCK_BYTES)
-    process = _PROCESS_BYTES
-    if case.device == "cuda":
-        process += _CUDA_CONTEXT_BYTES
-    columns = unfolded_bytes(case) if unfolds and case.device == "cpu" else 0
-    return process + tensors + saved + held + columns
 
 
 def _geometry(case: Case) -> Geometry:

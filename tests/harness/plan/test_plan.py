@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from harness.plan.plan import TargetPlan, all_cases, estimate_s, make_plan, plan_rounds
 from harness.plan.suites import EXACT_KERNELS, Overrides, Suite, load_suite
 from reports.results.records import CudaFacts, MemoryFacts, Probe, TorchFacts
-from workloads.spec.costs import memory_estimate_bytes
+from workloads.spec.memory_estimates import memory_estimate_bytes
 from workloads.spec.messages import Block, Case, Layer
 
 SUITE = replace(load_suite("quick"), exact_kernels=EXACT_KERNELS)
@@ -320,3 +321,80 @@ def test_a_batch_of_verification_is_told_apart_and_may_have_fewer_cases() -> Non
     assert {block.case for block in timed} == set(pair)
     assert len(timed) == 16
     assert {block.slot for block in timed if block.case == pair[0]} == {0, 1}
+
+
+# Networks ----------------------------------------------------------------------------------------
+
+NETWORKS = replace(load_suite("networks-quick"), kernels=("native", "torch"), pilot=0)
+
+
+def test_a_networks_cases_are_the_exact_kernels_and_the_methods_that_train_it() -> None:
+    one = replace(NETWORKS, networks=NETWORKS.networks[:1], rounds=2)
+    plan = make_plan(one, seed=1)
+    assert not plan.skipped
+    assert [case.key.partition("/")[2] for case in plan.cases] == [
+        "exact/torch/cpu/float32/b4",
+        "exact/torch-channels-last/cpu/float32/b4",
+        "exact/folded/cpu/float32/b4",
+        "exact/fused/cpu/float32/b4",
+        "gradient_filter-r2/native/cpu/float32/b4",
+        "gradient_filter-r2/torch/cpu/float32/b4",
+        "gradient_filter-r4/native/cpu/float32/b4",
+        "gradient_filter-r4/torch/cpu/float32/b4",
+        "checkpoint/fused/cpu/float32/b4",
+        "micro_batches/fused/cpu/float32/b4",
+    ]
+    kinds = Counter((block.round, block.kind) for block in case_blocks(plan))
+    assert kinds == {
+        (0, "check"): 4,
+        (0, "timing"): 10,
+        (0, "memory"): 10,
+        (0, "fidelity"): 4,
+        (0, "by_layer"): 10,
+        (1, "timing"): 10,
+    }
+
+
+def test_layers_get_no_method_and_no_exact_kernel_of_networks() -> None:
+    suite = replace(SUITE, methods=("exact", "checkpoint", "micro_batches"))
+    assert {(case.method, case.kernel) for case in all_cases(suite)} == {
+        ("exact", "torch"),
+        ("exact", "torch-channels-last"),
+    }
+
+
+def test_a_method_that_none_of_the_kernels_implements_is_measured_by_torch() -> None:
+    suite = replace(SUITE, methods=("gradient_filter_published",), kernels=("native",))
+    assert {case.kernel for case in make_plan(suite, seed=1).cases} == {"torch"}
+
+
+def test_a_network_that_cannot_be_is_skipped_with_the_layer() -> None:
+    suite = load_suite("networks", Overrides(workloads=["efficientnet_lite0-224-all"]))
+    plan = make_plan(suite, seed=1)
+    assert {skipped.case.method for skipped in plan.skipped} == {"gradient_filter_published"}
+    words = "gradient_filter_published does not support the layer _conv_stem: padding"
+    assert all(skipped.reason.startswith(words) for skipped in plan.skipped)
+    small = make_plan(suite, seed=1, probe=probe(available_bytes=2 * GB))
+    too_large = {skipped.case.kernel for skipped in small.skipped if "about" in skipped.reason}
+    assert "torch" in too_large
+    assert "fused" not in too_large
+
+
+def test_networks_in_a_dtype_that_no_kernel_has_are_skipped_beside_layers() -> None:
+    both = replace(SUITE, networks=NETWORKS.networks[:1], dtypes=("bfloat16",))
+    reasons = {skip.reason for skip in make_plan(both, seed=1).skipped if skip.case.is_network}
+    assert reasons == {
+        "networks are measured in float32 and float64; no kernel trains them in bfloat16 yet"
+    }
+
+
+def test_the_pilot_and_an_optimizer_change_how_long_a_run_takes() -> None:
+    whole_s = make_plan(NETWORKS, seed=1).estimate_s
+    pilot = replace(NETWORKS, pilot=2)
+    assert make_plan(pilot, seed=1).estimate_s < 0.9 * whole_s
+    assert len(make_plan(pilot, seed=1).blocks) == len(make_plan(NETWORKS, seed=1).blocks)
+    trained = tuple(network._replace(optimizer="sgd") for network in NETWORKS.networks)
+    with_updates = replace(NETWORKS, networks=trained)  # a fourth phase
+    assert 1.1 < make_plan(with_updates, seed=1).estimate_s / whole_s < 1.33
+    compiled = replace(NETWORKS, exact_kernels=("torch", "compiled"))
+    assert make_plan(compiled, seed=1).estimate_s > whole_s + 1000

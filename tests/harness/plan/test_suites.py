@@ -12,7 +12,7 @@ from harness.errors import PlanError
 from harness.plan.suites import Overrides, built_in_suites, load_suite, suite_from_json
 from reports.results.read import ResultError
 from workloads.spec.layers import LAYERS
-from workloads.spec.messages import dump, to_json
+from workloads.spec.messages import Network, dump, to_json
 
 
 def write(folder: Path, text: str) -> str:
@@ -32,7 +32,7 @@ def test_every_built_in_suite_loads(name: str) -> None:
     suite = load_suite(name)
     assert suite.name == name
     assert suite.description
-    assert suite.layers
+    assert suite.workloads
     assert suite.methods[0] == "exact"
     assert suite.rounds >= 6  # fewer give no intervals
 
@@ -44,10 +44,120 @@ def test_the_suites_that_are_promised_are_there() -> None:
     paper = load_suite("paper-latency")
     assert (len(paper.layers), paper.patch_sizes) == (7, (2, 4))
     assert load_suite("mobile-layers").batches == (1, 8)
+    networks = load_suite("networks-quick")
+    assert [network.name for network in networks.networks] == [
+        "mobilenet_v2-96-last4",
+        "mobilenet_v2-96-all",
+        "resnet18-96-last4",
+        "resnet18-96-all",
+    ]
+    assert (networks.patch_sizes, networks.pilot, networks.kernels) == ((2, 4), 2, ("native",))
+    assert {network.height for network in load_suite("networks").networks} == {224}
+
+
+def test_a_network_is_chosen_by_name_or_described(tmp_path: Path) -> None:
+    text = """
+workloads:
+  - tiny
+  - network: mobilenet_v2
+    input_size: [64, 96]
+    num_classes: 7
+    trained: last:2
+    patch_sizes: {features.18.0: 4}
+    batch_norm: trained
+    optimizer: sgd
+    channels: 0.5
+    weights: /home/me/weights.pt
+  - {network: tiny, name: mine, trained: [conv3]}
+"""
+    suite = load_suite(write(tmp_path, text))
+    assert suite.networks == (
+        Network("tiny-8-all", "tiny", 8, 8, 10),
+        Network(
+            name="mobilenet_v2-64x96-last2",
+            architecture="mobilenet_v2",
+            height=64,
+            width=96,
+            num_classes=7,
+            trained="last:2",
+            patch_sizes=(("features.18.0", 4),),
+            frozen_batch_norm=False,
+            optimizer="sgd",
+            channels=0.5,
+            weights="/home/me/weights.pt",
+        ),
+        Network("mine", "tiny", 8, 8, 10, trained=("conv3",)),
+    )
+    assert suite_from_json(json.loads(dump(to_json(suite.__dict__)))) == suite
+
+
+def entry(text: str) -> str:
+    return "workloads:\n  - quick\n  - network: resnet18\n    " + text
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("dtype: autocast", "1.dtype: Extra inputs are not permitted — `dtypes:` of the suite"),
+        ("autocast: true", "1.autocast: Extra inputs are not permitted — networks are measured in"),
+        ("batch: 4", "1.batch: Extra inputs are not permitted — `batches:` of the suite says it"),
+        ("optimizer: adam", "1.optimizer: Input should be 'none' or 'sgd'"),
+        ("input_size: 0", "1.input_size: Input should be greater than or equal to 1"),
+        ("num_classes: many", "1.num_classes: Input should be a valid integer"),
+        ("patch_sizes: {conv1: 0}", "1.patch_sizes.conv1: Input should be greater than or equal"),
+        ("weights: mine.pt", "1.weights: Value error, a file on the board is named by its whole"),
+        ("batch_norm: no", "1.batch_norm: Input should be 'frozen' or 'trained'"),
+        ("trained: 4", "1.trained: Input should be a valid string"),
+        ("trained: some", '1: trained must be "all", "last:4" or the like, or names'),
+        ("trained: last:21", "1: trained must be 0 to 20, the number of convolutions, not 21"),
+        ("trained: []", "1: trained: no convolution is chosen"),
+        (
+            "trained: [fc]",
+            "1: trained: no convolution is named 'fc'; choose from 'conv1', 'layer1.0.conv1', "
+            "'layer1.0.conv2', 'layer1.1.conv1' and 16 more",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_with_its_place(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    (line,) = refusal(tmp_path, entry(text))
+    assert line.startswith(f"mine.yaml:4: workloads.{complaint}")
+
+
+def test_patch_sizes_are_given_for_layers_that_are_trained(tmp_path: Path) -> None:
+    text = "workloads: [{network: tiny, trained: last:1, patch_sizes: {conv1: 4}}]"
+    (line,) = refusal(tmp_path, text)
+    words = "patch_sizes: no convolution is named 'conv1'; choose from 'conv3'"
+    assert line == f"mine.yaml:1: workloads.0: {words}"
+
+
+def test_what_is_wrong_with_a_network_and_no_key_is_told_at_its_beginning(tmp_path: Path) -> None:
+    (line,) = refusal(tmp_path, "workloads:\n  - network: efficientnet_lite0\n    channels: 2\n")
+    assert line == "mine.yaml:3: workloads.0: channels: efficientnet_lite0 has one width only"
+    small = "workloads:\n  - network: efficientnet_lite0\n    input_size: 1\n"
+    (line,) = refusal(tmp_path, small)
+    assert line.startswith("mine.yaml:2: workloads.0: x is too small")
+    twice = "workloads:\n  - tiny\n  - {network: tiny, optimizer: sgd}\n"
+    (line,) = refusal(tmp_path, twice)
+    assert line == "mine.yaml:3: workloads.1: another workload is named tiny-8-all; add `name:`"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "autocast"])
+def test_dtypes_in_which_no_kernel_trains_networks_are_refused_by_name(
+    tmp_path: Path, dtype: str
+) -> None:
+    (line,) = refusal(tmp_path, f"workloads: [tiny]\ndtypes: [{dtype}]")
+    words = f"no kernel trains networks in {dtype} yet — choose from float32, float64"
+    assert line == f"mine.yaml: {words}"
+    with pytest.raises(PlanError, match=words):
+        load_suite("networks-quick", Overrides(dtypes=[dtype]))
 
 
 def test_an_unknown_suite_is_refused_with_the_choices() -> None:
-    with pytest.raises(PlanError, match=r"'qiuck'.*mobile-layers, paper-latency, quick"):
+    with pytest.raises(
+        PlanError, match=r"'qiuck'.*mobile-layers, networks, networks-quick, paper-latency, quick"
+    ):
         load_suite("qiuck")
 
 

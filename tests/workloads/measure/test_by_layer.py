@@ -9,11 +9,12 @@ import torch
 from fake_clock import FakeClock
 from network_data import varied
 from torch import fx, nn
+from torch.utils.checkpoint import checkpoint
 
 from workloads.convolution import filter_module
 from workloads.measure import by_layer as by_layer_module
 from workloads.measure.by_layer import by_layer
-from workloads.measure.memory import saved_bytes
+from workloads.measure.saved import saved_bytes
 from workloads.networks import build
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.order import chosen_convolutions, convolutions_in_order
@@ -138,6 +139,33 @@ def test_every_moment_belongs_to_the_module_that_works(monkeypatch: pytest.Monke
         "1.second": (2, 20),
     }
     assert (found["forward_s"], found["backward_s"]) == (13, 130)
+
+
+class Checkpointed(nn.Module):
+    """A part that keeps its input alone, and is computed again in the backward."""
+
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = checkpoint(self.part, x, use_reentrant=False)
+        return y
+
+
+def test_what_a_checkpoint_computes_again_is_time_of_the_backward(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = FakeClock()
+    monkeypatch.setattr(by_layer_module, "CLOCK", clock)
+    part = nn.Sequential(Part(clock, 1, 10), nn.Sigmoid(), Part(clock, 2, 20), nn.Sigmoid())
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), Checkpointed(part), nn.Flatten())
+    found = by_layer(network, torch.ones(2, 3, 5, 5), torch.ones(2, 100), trained(network), 1)
+    layers = {layer["name"]: layer for layer in found["layers"]}
+    assert (layers["1.part.0"]["forward_s"], layers["1.part.0"]["backward_s"]) == (1, 11)
+    assert (layers["1.part.2"]["forward_s"], layers["1.part.2"]["backward_s"]) == (2, 22)
+    assert (found["forward_s"], found["backward_s"]) == (3, 33)
+    assert layers["1.part.1"]["saved_bytes"] == 0
 
 
 @pytest.mark.parametrize("kernel", [None, "torch", "native"])

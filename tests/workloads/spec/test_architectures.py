@@ -95,6 +95,8 @@ def test_the_trained_ones_are_chosen_as_the_network_says() -> None:
             "'features.1.conv.0.0', 'features.1.conv.1', 'features.2.conv.0.0' and 48 more$",
         ),
         ({"trained": "last:53"}, "^trained must be 0 to 52, the number of convolutions, not 53$"),
+        ({"trained": "last:0"}, "^trained: no convolution is chosen$"),
+        ({"trained": ()}, "^trained: no convolution is chosen$"),
         ({"trained": "first"}, "^trained must be"),
         (
             {"trained": "last:1", "patch_sizes": (("features.0.0", 2),)},

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -16,7 +14,8 @@ from payload_check import count_saved_bytes
 from workloads.spec import costs
 from workloads.spec.geometry import layer_geometry
 from workloads.spec.layers import LAYERS
-from workloads.spec.messages import Case, Layer
+from workloads.spec.messages import Case, Layer, Network
+from workloads.spec.methods import METHODS
 
 PAPER = [layer for name, layer in LAYERS.items() if name.startswith("paper-")]
 
@@ -147,44 +146,52 @@ def test_costs_grow_with_the_batch() -> None:
     for method, patch_size in [("exact", None), ("gradient_filter", 2)]:
         one, eight = (case_of(PAPER[6], method, patch_size, batch) for batch in (1, 8))
         assert costs.paper_backward_flops(eight) == 8 * costs.paper_backward_flops(one)
-        assert costs.memory_estimate_bytes(eight) > costs.memory_estimate_bytes(one)
 
 
-def test_the_papers_largest_case_does_not_fit_a_board_of_1_gb_and_fits_8() -> None:
-    needed = costs.memory_estimate_bytes(case_of(PAPER[0], "exact", None, 32))
-    assert 1.5e9 < needed < 4e9  # x, y and their gradients alone are 1.26 GB
-    on_cuda = case_of(PAPER[0], "exact", None, 32, device="cuda")
-    assert needed < costs.memory_estimate_bytes(on_cuda) < 4e9
+def network_case(architecture: str, method: str = "exact", **fields: Any) -> Case:
+    network = Network(architecture, architecture, 224, 224, 1000, **fields)
+    patch_size = 2 if METHODS[method].has_patch_size else None
+    return Case(network, method, patch_size, "torch", "cpu", "float32", 1)
 
 
-STEP = """
-import json, sys
-import torch
-from workloads.measure import fidelity
-from workloads.measure.layer import prepare
-from workloads.spec.messages import case_from_json
-torch.set_num_threads(1)
-case = case_from_json(json.loads(sys.argv[1]))
-if sys.argv[2] == "fidelity":
-    fidelity.layer_fidelity(case, 1)
-else:
-    work = prepare(case, 1)
-    work.step()
-    work.backward()
-with open("/proc/self/status") as file:  # ru_maxrss would be the parent's, if that has more
-    peak = next(line.split()[1] for line in file if line.startswith("VmHWM"))
-print(int(peak) * 1024)
-"""
+@pytest.mark.parametrize(
+    ("architecture", "million"),
+    [("mobilenet_v2", 300), ("resnet18", 1814), ("resnet34", 3664), ("efficientnet_lite0", 385)],
+)
+def test_a_networks_forward_has_the_published_number_of_multiply_adds(
+    architecture: str, million: float
+) -> None:
+    forward = costs.flops(network_case(architecture)).forward
+    assert forward == pytest.approx(2 * million * 1e6, rel=0.01)
 
 
-@pytest.mark.parametrize("method", ["exact", "gradient_filter"])
-@pytest.mark.parametrize("kind", ["timing", "fidelity"])
-def test_the_memory_estimate_is_a_little_more_than_a_block_takes(method: str, kind: str) -> None:
-    from workloads.spec.messages import dump
+def test_a_networks_backward_is_twice_its_forward_but_for_what_nobody_needs() -> None:
+    forward, backward = costs.flops(network_case("resnet18"))
+    stem = costs.flops(costs.network_parts(network_case("resnet18"))[0].case)
+    assert backward == 2 * forward - stem.forward  # g_x of the images
+    last = costs.flops(network_case("resnet18", trained="last:1"))
+    conv = costs.flops(costs.network_parts(network_case("resnet18"))[-1].case)
+    assert last == (forward, conv.forward)  # g_w alone
+    frozen_between = network_case("resnet18", trained=("layer4.1.conv1",))
+    assert costs.flops(frozen_between).backward == 2 * conv.forward  # g_w, and the last g_x
 
-    case = case_of(PAPER[6], method, 2 if method != "exact" else None, 32)
-    ran = subprocess.run(
-        [sys.executable, "-c", STEP, dump(case), kind], capture_output=True, text=True, check=True
+
+def test_filtering_a_network_makes_its_backward_cheaper_and_checkpointing_dearer() -> None:
+    exact, filtered, checkpointed, parts = (
+        costs.flops(network_case("mobilenet_v2", method))
+        for method in ("exact", "gradient_filter", "checkpoint", "micro_batches")
     )
-    taken, estimate = int(ran.stdout), costs.memory_estimate_bytes(case)
-    assert 0.6 * estimate < taken < estimate
+    assert filtered.backward < exact.backward / 3
+    assert checkpointed.backward == exact.backward + exact.forward
+    assert parts == exact
+
+
+def test_each_convolution_is_filtered_with_its_own_patch_size_and_frozen_ones_are_not() -> None:
+    fields = {"trained": "last:2", "patch_sizes": (("features.18.0", 7),)}
+    parts = costs.network_parts(network_case("mobilenet_v2", "gradient_filter", **fields))
+    own = [(part.case.method, part.case.patch_size, part.is_reached) for part in parts[-3:]]
+    assert own == [
+        ("exact", None, False),
+        ("gradient_filter", 2, True),
+        ("gradient_filter", 7, True),
+    ]
