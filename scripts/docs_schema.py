@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -57,12 +58,19 @@ CHOICES = {
     "BlockRecord.status": messages.BLOCK_STATUSES,
     "BlockRecord.timing": messages.PHASES,
     "Case.dtype": tuple(messages.DTYPE_BYTES),
+    "Network.optimizer": messages.OPTIMIZERS,
 }
 POWER_CSV = """
 ## targets/TARGET/power.csv.gz
 
 Gzipped CSV with the header `t_s,sensor,raw`: the instant of the read, the channel's
 `id` of power.json, and the number as it was read, in the channel's unit.
+"""
+CASE = """
+## Case
+
+What is measured, everywhere the same object. Its `workload` is called `layer` or `network` in the
+files, by what it is.
 """
 EXPORT = "\n## Rows of the export\n\nColumns, in order: "
 
@@ -74,8 +82,9 @@ def schema_page() -> str:
     for name, about, root in FILES:
         parts.append(f"\n## {name}\n" + (f"\n{about}\n" if about else ""))
         parts += [_section(kind, heading=kind is not root) for kind in _nested(root, shown)]
-    parts += [POWER_CSV, "\n## Case\n\nWhat is measured, everywhere the same object.\n"]
-    parts += [_section(kind, heading=True) for kind in (messages.Case, messages.Layer)]
+    parts += [POWER_CSV, CASE]
+    kinds = (messages.Case, messages.Layer, messages.Network)
+    parts += [_section(kind, heading=True) for kind in kinds]
     parts += [
         EXPORT,
         ", ".join(f"`{column}`" for column in COLUMNS),
@@ -104,10 +113,26 @@ def _classes(hint: Any) -> Iterator[type]:
 
 
 def _section(kind: type, *, heading: bool) -> str:
-    about = " ".join((kind.__doc__ or "").replace("``", "`").split())
+    document = inspect.cleandoc(kind.__doc__ or "").replace("``", "`")
+    about, attributes, described = document.partition("Attributes:")
+    about = " ".join(about.split())
+    if attributes:
+        about += "\n\n" + "\n".join(f"- {line}" for line in _joined(described))
     title = f"\n### {kind.__name__}\n\n" if heading else "\n"
     rows = "".join(f"| `{name}` | {words} | {absent} |\n" for name, words, absent in _fields(kind))
     return f"{title}{about}\n\n| field | holds | if absent |\n|---|---|---|\n{rows}"
+
+
+def _joined(attributes: str) -> list[str]:
+    """Return the lines of an Attributes section, each with the lines that continue it."""
+    lines: list[str] = []
+    for line in filter(str.strip, attributes.splitlines()):
+        continues = lines and line.startswith(" " * 8)
+        if continues:
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line.strip())
+    return lines
 
 
 def _fields(kind: type) -> Iterator[tuple[str, str, str]]:
@@ -146,7 +171,7 @@ def _default(value: object) -> str:
 
 def _words(hint: Any) -> str:
     """Say in words what a field of this type holds."""
-    if hint == CaseField or hint in (messages.Case, messages.Layer):
+    if hint == CaseField or hint in (messages.Case, messages.Layer, messages.Network):
         name = "Case" if hint == CaseField else hint.__name__
         return f"[{name}](#{name.lower()})"
     if hint == Span:
@@ -160,7 +185,7 @@ def _words(hint: Any) -> str:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin is tuple:
         several = arguments[-1] is Ellipsis
-        each = _words(arguments[0])
+        each = " and ".join(dict.fromkeys(_words(one) for one in arguments if one is not Ellipsis))
         return f"list of {each}" if several else f"list of {len(arguments)}: {each}"
     if origin is dict or origin is Mapping:
         return f"object of {_words(arguments[1])}"

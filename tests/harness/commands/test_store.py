@@ -126,7 +126,7 @@ def test_verify_tells_what_differs_and_where(tmp_path: Path, gfbench: Gfbench) -
     assert out.splitlines()[-1].startswith(f"{run}: 2 differences")
     (told,) = json.loads(gfbench("verify", str(run), "--json")[1])
     assert [finding["file"] for finding in told["findings"]] == ["report.html", "report.html"]
-    (run / "run.json").write_text('{"schema": "gfbench/2", "run_id": "x"}')
+    (run / "run.json").write_text('{"schema": "gfbench/3", "run_id": "x"}')
     code, _, err = gfbench("verify", str(run))
     assert code == 2
     assert "upgrade gfbench" in err

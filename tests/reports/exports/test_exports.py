@@ -110,7 +110,7 @@ def test_a_selector_that_fits_nothing_names_the_choices(
 
 
 def test_every_metric_is_smaller_or_bigger_is_better_or_known_to_be_neither() -> None:
-    neither = {"power_w", "temperature_c", "scale_gx", "scale_gw"}
+    neither = {"forward_share", "power_w", "temperature_c", "scale_gx", "scale_gw"}
     without = {m.name for m in exported_metrics() if m.lower_is_better is None}
     assert without == neither
 

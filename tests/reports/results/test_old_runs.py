@@ -7,12 +7,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from make_run import edit_json
+from fake_networks import FakeNetwork
+from make_run import edit_json, make_run
 
 from reports.metrics.of_run import compare
 from reports.page.render import render
-from reports.results.manifest import renew_in_manifest
+from reports.results.manifest import renew_in_manifest, write_manifest
 from reports.results.read import ResultError, load_run
+from reports.site import build
+from reports.site.build import Options
+from reports.site.sources import FolderRuns
 from reports.store import store
 from reports.store.cache import load
 from reports.verify.verify import verify
@@ -82,10 +86,62 @@ def test_an_old_run_goes_into_a_store(old: Path, tmp_path: Path) -> None:
     assert rows.num_rows == len(compare(load_run(old)))
 
 
+@pytest.fixture
+def with_networks(tmp_path: Path) -> Path:
+    """A run of today, with networks."""
+    network = FakeNetwork(name="mobile-all", optimizer="sgd")
+    run = make_run(tmp_path, layers=(), networks=(network,), run_id="20261130-190000-abc999")
+    (run / "report.html").write_text(render([load_run(run)]))
+    write_manifest(run)
+    return run
+
+
+def test_an_old_run_and_one_with_networks_stand_in_one_report(
+    old: Path, with_networks: Path
+) -> None:
+    runs = [load_run(old), load_run(with_networks)]
+    html = render(runs)
+    layer = runs[0].header.plan.cases[0].workload.name
+    assert f"{layer}" in html
+    assert "mobile-all, batch 16" in html
+    assert html.count("<article") == len(runs[0].targets) + 1
+    assert render([runs[0]]).count("mobile-all") == 0
+
+
+def test_an_old_run_and_one_with_networks_stand_in_one_site(
+    old: Path, with_networks: Path, tmp_path: Path
+) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    shutil.copytree(old, results / load_run(old).run_id)
+    shutil.copytree(with_networks, results / with_networks.name)
+    build.build(tmp_path / "site", [FolderRuns([results], tmp_path / "cache")], Options(reports=2))
+    index = (tmp_path / "site" / "index.html").read_text()
+    assert "runs a training step of mobile-all 1." in index  # networks come before layers
+    pages = {page.relative_to(tmp_path / "site").as_posix() for page in
+             (tmp_path / "site").rglob("*.html")}  # fmt: skip
+    assert "history/board-a/mobile-all.html" in pages
+    layer = load_run(old).header.plan.cases[0].workload.name
+    assert any(page.endswith(f"/{layer}.html") for page in pages)
+
+
+def test_an_old_run_and_one_with_networks_stand_in_one_store(
+    old: Path, with_networks: Path, tmp_path: Path
+) -> None:
+    url = f"file://{tmp_path}/store"
+    for run in (old, with_networks):
+        store.push(run, url)
+    rows = load(url, tmp_path / "cache").summaries.rows
+    expected = sum(len(compare(load_run(run))) for run in (old, with_networks))
+    assert rows.num_rows == expected
+    phases = set(rows["phase"].to_pylist())
+    assert {"train_step", "step", ""} <= phases
+
+
 def test_a_run_of_a_later_minor_version_is_read(old: Path) -> None:
     expected = [vars(row) for row in compare(load_run(old))]
     edit_json(old / "run.json", lambda header: header.update(schema="gfbench/1.9", later=[1]))
-    journal = old / "targets" / "nano" / "journal.jsonl"
+    journal = next(old.glob("targets/*/journal.jsonl"))
     records = [json.loads(line) for line in journal.read_text().splitlines()]
     more = [{**record, "schema": "gfbench/1.9", "later": {"x": 1}} for record in records]
     more.append({"schema": "gfbench/1.9", "type": "weather", "wind": "north"})
@@ -94,7 +150,7 @@ def test_a_run_of_a_later_minor_version_is_read(old: Path) -> None:
 
 
 def test_a_run_of_a_newer_major_version_is_refused_with_what_to_do(old: Path) -> None:
-    edit_json(old / "run.json", lambda header: header.update(schema="gfbench/2"))
+    edit_json(old / "run.json", lambda header: header.update(schema="gfbench/3"))
     for reading in (load_run, verify):
-        with pytest.raises(ResultError, match=r"its schema is gfbench/2.*upgrade gfbench"):
+        with pytest.raises(ResultError, match=r"its schema is gfbench/3.*upgrade gfbench"):
             reading(old)

@@ -116,9 +116,9 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path, file: str) -> None:
     path = small_run(tmp_path)
     text = (path / file).read_text()
-    (path / file).write_text(text.replace("gfbench/1", "gfbench/2"))
+    (path / file).write_text(text.replace("gfbench/2", "gfbench/3"))
     if file == "run.json":
-        with pytest.raises(ResultError, match=r"gfbench/2.*upgrade"):
+        with pytest.raises(ResultError, match=r"gfbench/3.*upgrade"):
             load_run(path)
     else:
         (target,) = load_run(path).targets

@@ -366,7 +366,7 @@ def test_summaries_of_other_versions_are_read_as_far_as_they_go(tmp_path: Path) 
     assert read.rows.schema.equals(store_summaries.ROWS_SCHEMA)
     assert read.rows["value"].to_pylist() == part.rows["value"].to_pylist()
     assert set(read.rows["suite"].to_pylist()) == {None}
-    newer = {**facts, b"gfbench.schema": b"gfbench/2"}
+    newer = {**facts, b"gfbench.schema": b"gfbench/3"}
     pq.write_table(table.replace_schema_metadata(newer), path)
     with pytest.raises(ResultError, match="upgrade"):
         store_summaries.from_parquet(path, "newer")

@@ -244,14 +244,14 @@ def test_each_broken_line_of_a_journal_is_named(run: Path) -> None:
     lines = journal.read_text().splitlines()
     block = json.loads(lines[3])
     lines[1] = json.dumps({**block, "round": "three"})
-    lines[2] = json.dumps({**block, "schema": "gfbench/2"})
+    lines[2] = json.dumps({**block, "schema": "gfbench/3"})
     lines[3] = json.dumps({**block, "later": 1})  # of a later minor version
     lines.insert(4, json.dumps({"type": "weather", "schema": "gfbench/1"}))
     journal.write_text("\n".join([*lines, '{"type":"blo']))
     found = verify(run)
     places = {f.place: f.found for f in found.findings if f.file.endswith("journal.jsonl")}
     assert places.pop("") != ""  # the manifest's
-    assert places == {"line 2 round": '"three"', "line 3 schema": "gfbench/2"}
+    assert places == {"line 2 round": '"three"', "line 3 schema": "gfbench/3"}
     assert any("line 27" in remark and "crash" in remark for remark in found.notes)
 
 
@@ -279,7 +279,7 @@ def test_files_of_a_later_minor_version_are_read(run: Path) -> None:
 
 
 def test_a_newer_major_version_is_refused(run: Path) -> None:
-    edit_json(run / "run.json", lambda document: document.update(schema="gfbench/2"))
+    edit_json(run / "run.json", lambda document: document.update(schema="gfbench/3"))
     with pytest.raises(ResultError, match="upgrade gfbench"):
         verify(run)
 
