@@ -78,14 +78,9 @@ def checkpointed(network: nn.Module, example: torch.Tensor) -> nn.Module:
         ShapeProp(traced).propagate(example)
     segments = _segments(traced)
     split = split_module(traced, traced, lambda node: segments[node])
-    last = max(segments.values())
-    for node in list(split.graph.nodes):
-        if node.op != "call_module":
-            continue
-        part = split.get_submodule(node.target)
-        trains = any(parameter.requires_grad for parameter in part.parameters())
-        if trains and node.target != "submod_%d" % last:
-            setattr(split, node.target, Checkpointed(part))
+    for number in range(1, max(segments.values())):
+        name = "submod_%d" % number
+        setattr(split, name, Checkpointed(split.get_submodule(name)))
     return split
 
 

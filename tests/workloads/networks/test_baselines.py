@@ -178,6 +178,27 @@ def test_images_get_their_gradient_too(way: str) -> None:
     assert torch.allclose(grads[0], grads[1], rtol=1e-9, atol=1e-12 * float(grads[1].abs().max()))
 
 
+@pytest.mark.parametrize("way", [*MODULES, "checkpointed"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+def test_a_second_backward_on_the_same_graph_computes_the_same(name: str, way: str) -> None:
+    network = frozen_network(name)
+    logits = module_of(way, network)(images()).sum()
+    first, second = (
+        torch.autograd.grad(logits, trained(network), retain_graph=True) for _ in range(2)
+    )
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_checkpointed_part_that_is_frozen_keeps_nothing_of_its_inside() -> None:
+    network = frozen_network("mobilenet_v2")
+    all_trained = bytes_kept(checkpointed(network, images()), images())
+    for part in list(network.modules())[10:]:
+        if isinstance(part, nn.Conv2d):
+            part.requires_grad_(False)
+    assert bytes_kept(checkpointed(network, images()), images()) == all_trained
+
+
 def test_fused_keeps_each_map_once() -> None:
     module, x = fused(frozen_network("mobilenet_v2")), images(torch.float64, 64)
     maps = [x]
