@@ -219,6 +219,49 @@ def test_networks_are_examined_alike_everywhere() -> None:
         assert old["cosines"] == pytest.approx(new["cosines"], abs=1e-4)
 
 
+TRAIN_BASELINES = """
+import copy, torch
+from workloads.networks import build
+from workloads.networks.baselines import BASELINES
+from workloads.networks.batch_norm import set_batch_norm
+from workloads.networks.checkpointed import checkpointed
+from workloads.networks.steps import micro_batches, whole_batch
+torch.set_num_threads(1)
+WIDTHS = {"tiny": None, "mobilenet_v2": 0.25, "resnet18": 0.125, "efficientnet_lite0": None}
+x, grad_logits = torch.rand(3, 3, 32, 32).double(), torch.randn(3, 4).double()
+for name, width in WIDTHS.items():
+    stock = build(name, num_classes=4, width=width).double()
+    for key, tensor in stock.state_dict().items():
+        if tensor.dim() == 1 and tensor.dtype == torch.float64:
+            tensor.uniform_(0.5, 1.5)
+    set_batch_norm(stock)
+    next(stock.parameters()).requires_grad_(False)
+    for way in ("torch-channels-last", "folded", "fused", "checkpointed", "micro-batches"):
+        network = copy.deepcopy(stock)
+        trained = [part for part in network.parameters() if part.requires_grad]
+        if way == "checkpointed":
+            step = whole_batch(checkpointed(network, x), trained)
+        elif way == "micro-batches":
+            step = micro_batches(BASELINES["fused"].make(network), trained, parts=2)
+        else:
+            step = whole_batch(BASELINES[way].make(network), trained)
+        kept = [part for part in stock.parameters() if part.requires_grad]
+        for got, wanted in zip(step(x, grad_logits), whole_batch(stock, kept)(x, grad_logits)):
+            assert (got - wanted).abs().max() <= 1e-9 * wanted.abs().max(), (name, way)
+"""
+
+
+def test_every_exact_baseline_has_stock_torchs_gradients(python: Path) -> None:
+    done = subprocess.run(
+        [str(python), "-c", TRAIN_BASELINES],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 LOAD_WEIGHTS = """
 import os, torch
 from workloads.networks import build

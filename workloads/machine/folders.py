@@ -6,6 +6,9 @@ from typing import Optional
 # torch's oneDNN writes /tmp/perf-PID.map for a profiler, one of each process, and leaves it there.
 ONEDNN_SETTINGS = ("ONEDNN_JIT_PROFILE", "DNNL_JIT_PROFILE")  # the second of older ones
 CUDA_CACHE = "CUDA_CACHE_PATH"
+COMPILE_CACHE = "TORCHINDUCTOR_CACHE_DIR"
+# torch.compile's precompiled headers lie in the system's temporary folder, whatever is set.
+COMPILED_HEADERS = "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS"
 
 
 def work_folder() -> Optional[str]:
@@ -24,3 +27,5 @@ def keep_to_work_folder() -> None:
     folder = work_folder()
     if folder:
         os.environ.setdefault(CUDA_CACHE, os.path.join(folder, "cuda"))
+        os.environ.setdefault(COMPILE_CACHE, os.path.join(folder, "inductor"))
+        os.environ.setdefault(COMPILED_HEADERS, "0")
