@@ -131,8 +131,12 @@ class _Calls:
         """Have a graph for the next backward: that of the last one where it can be kept."""
         if self._graphs and self._keeps_graphs:
             return
-        self._graphs = []  # freed before the next is made
+        self.drop_graph()  # before the next is made
         self._graphs = [self._module(part.x) for part in self._parts]
+
+    def drop_graph(self) -> None:
+        """Free what the backward needs: it would lie in memory beside another phase."""
+        self._graphs = []
 
     def backward(self) -> Gradients:
         """Return the gradients by the graph that ``make_graph`` has made."""
@@ -145,7 +149,7 @@ class _Calls:
             )
             total = _added(total, gradients)
         if not self._keeps_graphs:
-            self._graphs = []
+            self.drop_graph()
         return total
 
     def step(self) -> Gradients:
@@ -213,6 +217,8 @@ def _change(tensors: NetworkInputs, calls: _Calls, seed: int) -> Callable[[str],
         changing.change(changed[phase])
         if phase == "backward":
             calls.make_graph()
+        else:
+            calls.drop_graph()
 
     return change
 

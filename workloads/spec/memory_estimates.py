@@ -97,7 +97,7 @@ def kept_bytes(case: Case) -> int:
     They are kept from the first trained convolution on: what a convolution saves, what a BatchNorm
     that is not folded reads, the copy of what a ReLU6 overwrites, and what a ReLU leaves where no
     convolution saves it; at the end the last output, and at the beginning what max pooling reads.
-    Fused, each output is kept once.
+    Folded, each trained weight is kept as it is folded. Fused, each output is kept once.
     """
     if case.method == "micro_batches":
         images = math.ceil(case.batch / _MICRO_BATCHES)
@@ -109,6 +109,8 @@ def kept_bytes(case: Case) -> int:
     kept = _output_bytes(parts[-1]) + _pooling_bytes(parts)
     for part in reached:
         kept += saved_bytes(part.case) + _maps_beside(case, part) * _output_bytes(part)
+        if case.kernel == "folded" and part.is_trained:
+            kept += _geometry(part.case).weight_elements * DTYPE_BYTES[case.dtype]
     return kept
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from workloads.convolution import filter_module
-from workloads.measure.memory import saved_bytes
+from workloads.measure.saved import saved_bytes
 from workloads.networks import build
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.spec.architectures import trained_convolutions
