@@ -39,7 +39,6 @@ from workloads.spec.methods import BASELINE
 
 PHASES = ("backward", "step")
 NOISE_COLOUR = "#7d8590"
-ALL = "all workloads"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ def speedup_chart(context: Context) -> Chart:
 def _add_totals(panel: Panel, totals: Sequence[Total], colours: Colours) -> None:
     """Add a last row with the totals over all workloads, if there are several workloads."""
     layout = panel.figure["layout"]
-    labels = [*layout["meta"]["labels"], ALL]
+    labels = [*layout["meta"]["labels"], _all_words(totals)]
     methods = [method for method in colours if method[0] != BASELINE]
     line_of = dict(zip(methods, offsets(len(methods)), strict=True))
     known = [total for total in totals if total.method in line_of]
@@ -108,6 +107,12 @@ def _add_totals(panel: Panel, totals: Sequence[Total], colours: Colours) -> None
     for total in known:
         y = len(labels) - 1 + line_of[total.method]
         panel.figure["data"].append(_total_mark(total, y, colours[total.method]).to_plotly_json())
+
+
+def _all_words(totals: Sequence[Total]) -> str:
+    """Say what a total is over: a network is never part of it."""
+    has_networks = any(total.subject.networks for total in totals)
+    return "all layers" if has_networks else "all workloads"
 
 
 def _total_mark(total: Total, y: float, colour: str) -> go.Scatter:

@@ -298,7 +298,7 @@ def _parts_panel(network: NetworkCases, lines: Sequence[Parts]) -> Panel:
         heading=network.label,
         height=rows_height(len(methods), 2),
         yaxis=rows_axis([label_of(method) for method in methods]),
-        xaxis=zero_axis(ends, "s", "time of a step", most=3),
+        xaxis=zero_axis(ends, "s", "time of a step", most=2),
         shapes=[vertical_line(bound_s) for bound_s in bounds],
         barmode="stack",
         meta=method_rows_meta(methods, 2),

@@ -75,7 +75,7 @@ def is_usable(method: str) -> bool:
 
 
 def has_exact_gradients(method: str) -> bool:
-    """Say whether the method computes exact's gradients, in another way than exact."""
+    """Say whether the method computes the gradients that exact computes."""
     return method in METHODS and METHODS[method].exact
 
 
