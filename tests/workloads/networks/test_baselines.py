@@ -16,7 +16,7 @@ from exact_steps import (
 )
 from torch import nn
 
-from workloads.measure.memory import saved_bytes
+from workloads.measure.saved import saved_bytes
 from workloads.networks.baselines import BASELINES, find_baseline
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.checkpointed import checkpointed
