@@ -285,7 +285,7 @@ for name, known in NETWORKS.items():
             assert (name, method) == ("efficientnet_lite0", "gradient_filter_published")
             continue
         work = prepare(case, 3)
-        for phase in case.phases:
+        for phase in ("step", "train_step"):
             work.change(phase)
             results = getattr(work, phase)()
             error = work.verify(phase, work.inputs(phase), results)
