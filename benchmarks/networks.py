@@ -1,18 +1,20 @@
 """Compare training steps of a whole network, exact and filtered: ratios within one process.
 
     python benchmarks/networks.py [--network mobilenet_v2] [--size 224] [--batch 16]
-        [--layers all|last:4] [--kernels native] [--patch-sizes 2 4] [--rounds 15]
+        [--layers all|last:4] [--kernels native] [--patch-sizes 2 4] [--rounds 15] [--clock cpu]
 
-Each round takes one step of every contender, in a new random order: torch's own network in NCHW and
-in channels-last, and the network with filtered convolutions, for each kernel, patch size and layout.
-A step is forward, loss and backward; the optimizer's part is the same for all and left out. Every
-BatchNorm is frozen; with ``--layers last:n`` everything but the last n convolutions and the
-classifier is. All contenders have the same weights, images, threads and allocator settings.
+Each round takes one step of every contender, in a new random order: torch's own network in NCHW
+and in channels-last, and the network with filtered convolutions, for each kernel, patch size and
+layout. A step is forward, loss and backward; the optimizer's part is the same for all and left
+out. Every BatchNorm is frozen; with ``--layers last:n`` everything but the last n convolutions and
+the classifier is. All contenders have the same weights, images, threads and allocator settings.
 
-Figures are medians over rounds, and ratios of steps within a round, to the exact layout whose median
-is smaller: the Hodges-Lehmann estimate with its 95 % interval. Above 1 the filtered step is the slower
-one. "saved" is what autograd keeps for the backward. Not a gfbench run: no fresh processes, no sensors;
-for work on kernels.
+Figures are medians over rounds, and ratios of steps within a round, to the exact layout whose
+median is smaller: the Hodges-Lehmann estimate with its 95 % interval. Above 1 the filtered step is
+the slower one. "saved" is what autograd keeps for the backward. On a machine that others use as
+well, ``--clock cpu --threads 1`` counts the processor time of a single thread instead.
+
+Not a gfbench run: no fresh processes, no sensors; for work on kernels.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import os
 import random
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +39,7 @@ from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.order import chosen_convolutions, convolutions_in_order
 
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels-last": torch.channels_last}
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 EXAMPLE_SIZE = 64  # of the image that shows in which order convolutions run
 
 
@@ -59,14 +63,14 @@ class Contender:
         """Return the loss of the images, with its graph."""
         return F.cross_entropy(self.network(self.images), self.labels)
 
-    def step(self) -> tuple[float, float]:
+    def step(self, clock: Callable[[], float]) -> tuple[float, float]:
         """Take one step and return the seconds of its forward and of its backward."""
         self.network.zero_grad(set_to_none=True)
-        begin = time.perf_counter()
+        begin = clock()
         loss = self.loss()
-        between = time.perf_counter()
-        loss.backward()
-        return between - begin, time.perf_counter() - between
+        between = clock()
+        torch.autograd.backward(loss)
+        return between - begin, clock() - between
 
 
 def main() -> None:
@@ -75,7 +79,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     memory.keep_freed_memory()
     exact, filtered = _contenders(options)
-    _measure([*exact, *filtered], options.rounds)
+    _measure([*exact, *filtered], options.rounds, CLOCKS[options.clock])
     print(
         f"torch {torch.__version__}, {options.threads} threads, {options.network},"
         f" batch {options.batch}, {options.size} x {options.size}, layers {options.layers}"
@@ -96,6 +100,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--patch-sizes", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     random.seed(options.seed)
@@ -130,20 +135,21 @@ def _network(
     chosen = chosen_convolutions(convolutions_in_order(network, example), options.layers)
     if options.layers != "all":
         network.requires_grad_(False)
-        trained = [conv for _, conv in chosen]
-        trained += [part for part in network.modules() if isinstance(part, nn.Linear)]
-        for part in trained:
-            part.requires_grad_(True)
+        for _, conv in chosen:
+            conv.requires_grad_(True)
+        for part in network.modules():
+            if isinstance(part, nn.Linear):
+                part.requires_grad_(True)
     if kernel is None:
         return network
     return filter_module(network, patch_size, layers=[name for name, _ in chosen], kernel=kernel)
 
 
-def _measure(contenders: list[Contender], rounds: int) -> None:
+def _measure(contenders: list[Contender], rounds: int, clock: Callable[[], float]) -> None:
     """Take a step of each contender a round, in random order; the first round warms up."""
     for number in range(rounds + 1):
         for contender in random.sample(contenders, len(contenders)):
-            forward_s, backward_s = contender.step()
+            forward_s, backward_s = contender.step(clock)
             if number:
                 contender.forward_s.append(forward_s)
                 contender.backward_s.append(backward_s)

@@ -135,22 +135,15 @@ def test_maps_of_few_channels(channels: int, size: tuple[int, int]) -> None:
 
 def compare_with_torch(config: Config, layout: Any) -> None:
     """Hold the gradients against kernel torch's, which are held against the slow loop."""
-    arguments = conv_arguments(config)
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
         torch.manual_seed(0)
         x = layout(torch.randn(config.x_shape, dtype=dtype)).requires_grad_()
         w = torch.randn(config.weight_shape, dtype=dtype, requires_grad=True)
         b = torch.randn(config.weight_shape[0], dtype=dtype, requires_grad=True)
-        found, wanted = (
-            conv2d(
-                *(tensor.to(kind) for tensor in (x, w, b)),
-                method="gradient_filter",
-                patch_size=config.patch_size,
-                kernel=kernel,
-                **arguments,
-            )
-            for kernel, kind in (("native", dtype), ("torch", torch.float64))
-        )
+        options = {**conv_arguments(config), "patch_size": config.patch_size}
+        found = conv2d(x, w, b, method="gradient_filter", kernel="native", **options)
+        precise = (x.double(), w.double(), b.double())
+        wanted = conv2d(*precise, method="gradient_filter", kernel="torch", **options)
         g = layout(torch.randn(found.shape, dtype=dtype))
         for ours, theirs in zip(
             torch.autograd.grad(found, (x, w, b), g),
