@@ -55,17 +55,18 @@ def conv2d(
         ValueError: an argument is wrong (the message begins with its name), the method cannot do
             this convolution, or the kernel cannot run here.
     """
-    _check_usable(method)
     implementation = find(kernel)
-    if patch_size is None and not METHODS[method].has_patch_size:
-        patch_size = 1
-    geometry = conv_geometry(x.shape, weight.shape, stride, padding, dilation, groups, patch_size)
+    options = (stride, padding, dilation, groups, patch_size)
+    try:
+        geometry = _geometry(method, x.shape, weight.shape, *options)
+    except TypeError:  # a list among them, which cannot be remembered
+        geometry = _geometry.__wrapped__(method, x.shape, weight.shape, *options)
     _check_tensors(x, weight, bias)
-    inputs = (x, weight) if bias is None else (x, weight, bias)
     if method == BASELINE:
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    operator = _operator(implementation, method, geometry, x)
-    if not torch.is_grad_enabled() or not any(tensor.requires_grad for tensor in inputs):
+    operator = _operator(implementation, method, x)
+    wanted = x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
+    if not wanted or not torch.is_grad_enabled():
         return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     y: torch.Tensor = _FilteredConvolution.apply(  # type: ignore[no-untyped-call]
         x, weight, bias, geometry, padding, operator
@@ -265,15 +266,38 @@ def _check_usable(method: str) -> None:
         )
 
 
-def _operator(kernel: Kernel, method: str, geometry: Geometry, x: torch.Tensor) -> Operator:
-    """Return the kernel's operator for a method.
+@functools.lru_cache(maxsize=1024, typed=True)  # it takes as long as a small layer
+def _geometry(
+    method: str,
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: int,
+    patch_size: Any,
+) -> Geometry:
+    """Return the geometry of a convolution that the method can do.
 
     Raises:
-        ValueError: the method cannot do this convolution, or the kernel cannot run here.
+        ValueError: an argument is wrong, or the method cannot do this convolution.
     """
+    _check_usable(method)
+    if patch_size is None and not METHODS[method].has_patch_size:
+        patch_size = 1
+    geometry = conv_geometry(x_shape, weight_shape, stride, padding, dilation, groups, patch_size)
     refused = METHODS[method].refusal(geometry)
     if refused:
         raise ValueError(refused)
+    return geometry
+
+
+def _operator(kernel: Kernel, method: str, x: torch.Tensor) -> Operator:
+    """Return the kernel's operator for a method.
+
+    Raises:
+        ValueError: the kernel does not implement the method, or cannot run here.
+    """
     if method not in kernel.operators:
         known = ", ".join(kernel.operators)
         raise ValueError("method: kernel %s implements %s, not %s" % (kernel.name, known, method))

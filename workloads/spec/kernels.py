@@ -31,6 +31,7 @@ CUDA_SOURCE = "kernels/cuda/gradient_filter.cu"
 _NATIVE_C = (
     "kernels/native/gradient_filter.c",
     "kernels/native/depthwise.h",
+    "kernels/native/channels.h",
     "kernels/native/panels.h",
     "kernels/native/gemm.h",
     "kernels/native/schedule.h",
@@ -61,7 +62,7 @@ _TORCH = KernelInfo(
 )
 _NATIVE = KernelInfo(
     name="native",
-    version="6",
+    version="7",
     description="the whole backward in C, compiled on the board",
     methods=(DEFAULT, PAPER_MODE),
     devices=("cpu",),

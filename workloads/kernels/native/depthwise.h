@@ -12,6 +12,7 @@
 #ifndef GFB_DEPTHWISE_H
 #define GFB_DEPTHWISE_H
 
+#include "channels.h"
 #include "patches.h"
 #include "pixels.h"
 

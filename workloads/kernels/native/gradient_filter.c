@@ -28,6 +28,7 @@
  * Compiled once per type, with -DREAL=float and -DREAL=double.
  */
 
+#include "channels.h"
 #include "depthwise.h"
 #include "schedule.h"
 #include "patches.h"

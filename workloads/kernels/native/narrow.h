@@ -5,7 +5,7 @@
  *     store one lane per patch             to the packed panels of the patch grid
  *
  * and the reverse to expand. Needs the masked loads and stores of AVX-512; on other processors
- * these maps go through the loops over segments of any length as well.
+ * these maps are small maps (channels.h) or go through the loops over segments of any length.
  */
 
 #ifndef GFB_NARROW_H

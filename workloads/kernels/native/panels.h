@@ -37,6 +37,7 @@
 #ifndef GFB_PANELS_H
 #define GFB_PANELS_H
 
+#include "channels.h"
 #include "patches.h"
 #include "pixels.h"
 #include "windows.h"
@@ -227,6 +228,38 @@ static inline plane_rows_t plane_rows_of(const backward_t *b, index_t channels, 
     return rows;
 }
 
+/* pack_g_planes of small maps: all channels of a block of patches together. */
+static void pack_small_g_planes(const backward_t *b, plane_rows_t rows, index_t channels,
+                                const REAL *plane, accumulator_t *accumulators)
+{
+    REAL cells[CHANNEL_BLOCK * BLOCK_CELLS], *panels = b->g_cells + rows.c * NR;
+    index_t m = rows.first_cell;
+    for (block_t block = before_row(rows.begin); next_block(&b->out_tiling, &block, rows.end);
+         m += block_cells(&block)) {
+        pool_channels(&b->out_tiling, plane, channels, &block, (REAL)b->desc->scale, cells,
+                      accumulators);
+        for (index_t c = 0; c < channels; c++)
+            store_panels(cells + c * BLOCK_CELLS, block_cells(&block), panels + c * NR,
+                         g_panel_rows(b) * NR, m);
+    }
+}
+
+/* expand_gx_planes of small maps. */
+static void expand_small_gx_planes(const backward_t *b, plane_rows_t rows, index_t channels,
+                                   REAL *plane)
+{
+    REAL cells[CHANNEL_BLOCK * BLOCK_CELLS];
+    const REAL *panels = b->gx_cells + rows.c * NR;
+    index_t m = rows.first_cell;
+    for (block_t block = before_row(rows.begin); next_block(&b->in_tiling, &block, rows.end);
+         m += block_cells(&block)) {
+        for (index_t c = 0; c < channels; c++)
+            load_panels(panels + c * NR, b->in->channels * NR, m, block_cells(&block),
+                        cells + c * BLOCK_CELLS);
+        expand_channels(&b->in_tiling, cells, channels, &block, plane, b->desc->streaming);
+    }
+}
+
 /* Pool `channels` planes of g from rows.c on, one after the other, as memory is read fastest: their
  * cells to the packed panels of g~, their sums to gb_sums. */
 static void pack_g_planes(const backward_t *b, plane_rows_t rows, index_t channels)
@@ -246,6 +279,10 @@ static void pack_g_planes(const backward_t *b, plane_rows_t rows, index_t channe
         rows.begin = rows.end;
     }
 #endif
+    if (b->out_tiling.small_rows > 0) {
+        pack_small_g_planes(b, rows, channels, plane, accumulators);
+        rows.begin = rows.end;
+    }
     for (index_t c = 0; rows.begin < rows.end && c < channels; c++) {
         REAL cells[BLOCK_CELLS];
         index_t m = rows.first_cell;
@@ -275,6 +312,10 @@ static void expand_gx_planes(const backward_t *b, plane_rows_t rows, index_t cha
         return;
     }
 #endif
+    if (b->in_tiling.small_rows > 0) {
+        expand_small_gx_planes(b, rows, channels, plane);
+        return;
+    }
     for (index_t c = 0; c < channels; c++) {
         REAL cells[BLOCK_CELLS];
         index_t m = rows.first_cell;

@@ -58,7 +58,9 @@ typedef struct {
     index_t block_rows, block_columns;
     index_t first_full, end_full; /* patch rows [first_full, end_full) have their full height, the
                                    * others are cut off at the map's edge */
-    int row_vectors; /* vectors of a pixel row, if pool_narrow can do these maps; otherwise 0 */
+    int row_vectors;    /* vectors of a pixel row, if pool_narrow can do these maps; otherwise 0 */
+    index_t small_rows; /* patch rows that pool_small does at a time, if it can do these maps;
+                         * otherwise 0 */
 } tiling_t;
 
 /* What the loops that pool maps into a grid share. */
@@ -113,13 +115,31 @@ static inline int narrow_row_vectors(const layout_t *l)
     return 0;
 }
 
+enum {
+    SMALL_WIDTH = 2 * VLEN,            /* most pixels of a row of a small map */
+    SMALL_PIXELS = 1024 / sizeof(REAL) /* pixels of a plane that are transposed at a time */
+};
+
+/* Return how many patch rows pool_small and expand_small do at a time: if rows are short, follow each
+ * other in memory and lie in patches, all of them. Otherwise 0. */
+static inline index_t small_patch_rows(const layout_t *l)
+{
+    index_t width = l->columns.stop, height = min_(l->rows.length, l->rows.stop);
+    if (width <= SMALL_WIDTH && l->map_stride.h == width && cover_exactly(&l->rows) &&
+        cover_exactly(&l->columns))
+        return SMALL_PIXELS / (height * width);
+    return 0;
+}
+
 /* Return blocks of at most BLOCK_CELLS cells and SCRATCH columns of pixels, or of one cell where
  * even a single patch is wider than that. */
 static tiling_t tiling_of(const layout_t *l)
 {
     index_t most = min_(BLOCK_CELLS, SCRATCH / l->columns.length), count = l->columns.count;
     const patches_t *rows = &l->rows;
-    tiling_t tiling = {l, 1, count, 0, 0, narrow_row_vectors(l)};
+    tiling_t tiling = {l, 1, count, 0, 0, narrow_row_vectors(l), 0};
+    if (tiling.row_vectors == 0)
+        tiling.small_rows = small_patch_rows(l);
     if (count <= most)
         tiling.block_rows = most / count;
     else
@@ -354,39 +374,6 @@ static void expand_block(const tiling_t *tiling, const REAL *cells, const block_
             for (index_t k = 0; k < rows * columns; k++)
                 pixels[k / columns * l->map_stride.h + k % columns] = cells[i - b->i0];
     }
-}
-
-/* pool_block of `channels` neighbouring channels, the first one's plane being `map`: cells are
- * (channels, cells of the block), BLOCK_CELLS apart, and accumulators[c] is channel c's. */
-static void pool_channels(const tiling_t *tiling, const REAL *map, index_t channels,
-                          const block_t *b, REAL scale, REAL *cells, accumulator_t *accumulators)
-{
-#if defined(__AVX512F__)
-    if (tiling->row_vectors > 0) {
-        narrow_rows_t rows = {tiling, channels, b->i0, b->i1, 0, NR, BLOCK_CELLS};
-        pool_narrow(&rows, map, scale, cells, accumulators);
-        return;
-    }
-#endif
-    for (index_t c = 0; c < channels; c++)
-        pool_block(tiling, map + c * tiling->l->map_stride.c, b, scale, cells + c * BLOCK_CELLS,
-                   accumulators + c);
-}
-
-/* The reverse of pool_channels. */
-static void expand_channels(const tiling_t *tiling, const REAL *cells, index_t channels,
-                            const block_t *b, REAL *map, int streaming)
-{
-#if defined(__AVX512F__)
-    if (tiling->row_vectors > 0 && !streaming) {
-        narrow_rows_t rows = {tiling, channels, b->i0, b->i1, 0, NR, BLOCK_CELLS};
-        expand_narrow(&rows, cells, map);
-        return;
-    }
-#endif
-    for (index_t c = 0; c < channels; c++)
-        expand_block(tiling, cells + c * BLOCK_CELLS, b, map + c * tiling->l->map_stride.c,
-                     streaming);
 }
 
 #endif

@@ -173,6 +173,37 @@ static void expand_nhwc_body(const void *shared, index_t first, index_t last)
     }
 }
 
+/* Pool patch row i of a map (H, W, C) of fewer channels than a vector has, all of them dense, to cells
+ * (P_w, C): sums. Adds up pixel rows first, in vectors across pixels. */
+static void pool_few_channels(const layout_t *l, const REAL *map, index_t i, REAL *cells)
+{
+    index_t channels = l->channels, count = l->columns.count;
+    index_t most = SCRATCH / (l->columns.length * channels); /* patches at a time */
+    index_t top = patch_begin(&l->rows, i), rows = patch_begin(&l->rows, i + 1) - top;
+    REAL sums[SCRATCH];
+    for (index_t j = 0, end; j < count; j = end) {
+        end = min_(j + most, count);
+        index_t left = patch_begin(&l->columns, j);
+        index_t columns = patch_begin(&l->columns, end) - left;
+        const REAL *pixels = map + top * l->map_stride.h + left * channels;
+        sum_bands(pixels, l->map_stride.h, rows, 1, sums, 0, columns * channels);
+        for (; j < end; j++, cells += channels)
+            for (index_t c = 0; c < channels; c++) {
+                cells[c] = 0;
+                for (index_t w = patch_begin(&l->columns, j); w < patch_begin(&l->columns, j + 1); w++)
+                    cells[c] += sums[(w - left) * channels + c];
+            }
+    }
+}
+
+/* Whether pool_few_channels can do these maps: a pixel row is dense, and no patch is empty. */
+static inline int are_few_channels(const layout_t *l)
+{
+    return l->channels < VLEN && l->map_stride.w == l->channels &&
+           l->columns.length * l->channels <= SCRATCH && cover_exactly(&l->rows) &&
+           cover_exactly(&l->columns);
+}
+
 /* Pool maps (N, H, W, C) to the packed panels of x~: (groups, panels, cells, NR), the last panel of
  * a group only as wide as it has channels. Each item is a patch row of an image. */
 static void pack_x_sums_nhwc_body(const void *shared, index_t first, index_t last)
@@ -181,16 +212,20 @@ static void pack_x_sums_nhwc_body(const void *shared, index_t first, index_t las
     const layout_t *l = args->l;
     index_t down = l->rows.count, across = l->columns.count, offset;
     index_t ci = l->channels / args->groups, cells = args->images * down * across;
-    for (index_t item = first; item < last; item++)
-        for (index_t j = 0; j < across; j++) {
+    int few_channels = args->groups == 1 && are_few_channels(l);
+    for (index_t item = first; item < last; item++) {
+        const REAL *map = args->map + item / down * l->map_stride.n;
+        if (few_channels)
+            pool_few_channels(l, map, item % down, args->grid + item * across * l->channels);
+        for (index_t j = 0; !few_channels && j < across; j++) {
             extent_t extent = patch_extent(l, item % down, j, &offset);
-            const REAL *pixel = args->map + item / down * l->map_stride.n + offset;
             for (index_t c = 0, width; c < l->channels; c += width) { /* panel by panel */
                 width = min_(NR, ci - c % ci);
-                pool_patch(l, pixel + c, extent, width, 1,
+                pool_patch(l, map + offset + c, extent, width, 1,
                            args->grid + c * cells + (item * across + j) * width, NULL);
             }
         }
+    }
 }
 
 #endif

@@ -254,14 +254,40 @@ static inline index_t segments_without_overrun(index_t n, index_t length)
 
 /* transposes ---------------------------------------------------------------------------------- */
 
-/* Transpose a square (VLEN, VLEN) in registers. Each of the log2(VLEN) steps interleaves the upper
- * half of the rows with the lower half, which moves one bit of an element's row number to its
- * column number. */
-GFB_INLINE void transpose_square(const REAL *in, index_t in_stride, REAL *out, index_t out_stride)
+#if GFB_VLEN == 8
+#define GFB_UNPACK_LOW_8 0, 8, 1, 9, 4, 12, 5, 13
+#define GFB_UNPACK_HIGH_8 2, 10, 3, 11, 6, 14, 7, 15
+#define GFB_PAIRS_LOW_8 0, 1, 8, 9, 4, 5, 12, 13
+#define GFB_PAIRS_HIGH_8 2, 3, 10, 11, 6, 7, 14, 15
+#define GFB_HALVES_LOW_8 0, 1, 2, 3, 8, 9, 10, 11
+#define GFB_HALVES_HIGH_8 4, 5, 6, 7, 12, 13, 14, 15
+
+/* Transpose VLEN vectors by shuffles that AVX has: within their halves, then of whole halves. */
+GFB_INLINE void transpose_vectors(vec_t *rows)
 {
-    vec_t rows[VLEN], next[VLEN];
+    vec_t next[VLEN];
+    for (int k = 0; k < VLEN; k += 2) {
+        next[k] = GFB_SHUFFLE(rows[k], rows[k + 1], UNPACK_LOW);
+        next[k + 1] = GFB_SHUFFLE(rows[k], rows[k + 1], UNPACK_HIGH);
+    }
+    for (int k = 0; k < VLEN; k += 4)
+        for (int pair = 0; pair < 2; pair++) {
+            rows[k + 2 * pair] = GFB_SHUFFLE(next[k + pair], next[k + pair + 2], PAIRS_LOW);
+            rows[k + 2 * pair + 1] = GFB_SHUFFLE(next[k + pair], next[k + pair + 2], PAIRS_HIGH);
+        }
+    for (int k = 0; k < VLEN / 2; k++) {
+        next[k] = GFB_SHUFFLE(rows[k], rows[k + VLEN / 2], HALVES_LOW);
+        next[k + VLEN / 2] = GFB_SHUFFLE(rows[k], rows[k + VLEN / 2], HALVES_HIGH);
+    }
     for (int k = 0; k < VLEN; k++)
-        rows[k] = *(const vec_t *)(in + k * in_stride);
+        rows[k] = next[k];
+}
+#else
+/* Transpose VLEN vectors. Each of the log2(VLEN) steps interleaves the upper half of them with the
+ * lower half, which moves one bit of an element's row number to its column number. */
+GFB_INLINE void transpose_vectors(vec_t *rows)
+{
+    vec_t next[VLEN];
     for (int bit = 1; bit < VLEN; bit *= 2) {
         for (int k = 0; k < VLEN / 2; k++) {
             next[2 * k] = GFB_SHUFFLE(rows[k], rows[k + VLEN / 2], ZIP_LOW);
@@ -270,6 +296,16 @@ GFB_INLINE void transpose_square(const REAL *in, index_t in_stride, REAL *out, i
         for (int k = 0; k < VLEN; k++)
             rows[k] = next[k];
     }
+}
+#endif
+
+/* Transpose a square (VLEN, VLEN) in registers. */
+GFB_INLINE void transpose_square(const REAL *in, index_t in_stride, REAL *out, index_t out_stride)
+{
+    vec_t rows[VLEN];
+    for (int k = 0; k < VLEN; k++)
+        rows[k] = *(const vec_t *)(in + k * in_stride);
+    transpose_vectors(rows);
     for (int k = 0; k < VLEN; k++)
         *(vec_t *)(out + k * out_stride) = rows[k];
 }

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from configurations import kept_window_configurations, random_configurations
-from oracle import Config
+from oracle import Config, conv_arguments
 from payload_check import channels_last, gradient_error, turned
 
 import workloads
@@ -111,6 +111,46 @@ def test_narrow_maps_of_every_width(
         config = Config(shape, (35, 19, 3, 3), (1, 1), (1, 1), (1, 1), 1, sides)
         check(config, torch.float64, torch.clone, 1e-10)
         check(config, torch.float32, torch.clone, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 2), (3, 3), (3, 5), (7, 7), (13, 8), (40, 14), (7, 16)]
+)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2)])
+def test_small_maps_of_every_size(size: tuple[int, int], stride: tuple[int, int]) -> None:
+    for sides in ((2, 2), (4, 4), (3, 2), (64, 64)):
+        for weight, groups in (((35, 19, 3, 3), 1), ((19, 1, 3, 3), 19), ((38, 1, 1, 1), 19)):
+            config = Config((3, 19, *size), weight, stride, (1, 1), (1, 1), groups, sides)
+            compare_with_torch(config, torch.clone)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("size", [(7, 9), (5, 3), (16, 1000)])
+def test_maps_of_few_channels(channels: int, size: tuple[int, int]) -> None:
+    for sides in ((2, 2), (4, 4), (3, 2), (2, 900)):
+        shape, weight = (2, channels, *size), (6, channels, 3, 3)
+        config = Config(shape, weight, (2, 2), (1, 1), (1, 1), 1, sides)
+        compare_with_torch(config, channels_last)
+
+
+def compare_with_torch(config: Config, layout: Any) -> None:
+    """Hold the gradients against kernel torch's, which are held against the slow loop."""
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        torch.manual_seed(0)
+        x = layout(torch.randn(config.x_shape, dtype=dtype)).requires_grad_()
+        w = torch.randn(config.weight_shape, dtype=dtype, requires_grad=True)
+        b = torch.randn(config.weight_shape[0], dtype=dtype, requires_grad=True)
+        options = {**conv_arguments(config), "patch_size": config.patch_size}
+        found = conv2d(x, w, b, method="gradient_filter", kernel="native", **options)
+        precise = (x.double(), w.double(), b.double())
+        wanted = conv2d(*precise, method="gradient_filter", kernel="torch", **options)
+        g = layout(torch.randn(found.shape, dtype=dtype))
+        for ours, theirs in zip(
+            torch.autograd.grad(found, (x, w, b), g),
+            torch.autograd.grad(wanted, (x, w, b), g.double()),
+            strict=True,
+        ):
+            assert (ours.double() - theirs).abs().max() <= tolerance * theirs.abs().max()
 
 
 def check(config: Config, dtype: torch.dtype, layout: Any, tolerance: float) -> None:
