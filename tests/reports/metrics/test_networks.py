@@ -205,6 +205,12 @@ def test_networks_stand_for_themselves_and_are_never_averaged_with_layers(run: R
         assert (chapter.best.method, chapter.best.patch_size) == ("gradient_filter", 4)
 
 
+def test_joules_of_networks_are_not_added_to_those_of_layers(run: Run) -> None:
+    (subject,) = subjects_of([run])
+    assert {name for name, *_ in subject.networks} == {"mobile-all", "plain-last4"}
+    assert {name for name, *_ in subject.added_up} == {"early", "middle", "late"}
+
+
 def test_a_gate_judges_a_network_by_name_in_its_own_phase_and_by_its_bytes(run: Run) -> None:
     gate = judge(
         run,
@@ -223,9 +229,12 @@ def test_a_gate_judges_a_network_by_name_in_its_own_phase_and_by_its_bytes(run: 
 
 
 def test_a_gate_does_not_ask_a_layer_for_a_step_with_optimizer(run: Run) -> None:
-    cases = {"base": "method=exact,kernel=torch", "new": "method=gradient_filter,patch_size=2"}
-    only_layers = {side: f"workload=early,{text}" for side, text in cases.items()}
-    gate = judge(run, phases=("step", "train_step"), **only_layers)
+    gate = judge(
+        run,
+        base="workload=early,method=exact,kernel=torch",
+        new="workload=early,method=gradient_filter,patch_size=2",
+        phases=("step", "train_step"),
+    )
     assert {verdict.phase for verdict in gate.verdicts} == {"step"}
 
 
