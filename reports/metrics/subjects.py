@@ -63,7 +63,7 @@ class Subject:
 
     @cached_property
     def added_up(self) -> frozenset[Workload]:
-        """The workloads whose joules may be added up: all layers; networks only among themselves."""
+        """The workloads whose joules may be added up: the layers, or else the networks."""
         layers = frozenset(self.workloads) - self.networks
         return layers or self.networks
 
