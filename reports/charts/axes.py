@@ -108,12 +108,13 @@ def zero_axis(
 ) -> Json:
     """Return an axis from 0 with round ticks in the prefix that suits the largest value.
 
-    The unit is at the ticks, or in the title: then they also fit a narrow screen.
+    The unit is at the ticks, or in the title: those, at most four, also fit a narrow screen.
     """
     top = max(values, default=0.0) or 1.0
     scale, symbol = scale_of(top, unit)
+    most = 4 if unit_in_title else 6
     steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
-    step = next((step for step in steps if top / scale / step <= 6), 500)
+    step = next((step for step in steps if top / scale / step <= most), 500)
     ticks = [number * step for number in range(int(top / scale / step) + 1)]
     axis: Json = {
         "range": [0, top * 1.05],

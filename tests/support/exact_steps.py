@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from network_data import varied
 from torch import nn
@@ -9,7 +11,9 @@ from torch import nn
 from workloads.networks import build
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.order import chosen_convolutions, convolutions_in_order
-from workloads.networks.steps import Step
+
+# step(x, grad_logits) of (N, 3, H, W) and (N, classes) returns a gradient for each parameter.
+Step = Callable[[torch.Tensor, torch.Tensor], list[torch.Tensor]]
 
 SIZE, BATCH, CLASSES = 32, 3, 4
 # Not narrower: with 4 channels in channels-last, oneDNN 3.12 writes beyond the gradient of a 1x1
@@ -43,6 +47,15 @@ def train_convolutions(network: nn.Module, choice: str) -> None:
 def trained(network: nn.Module) -> list[nn.Parameter]:
     """Return the parameters that are trained, in the network's order."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+def whole_batch(module: nn.Module, parameters: Sequence[nn.Parameter]) -> Step:
+    """Return one step of a module as a function."""
+
+    def step(x: torch.Tensor, grad_logits: torch.Tensor) -> list[torch.Tensor]:
+        return list(torch.autograd.grad(module(x), parameters, grad_logits))
+
+    return step
 
 
 def images(dtype: torch.dtype = torch.float64, size: int = SIZE) -> torch.Tensor:

@@ -225,10 +225,12 @@ from workloads.networks import build
 from workloads.networks.baselines import BASELINES
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.checkpointed import checkpointed
-from workloads.networks.steps import micro_batches, whole_batch
 torch.set_num_threads(1)
 WIDTHS = {"tiny": None, "mobilenet_v2": 0.25, "resnet18": 0.125, "efficientnet_lite0": None}
 x, grad_logits = torch.rand(3, 3, 32, 32).double(), torch.randn(3, 4).double()
+def gradients(module, parameters):
+    return torch.autograd.grad(module(x), parameters, grad_logits)
+
 for name, width in WIDTHS.items():
     stock = build(name, num_classes=4, width=width).double()
     for key, tensor in stock.state_dict().items():
@@ -236,18 +238,16 @@ for name, width in WIDTHS.items():
             tensor.uniform_(0.5, 1.5)
     set_batch_norm(stock)
     next(stock.parameters()).requires_grad_(False)
-    for way in ("torch-channels-last", "folded", "fused", "checkpointed", "micro-batches"):
+    wanted = gradients(stock, [part for part in stock.parameters() if part.requires_grad])
+    for way in ("torch-channels-last", "folded", "fused", "checkpointed"):
         network = copy.deepcopy(stock)
         trained = [part for part in network.parameters() if part.requires_grad]
         if way == "checkpointed":
-            step = whole_batch(checkpointed(network, x), trained)
-        elif way == "micro-batches":
-            step = micro_batches(BASELINES["fused"].make(network), trained, parts=2)
+            module = checkpointed(network, x)
         else:
-            step = whole_batch(BASELINES[way].make(network), trained)
-        kept = [part for part in stock.parameters() if part.requires_grad]
-        for got, wanted in zip(step(x, grad_logits), whole_batch(stock, kept)(x, grad_logits)):
-            assert (got - wanted).abs().max() <= 1e-9 * wanted.abs().max(), (name, way)
+            module = BASELINES[way].make(network)
+        for got, true in zip(gradients(module, trained), wanted):
+            assert (got - true).abs().max() <= 1e-9 * true.abs().max(), (name, way)
 """
 
 
@@ -257,6 +257,48 @@ def test_every_exact_baseline_has_stock_torchs_gradients(python: Path) -> None:
         capture_output=True,
         text=True,
         timeout=300,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    assert done.returncode == 0, done.stderr
+
+
+STEP_BY_EVERY_METHOD = """
+import torch
+from workloads.measure.prepare import prepare
+from workloads.spec.messages import Case, Network
+from workloads.spec.networks import NETWORKS
+from workloads.spec.refusals import case_refusal
+torch.set_num_threads(1)
+WAYS = (
+    ("exact", None, "torch"), ("exact", None, "torch-channels-last"), ("exact", None, "folded"),
+    ("exact", None, "fused"), ("checkpoint", None, "fused"), ("micro_batches", None, "fused"),
+    ("gradient_filter", 2, "torch"), ("gradient_filter", 2, "native"),
+    ("gradient_filter", 4, "native-channels-last"), ("gradient_filter_published", 2, "torch"),
+)
+for name, known in NETWORKS.items():
+    side = min(known.input_size, 32)
+    channels = 0.25 if known.has_width and name != "tiny" else 1.0
+    network = Network(name, name, side, side, 4, channels=channels, optimizer="sgd")
+    for method, patch_size, kernel in WAYS:
+        case = Case(network, method, patch_size, kernel, "cpu", "float64", 3)
+        if case_refusal(case):
+            assert (name, method) == ("efficientnet_lite0", "gradient_filter_published")
+            continue
+        work = prepare(case, 3)
+        for phase in case.phases:
+            work.change(phase)
+            results = getattr(work, phase)()
+            error = work.verify(phase, work.inputs(phase), results)
+            assert error < 1e-9, (case.key, phase, error)
+"""
+
+
+def test_every_network_runs_a_step_of_each_method(python: Path) -> None:
+    done = subprocess.run(
+        [str(python), "-c", STEP_BY_EVERY_METHOD],
+        capture_output=True,
+        text=True,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from workloads.measure import by_layer as layers
 from workloads.measure import inputs
 from workloads.measure.network_building import (
     as_measured,
+    laid_out,
     memory_format_of,
     stock_network,
     trained_parameters,
@@ -68,7 +69,7 @@ def tiny(case: Case) -> Case:
 
 def fidelity(case: Case, seed: int) -> Dict[str, Any]:
     """Compare the network's gradients, filtered and exact, on images with a 1/f spectrum."""
-    exact = stock_network(case, seed).to(memory_format=memory_format_of(case))
+    exact = laid_out(stock_network(case, seed), memory_format_of(case))
     filtered = as_measured(case, stock_network(case, seed))
     device, dtype = torch.device(case.device), getattr(torch, case.dtype)
     x = inputs.one_over_f(_image_shape(case), 4 * seed, dtype, device)

@@ -1,4 +1,4 @@
-"""From a case to the network that is trained: stock torch first, then what its kernel makes of it."""
+"""From a case to the network that is trained: first stock torch, then what a kernel makes of it."""
 
 from typing import Dict, List
 
@@ -52,10 +52,11 @@ def as_measured(case: Case, network: nn.Module) -> nn.Module:
     It trains the same parameters. The stock network is changed in place, or is a part of it.
     """
     if not METHODS[case.method].exact:
-        network = network.to(memory_format=memory_format_of(case))  # type: ignore[call-overload]
-        return filtered(case, network, case.kernel)
+        return filtered(case, laid_out(network, memory_format_of(case)), case.kernel)
     if case.method == "checkpoint":
-        example = next(network.parameters()).new_zeros((1, 3, case.network.height, case.network.width))
+        example = next(network.parameters()).new_zeros(
+            (1, 3, case.network.height, case.network.width)
+        )
         return checkpointed(network, example)
     return BASELINES[case.kernel].make(network)
 
@@ -77,3 +78,8 @@ def memory_format_of(case: Case) -> torch.memory_format:
     if METHODS[case.method].exact:
         return BASELINES[case.kernel].memory_format
     return find(case.kernel).memory_format
+
+
+def laid_out(network: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    """Lay a network's weights out in a memory format, in place; return the network."""
+    return network.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]

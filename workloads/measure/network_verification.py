@@ -81,8 +81,9 @@ class Reference:
     def _parts(self, seen: NetworkInputs) -> Iterator[Tuple[torch.Tensor, ...]]:
         """Yield images, gradients and labels part by part; whole where BatchNorm sees them all."""
         images = IMAGES if self._case.network.frozen_batch_norm else len(seen.x)
-        x = seen.x.detach().contiguous()
-        yield from zip(x.split(images), seen.grad_output.split(images), seen.labels.split(images))
+        whole = (seen.x.detach().contiguous(), seen.grad_output, seen.labels)
+        for first in range(0, len(seen.x), images):
+            yield tuple(tensor[first : first + images] for tensor in whole)
 
     def _built(self) -> nn.Module:
         if self._module is None:

@@ -229,12 +229,9 @@ def test_a_gate_judges_a_network_by_name_in_its_own_phase_and_by_its_bytes(run: 
 
 
 def test_a_gate_does_not_ask_a_layer_for_a_step_with_optimizer(run: Run) -> None:
-    gate = judge(
-        run,
-        base="workload=early,method=exact,kernel=torch",
-        new="workload=early,method=gradient_filter,patch_size=2",
-        phases=("step", "train_step"),
-    )
+    base = "workload=early,method=exact,kernel=torch"
+    new = "workload=early,method=gradient_filter,patch_size=2"
+    gate = judge(run, phases=("step", "train_step"), base=base, new=new)
     assert {verdict.phase for verdict in gate.verdicts} == {"step"}
 
 

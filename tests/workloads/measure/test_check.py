@@ -93,7 +93,7 @@ def test_the_example_in_the_documentation_passes_the_check(
 
 def test_a_layer_that_the_kernel_does_not_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, data.GOOD)
-    with pytest.raises(KernelRefused, match="does not support the layer .*: patches must divide"):
+    with pytest.raises(KernelRefused, match=r"does not support the layer .*: patches must divide"):
         check(CASE._replace(workload=LAYER._replace(height=9)), 1)
 
 

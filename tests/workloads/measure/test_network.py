@@ -76,6 +76,14 @@ def test_exact_gradients_are_those_of_stock_torch(
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
+def test_micro_batches_of_a_whole_network_add_up_to_its_gradients(name: str) -> None:
+    changes = {"architecture": name, "height": 32, "width": 32, "channels": 0.25}
+    case = case_of("micro_batches", None, "fused", **changes)._replace(dtype="float64")
+    work = prepare(case, 3)
+    assert work.verify("step", work.inputs("step"), work.step()) < 1e-9
+
+
 def test_the_last_convolutions_alone_can_be_trained() -> None:
     work = prepare(case_of("gradient_filter", 2, "torch", trained="last:1"), 3)
     assert [tuple(gradient.shape) for gradient in work.step()] == [(32, 16, 1, 1), (10, 32), (10,)]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from workloads.measure import block as blocks
-from workloads.measure import inputs, timing, verification, work as work_module
+from workloads.measure import inputs, timing, verification
+from workloads.measure import work as work_module
 from workloads.measure.check import KernelRefused
 from workloads.measure.layer import prepare
 from workloads.measure.verification import keep, read_some, refuse_same, verify
@@ -43,7 +44,9 @@ def test_right_results_pass_after_every_change(
     for _ in range(3):
         work.change(phase)
         results = getattr(work, phase)()
-        assert verify(case, phase, work.inputs(phase), results) < (1e-5 if dtype == "float32" else 1e-12)
+        assert verify(case, phase, work.inputs(phase), results) < (
+            1e-5 if dtype == "float32" else 1e-12
+        )
         seen.append(read_some(results))
     assert seen[0] != seen[1] != seen[2]
 

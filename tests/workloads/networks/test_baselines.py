@@ -8,32 +8,31 @@ import pytest
 import torch
 from exact_steps import (
     WIDTHS,
+    Step,
     assert_same_step,
     frozen_network,
     images,
     train_convolutions,
     trained,
+    whole_batch,
 )
 from torch import nn
 
-from workloads.measure.memory import saved_bytes
+from workloads.measure.saved import saved_bytes
 from workloads.networks.baselines import BASELINES, find_baseline
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.checkpointed import checkpointed
 from workloads.networks.fused import fused
 from workloads.networks.fused_convolution import FusedConv2d
-from workloads.networks.steps import Step, micro_batches, whole_batch
 
 torch.set_num_threads(1)
 
 MODULES = ("torch", "torch-channels-last", "folded", "fused")  # compiling takes a test of its own
-WAYS = (*MODULES, "checkpointed", "micro-batches")
+WAYS = (*MODULES, "checkpointed")
 
 
 def step_of(way: str, network: nn.Module) -> Step:
     parameters = trained(network)
-    if way == "micro-batches":
-        return micro_batches(fused(network), parameters, parts=2)
     return whole_batch(module_of(way, network), parameters)
 
 
@@ -57,7 +56,7 @@ def test_gradients_are_those_of_stock_torch(name: str, choice: str, way: str) ->
     assert_same_step(step, wanted, images(), 1e-9)
 
 
-@pytest.mark.parametrize("way", [*MODULES, "checkpointed"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", WIDTHS)
 def test_logits_are_those_of_stock_torch_with_gradients_and_without(name: str, way: str) -> None:
     network = frozen_network(name)
@@ -68,7 +67,7 @@ def test_logits_are_those_of_stock_torch_with_gradients_and_without(name: str, w
         assert torch.allclose(module(images()), wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("way", ["fused", "checkpointed", "micro-batches"])
+@pytest.mark.parametrize("way", ["fused", "checkpointed"])
 @pytest.mark.parametrize("name", WIDTHS)
 def test_onednns_fused_operations_in_float32_compute_the_same(name: str, way: str) -> None:
     network = frozen_network(name, dtype=torch.float32)
@@ -167,7 +166,7 @@ def test_any_parameter_may_be_frozen_alone(way: str, frozen: str) -> None:
     assert_same_step(step_of(way, network), wanted, images(), 1e-9)
 
 
-@pytest.mark.parametrize("way", [*MODULES, "checkpointed"])
+@pytest.mark.parametrize("way", WAYS)
 def test_images_get_their_gradient_too(way: str) -> None:
     network = frozen_network("mobilenet_v2", "last:2")
     stock = copy.deepcopy(network)
@@ -178,7 +177,7 @@ def test_images_get_their_gradient_too(way: str) -> None:
     assert torch.allclose(grads[0], grads[1], rtol=1e-9, atol=1e-12 * float(grads[1].abs().max()))
 
 
-@pytest.mark.parametrize("way", [*MODULES, "checkpointed"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["mobilenet_v2", "resnet18"])
 def test_a_second_backward_on_the_same_graph_computes_the_same(name: str, way: str) -> None:
     network = frozen_network(name)
@@ -242,11 +241,3 @@ def test_a_layer_with_dropout_cannot_run_twice() -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Dropout(0.5))
     with pytest.raises(ValueError, match=r"^network: dropout '1' is active"):
         checkpointed(network, images())
-
-
-def test_a_batch_has_no_more_parts_than_images() -> None:
-    network = frozen_network("tiny")
-    wanted = whole_batch(network, trained(network))
-    assert_same_step(micro_batches(network, trained(network), parts=9), wanted, images(), 1e-9)
-    with pytest.raises(ValueError, match=r"^parts must be at least 1, not 0$"):
-        micro_batches(network, trained(network), parts=0)

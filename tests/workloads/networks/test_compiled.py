@@ -18,9 +18,8 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 # In a child, as blocks run.
 TRAIN_IN_A_CHILD = """
 import os, subprocess, torch
-from exact_steps import assert_same_step, frozen_network, images, trained
+from exact_steps import assert_same_step, frozen_network, images, trained, whole_batch
 from workloads.networks.compiled import compiled
-from workloads.networks.steps import whole_batch
 
 def train():
     torch.set_num_threads(1)
