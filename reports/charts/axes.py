@@ -103,13 +103,16 @@ def _tick_text(value: float, unit: str) -> str:
     return f"{value / scale:.3g}{symbol}"
 
 
-def zero_axis(values: Sequence[float], unit: str, title: str = "", *, most: int = 6) -> Json:
+def zero_axis(
+    values: Sequence[float], unit: str, title: str = "", *, unit_in_title: bool = False
+) -> Json:
     """Return an axis from 0 with round ticks in the prefix that suits the largest value.
 
-    There are at most so many ticks above 0: on a narrow screen texts of more would overlap.
+    The unit is at the ticks, or in the title: those, at most four, also fit a narrow screen.
     """
     top = max(values, default=0.0) or 1.0
     scale, symbol = scale_of(top, unit)
+    most = 4 if unit_in_title else 6
     steps = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200)
     step = next((step for step in steps if top / scale / step <= most), 500)
     ticks = [number * step for number in range(int(top / scale / step) + 1)]
@@ -119,6 +122,9 @@ def zero_axis(values: Sequence[float], unit: str, title: str = "", *, most: int 
         "tickvals": [tick * scale for tick in ticks],
         "ticktext": [f"{tick:g}{symbol if tick else ''}" for tick in ticks],
     }
+    if unit_in_title:
+        axis["ticktext"] = [f"{tick:g}" for tick in ticks]
+        title = f"{title} ({symbol.strip()})"
     if title:
         axis["title"] = {"text": title}
     return axis

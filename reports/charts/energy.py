@@ -122,7 +122,11 @@ def totals_of(subject: Subject) -> Totals:
 
     A phase in which no workload has them all is left out.
     """
-    rows = [row for row in subject.rows if row.metric == "energy_j" and row.value is not None]
+    rows = []
+    for row in subject.rows:
+        is_energy = row.metric == "energy_j" and row.value is not None
+        if is_energy and workload_of(row) in subject.added_up:
+            rows.append(row)
     nets_j = _net_joules(subject) if rows else {}
     totals = []
     most = 0

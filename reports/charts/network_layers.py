@@ -317,7 +317,7 @@ def _keepers_panel(
         heading=network.label,
         height=rows_height(len(methods), 2),
         yaxis=rows_axis([label_of(method) for method in methods]),
-        xaxis=zero_axis(totals, "B", "kept for the backward", most=2),
+        xaxis=zero_axis(totals, "B", "kept for the backward", unit_in_title=True),
         barmode="stack",
         meta=method_rows_meta(methods, 2),
     )

@@ -149,7 +149,7 @@ def _memory_panel(network: NetworkCases, ways: Sequence[WayOfTraining], colours:
         f"on {network.subject.label}",
         heading=network.label,
         height=380,
-        xaxis=zero_axis(ends_s, "s", "time of a step", most=3),
+        xaxis=zero_axis(ends_s, "s", "time of a step", unit_in_title=True),
         yaxis={**zero_axis(bytes_, "B", what), "automargin": True},
         shapes=shapes,
         annotations=annotations,
@@ -298,7 +298,7 @@ def _parts_panel(network: NetworkCases, lines: Sequence[Parts]) -> Panel:
         heading=network.label,
         height=rows_height(len(methods), 2),
         yaxis=rows_axis([label_of(method) for method in methods]),
-        xaxis=zero_axis(ends, "s", "time of a step", most=2),
+        xaxis=zero_axis(ends, "s", "time of a step", unit_in_title=True),
         shapes=[vertical_line(bound_s) for bound_s in bounds],
         barmode="stack",
         meta=method_rows_meta(methods, 2),
@@ -387,7 +387,10 @@ def _boards_panel(label: str, steps: Sequence[OnBoard], colours: Colours, first_
             )
         )
     axis = zero_axis(
-        [end for step in steps for end in ends_of(step.step)], "s", "time of a step", most=3
+        [end for step in steps for end in ends_of(step.step)],
+        "s",
+        "time of a step",
+        unit_in_title=True,
     )
     return panel_of(
         "",

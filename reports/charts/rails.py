@@ -106,7 +106,7 @@ def rails_of(subject: Subject, colours: Colours) -> dict[tuple[Method, str], Unc
     energies = energies_of(subject.target)
     for case in cases_of(subject.run, subject.target):
         joules = _rail_joules(tuple(energies.get((case, "step"), {}).values()))
-        if joules:
+        if joules and workload_of_case(case) in subject.added_up:
             measured[method_of_case(case), workload_of_case(case)] = joules
     known = {method for method, _ in measured}
     methods = [method for method in colours if method in known]

@@ -62,6 +62,12 @@ class Subject:
         return frozenset(workload_of_case(case) for case in cases if case.is_network)
 
     @cached_property
+    def added_up(self) -> frozenset[Workload]:
+        """The workloads whose joules may be added up: the layers, or else the networks."""
+        layers = frozenset(self.workloads) - self.networks
+        return layers or self.networks
+
+    @cached_property
     def workloads(self) -> dict[Workload, str]:
         """The workloads in order, with labels that name what differs between them."""
         keys = list(dict.fromkeys(workload_of(row) for row in self.rows))

@@ -17,6 +17,7 @@ LARGEST_SIZE = 2**31 - 1  # of a tensor's axis
 Figure = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 Instant = Annotated[float, Field(ge=-LATEST_S, le=LATEST_S, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=1e-12, le=1e9, allow_inf_nan=False)]  # that something took
+SomeSeconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # or nothing
 Factor = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_WHOLE)]

@@ -24,6 +24,7 @@ from reports.results.fields import (
     Names,
     Seconds,
     Settings,
+    SomeSeconds,
     Span,
     Text,
     Texts,
@@ -88,8 +89,8 @@ class LayerShare:
 
     name: Text = ""
     kind: Text = ""
-    forward_s: Seconds | None = None
-    backward_s: Seconds | None = None
+    forward_s: SomeSeconds | None = None
+    backward_s: SomeSeconds | None = None
     saved_bytes: Count | None = None
 
 
@@ -99,8 +100,8 @@ class ByLayer:
 
     layers: Annotated[tuple[LayerShare, ...], absent_as(())] = ()
     saved: Annotated[tuple[SavedTensor, ...], absent_as(())] = ()
-    forward_s: Seconds | None = None
-    backward_s: Seconds | None = None
+    forward_s: SomeSeconds | None = None
+    backward_s: SomeSeconds | None = None
     saved_bytes: Count | None = None
 
 

@@ -150,7 +150,7 @@ def network_by_layer(case: Json, network: FakeNetwork) -> Json:
                 "name": name,
                 "kind": kind,
                 "forward_s": seconds["forward"] / len(modules),
-                "backward_s": seconds["backward"] / len(modules),
+                "backward_s": 0.0 if place == 0 else seconds["backward"] / len(modules),
                 "saved_bytes": kept,
             }
         )

@@ -205,6 +205,12 @@ def test_networks_stand_for_themselves_and_are_never_averaged_with_layers(run: R
         assert (chapter.best.method, chapter.best.patch_size) == ("gradient_filter", 4)
 
 
+def test_joules_of_networks_are_not_added_to_those_of_layers(run: Run) -> None:
+    (subject,) = subjects_of([run])
+    assert {name for name, *_ in subject.networks} == {"mobile-all", "plain-last4"}
+    assert {name for name, *_ in subject.added_up} == {"early", "middle", "late"}
+
+
 def test_a_gate_judges_a_network_by_name_in_its_own_phase_and_by_its_bytes(run: Run) -> None:
     gate = judge(
         run,

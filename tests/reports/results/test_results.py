@@ -23,6 +23,7 @@ from reports.results.write import (
     target_folder,
     write_json_atomic,
 )
+from workloads.spec.messages import SCHEMA
 
 small_run = partial(make_run, layers=(("early", 16, 56),))
 
@@ -36,7 +37,7 @@ def test_each_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
     assert len(runs) == 20
     for run in runs:
         header = json.loads((run / "run.json").read_text())
-        assert header == {"seed": 1, "schema": "gfbench/1", "run_id": run.name}
+        assert header == {"seed": 1, "schema": SCHEMA, "run_id": run.name}
         assert load_run(run).run_id == run.name
 
 
