@@ -34,6 +34,7 @@ from torch import nn
 from reports.stats.intervals import paired_ratio
 from workloads.convolution import filter_module
 from workloads.measure import memory
+from workloads.measure.saved import saved_bytes
 from workloads.networks import build
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.order import chosen_convolutions, convolutions_in_order
@@ -159,7 +160,7 @@ def _report(contender: Contender, fastest: Contender) -> None:
     """Print the medians of one contender, and its steps over those of the fastest exact one."""
     phases = (contender.forward_s, contender.backward_s, contender.step_s)
     medians = "".join(f"{1e3 * statistics.median(times):9.1f}" for times in phases)
-    saved = memory.saved_bytes(contender.loss, list(contender.network.parameters()))
+    saved = saved_bytes(contender.loss, list(contender.network.parameters()))
     ratio = paired_ratio(fastest.step_s, contender.step_s)
     interval = ""
     if ratio.ci_low is not None:
