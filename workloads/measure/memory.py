@@ -118,7 +118,7 @@ def measure_memory(block: Block) -> Dict[str, Any]:
             inference = peak_of(work.inference, work.synchronize, baseline, cuda)
         step = peak_of(work.step, work.synchronize, baseline, cuda)
     figures = Memory(
-        saved_bytes=saved_bytes(work.forward, work.parameters),
+        saved_bytes=saved_bytes(work.saving or work.forward, work.parameters),
         peak_rss_bytes=step.rss_bytes,
         peak_rss_method=step.rss_method,
         cuda_peak_bytes=step.cuda_bytes,

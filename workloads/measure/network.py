@@ -56,6 +56,7 @@ def prepare(case: Case, seed: int) -> Work:
         parameters=[*network.parameters(), *module.parameters()],
         train_step=None if optimizer is None else calls.train_step,
         inference=calls.inference,
+        saving=calls.forward_of_a_part,
         facts=facts,
     )
 
@@ -79,13 +80,12 @@ def fidelity(case: Case, seed: int) -> Dict[str, Any]:
 
 
 def by_layer(case: Case, seed: int) -> Dict[str, Any]:
-    """Return seconds and saved bytes of the case's step by layer."""
+    """Return seconds and saved bytes of the case's step by layer; of one micro-batch's."""
     network = stock_network(case, seed)
     tensors = _inputs(case, seed, network)
     module = as_measured(case, network)
-    return layers.by_layer(
-        module, tensors.x, tensors.grad_output, tensors.parameters, BY_LAYER_REPEATS
-    )
+    part = _parts(case, tensors)[0]
+    return layers.by_layer(module, part.x, part.grad_output, tensors.parameters, BY_LAYER_REPEATS)
 
 
 class _Part(NamedTuple):
@@ -94,6 +94,12 @@ class _Part(NamedTuple):
     x: torch.Tensor
     grad_output: torch.Tensor
     labels: torch.Tensor
+
+
+def _parts(case: Case, tensors: NetworkInputs) -> List[_Part]:
+    number = min(MICRO_BATCHES, case.batch) if case.method == "micro_batches" else 1
+    cut = (part.chunk(number) for part in (tensors.x, tensors.grad_output, tensors.labels))
+    return [_Part(*pieces) for pieces in zip(*cut)]
 
 
 class _Calls:
@@ -107,9 +113,7 @@ class _Calls:
         optimizer: Optional[torch.optim.Optimizer],
     ) -> None:
         """Cut the batch; nothing is computed yet."""
-        number = min(MICRO_BATCHES, case.batch) if case.method == "micro_batches" else 1
-        cut = (part.chunk(number) for part in (tensors.x, tensors.grad_output, tensors.labels))
-        self._parts = [_Part(*pieces) for pieces in zip(*cut)]
+        self._parts = _parts(case, tensors)
         self._module = module
         self._x = tensors.x
         self._parameters = tensors.parameters
@@ -121,6 +125,11 @@ class _Calls:
         """Return the logits (N, classes)."""
         logits = [self._module(part.x) for part in self._parts]
         return logits[0] if len(logits) == 1 else torch.cat(logits)
+
+    def forward_of_a_part(self) -> torch.Tensor:
+        """Return the logits of as many images as are in memory at one time."""
+        logits: torch.Tensor = self._module(self._parts[0].x)
+        return logits
 
     def inference(self) -> torch.Tensor:
         """Return the logits (N, classes), with nothing kept for a backward."""

@@ -25,6 +25,7 @@ class Work(NamedTuple):
         parameters: what autograd does not save but finds there anyway.
         train_step: the step and the optimizer's update; None where there is none.
         inference: the forward alone, with nothing saved; None where that is not measured.
+        saving: what saves all that is kept at one time; None for the whole forward.
         facts: what the block's record says of how the work was prepared.
     """
 
@@ -38,6 +39,7 @@ class Work(NamedTuple):
     parameters: List[torch.Tensor]
     train_step: Optional[Callable[[], Any]] = None
     inference: Optional[Callable[[], Any]] = None
+    saving: Optional[Callable[[], Any]] = None
     facts: Dict[str, Any] = {}  # noqa: RUF012 - read only, as every default of a NamedTuple
 
     def iteration(self, phase: str) -> Iteration:

@@ -7,10 +7,17 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from workloads.networks.folded import FoldedConv2d
-from workloads.networks.operators import HAS_CONVOLUTION_BACKWARD, HAS_POINTWISE
+from workloads.networks.operators import HAS_CONVOLUTION_BACKWARD, HAS_POINTWISE, overload
 from workloads.spec.geometry import conv_geometry
 
 Maybe = Optional[torch.Tensor]
+
+if HAS_CONVOLUTION_BACKWARD:
+    _convolution_backward = overload(torch.ops.aten.convolution_backward, "default")
+if HAS_POINTWISE:
+    _pointwise = overload(torch.ops.mkldnn._convolution_pointwise, "default")
+    _pointwise_sum = overload(torch.ops.mkldnn._convolution_pointwise, "binary")
+_hardtanh_backward = overload(torch.ops.aten.hardtanh_backward, "grad_input")
 
 
 class FusedConv2d(FoldedConv2d):
@@ -63,11 +70,11 @@ class FusedConv2d(FoldedConv2d):
             needs: which of the three are needed.
         """
         weight = self.folded_weight()
-        g_x, g_weight, g_bias = torch.ops.aten.convolution_backward(
+        g_x, g_weight, g_bias = _convolution_backward(
             grad,
             x,
             weight,
-            weight.shape[:1],
+            [weight.shape[0]],
             self.stride,
             self.padding,
             self.dilation,
@@ -86,24 +93,23 @@ class FusedConv2d(FoldedConv2d):
     def before_activation(self, grad: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Return the gradient of what the activation got, which is 0 where y is at a limit."""
         result = grad if self.owns_gradient else torch.empty_like(y)
-        torch.ops.aten.hardtanh_backward(grad, y, 0.0, self.upper, grad_input=result)
+        _hardtanh_backward(grad, y, 0.0, self.upper, grad_input=result)
         return result
 
     def _pointwise(self, x: torch.Tensor, other: Maybe) -> torch.Tensor:
         """Return y by oneDNN, which has all of it but a sum with ReLU6 in one pass."""
-        convolve = torch.ops.mkldnn._convolution_pointwise
         weight, bias = self.folded_weight(), self.folded_bias()
         options = (weight, bias, self.padding, self.stride, self.dilation, self.groups)
         y: torch.Tensor
         if other is None:
             if self.upper is None:
-                y = convolve(x, *options, "none", [], "")
+                y = _pointwise(x, *options, "none", [], "")
             else:
-                y = convolve(x, *options, "hardtanh", [0.0, self.upper], "")
+                y = _pointwise(x, *options, "hardtanh", [0.0, self.upper], "")
         elif self.upper == math.inf:
-            y = convolve(x, other, *options, "add", 1.0, "relu", [], "")
+            y = _pointwise_sum(x, other, *options, "add", 1.0, "relu", [], "")
         else:
-            y = convolve(x, other, *options, "add", 1.0, None, [], "")
+            y = _pointwise_sum(x, other, *options, "add", 1.0, None, [], "")
             if self.upper is not None:
                 y.clamp_(0.0, self.upper)
         return y

@@ -1,5 +1,7 @@
 """Which of torch's operators this torch has, and the layout of maps that goes with them."""
 
+from typing import Any
+
 import torch
 
 
@@ -9,6 +11,14 @@ def _has(namespace: str, name: str) -> bool:
     except (AttributeError, RuntimeError):  # the latter from old versions of torch
         return False
     return True
+
+
+def overload(operator: Any, name: str) -> Any:
+    """Return one signature of an operator: finding it at each call takes as long as a small layer.
+
+    Where torch does not tell signatures apart (< 1.12), return the operator itself.
+    """
+    return getattr(operator, name, operator)
 
 
 HAS_CONVOLUTION_BACKWARD = _has("aten", "convolution_backward")  # torch 1.10 does not

@@ -60,10 +60,17 @@ def test_memory_and_layers_tell_the_same_saved_bytes(
     case = case_of(method, patch_size, kernel)
     memory, by_layer = measured(case, "memory")["memory"], measured(case, "by_layer")["by_layer"]
     assert memory["inference_peak_rss_bytes"] is not None
-    if method != "micro_batches":  # of whose parts only one is there at a time
-        assert memory["saved_bytes"] == by_layer["saved_bytes"] > 0
+    assert memory["saved_bytes"] == by_layer["saved_bytes"] > 0
     assert sum(layer["saved_bytes"] for layer in by_layer["layers"]) == by_layer["saved_bytes"]
     assert sum(tensor["bytes"] for tensor in by_layer["saved"]) == by_layer["saved_bytes"]
+
+
+def test_micro_batches_keep_what_one_of_them_needs() -> None:
+    whole, parts = (
+        measured(case_of(method, None, "fused"), "memory")["memory"]["saved_bytes"]
+        for method in ("exact", "micro_batches")
+    )
+    assert parts < whole / 2  # of 6 images, 2 at a time
 
 
 @pytest.mark.parametrize(("method", "patch_size", "kernel"), EXACT[1:])
