@@ -61,7 +61,7 @@ def _per_axis(value: Any) -> Any:
 
 def _absolute(path: str) -> str:
     if path and not path.startswith("/"):
-        raise ValueError("a file on the board is named by its whole path, such as /home/me/a.pt")
+        raise ValueError("a file on the board is named by its whole path, such as /data/a.pt")
     return path
 
 

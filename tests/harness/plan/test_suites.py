@@ -67,7 +67,7 @@ workloads:
     batch_norm: trained
     optimizer: sgd
     channels: 0.5
-    weights: /home/me/weights.pt
+    weights: /data/weights.pt
   - {network: tiny, name: mine, trained: [conv3]}
 """
     suite = load_suite(write(tmp_path, text))
@@ -84,7 +84,7 @@ workloads:
             frozen_batch_norm=False,
             optimizer="sgd",
             channels=0.5,
-            weights="/home/me/weights.pt",
+            weights="/data/weights.pt",
         ),
         Network("mine", "tiny", 8, 8, 10, trained=("conv3",)),
     )
