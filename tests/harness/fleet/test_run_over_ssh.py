@@ -125,6 +125,44 @@ def test_two_boards_of_one_machine_give_one_report_that_says_so(
     )
 
 
+NETWORK_SUITE = """
+workloads:
+  - {network: tiny, optimizer: sgd}
+exact_kernels: [torch, torch-channels-last, folded, fused]
+kernels: [native]
+patch_sizes: [2]
+batches: [4]
+rounds: 2
+memory_rounds: 1
+fidelity_rounds: 1
+pilot: 1
+isolation: fork
+min_window_s: 0.01
+"""
+
+
+def test_two_boards_measure_a_network_and_stand_in_one_table(
+    tmp_path: Path, home: ClientHome
+) -> None:
+    (tmp_path / "network.yaml").write_text(NETWORK_SUITE)
+    with lab(tmp_path, home):
+        run = gfbench(tmp_path, home, "run", "-t", "all", "--suite", "network.yaml")
+        output, errors = run.communicate(timeout=300)
+    assert run.returncode == 0, errors
+    folder = run_folder(tmp_path, output)
+    for target in ("board-a", "board-b"):
+        blocks = [record for record in journal(folder, target) if record["type"] == "block"]
+        assert {record["status"] for record in blocks} == {"ok", "left_out"}
+        left_out = [record for record in blocks if record["status"] == "left_out"]
+        assert len(left_out) == 3  # of four exact kernels one goes on
+        assert all("pilot round" in record["reason"] for record in left_out)
+        layers = [record["by_layer"] for record in blocks if record["kind"] == "by_layer"]
+        assert len(layers) == 5
+    html = (folder / "report.html").read_text()
+    assert "tiny-8-all, batch 4" in html
+    assert "the fastest of 4 exact kernels here" in html
+
+
 @pytest.mark.parametrize("lost", ["measuring", "waiting"])
 def test_a_lost_board_does_not_lose_the_other(tmp_path: Path, home: ClientHome, lost: str) -> None:
     with lab(tmp_path, home) as (first, second, inventory):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from workloads.measure.block import Settings, run_block
 from workloads.measure.check import KernelRefused
 from workloads.measure.prepare import prepare, tiny
 from workloads.spec.messages import Block, Case, Network
+from workloads.spec.networks import NETWORKS
 
 TINY = Network("tiny-8-all", "tiny", 8, 8, 10, optimizer="sgd")
 EXACT = [
@@ -150,10 +153,22 @@ def test_every_input_of_a_phase_changes_between_iterations() -> None:
         assert not (one == other)[one != 0].any()  # the classifier's bias begins with zeros
 
 
-def test_the_small_case_has_one_small_image() -> None:
-    big = case_of("exact", None, "torch", architecture="mobilenet_v2", height=224, width=192)
+def test_what_loads_the_libraries_is_the_smallest_network() -> None:
+    choice = ("layer4.0.conv1", "layer4.0.conv2")
+    big = case_of("gradient_filter", 2, "torch", architecture="resnet18", height=96, width=64)
+    big = big._replace(workload=big.network._replace(trained=choice, patch_sizes=((choice[0], 4),)))
     small = tiny(big)
-    assert (small.batch, small.network.height, small.network.width) == (1, 32, 32)
+    assert (small.network.architecture, small.batch) == ("tiny", 1)
+    assert prepare(small, 1).step()
+
+
+def test_a_peak_holds_at_least_the_weights_and_the_gradients() -> None:
+    case = case_of("exact", None, "torch", architecture="resnet18", height=32, width=32)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        memory = fresh.submit(measured, case, "memory").result()["memory"]
+    weights = 4 * NETWORKS["resnet18"].parameters
+    assert memory["peak_rss_bytes"] > 1.8 * weights
+    assert 0.9 * weights < memory["inference_peak_rss_bytes"] < memory["peak_rss_bytes"]
 
 
 def test_a_window_keeps_a_whole_iteration_of_a_network() -> None:
