@@ -10,6 +10,7 @@ LONG_FIRST = (
     "test_page_browser.py",
     "test_runner.py",
     "test_run_over_ssh.py",
+    "test_payload_python36.py",
     "test_kernels_on_a_target.py",
     "test_ci_gate.py",
     "test_until_decided.py",
@@ -17,6 +18,8 @@ LONG_FIRST = (
     "test_fabric.py",
     "test_files.py",
     "test_board.py",
+    "test_baselines.py",
+    "test_network_page.py",
 )
 
 

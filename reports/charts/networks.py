@@ -63,8 +63,8 @@ def peak_chart(context: Context) -> Chart | None:
         ("cuda_peak_bytes", "peak_rss_bytes"),
         title="Time of a step against its peak memory",
         caption="Each point is one way to train the network: towards the lower left is faster and "
-        "needs less memory. Bars are 95 % intervals. The dashed line is the peak of inference "
-        "alone, below which no way of training can come.",
+        "needs less memory. Bars are 95 % intervals. The dashed line is the least peak of "
+        "inference alone, below which no way of training can come.",
     )
 
 
@@ -134,11 +134,12 @@ def _memory_panel(network: NetworkCases, ways: Sequence[WayOfTraining], colours:
         for way in ways
     ]
     metric = ways[0].memory.metric
-    floor = network.row(method_of_case(network.fastest), f"inference_{metric}")
+    inference = [network.row(way.method, f"inference_{metric}") for way in ways]
+    peaks = [row.value for row in inference if row is not None and row.value is not None]
     shapes, annotations = [], []
-    if floor is not None and floor.value is not None:
-        shapes.append(horizontal_line(floor.value))
-        annotations.append(_inference_label(floor.value))
+    if peaks:
+        shapes.append(horizontal_line(min(peaks)))
+        annotations.append(_inference_label(min(peaks)))
     bytes_ = [way.memory.value or 0.0 for way in ways]
     ends_s = [end for way in ways for end in ends_of(way.step)]
     what = "kept for the backward" if metric == "saved_bytes" else "peak memory"
