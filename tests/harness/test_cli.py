@@ -218,7 +218,10 @@ def test_a_closed_pipe_is_no_error(lab: Lab) -> None:
         (["run", "-t", "nosuch"], "nosuch"),
         (["run", "-t", "@nogroup"], "nogroup"),
         (["run"], "no target is given"),
-        (["run", "-t", "local", "--suite", "nosuch"], "choose from mobile-layers, paper-latency"),
+        (
+            ["run", "-t", "local", "--suite", "nosuch"],
+            "choose from mobile-layers, networks, networks-quick, paper-latency",
+        ),
         (["run", "-t", "local", "--workload", "nosuch"], "there is no workload 'nosuch'"),
         (["run", "-t", "local", "--method", "nosuch"], "choose from exact, gradient_filter"),
         (["run", "-t", "local", "--kernel", "nosuch"], "there is no kernel 'nosuch'"),

@@ -45,7 +45,10 @@ def saved_tensors(
     hooks = getattr(getattr(torch.autograd, "graph", None), "saved_tensors_hooks", None)
     if hooks is None:
         return None
-    counted = {_storage(parameter).data_ptr() for parameter in parameters}
+    counted = set()
+    for parameter in parameters:
+        storage = _storage(parameter)
+        counted.add(storage.data_ptr())
     saved: List[SavedTensor] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:

@@ -97,11 +97,11 @@ def test_the_machine_itself_is_measured_in_each_round_of_suites_that_ask(tmp_pat
 
 
 MISCOMPILER = """#!/bin/sh
-# Compiles patches.h as a broken compiler might: the means of patches come out too large.
+# Compiles the headers as a broken compiler might: the means of patches come out too large.
 for argument in "$@"; do
   case "$argument" in
     */gradient_filter.c)
-      sed -i 's/? scale \\/ (REAL)/? 1.5f * scale \\/ (REAL)/' "${argument%/*}"/*.h ;;
+      sed -i 's/\\([?:]\\) scale \\/ (REAL)/\\1 1.5f * scale \\/ (REAL)/' "${argument%/*}"/*.h ;;
   esac
 done
 exec CC "$@"

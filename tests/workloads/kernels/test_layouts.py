@@ -13,7 +13,11 @@ from workloads.spec.messages import Block, Case, Layer
 
 LAYER = Layer("small", 4, 6, 8, 8, bias=True)
 DEPTHWISE = Layer("depthwise", 4, 4, 8, 9, groups=4)
-LAST = sorted(name for name, kernel in KERNELS.items() if kernel.layout == "channels-last")
+LAST = sorted(
+    name
+    for name, kernel in KERNELS.items()
+    if kernel.layout == "channels-last" and "layer" in kernel.workloads
+)
 
 
 def case_of(layer: Layer, kernel: str, method: str = "gradient_filter") -> Case:

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 import os
 import random
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -50,7 +51,8 @@ FOUND = {
     "overrun": ("unoptimized", ""),
     "underrun": ("unoptimized", ""),
     "overrun within the workspace": ("unoptimized", "guards_are_intact"),
-    "lost join": ("tsan", "data race"),
+    # A thread that nobody waits for may also be first to touch memory that is gone by then.
+    "lost join": ("tsan", "data race|Segmentation fault"),
     "unwritten scratch": ("msan", "use-of-uninitialized-value"),
 }
 
@@ -96,7 +98,7 @@ def test_a_fault_that_is_put_in_is_found(fault: str, outcomes: dict[str, Future[
     outcome = outcome_of(fault, build, outcomes)
     assert f"--fault '{fault}'" in outcome.finding or f"--fault {fault} " in outcome.finding
     assert "--seed 1 --only" in outcome.finding
-    assert word in outcome.finding + outcome.report
+    assert re.search(word, outcome.finding + outcome.report)
 
 
 def test_every_fault_changes_what_is_compiled() -> None:

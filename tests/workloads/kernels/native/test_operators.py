@@ -343,7 +343,8 @@ def test_a_value_is_repeated_on_its_taps_and_nowhere_else(
     found = passes.repeat_taps(values, (number, 1, *taps))
     assert torch.equal(found, values[:, :, None, None].expand(number, 1, *taps))
     sums = passes.sum_windows(found)
-    torch.testing.assert_close(sums[:, :, 0, 0], values * taps[0] * taps[1])
+    # Of 2,500 equal terms: the fewer lanes a vector has, the more of them are added in turn.
+    torch.testing.assert_close(sums[:, :, 0, 0], values * taps[0] * taps[1], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 3, 3), (9, 16, 1, 1), (5, 2051, 1, 2)])
