@@ -51,6 +51,10 @@ EXACT_KERNELS = tuple(name for name, kernel in KERNELS.items() if BASELINE in ke
 FILTERED_KERNELS = tuple(
     name for name, kernel in KERNELS.items() if set(kernel.methods) - {BASELINE}
 )
+# What a network is compared with where no suite says so; compiling takes minutes for each block.
+NETWORK_EXACT_KERNELS = tuple(
+    name for name in EXACT_KERNELS if "network" in KERNELS[name].workloads and name != "compiled"
+)
 
 
 def _per_axis(value: Any) -> Any:
@@ -440,6 +444,9 @@ def _overridden(suite: Suite, overrides: Overrides) -> Suite:
         chosen = _chosen(suite, overrides.workloads)
         changes["layers"] = tuple(w for w in chosen if isinstance(w, Layer))
         changes["networks"] = tuple(w for w in chosen if isinstance(w, Network))
+        if changes["networks"] and not suite.networks:  # a suite of layers names few exact kernels
+            exact = (*suite.exact_kernels, *NETWORK_EXACT_KERNELS)
+            changes["exact_kernels"] = tuple(dict.fromkeys(exact))
     if overrides.rounds is not None:
         changes["rounds"] = overrides.rounds
         for field in ("memory_rounds", "fidelity_rounds"):

@@ -10,7 +10,6 @@ from workloads.measure import by_layer as layers
 from workloads.measure import inputs
 from workloads.measure.network_building import (
     as_measured,
-    laid_out,
     memory_format_of,
     stock_network,
     trained_parameters,
@@ -19,6 +18,7 @@ from workloads.measure.network_fidelity import network_fidelity
 from workloads.measure.network_verification import NetworkInputs, Reference, verify
 from workloads.measure.timing import CLOCK
 from workloads.measure.work import Work, synchronizer
+from workloads.networks.baselines import laid_out
 from workloads.spec.messages import Case
 
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9

@@ -8,7 +8,7 @@ from torch import nn
 from workloads.convolution import filter_module
 from workloads.kernels import find
 from workloads.networks import build
-from workloads.networks.baselines import BASELINES
+from workloads.networks.baselines import BASELINES, laid_out
 from workloads.networks.batch_norm import set_batch_norm
 from workloads.networks.checkpointed import checkpointed
 from workloads.spec.architectures import trained_convolutions
@@ -78,8 +78,3 @@ def memory_format_of(case: Case) -> torch.memory_format:
     if METHODS[case.method].exact:
         return BASELINES[case.kernel].memory_format
     return find(case.kernel).memory_format
-
-
-def laid_out(network: nn.Module, memory_format: torch.memory_format) -> nn.Module:
-    """Lay a network's weights out in a memory format, in place; return the network."""
-    return network.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]

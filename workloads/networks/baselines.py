@@ -29,14 +29,15 @@ class Baseline(NamedTuple):
 
 
 def _in_nchw(network: nn.Module) -> nn.Module:
-    return _laid_out(network, torch.contiguous_format)
+    return laid_out(network, torch.contiguous_format)
 
 
 def _in_channels_last(network: nn.Module) -> nn.Module:
-    return _laid_out(network, torch.channels_last)
+    return laid_out(network, torch.channels_last)
 
 
-def _laid_out(network: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+def laid_out(network: nn.Module, memory_format: torch.memory_format) -> nn.Module:
+    """Lay a network's weights out in a memory format, in place; return the network."""
     return network.to(memory_format=memory_format)  # type: ignore[call-overload, no-any-return]
 
 
@@ -50,14 +51,3 @@ BASELINES: Dict[str, Baseline] = {
         Baseline("compiled", compiled, unavailable=why_not_compiled),
     )
 }
-
-
-def find_baseline(name: str) -> Baseline:
-    """Return the baseline of this name.
-
-    Raises:
-        ValueError: no baseline has this name.
-    """
-    if name not in BASELINES:
-        raise ValueError("baseline must be one of %s, not %r" % (", ".join(BASELINES), name))
-    return BASELINES[name]

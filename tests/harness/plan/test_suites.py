@@ -316,3 +316,12 @@ def test_a_suite_of_a_run_from_before_energy_is_read_without_it() -> None:
     whole = json.loads(dump(to_json(load_suite("quick").__dict__)))
     del whole["energy"]
     assert suite_from_json(whole).energy is False
+
+
+def test_a_network_of_the_command_line_is_compared_with_the_best_exact_steps() -> None:
+    """The suite `quick` names one exact kernel: enough for layers, a straw man for networks."""
+    suite = load_suite("quick", Overrides(workloads=["mobilenet_v2"]))
+    assert suite.exact_kernels == ("torch", "torch-channels-last", "folded", "fused")
+    assert load_suite("quick", Overrides(workloads=["quick-64ch-56x56"])).exact_kernels == (
+        "torch",
+    )
